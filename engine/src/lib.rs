@@ -1,0 +1,1 @@
+//! Shards, rules, published views, subscriptions and hosts. Embeddable: no sockets.

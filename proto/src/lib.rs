@@ -1,0 +1,1 @@
+//! What crosses a boundary: ids, money, commands, outcomes, refusals, rows and facts.

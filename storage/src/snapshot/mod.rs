@@ -1,0 +1,1 @@
+//! Snapshots: periodic files that hold every row as of one Lsn.

@@ -1,0 +1,1 @@
+//! The store: sorted runs in, rows out.
