@@ -1,1 +1,36 @@
-//! What crosses a boundary: ids, money, commands, outcomes, refusals, rows and facts.
+//! What crosses a boundary: ids, money, commands, refusals, receipts, rows and the facts that
+//! change them.
+//!
+//! Nothing here acts. A [`Request`] carries a [`Command`] to the shard that owns its key; the
+//! shard answers with a [`Reply`], and what it accepted stands in its log as a [`Fact`]: the kind
+//! of event and the resulting [`Row`]s.
+
+pub mod command;
+pub mod fact;
+pub mod id;
+pub mod key;
+pub mod money;
+pub mod receipt;
+pub mod refusal;
+pub mod row;
+pub mod slot;
+pub mod text;
+
+pub use command::{
+    CancelOrder, CapturePayment, Command, CommitOffset, CreateOrder, DeleteDocument, GetDocument, MoveOrder,
+    NameCommand, OrderLine, PutDocument, PutProduct, RefundPayment, Request, SettleAttempt, SettleRefund,
+    StartPayment, StockChange, UpdateStock,
+};
+pub use fact::{Fact, FactError, FactView, RecordKind, Topic};
+pub use id::OrderId;
+pub use key::{CallerKey, IdempotencyKey, KeyHasher};
+pub use money::{Currency, Money};
+pub use receipt::{Outcome, Receipt, Reply};
+pub use refusal::{Reason, Refusal};
+pub use row::{
+    Account, Attempt, AttemptState, DocumentRow, GatewayResult, HoldRow, HoldState, KeyRow, LedgerRow,
+    LimitRow, Line, Lines, NameRow, OffsetRow, OrderRow, OrderState, Payment, PaymentState, Posting,
+    ProductRow, Refund, RefundState, Row, RowError, RowTag, StockRow,
+};
+pub use slot::{Lsn, ShardId, Slot, SlotMap};
+pub use text::{BrandName, CategoryName, CustomerId, DocKey, Sku, Text, TextError};

@@ -1,0 +1,74 @@
+//! Idempotency keys: one effect per (caller, key) over the whole engine.
+
+use std::hash::Hasher;
+
+use rkyv::{Archive, Deserialize, Serialize};
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+/// The hash of (caller, key text). 0 stands for "no key": reads, and the engine's own commands.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Archive, Serialize, Deserialize,
+)]
+pub struct IdempotencyKey(pub u128);
+
+impl IdempotencyKey {
+    /// No key: the command is decided each time it comes.
+    pub const NONE: Self = Self(0);
+
+    /// True for [`NONE`](Self::NONE).
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// A key as a caller gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct CallerKey<'a> {
+    /// Who calls: keys of different callers never meet.
+    pub caller: &'a str,
+    /// The key text.
+    pub key: &'a str,
+}
+
+/// Hashes keys with a secret that is drawn when the data directory is formatted, so that no
+/// caller can craft a key that collides with another caller's (SipHash-1-3, 128 bits).
+#[derive(Clone, Copy, Debug)]
+pub struct KeyHasher {
+    secret: [u64; 2],
+}
+
+impl KeyHasher {
+    /// A hasher with the directory's secret.
+    pub fn new(secret: [u64; 2]) -> Self {
+        Self { secret }
+    }
+
+    /// Hashes a caller's key. Lengths go in front, so no two pairs run together.
+    pub fn key(&self, key: CallerKey<'_>) -> IdempotencyKey {
+        let hash = self.pair(key.caller.as_bytes(), key.key.as_bytes());
+        IdempotencyKey(hash.max(1))
+    }
+
+    /// Hashes an ordered pair of byte strings.
+    pub fn pair(&self, first: &[u8], second: &[u8]) -> u128 {
+        let mut hasher = SipHasher13::new_with_keys(self.secret[0], self.secret[1]);
+        hasher.write_u64(first.len() as u64);
+        hasher.write(first);
+        hasher.write(second);
+        hasher.finish128().as_u128()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_two_callers_never_meet() {
+        let hasher = KeyHasher::new([1, 2]);
+        let one = hasher.key(CallerKey { caller: "ab", key: "c" });
+        let two = hasher.key(CallerKey { caller: "a", key: "bc" });
+        assert_ne!(one, two);
+        assert_ne!(one, KeyHasher::new([1, 3]).key(CallerKey { caller: "ab", key: "c" }));
+    }
+}
