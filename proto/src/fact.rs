@@ -42,6 +42,8 @@ pub enum RecordKind {
     RefundSucceeded = 26,
     /// A refund failed.
     RefundFailed = 27,
+    /// A reservation of money was given back uncaptured.
+    PaymentVoided = 28,
     /// A part of another shard's order is held here.
     HoldPlaced = 30,
     /// That part is sold.
@@ -68,7 +70,7 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// All kinds.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::ProductPut,
         Self::StockUpdated,
         Self::OrderReserving,
@@ -85,6 +87,7 @@ impl RecordKind {
         Self::RefundStarted,
         Self::RefundSucceeded,
         Self::RefundFailed,
+        Self::PaymentVoided,
         Self::HoldPlaced,
         Self::HoldCaptured,
         Self::HoldReleased,
@@ -114,7 +117,9 @@ impl RecordKind {
             Topic::StockReleased => {
                 matches!(self, Self::OrderCancelled | Self::OrderExpired | Self::HoldReleased)
             }
-            Topic::PaymentStarted => matches!(self, Self::PaymentStarted | Self::RefundStarted),
+            Topic::PaymentStarted => {
+                matches!(self, Self::PaymentStarted | Self::RefundStarted | Self::PaymentVoided)
+            }
             Topic::PaymentProcessed => self == Self::PaymentCaptured,
             Topic::PaymentAuthorised => self == Self::PaymentAuthorised,
             Topic::PaymentFailed => self == Self::PaymentDeclined,

@@ -28,9 +28,9 @@ pub use money::{Currency, Money};
 pub use receipt::{Outcome, Receipt, Reply};
 pub use refusal::{Reason, Refusal};
 pub use row::{
-    Account, Attempt, AttemptState, DocumentRow, GatewayResult, HoldRow, HoldState, KeyRow, LedgerRow,
-    LimitRow, Line, Lines, NameRow, OffsetRow, OrderRow, OrderState, Payment, PaymentState, Posting,
-    ProductRow, Refund, RefundState, Row, RowError, RowTag, StockRow,
+    Account, Attempt, AttemptState, DocumentRow, GatewayResult, HoldRow, HoldState, KeyRow, KeyState,
+    LedgerRow, LimitRow, Line, Lines, NameRow, OffsetRow, OrderRow, OrderState, Payment, PaymentState,
+    Posting, ProductRow, Refund, RefundState, Row, RowError, RowTag, StockRow,
 };
 pub use slot::{Lsn, ShardId, Slot, SlotMap};
 pub use text::{BrandName, CategoryName, CustomerId, DocKey, Sku, Text, TextError};

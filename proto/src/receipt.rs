@@ -9,7 +9,6 @@ use crate::money::Money;
 use crate::refusal::Refusal;
 use crate::row::{DocumentRow, NameRow, OrderRow, OrderState, PaymentState, RefundState, StockRow};
 use crate::slot::Lsn;
-use crate::text::{DocKey, Sku};
 
 /// The first acceptance of a command: stored with its key, so a retry gets the same bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
@@ -70,8 +69,6 @@ pub enum Receipt {
     },
     /// Stock was changed.
     Stock {
-        /// What is sold.
-        sku: Sku,
         /// Units in the warehouse.
         on_hand: i64,
         /// Units held.
@@ -81,22 +78,16 @@ pub enum Receipt {
     },
     /// A product was put.
     Product {
-        /// What is sold.
-        sku: Sku,
         /// For the next compare-and-set.
         version: u64,
     },
     /// A document was put or deleted.
     Document {
-        /// Its key.
-        key: DocKey,
         /// For the next compare-and-set.
         version: u64,
     },
     /// A name was claimed, confirmed or released.
     Name {
-        /// `space/name`.
-        name: DocKey,
         /// True if it stands for good.
         confirmed: bool,
     },

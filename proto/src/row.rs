@@ -120,6 +120,38 @@ pub enum OrderState {
     Refunded,
 }
 
+impl OrderState {
+    /// True if the order's graph has the edge `self -> to`.
+    pub fn may_become(self, to: Self) -> bool {
+        use OrderState::*;
+        match self {
+            Reserving => matches!(to, Pending | Rejected),
+            Pending => matches!(to, Paid | Cancelled | Expired),
+            // Money that arrives late takes the stock again if there is any.
+            Expired => to == Paid,
+            Paid => matches!(to, Fulfilling | Cancelled | PartiallyRefunded | Refunded),
+            Fulfilling => matches!(to, Shipped | Cancelled | PartiallyRefunded | Refunded),
+            Shipped => matches!(to, Delivered | PartiallyRefunded | Refunded),
+            Delivered => matches!(to, PartiallyRefunded | Refunded),
+            PartiallyRefunded => {
+                matches!(to, PartiallyRefunded | Refunded | Fulfilling | Shipped | Delivered | Cancelled)
+            }
+            Rejected | Cancelled | Refunded => false,
+        }
+    }
+
+    /// True while the order's units are held and its deadline runs.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Reserving | Self::Pending)
+    }
+
+    /// True if the order's units count as sold.
+    pub fn is_sold(self) -> bool {
+        use OrderState::*;
+        matches!(self, Paid | Fulfilling | Shipped | Delivered | PartiallyRefunded | Refunded)
+    }
+}
+
 /// An order with its payment inside.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 pub struct OrderRow {
@@ -280,6 +312,8 @@ pub struct Refund {
     pub minor: i64,
     /// How it went.
     pub state: RefundState,
+    /// True if the order is called off once the money is back.
+    pub cancels: bool,
     /// Shard time of the request in us.
     pub started_us: u64,
 }
@@ -359,8 +393,10 @@ pub enum HoldState {
     Held,
     /// The units are sold.
     Captured,
-    /// The units went back.
+    /// The units went back unsold.
     Released,
+    /// The units were sold and came back.
+    Returned,
 }
 
 /// What an idempotency key stands for.
@@ -398,6 +434,8 @@ pub struct LimitRow {
     pub hash: u128,
     /// Units.
     pub units: u32,
+    /// The limit in force when the count last grew.
+    pub limit: u32,
 }
 
 /// A document of a service that is not hot.
