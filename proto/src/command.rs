@@ -350,6 +350,21 @@ impl Command {
         }
     }
 
+    /// The order that an existing order's command is about.
+    pub fn order(&self) -> Option<OrderId> {
+        match self {
+            Self::GetOrder(order) => Some(*order),
+            Self::CancelOrder(cancel) => Some(cancel.order),
+            Self::MoveOrder(step) => Some(step.order),
+            Self::StartPayment(start) => Some(start.order),
+            Self::SettleAttempt(settle) => Some(settle.order),
+            Self::CapturePayment(capture) => Some(capture.order),
+            Self::RefundPayment(refund) => Some(refund.order),
+            Self::SettleRefund(settle) => Some(settle.order),
+            _ => None,
+        }
+    }
+
     /// True if the command changes nothing and needs no key.
     pub fn is_read(&self) -> bool {
         match self {

@@ -34,6 +34,11 @@ impl OrderId {
         (self.0 >> 64) as u64 & ((1 << 56) - 1)
     }
 
+    /// The position of its first record in its shard's log.
+    pub fn sequence(self) -> u64 {
+        self.0 as u64
+    }
+
     /// The time bucket of its history rows.
     pub fn bucket(self) -> u32 {
         bucket_of(self.time_us())

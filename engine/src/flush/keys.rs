@@ -1,0 +1,98 @@
+//! Where rows stand in the store.
+//!
+//! *History*: time bucket (u32, big-endian), tag, key. Runs then lie side by side and compaction
+//! has little to merge. *Current*: tag, key.
+
+use onrush_proto::{CustomerId, OrderId, RowTag, id::bucket_of};
+use onrush_storage::store::Keyspace;
+use smallvec::SmallVec;
+
+/// The tag of the index from customer to order in the history.
+pub const CUSTOMER_TAG: u8 = 0x20;
+/// The tag of checkpoint rows in the current keyspace.
+pub(super) const CHECKPOINT_TAG: u8 = 0x40;
+
+/// A key of the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoreKey {
+    /// Which half.
+    pub keyspace: Keyspace,
+    /// The key's bytes.
+    pub bytes: SmallVec<[u8; 64]>,
+}
+
+impl StoreKey {
+    fn history(bucket: u32, tag: u8, key: &[u8]) -> Self {
+        let mut bytes = SmallVec::new();
+        bytes.extend_from_slice(&bucket.to_be_bytes());
+        bytes.push(tag);
+        bytes.extend_from_slice(key);
+        Self { keyspace: Keyspace::History, bytes }
+    }
+
+    pub(super) fn current(tag: u8, key: &[u8]) -> Self {
+        let mut bytes = SmallVec::new();
+        bytes.push(tag);
+        bytes.extend_from_slice(key);
+        Self { keyspace: Keyspace::Current, bytes }
+    }
+
+    /// An order, as of the run in which it was born.
+    pub fn order(id: OrderId) -> Self {
+        Self::history(id.bucket(), RowTag::Order as u8, &id.0.to_be_bytes())
+    }
+
+    /// An order that changed after the run in which it was born.
+    pub fn late_order(id: OrderId) -> Self {
+        let mut key = [0; 20];
+        key[..4].copy_from_slice(&id.bucket().to_be_bytes());
+        key[4..].copy_from_slice(&id.0.to_be_bytes());
+        Self::current(RowTag::Order as u8, &key)
+    }
+
+    /// An idempotency key, in the bucket of its time.
+    pub fn key(bucket: u32, hash: u128) -> Self {
+        Self::history(bucket, RowTag::Key as u8, &hash.to_be_bytes())
+    }
+
+    /// The index entry that leads from a customer to an order.
+    pub fn customer(customer: &CustomerId, id: OrderId) -> Self {
+        let mut key = Self::customer_prefix(id.bucket(), customer);
+        key.bytes.extend_from_slice(&id.0.to_be_bytes());
+        key
+    }
+
+    /// What all index entries of a customer in one bucket begin with.
+    pub fn customer_prefix(bucket: u32, customer: &CustomerId) -> Self {
+        let mut key = Self::history(bucket, CUSTOMER_TAG, &[customer.as_bytes().len() as u8]);
+        key.bytes.extend_from_slice(customer.as_bytes());
+        key
+    }
+
+    /// What all rows of a kind in one bucket of the history begin with.
+    pub fn history_prefix(bucket: u32, tag: u8) -> Self {
+        Self::history(bucket, tag, &[])
+    }
+
+    /// A row of the current keyspace that is found by bytes.
+    pub fn current_row(tag: RowTag, key: &[u8]) -> Self {
+        Self::current(tag as u8, key)
+    }
+
+    /// The key of a point in time for a key row.
+    pub fn key_at(at_us: u64, hash: u128) -> Self {
+        Self::key(bucket_of(at_us), hash)
+    }
+}
+
+/// The first key after all that begin with `prefix`; `None` if there is no such key.
+pub(super) fn after_prefix(prefix: &[u8]) -> Option<SmallVec<[u8; 64]>> {
+    let mut end: SmallVec<[u8; 64]> = SmallVec::from_slice(prefix);
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return Some(end);
+        }
+    }
+    None
+}

@@ -1,0 +1,12 @@
+//! From log to store: committed frames become sorted runs.
+//!
+//! A row in the log is the row in the store, so the flusher copies bytes; the shard does nothing
+//! for it. *Invariant*: a run holds the values as of one frame's end, and only committed frames.
+
+mod absorb;
+mod keys;
+mod stored;
+
+pub use absorb::{Absorber, Flush};
+pub use keys::{CUSTOMER_TAG, StoreKey};
+pub use stored::{Checkpoint, Stored, StoredError};

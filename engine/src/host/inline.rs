@@ -1,0 +1,39 @@
+//! The caller's thread drives the shards. Between calls nothing happens, timers included.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::worker::Worker;
+
+/// Shards that turn when somebody calls.
+pub(crate) struct InlineHost {
+    workers: Mutex<Vec<Worker>>,
+}
+
+impl InlineHost {
+    pub(crate) fn new(workers: Vec<Worker>) -> Self {
+        Self { workers: Mutex::new(workers) }
+    }
+
+    /// Turns every shard until none has anything to do.
+    pub(crate) fn drive(&self) {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let mut turned = false;
+            for worker in workers.iter_mut() {
+                turned |= worker.turn();
+            }
+            if !turned {
+                return;
+            }
+        }
+    }
+
+    /// Finishes what has reached the shards, and seals their logs.
+    pub(crate) fn close(&self) {
+        self.drive();
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        for mut worker in workers.drain(..) {
+            worker.seal();
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Hosts drive shards: they bring inputs and the time, write the log, and let answers go.
+//!
+//! A [`Worker`] is one shard with its log; a host decides which thread turns it. *Boundary*:
+//! clocks, threads and locks begin here.
+
+mod clock;
+mod desk;
+mod flusher;
+mod inline;
+mod ports;
+mod station;
+mod tail;
+mod thread;
+mod worker;
+
+pub(crate) use clock::HostClock;
+pub(crate) use desk::Desk;
+pub(crate) use flusher::{FlushControl, Flusher, FlusherHandle};
+pub(crate) use inline::InlineHost;
+pub(crate) use ports::{PortQueue, Ports, Sink};
+pub(crate) use station::{Parcel, Station};
+pub(crate) use tail::{Tail, Tailed};
+pub(crate) use thread::ThreadHost;
+pub(crate) use worker::{Worker, WorkerParts};

@@ -1,0 +1,173 @@
+//! A shard's door: what other threads may touch.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
+
+use crossbeam_queue::{ArrayQueue, SegQueue};
+use crossbeam_utils::CachePadded;
+use onrush_proto::{Request, ShardId};
+
+use super::tail::Tail;
+use crate::shard::PeerMessage;
+
+/// Requests of one port on their way to a shard.
+pub(crate) enum Parcel {
+    /// One request.
+    One { port: u32, tag: u64, request: Request },
+    /// Several; the emptied vector goes back to the port.
+    Many { port: u32, requests: Vec<(u64, Request)> },
+}
+
+impl Parcel {
+    fn len(&self) -> usize {
+        match self {
+            Self::One { .. } => 1,
+            Self::Many { requests, .. } => requests.len(),
+        }
+    }
+}
+
+/// Counters that the worker writes and anybody reads. Written once per turn, by one thread.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) turns: AtomicU64,
+    pub(crate) requests: AtomicU64,
+    pub(crate) durable_writes: AtomicU64,
+    pub(crate) records: AtomicU64,
+    pub(crate) log_bytes: AtomicU64,
+    pub(crate) open_orders: AtomicU64,
+    pub(crate) orders_in_memory: AtomicU64,
+    pub(crate) remembered_keys: AtomicU64,
+    pub(crate) skus: AtomicU64,
+    pub(crate) state_bytes: AtomicU64,
+    pub(crate) level0_runs: AtomicU64,
+    pub(crate) store_bytes: AtomicU64,
+}
+
+/// A shard's door.
+pub(crate) struct Station {
+    pub(crate) id: ShardId,
+    inbox: ArrayQueue<Parcel>,
+    waiting: CachePadded<AtomicUsize>,
+    waiting_max: usize,
+    peers: SegQueue<(ShardId, Vec<PeerMessage>)>,
+    asleep: CachePadded<AtomicBool>,
+    sleeper: Mutex<Option<Waker>>,
+    pub(crate) tail: Tail,
+    /// Everything up to here is in the store.
+    pub(crate) stored: AtomicU64,
+    /// The store may not go beyond this record.
+    pub(crate) ceiling: AtomicU64,
+    /// Log bytes committed, and absorbed by the flusher.
+    pub(crate) committed_bytes: AtomicU64,
+    pub(crate) absorbed_bytes: AtomicU64,
+    /// Segments that end below this record may be recycled.
+    pub(crate) release_below: AtomicU64,
+    /// Set when a durable write failed: nothing is accepted any more.
+    pub(crate) stopped: AtomicBool,
+    /// Set when the engine closes: the worker drains and ends.
+    pub(crate) closing: AtomicBool,
+    pub(crate) counters: Counters,
+}
+
+impl Station {
+    pub(crate) fn new(id: ShardId, waiting_max: usize, tail: Tail) -> Self {
+        Self {
+            id,
+            inbox: ArrayQueue::new(waiting_max),
+            waiting: CachePadded::new(AtomicUsize::new(0)),
+            waiting_max,
+            peers: SegQueue::new(),
+            asleep: CachePadded::new(AtomicBool::new(false)),
+            sleeper: Mutex::new(None),
+            tail,
+            stored: AtomicU64::new(0),
+            ceiling: AtomicU64::new(u64::MAX),
+            committed_bytes: AtomicU64::new(0),
+            absorbed_bytes: AtomicU64::new(0),
+            release_below: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Puts a parcel in front of the shard; gives it back if the door is full.
+    pub(crate) fn send(&self, parcel: Parcel) -> Result<(), Parcel> {
+        let len = parcel.len();
+        if self.waiting.fetch_add(len, Ordering::Relaxed) + len > self.waiting_max {
+            self.waiting.fetch_sub(len, Ordering::Relaxed);
+            return Err(parcel);
+        }
+        self.inbox.push(parcel).inspect_err(|_| {
+            self.waiting.fetch_sub(len, Ordering::Relaxed);
+        })?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Messages from another shard. Not bounded here: they answer bounded requests.
+    pub(crate) fn send_peer(&self, from: ShardId, messages: Vec<PeerMessage>) {
+        self.peers.push((from, messages));
+        self.wake();
+    }
+
+    pub(crate) fn receive(&self) -> Option<Parcel> {
+        let parcel = self.inbox.pop()?;
+        self.waiting.fetch_sub(parcel.len(), Ordering::Relaxed);
+        Some(parcel)
+    }
+
+    pub(crate) fn receive_peer(&self) -> Option<(ShardId, Vec<PeerMessage>)> {
+        self.peers.pop()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.inbox.is_empty() && self.peers.is_empty()
+    }
+
+    /// Requests waiting.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the worker if it sleeps.
+    pub(crate) fn wake(&self) {
+        // Pairs with the fence in `fall_asleep`: either the worker sees what was pushed, or this
+        // thread sees that it sleeps.
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+            let waker = self.sleeper.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Names who is to be woken.
+    pub(crate) fn set_sleeper(&self, waker: Waker) {
+        *self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
+    }
+
+    /// Announces sleep; false if something came meanwhile.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let may_sleep = self.is_idle() && !self.closing.load(Ordering::Relaxed);
+        if !may_sleep {
+            self.asleep.store(false, Ordering::Relaxed);
+        }
+        may_sleep
+    }
+
+    pub(crate) fn wake_up(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Log bytes that the store has not absorbed.
+    pub(crate) fn lag_bytes(&self) -> u64 {
+        let committed = self.committed_bytes.load(Ordering::Relaxed);
+        committed.saturating_sub(self.absorbed_bytes.load(Ordering::Relaxed))
+    }
+}

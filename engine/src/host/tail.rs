@@ -1,0 +1,94 @@
+//! The youngest committed frames in memory, for subscribers that keep up.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use event_listener::{Event, EventListener};
+use onrush_storage::log::{Frame, LogReader};
+
+/// Bytes of frames kept. Subscribers that lag further read the log's files.
+const TAIL_BYTES_MAX: usize = 32 << 20;
+
+/// What the tail knows of a position.
+pub(crate) enum Tailed {
+    /// The frame that holds the next record.
+    Frame(Arc<Frame>),
+    /// Nothing is committed behind the position.
+    End,
+    /// The tail has let go of it: the log's files have it.
+    Older,
+}
+
+struct Frames {
+    frames: VecDeque<Arc<Frame>>,
+    bytes: usize,
+}
+
+/// The youngest committed frames of a shard.
+pub(crate) struct Tail {
+    frames: Mutex<Frames>,
+    committed: AtomicU64,
+    grown: Event,
+    reader: Mutex<LogReader>,
+}
+
+impl Tail {
+    /// A tail behind `committed`, over the log that `reader` reads.
+    pub(crate) fn new(committed: u64, reader: LogReader) -> Self {
+        Self {
+            frames: Mutex::new(Frames { frames: VecDeque::new(), bytes: 0 }),
+            committed: AtomicU64::new(committed),
+            grown: Event::new(),
+            reader: Mutex::new(reader),
+        }
+    }
+
+    /// The last committed record.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    /// Takes a frame that has just been committed.
+    pub(crate) fn push(&self, frame: Frame) {
+        let last = frame.view().info().next_lsn().saturating_sub(1);
+        {
+            let mut tail = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+            tail.bytes += frame.bytes().len();
+            tail.frames.push_back(Arc::new(frame));
+            while tail.bytes > TAIL_BYTES_MAX && tail.frames.len() > 1 {
+                let gone = tail.frames.pop_front().map_or(0, |frame| frame.bytes().len());
+                tail.bytes -= gone;
+            }
+        }
+        self.committed.store(last, Ordering::Release);
+        self.grown.notify(usize::MAX);
+    }
+
+    /// The frame behind position `lsn`.
+    pub(crate) fn after(&self, lsn: u64) -> Tailed {
+        if self.committed() <= lsn {
+            return Tailed::End;
+        }
+        let tail = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = tail.frames.partition_point(|frame| frame.view().info().next_lsn() <= lsn + 1);
+        match tail.frames.get(position) {
+            Some(frame) if position > 0 || frame.view().info().first_lsn <= lsn + 1 => Tailed::Frame(Arc::clone(frame)),
+            _ => Tailed::Older,
+        }
+    }
+
+    /// Tells everybody to look again.
+    pub(crate) fn notify(&self) {
+        self.grown.notify(usize::MAX);
+    }
+
+    pub(crate) fn listen(&self) -> EventListener {
+        self.grown.listen()
+    }
+
+    /// A reader of the log's files.
+    pub(crate) fn reader(&self) -> LogReader {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).another()
+    }
+}

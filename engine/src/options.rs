@@ -1,0 +1,95 @@
+//! How an engine is opened. What is frozen at format stands in [`Format`](crate::format::Format).
+
+use std::path::PathBuf;
+
+use crate::state::StateLimits;
+
+/// How an engine is opened.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Where log, store and snapshots live. `None`: a temporary directory, removed at close.
+    pub data_dir: Option<PathBuf>,
+    /// Number of shards, 1..=256. Frozen when the directory is formatted.
+    pub shards: u16,
+    /// Who drives the shards.
+    pub host: HostKind,
+    /// Where rows are kept.
+    pub store: StoreKind,
+    /// Size of a log segment in bytes.
+    pub segment_bytes: u64,
+    /// Hold interval in us where neither order nor SKU names one.
+    pub default_hold_us: u64,
+    /// Most requests waiting in front of one shard; further ones are refused as overloaded.
+    pub inbox_requests_max: usize,
+    /// Most requests one turn decides: one turn is one durable write.
+    pub turn_requests_max: usize,
+    /// Most open orders per shard; further ones are refused as overloaded.
+    pub open_orders_max: usize,
+    /// What each shard keeps in memory.
+    pub limits: StateLimits,
+    /// When rows go to the store.
+    pub flush: FlushOptions,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            data_dir: None,
+            shards: 1,
+            host: HostKind::Thread,
+            store: StoreKind::Fjall,
+            segment_bytes: 64 << 20,
+            default_hold_us: 600_000_000,
+            inbox_requests_max: 1 << 16,
+            turn_requests_max: 8_192,
+            open_orders_max: 8 << 20,
+            limits: StateLimits::default(),
+            flush: FlushOptions::default(),
+        }
+    }
+}
+
+/// Who drives the shards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostKind {
+    /// The calling thread: nothing happens between calls. For embedding and for one core.
+    Inline,
+    /// One thread per shard.
+    Thread,
+}
+
+/// Where rows are kept. The log is on disk in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreKind {
+    /// An LSM on disk.
+    Fjall,
+    /// Memory, rebuilt from snapshot and log at every start.
+    Memory,
+}
+
+/// When rows go to the store.
+#[derive(Clone, Copy, Debug)]
+pub struct FlushOptions {
+    /// Rows that make a run.
+    pub rows: usize,
+    /// Log bytes after which a run is made of whatever there is.
+    pub log_bytes: u64,
+    /// Log bytes between two checkpoints of what is open: a restart replays at least this much.
+    pub checkpoint_bytes: u64,
+    /// Log bytes by which the store may lag before admission waits for it.
+    pub lag_bytes_max: u64,
+    /// Log bytes between two snapshots; a snapshot waits for at least its predecessor's size.
+    pub snapshot_bytes: u64,
+}
+
+impl Default for FlushOptions {
+    fn default() -> Self {
+        Self {
+            rows: 200_000,
+            log_bytes: 64 << 20,
+            checkpoint_bytes: 64 << 20,
+            lag_bytes_max: 256 << 20,
+            snapshot_bytes: 4 << 30,
+        }
+    }
+}

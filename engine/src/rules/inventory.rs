@@ -1,0 +1,261 @@
+//! Stock: put, change, hold, capture, release.
+//!
+//! `available = on_hand - held`, `received = on_hand + sold`; none is negative unless the SKU
+//! allows backorder. After the two-phase transfers of TigerBeetle.
+
+use onrush_proto::{
+    Currency, CustomerId, Fact, Line, Lines, OrderLine, ProductRow, PutProduct, Receipt, RecordKind, Refusal, Row,
+    Sku, StockChange, StockRow, UpdateStock,
+};
+use smallvec::SmallVec;
+
+use super::{Accepted, Context, Decision};
+use crate::state::{Count, State};
+use crate::tables::{Memory, hash_of};
+
+const NAME_BYTES_MAX: usize = 400;
+const DESCRIPTION_BYTES_MAX: usize = 64 << 10;
+/// A ceiling for stock counts: sums of 10,000 lines stay far inside 64 bits.
+const UNITS_MAX: i64 = 1 << 48;
+/// Longest hold: 30 days in us.
+pub const HOLD_US_MAX: u64 = 30 * 24 * 3600 * 1_000_000;
+
+/// Rows that a change of several lines leaves behind.
+pub type Rows = SmallVec<[Row; 3]>;
+
+/// Create or change a product. Stock counts stay as they are.
+pub fn put_product(state: &State, context: &Context, put: &PutProduct) -> Decision {
+    check_product(put)?;
+    let old = state.stock.row(&put.sku);
+    let stock = StockRow {
+        price: put.price,
+        limit_per_customer: put.limit_per_customer,
+        limit_returns: put.limit_returns,
+        backorder: put.backorder,
+        hold_us: put.hold_us,
+        active: put.active,
+        version: old.map_or(1, |row| row.version + 1),
+        ..old.copied().unwrap_or(unstocked(put.sku))
+    };
+    let product = ProductRow {
+        sku: put.sku,
+        name: put.name.clone(),
+        description: put.description.clone(),
+        category: put.category,
+        brand: put.brand,
+        version: stock.version,
+        changed_us: context.now_us,
+    };
+    let fact = Fact::new(RecordKind::ProductPut, hash_of(&put.sku))
+        .with(Row::Stock(stock))
+        .with(Row::Product(Box::new(product)));
+    Ok(Accepted { fact, receipt: Receipt::Product { version: stock.version } })
+}
+
+fn check_product(put: &PutProduct) -> Result<(), Refusal> {
+    let invalid = |field, expected| Err(Refusal::Invalid { field, expected });
+    match put {
+        _ if put.sku.is_empty() => invalid("sku", "1 to 39 bytes"),
+        _ if put.name.is_empty() || put.name.len() > NAME_BYTES_MAX => invalid("name", "1 to 400 bytes"),
+        _ if put.description.len() > DESCRIPTION_BYTES_MAX => invalid("description", "at most 65,536 bytes"),
+        _ if put.price.minor < 0 => invalid("price", "an amount that is not negative"),
+        _ if put.hold_us > HOLD_US_MAX => invalid("hold", "at most 30 days"),
+        _ => Ok(()),
+    }
+}
+
+fn unstocked(sku: Sku) -> StockRow {
+    StockRow {
+        sku,
+        on_hand: 0,
+        held: 0,
+        sold: 0,
+        received: 0,
+        version: 0,
+        price: onrush_proto::Money::new(0, Currency::USD),
+        limit_per_customer: 0,
+        limit_returns: false,
+        backorder: 0,
+        hold_us: 0,
+        active: false,
+    }
+}
+
+/// Set, add, or add if the version matches; never below what is held.
+pub fn update_stock(state: &State, update: &UpdateStock) -> Decision {
+    let old = state.stock.row(&update.sku).ok_or(Refusal::UnknownProduct)?;
+    let on_hand = match update.change {
+        StockChange::Set(to) => Some(to),
+        StockChange::Add(by) => old.on_hand.checked_add(by),
+        StockChange::AddIfVersion { version, .. } if version != old.version => {
+            return Err(Refusal::VersionMismatch { expected: version, found: old.version });
+        }
+        StockChange::AddIfVersion { add, .. } => old.on_hand.checked_add(add),
+    };
+    let expected = "a stock within plus or minus 2^48 units";
+    let on_hand = on_hand.filter(|units| units.abs() <= UNITS_MAX).ok_or(Refusal::Invalid { field: "change", expected })?;
+    if on_hand < old.held - i64::from(old.backorder) {
+        return Err(Refusal::BelowHeld { on_hand, held: old.held });
+    }
+    let stock = StockRow { on_hand, received: old.received + (on_hand - old.on_hand), version: old.version + 1, ..*old };
+    let fact = Fact::new(RecordKind::StockUpdated, hash_of(&update.sku)).with(Row::Stock(stock));
+    Ok(Accepted { fact, receipt: Receipt::Stock { on_hand, held: stock.held, version: stock.version } })
+}
+
+/// Lines that can be held: priced, with the rows that hold them.
+#[derive(Debug)]
+pub struct Holdable {
+    /// The lines with today's prices.
+    pub lines: Lines,
+    /// Sum of the lines in minor units.
+    pub total_minor: i64,
+    /// The currency of all lines.
+    pub currency: Currency,
+    /// The longest hold that the SKUs name in us; 0 = none does.
+    pub hold_us: u64,
+    /// Stock and count rows with the units held.
+    pub rows: Rows,
+}
+
+/// Checks lines in order and prices them. Their shape is checked before (each SKU once, quantities
+/// in bounds). `lines` carries each line's index in its order, for the refusal.
+pub fn hold<'a>(
+    state: &State,
+    context: &Context,
+    customer: &CustomerId,
+    lines: impl Iterator<Item = (u16, &'a OrderLine)>,
+) -> Result<Holdable, Refusal> {
+    let mut held = Holdable { lines: Lines::new(), total_minor: 0, currency: Currency::USD, hold_us: 0, rows: Rows::new() };
+    for (index, line) in lines {
+        let stock = state.stock.row(&line.sku).ok_or(Refusal::UnknownSku { line: index })?;
+        if held.lines.is_empty() {
+            held.currency = stock.price.currency;
+        }
+        let quantity = check_line(stock, index, line, held.currency)?;
+        held.total_minor = stock
+            .price
+            .times(quantity)
+            .and_then(|price| held.total_minor.checked_add(price.minor))
+            .ok_or(Refusal::AmountOverflow { line: index })?;
+        if let Some(count) = count_up(state, context, customer, stock, (index, quantity))? {
+            held.rows.push(count);
+        }
+        let available = stock.available();
+        if available + i64::from(stock.backorder) < i64::from(quantity) {
+            return Err(Refusal::OutOfStock { line: index, asked: quantity, available });
+        }
+        held.hold_us = held.hold_us.max(stock.hold_us);
+        held.rows.push(Row::Stock(StockRow { held: stock.held + i64::from(quantity), ..*stock }));
+        held.lines.push(Line { sku: line.sku, quantity, unit_minor: stock.price.minor });
+    }
+    Ok(held)
+}
+
+fn check_line(stock: &StockRow, index: u16, line: &OrderLine, currency: Currency) -> Result<u32, Refusal> {
+    if !stock.active {
+        return Err(Refusal::Inactive { line: index });
+    }
+    if stock.price.currency != currency {
+        return Err(Refusal::MixedCurrencies { line: index });
+    }
+    if stock.price.minor > line.max_unit_minor {
+        let (price, ceiling) = (stock.price.minor, line.max_unit_minor);
+        return Err(Refusal::PriceChanged { line: index, price, ceiling });
+    }
+    Ok(line.quantity as u32)
+}
+
+/// The customer's count after the purchase, if the SKU has a limit.
+fn count_up(
+    state: &State,
+    context: &Context,
+    customer: &CustomerId,
+    stock: &StockRow,
+    (line, quantity): (u16, u32),
+) -> Result<Option<Row>, Refusal> {
+    let limit = stock.limit_per_customer;
+    if limit == 0 {
+        return Ok(None);
+    }
+    let hash = limit_hash(context, &stock.sku, customer);
+    let bought = match state.limits.recall(hash) {
+        Memory::Known(count) => count.units,
+        // A cold count was asked of the store before this decision.
+        Memory::Absent | Memory::Cold => 0,
+    };
+    match bought.checked_add(quantity).filter(|units| *units <= limit) {
+        Some(units) => Ok(Some(Row::Limit(onrush_proto::LimitRow { hash, units, limit }))),
+        None => Err(Refusal::LimitExceeded { line, limit, bought }),
+    }
+}
+
+/// Where a customer's count of a SKU stands.
+pub fn limit_hash(context: &Context, sku: &Sku, customer: &CustomerId) -> u128 {
+    context.hasher.pair(sku.as_bytes(), customer.as_bytes())
+}
+
+/// What becomes of held or sold units.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resolution {
+    /// Held units are sold.
+    Capture,
+    /// Held units go back; the limit too, if the SKU says so.
+    Release,
+    /// Held units go back as if they had never been asked for.
+    Reject,
+    /// Sold units come back.
+    Return,
+    /// Released units are sold after all; only where [`can_retake`] says so.
+    Retake,
+}
+
+/// The rows of `lines` after a resolution. Lines of other shards (unknown SKUs here) are skipped.
+pub fn resolve(state: &State, context: &Context, customer: &CustomerId, lines: &[Line], how: Resolution) -> Rows {
+    let mut rows = Rows::new();
+    for line in lines {
+        let Some(stock) = state.stock.row(&line.sku) else { continue };
+        let units = i64::from(line.quantity);
+        let mut after = *stock;
+        match how {
+            Resolution::Capture => {
+                after.held -= units;
+                after.on_hand -= units;
+                after.sold += units;
+            }
+            Resolution::Release | Resolution::Reject => after.held -= units,
+            Resolution::Return => {
+                after.on_hand += units;
+                after.sold -= units;
+            }
+            Resolution::Retake => {
+                after.on_hand -= units;
+                after.sold += units;
+            }
+        }
+        rows.push(Row::Stock(after));
+        let returns = match how {
+            Resolution::Reject => stock.limit_per_customer > 0,
+            Resolution::Release | Resolution::Return => stock.limit_per_customer > 0 && stock.limit_returns,
+            Resolution::Capture | Resolution::Retake => false,
+        };
+        if returns {
+            rows.extend(count_down(state, context, customer, line));
+        }
+    }
+    rows
+}
+
+fn count_down(state: &State, context: &Context, customer: &CustomerId, line: &Line) -> Option<Row> {
+    let hash = limit_hash(context, &line.sku, customer);
+    let Count { units, limit } = state.limits.known(hash)?;
+    Some(Row::Limit(onrush_proto::LimitRow { hash, units: units.saturating_sub(line.quantity), limit }))
+}
+
+/// True if released units of every line could be sold now.
+pub fn can_retake(state: &State, lines: &[Line]) -> bool {
+    lines.iter().all(|line| {
+        state.stock.row(&line.sku).is_some_and(|stock| {
+            stock.available() + i64::from(stock.backorder) >= i64::from(line.quantity)
+        })
+    })
+}

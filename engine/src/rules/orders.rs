@@ -1,0 +1,182 @@
+//! Orders: create, cancel, expire, move.
+
+use onrush_proto::{
+    CreateOrder, Fact, Line, Lines, Money, MoveOrder, OrderId, OrderRow, OrderState, Receipt, RecordKind, Refusal,
+    Request, Row,
+    command::{MAX_LINES, MAX_QUANTITY},
+};
+use smallvec::SmallVec;
+
+use super::inventory::{self, HOLD_US_MAX, Holdable, Resolution, Rows};
+use super::payments;
+use super::{Accepted, Context, Decision};
+use crate::state::{State, order_receipt};
+use crate::tables::hash_of;
+
+/// Checks what needs no state: the number of lines, their quantities, each SKU once.
+pub fn check_shape(create: &CreateOrder) -> Result<(), Refusal> {
+    if create.lines.is_empty() {
+        return Err(Refusal::NoLines);
+    }
+    if create.lines.len() > MAX_LINES {
+        return Err(Refusal::TooManyLines { found: create.lines.len() });
+    }
+    if create.customer.is_empty() {
+        return Err(Refusal::Invalid { field: "customer_id", expected: "1 to 39 bytes" });
+    }
+    if create.hold_us > HOLD_US_MAX {
+        return Err(Refusal::Invalid { field: "hold", expected: "at most 30 days" });
+    }
+    let bad = create.lines.iter().position(|line| !(1..=MAX_QUANTITY).contains(&line.quantity));
+    if let Some(line) = bad {
+        return Err(Refusal::BadQuantity { line: line as u16, found: create.lines[line].quantity });
+    }
+    check_each_once(create)
+}
+
+fn check_each_once(create: &CreateOrder) -> Result<(), Refusal> {
+    if create.lines.len() == 1 {
+        return Ok(());
+    }
+    let mut order: SmallVec<[u16; 16]> = (0..create.lines.len() as u16).collect();
+    let sku = |index: u16| create.lines[usize::from(index)].sku;
+    order.sort_unstable_by(|a, b| sku(*a).cmp(&sku(*b)).then(a.cmp(b)));
+    let twin = order.windows(2).filter(|pair| sku(pair[0]) == sku(pair[1])).map(|pair| (pair[1], pair[0])).min();
+    match twin {
+        Some((line, first)) => Err(Refusal::DuplicateSku { line, first }),
+        None => Ok(()),
+    }
+}
+
+/// Creates an order whose lines all live on this shard: hold, limit, order and payment intent in
+/// one record.
+pub fn create(state: &State, context: &Context, request: &Request, create: &CreateOrder) -> Decision {
+    let lines = create.lines.iter().enumerate().map(|(index, line)| (index as u16, line));
+    let held = inventory::hold(state, context, &create.customer, lines)?;
+    let order = new_order(context, request, create, &held, OrderState::Pending);
+    let receipt = order_receipt(&order);
+    let mut fact = Fact::new(RecordKind::OrderCreated, hash_of(&order.id)).with(Row::Order(order));
+    fact.rows.extend(held.rows);
+    Ok(Accepted { fact, receipt })
+}
+
+/// Begins an order over several shards: holds the lines that live here and records the order as
+/// reserving. Lines of other shards carry no price yet.
+pub fn reserve(state: &State, context: &Context, request: &Request, create: &CreateOrder) -> Decision {
+    let home = context.map.shard(request.command.slot());
+    let own = create.lines.iter().enumerate().map(|(index, line)| (index as u16, line));
+    let own = own.filter(|(_, line)| context.map.shard(onrush_proto::Slot::of(line.sku.as_bytes())) == home);
+    let mut held = inventory::hold(state, context, &create.customer, own)?;
+    let mut priced = std::mem::take(&mut held.lines).into_iter().peekable();
+    held.lines = Lines::with_capacity(create.lines.len());
+    for line in &create.lines {
+        let found = priced.next_if(|priced| priced.sku == line.sku);
+        let quantity = line.quantity as u32;
+        held.lines.push(found.unwrap_or(Line { sku: line.sku, quantity, unit_minor: 0 }));
+    }
+    let order = new_order(context, request, create, &held, OrderState::Reserving);
+    let receipt = order_receipt(&order);
+    let mut fact = Fact::new(RecordKind::OrderReserving, hash_of(&order.id)).with(Row::Order(order));
+    fact.rows.extend(held.rows);
+    Ok(Accepted { fact, receipt })
+}
+
+fn new_order(
+    context: &Context,
+    request: &Request,
+    create: &CreateOrder,
+    held: &Holdable,
+    state: OrderState,
+) -> OrderRow {
+    let hold_us = [create.hold_us, held.hold_us, context.default_hold_us].into_iter().find(|us| *us > 0);
+    OrderRow {
+        id: OrderId::new(request.command.slot(), context.now_us, context.lsn),
+        customer: create.customer,
+        lines: held.lines.clone(),
+        total: Money::new(held.total_minor, held.currency),
+        state,
+        held_until_us: context.now_us + hold_us.unwrap_or_default(),
+        changed_us: context.now_us,
+        key: request.key,
+        body: request.body,
+        payment: None,
+    }
+}
+
+/// Accepts a reserving order once every shard has priced and held its lines.
+pub fn accept(context: &Context, order: &OrderRow, priced: &[Line]) -> Decision {
+    let mut accepted = OrderRow { state: OrderState::Pending, changed_us: context.now_us, ..order.clone() };
+    let mut total = Money::new(0, order.total.currency);
+    for (index, line) in accepted.lines.iter_mut().enumerate() {
+        if let Some(found) = priced.iter().find(|found| found.sku == line.sku) {
+            *line = *found;
+        }
+        total = Money::new(line.unit_minor, total.currency)
+            .times(line.quantity)
+            .and_then(|sum| total.plus(sum))
+            .ok_or(Refusal::AmountOverflow { line: index as u16 })?;
+    }
+    accepted.total = total;
+    let receipt = order_receipt(&accepted);
+    let fact = Fact::new(RecordKind::OrderCreated, hash_of(&order.id)).with(Row::Order(accepted));
+    Ok(Accepted { fact, receipt })
+}
+
+/// Gives up a reserving order; its lines here are as if never asked for.
+pub fn reject(state: &State, context: &Context, order: &OrderRow) -> Fact {
+    close(state, context, order, RecordKind::OrderRejected, (OrderState::Rejected, Resolution::Reject))
+}
+
+/// Expires a pending order whose deadline has passed.
+pub fn expire(state: &State, context: &Context, order: &OrderRow) -> Fact {
+    close(state, context, order, RecordKind::OrderExpired, (OrderState::Expired, Resolution::Release))
+}
+
+/// Calls an order off. A pending one at once; a paid one when its money is back.
+pub fn cancel(state: &State, context: &Context, order: &OrderRow) -> Decision {
+    let to = OrderState::Cancelled;
+    match order.state {
+        OrderState::Pending => {
+            let fact = close(state, context, order, RecordKind::OrderCancelled, (to, Resolution::Release));
+            Ok(Accepted { fact, receipt: Receipt::OrderMoved { order: order.id, state: to } })
+        }
+        from if from.may_become(to) => payments::refund_to_cancel(context, order),
+        from => Err(Refusal::IllegalTransition { from, to }),
+    }
+}
+
+fn close(
+    state: &State,
+    context: &Context,
+    order: &OrderRow,
+    kind: RecordKind,
+    (to, how): (OrderState, Resolution),
+) -> Fact {
+    let mut closed = OrderRow { state: to, changed_us: context.now_us, ..order.clone() };
+    let ledger = payments::void_open(state, context, &mut closed);
+    let mut fact = Fact::new(kind, hash_of(&order.id)).with(Row::Order(closed));
+    fact.rows.extend(inventory::resolve(state, context, &order.customer, &order.lines, how));
+    fact.rows.extend(ledger);
+    fact
+}
+
+/// Moves a paid order towards delivery.
+pub fn step(context: &Context, order: &OrderRow, step: &MoveOrder) -> Decision {
+    let onward = matches!(step.to, OrderState::Fulfilling | OrderState::Shipped | OrderState::Delivered);
+    if !onward || !order.state.may_become(step.to) {
+        return Err(Refusal::IllegalTransition { from: order.state, to: step.to });
+    }
+    let moved = OrderRow { state: step.to, changed_us: context.now_us, ..order.clone() };
+    let fact = Fact::new(RecordKind::OrderMoved, hash_of(&order.id)).with(Row::Order(moved));
+    Ok(Accepted { fact, receipt: Receipt::OrderMoved { order: order.id, state: step.to } })
+}
+
+/// True if the order is pending and its deadline has passed: dead, swept or not.
+pub fn is_dead(order: &OrderRow, now_us: u64) -> bool {
+    order.state == OrderState::Pending && order.held_until_us <= now_us
+}
+
+/// Rows of the lines here after a resolution that another rule decided.
+pub fn resolve_lines(state: &State, context: &Context, order: &OrderRow, how: Resolution) -> Rows {
+    inventory::resolve(state, context, &order.customer, &order.lines, how)
+}

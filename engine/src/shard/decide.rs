@@ -1,0 +1,132 @@
+//! From a command to its rule.
+
+use onrush_proto::{
+    Command, CreateOrder, DocKey, NameCommand, OrderId, OrderRow, Outcome, Refusal, Request, Slot,
+};
+
+use super::{Effects, Origin, Shard};
+use crate::rules::payments::Settlement;
+use crate::rules::{Accepted, documents, groups, inventory, names, orders, payments};
+
+/// What a command comes to.
+enum Verdict {
+    /// A record.
+    Accept(Accepted),
+    /// An answer without a record.
+    Answer(Outcome),
+}
+
+impl From<Accepted> for Verdict {
+    fn from(accepted: Accepted) -> Self {
+        Self::Accept(accepted)
+    }
+}
+
+impl From<Settlement> for Verdict {
+    fn from(settlement: Settlement) -> Self {
+        match settlement {
+            Settlement::Changes(accepted) => Self::Accept(accepted),
+            Settlement::Known(receipt) => Self::Answer(Outcome::Accepted(receipt)),
+        }
+    }
+}
+
+impl Shard {
+    /// Decides a request whose key is free, and answers it.
+    pub(crate) fn decide(&mut self, origin: Origin, request: Request, out: &mut Effects) {
+        if let Some(order) = request.command.order() {
+            self.bury(order, out);
+        }
+        if let Command::CreateOrder(create) = &request.command {
+            return self.create(origin, &request, create, out);
+        }
+        match self.verdict(&request.command) {
+            Ok(Verdict::Accept(accepted)) => {
+                let moved = accepted.fact.kind;
+                self.accept(origin, request.key, request.body, accepted, out);
+                if let Some(order) = request.command.order() {
+                    self.resolve_elsewhere(order, moved, out);
+                }
+            }
+            Ok(Verdict::Answer(outcome)) => self.answer_now(origin, request.key, outcome, out),
+            Err(refusal) => self.refuse(origin, request.key, refusal, out),
+        }
+    }
+
+    fn create(&mut self, origin: Origin, request: &Request, create: &CreateOrder, out: &mut Effects) {
+        if let Err(refusal) = orders::check_shape(create) {
+            return self.refuse(origin, request.key, refusal, out);
+        }
+        if self.state.orders.open_len() >= self.options.open_orders_max {
+            return self.refuse(origin, request.key, Refusal::Overloaded, out);
+        }
+        let own = |line: &onrush_proto::OrderLine| self.owns(Slot::of(line.sku.as_bytes()));
+        if create.lines.len() > 1 && !create.lines.iter().all(own) {
+            return self.reserve(origin, request, create, out);
+        }
+        let mut decision = orders::create(&self.state, &self.context(), request, create);
+        if self.backlog && matches!(decision, Err(Refusal::OutOfStock { .. } | Refusal::LimitExceeded { .. })) {
+            self.sweep_all(out);
+            decision = orders::create(&self.state, &self.context(), request, create);
+        }
+        match decision {
+            Ok(accepted) => self.accept(origin, request.key, request.body, accepted, out),
+            Err(refusal) => self.refuse(origin, request.key, refusal, out),
+        }
+    }
+
+    fn verdict(&self, command: &Command) -> Result<Verdict, Refusal> {
+        let (state, context) = (&self.state, &self.context());
+        Ok(match command {
+            Command::PutProduct(put) => inventory::put_product(state, context, put)?.into(),
+            Command::UpdateStock(update) => inventory::update_stock(state, update)?.into(),
+            Command::GetStock(sku) => {
+                let row = state.stock.row(sku).ok_or(Refusal::UnknownProduct)?;
+                Verdict::Answer(Outcome::Stock(Box::new(*row)))
+            }
+            Command::CreateOrder(_) => return Err(Refusal::NotFound),
+            Command::GetOrder(order) => Verdict::Answer(Outcome::Order(Box::new(self.order(*order)?.clone()))),
+            Command::CancelOrder(cancel) => orders::cancel(state, context, self.order(cancel.order)?)?.into(),
+            Command::MoveOrder(step) => orders::step(context, self.order(step.order)?, step)?.into(),
+            Command::StartPayment(start) => payments::start(state, context, self.order(start.order)?, start)?.into(),
+            Command::SettleAttempt(settle) => {
+                payments::settle(state, context, self.order(settle.order)?, settle)?.into()
+            }
+            Command::CapturePayment(capture) => {
+                payments::capture(state, context, self.order(capture.order)?, capture)?.into()
+            }
+            Command::RefundPayment(refund) => payments::refund(context, self.order(refund.order)?, refund)?.into(),
+            Command::SettleRefund(settle) => {
+                payments::settle_refund(state, context, self.order(settle.order)?, settle)?.into()
+            }
+            Command::PutDocument(put) => documents::put(state, context, put)?.into(),
+            Command::DeleteDocument(delete) => documents::delete(state, context, delete)?.into(),
+            Command::GetDocument(get) => Verdict::Answer(self.document(&get.key)?),
+            Command::Name(name) => match &**name {
+                NameCommand::Get { name } => Verdict::Answer(self.name(name)?),
+                change => names::decide(state, context, change)?.into(),
+            },
+            Command::CommitOffset(commit) if commit.lsn.is_none() => {
+                Verdict::Answer(Outcome::Offset(onrush_proto::Lsn(groups::position(state, commit))))
+            }
+            Command::CommitOffset(commit) => groups::commit(context, commit)?.into(),
+        })
+    }
+
+    /// An order that somebody outside may see.
+    pub(crate) fn order(&self, order: OrderId) -> Result<&OrderRow, Refusal> {
+        use onrush_proto::OrderState::{Rejected, Reserving};
+        let row = self.state.orders.row(&order).filter(|row| !matches!(row.state, Reserving | Rejected));
+        row.ok_or(Refusal::UnknownOrder { order })
+    }
+
+    fn document(&self, key: &DocKey) -> Result<Outcome, Refusal> {
+        let row = self.state.documents.row(key).filter(|row| row.value.is_some()).ok_or(Refusal::NotFound)?;
+        Ok(Outcome::Document(Box::new(row.clone())))
+    }
+
+    fn name(&self, name: &DocKey) -> Result<Outcome, Refusal> {
+        let row = self.state.names.row(name).filter(|row| names::stands(row, self.now_us)).ok_or(Refusal::NotFound)?;
+        Ok(Outcome::Name(Box::new(row.clone())))
+    }
+}

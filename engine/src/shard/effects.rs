@@ -1,0 +1,140 @@
+//! What goes into a shard and what comes out of it.
+
+use onrush_proto::{CustomerId, IdempotencyKey, Lines, OrderId, OrderLine, Refusal, Reply, Request, ShardId, Slot};
+use onrush_storage::log::FrameBuf;
+use smallvec::SmallVec;
+
+use crate::rules::inventory::Resolution;
+
+/// Where an answer goes: a port of the host, and the caller's tag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplyTo {
+    /// The host's number of the client's queue.
+    pub port: u32,
+    /// The client's number of the request.
+    pub tag: u64,
+}
+
+/// One thing that reached a shard.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A client's request. A keyed one comes to the shard of its key, any other to the shard
+    /// that decides it.
+    Request {
+        /// Where the answer goes.
+        to: ReplyTo,
+        /// What is asked.
+        request: Request,
+    },
+    /// A message from another shard.
+    Peer {
+        /// Who sent it.
+        from: ShardId,
+        /// What it says.
+        message: PeerMessage,
+    },
+}
+
+/// What shards say to each other. Order is kept between two shards.
+#[derive(Clone, Debug)]
+pub enum PeerMessage {
+    /// Key's shard to home: decide this, or answer it from what is stored.
+    Forward {
+        /// Where the answer goes in the end.
+        to: ReplyTo,
+        /// What is asked.
+        request: Box<Request>,
+    },
+    /// Home to key's shard: how a forwarded request came out.
+    Answered {
+        /// The key.
+        key: IdempotencyKey,
+        /// A slot of the home.
+        home: Slot,
+        /// True if the key now stands for an acceptance.
+        accepted: bool,
+        /// Where the answer goes.
+        to: ReplyTo,
+        /// The answer.
+        reply: Box<Reply>,
+    },
+    /// Home to key's shard, when home takes office: this key was accepted here.
+    Reclaim {
+        /// The key.
+        key: IdempotencyKey,
+        /// A slot of the home.
+        home: Slot,
+    },
+    /// Key's shard to home: the claim is durable.
+    Confirmed {
+        /// The key.
+        key: IdempotencyKey,
+    },
+    /// Home to participant: hold these lines.
+    Hold(Box<HoldRequest>),
+    /// Participant to home: the lines are held, at these prices.
+    Held {
+        /// The order.
+        order: OrderId,
+        /// The lines with their prices.
+        lines: Lines,
+    },
+    /// Participant to home: the lines cannot be held.
+    HoldRefused {
+        /// The order.
+        order: OrderId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Home to participant: what becomes of the hold.
+    Resolve {
+        /// The order.
+        order: OrderId,
+        /// What becomes of it.
+        how: Resolution,
+        /// Until when a hold of this order may still arrive, shard time in us.
+        until_us: u64,
+    },
+    /// Participant to home: what became of this order?
+    Ask {
+        /// The order.
+        order: OrderId,
+    },
+}
+
+/// Lines of an order that another shard is home to.
+#[derive(Clone, Debug)]
+pub struct HoldRequest {
+    /// The order.
+    pub order: OrderId,
+    /// Who orders.
+    pub customer: CustomerId,
+    /// The lines, with their indices in the order.
+    pub lines: SmallVec<[(u16, OrderLine); 4]>,
+    /// When to ask home, shard time in us.
+    pub deadline_us: u64,
+}
+
+/// What one turn of a shard wants done, in this order: `urgent` at once; `frame` made durable;
+/// then, and only then, `replies` and `outbound` let go.
+#[derive(Default)]
+pub struct Effects {
+    /// The records of this turn.
+    pub frame: FrameBuf,
+    /// Messages that need not wait: forwarded requests, of which nothing is promised yet.
+    pub urgent: Vec<(ShardId, PeerMessage)>,
+    /// Answers.
+    pub replies: Vec<(ReplyTo, Reply)>,
+    /// Messages to other shards.
+    pub outbound: Vec<(ShardId, PeerMessage)>,
+}
+
+impl Effects {
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.frame.clear();
+        self.urgent.clear();
+        self.replies.clear();
+        self.outbound.clear();
+    }
+}

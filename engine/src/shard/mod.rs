@@ -1,0 +1,329 @@
+//! The shard: a plain machine. Inputs and the time go in, records and answers come out.
+//!
+//! *Invariants*: no clock, no thread, no socket, no randomness, no unordered iteration. One turn
+//! is one batch, one frame, one durable write. What a turn says leaves when its frame is durable
+//! (see [`Effects`]).
+
+mod baskets;
+mod claims;
+mod decide;
+mod effects;
+mod sweep;
+mod wants;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hashbrown::HashMap;
+use onrush_proto::{
+    Fact, IdempotencyKey, KeyHasher, KeyRow, KeyState, Lsn, OrderId, Outcome, Receipt, Refusal, Reply, Request,
+    Row, ShardId, SlotMap,
+    row::RowEncoder,
+};
+
+pub use effects::{Effects, HoldRequest, Input, PeerMessage, ReplyTo};
+pub use wants::{Found, Want};
+
+use crate::rules::Context;
+use crate::state::{State, StateLimits};
+use crate::tables::FixedState;
+use baskets::Reservation;
+
+/// The stations of a command, in order. Each has a span and a histogram in the host.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Stage {
+    /// Its deadline and key are looked at, cold rows are fetched,
+    Admit,
+    /// the rules accept or refuse it,
+    Decide,
+    /// its fact joins the batch's frame,
+    Append,
+    /// which followers receive,
+    Replicate,
+    /// and which is durable on a quorum;
+    Commit,
+    /// the rows are published and handed to the store,
+    Apply,
+    /// and the answer leaves.
+    Respond,
+}
+
+/// What a shard is told when it is made; frozen with the data directory but for the bounds.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardOptions {
+    /// Which shard this is.
+    pub id: ShardId,
+    /// Who owns what.
+    pub map: SlotMap,
+    /// The directory's secret hash.
+    pub hasher: KeyHasher,
+    /// Hold interval in us where neither order nor SKU names one.
+    pub default_hold_us: u64,
+    /// Most inputs one turn decides.
+    pub turn_inputs_max: usize,
+    /// A turn ends early when its frame reaches this many bytes.
+    pub frame_bytes_max: usize,
+    /// Most open orders; further ones are refused as overloaded.
+    pub open_orders_max: usize,
+    /// What stays in memory.
+    pub limits: StateLimits,
+}
+
+impl ShardOptions {
+    /// Options with the recommended bounds.
+    pub fn new(id: ShardId, map: SlotMap, hasher: KeyHasher) -> Self {
+        Self {
+            id,
+            map,
+            hasher,
+            default_hold_us: 600_000_000,
+            turn_inputs_max: 8_192,
+            frame_bytes_max: 8 << 20,
+            open_orders_max: 8 << 20,
+            limits: StateLimits::default(),
+        }
+    }
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Origin {
+    /// A client.
+    Client(ReplyTo),
+    /// A client, by way of its key's shard.
+    Keeper(ShardId, ReplyTo),
+}
+
+/// One shard.
+pub struct Shard {
+    options: ShardOptions,
+    state: State,
+    now_us: u64,
+    next_lsn: u64,
+    /// Everything up to here is in the store.
+    stored_lsn: u64,
+    /// Keys whose first call is running: forwarded from here, or reserving here.
+    running: HashMap<IdempotencyKey, (), FixedState>,
+    /// Keys accepted here that their own shard has not confirmed yet, by position.
+    unconfirmed: BTreeMap<u64, IdempotencyKey>,
+    unconfirmed_lsns: HashMap<IdempotencyKey, u64, FixedState>,
+    reservations: BTreeMap<OrderId, Reservation>,
+    /// True if the last sweep left dead holds behind.
+    backlog: bool,
+    /// Rows that a sweep needs and that only the store has.
+    wanted: Vec<Want>,
+    took_office: bool,
+    encoder: RowEncoder,
+    payload: Vec<u8>,
+}
+
+impl Shard {
+    /// An empty shard.
+    pub fn new(options: ShardOptions) -> Self {
+        Self {
+            state: State::new(options.limits),
+            options,
+            now_us: 0,
+            next_lsn: 1,
+            stored_lsn: 0,
+            running: HashMap::with_hasher(FixedState),
+            unconfirmed: BTreeMap::new(),
+            unconfirmed_lsns: HashMap::with_hasher(FixedState),
+            reservations: BTreeMap::new(),
+            backlog: false,
+            wanted: Vec::new(),
+            took_office: false,
+            encoder: RowEncoder::default(),
+            payload: Vec::new(),
+        }
+    }
+
+    /// Which shard this is.
+    pub fn id(&self) -> ShardId {
+        self.options.id
+    }
+
+    /// The state, for reading.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The state, for recovery and for publishing; facts go through [`replay`](Self::replay).
+    pub fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    /// The position of the last record decided.
+    pub fn end(&self) -> Lsn {
+        Lsn(self.next_lsn - 1)
+    }
+
+    /// Shard time in us.
+    pub fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
+    /// When this shard wants a turn though nothing comes in, shard time in us.
+    pub fn next_deadline_us(&self) -> Option<u64> {
+        let timers = [self.state.orders.next_deadline_us(), self.state.holds.next_deadline_us()];
+        let first = timers.into_iter().flatten().min();
+        let at_once = self.backlog || !self.wanted.is_empty() || !self.took_office;
+        if at_once { Some(self.now_us) } else { first }
+    }
+
+    /// Tells the shard how far its store has come.
+    pub fn set_stored(&mut self, lsn: u64) {
+        self.stored_lsn = self.stored_lsn.max(lsn);
+    }
+
+    /// The store may not go beyond this record: keys behind it are not confirmed by their shards,
+    /// and recovery finds them in the log that it replays.
+    pub fn store_ceiling(&self) -> u64 {
+        self.unconfirmed.first_key_value().map_or(u64::MAX, |(lsn, _)| lsn - 1)
+    }
+
+    /// Starts counting at a recovered log's end.
+    pub fn resume(&mut self, end_lsn: u64, time_us: u64) {
+        self.next_lsn = end_lsn + 1;
+        self.now_us = self.now_us.max(time_us);
+    }
+
+    /// Applies a record from the log.
+    pub fn replay(&mut self, fact: Fact, lsn: u64, time_us: u64) {
+        if let Some(key) = self.foreign_key(&fact) {
+            self.await_confirmation(key, lsn);
+        }
+        self.state.apply(fact, lsn, time_us);
+        self.resume(lsn, time_us);
+    }
+
+    /// Ends a batch of replay: lets go of what the store has.
+    pub fn settle_replay(&mut self) {
+        self.state.settle(self.stored_lsn);
+    }
+
+    /// Claims that this shard re-sends when it takes office, before their shards admit anything.
+    pub fn reclaims(&self) -> Vec<(ShardId, PeerMessage)> {
+        let home = onrush_proto::Slot((0..=255).find(|slot| self.owns(onrush_proto::Slot(*slot))).unwrap_or(0));
+        let claim = |key: &IdempotencyKey| (self.keeper(*key), PeerMessage::Reclaim { key: *key, home });
+        self.unconfirmed.values().map(claim).collect()
+    }
+
+    /// One turn: sweeps the dead, then takes inputs until a bound is reached. What is not taken
+    /// stays in `inputs`. Rows that [`wants`](Self::wants) named must have been warmed.
+    pub fn turn(&mut self, now_us: u64, inputs: &mut VecDeque<Input>, out: &mut Effects) {
+        self.now_us = self.now_us.max(now_us);
+        if !self.took_office {
+            self.took_office = true;
+            self.take_office(out);
+        }
+        self.sweep(out);
+        for _ in 0..self.options.turn_inputs_max {
+            if out.frame.len_bytes() >= self.options.frame_bytes_max {
+                break;
+            }
+            match inputs.pop_front() {
+                Some(Input::Request { to, request }) => self.request(to, request, out),
+                Some(Input::Peer { from, message }) => self.peer(from, message, out),
+                None => break,
+            }
+        }
+        self.state.settle(self.stored_lsn);
+    }
+
+    fn peer(&mut self, from: ShardId, message: PeerMessage, out: &mut Effects) {
+        match message {
+            PeerMessage::Forward { to, request } => self.forwarded(from, to, *request, out),
+            PeerMessage::Answered { key, home, accepted, to, reply } => {
+                self.answered(from, (key, home, accepted), (to, *reply), out);
+            }
+            PeerMessage::Reclaim { key, home } => self.reclaimed(from, key, home, out),
+            PeerMessage::Confirmed { key } => self.confirmed(key),
+            PeerMessage::Hold(request) => self.hold(from, &request, out),
+            PeerMessage::Held { order, lines } => self.held(order, lines, from, out),
+            PeerMessage::HoldRefused { order, refusal } => self.hold_refused(order, refusal, out),
+            PeerMessage::Resolve { order, how, until_us } => self.resolve_hold(order, how, until_us, out),
+            PeerMessage::Ask { order } => self.asked(from, order, out),
+        }
+    }
+
+    pub(crate) fn owns(&self, slot: onrush_proto::Slot) -> bool {
+        self.options.map.shard(slot) == self.options.id
+    }
+
+    pub(crate) fn context(&self) -> Context {
+        Context {
+            now_us: self.now_us,
+            lsn: self.next_lsn,
+            default_hold_us: self.options.default_hold_us,
+            hasher: self.options.hasher,
+            map: self.options.map,
+        }
+    }
+
+    /// Appends a fact to the frame and applies it. Returns its position.
+    pub(crate) fn record(&mut self, fact: Fact, out: &mut Effects) -> Lsn {
+        self.payload.clear();
+        fact.encode(&mut self.encoder, &mut self.payload);
+        out.frame.push(fact.kind as u16, fact.key_hash, &self.payload);
+        let lsn = self.next_lsn;
+        self.next_lsn += 1;
+        self.state.apply(fact, lsn, self.now_us);
+        Lsn(lsn)
+    }
+
+    /// Records an acceptance under its key and answers it.
+    pub(crate) fn accept(
+        &mut self,
+        origin: Origin,
+        key: IdempotencyKey,
+        body: u64,
+        accepted: crate::rules::Accepted,
+        out: &mut Effects,
+    ) {
+        let crate::rules::Accepted { mut fact, receipt } = accepted;
+        // An order row carries its key itself.
+        let carried = matches!(receipt, Receipt::Order { .. });
+        if !carried && !key.is_none() {
+            let state = KeyState::First { body, receipt };
+            fact.rows.push(Row::Key(KeyRow { key, state, at_us: self.now_us }));
+        }
+        let lsn = self.record(fact, out);
+        if !key.is_none() && self.keeper(key) != self.options.id {
+            self.await_confirmation(key, lsn.0);
+        }
+        let reply = Reply { outcome: Outcome::Accepted(receipt), replayed: false, lsn };
+        self.answer(origin, key, true, reply, out);
+    }
+
+    /// Answers with the log's end as the position to wait for.
+    pub(crate) fn answer_now(&mut self, origin: Origin, key: IdempotencyKey, outcome: Outcome, out: &mut Effects) {
+        let reply = Reply { outcome, replayed: false, lsn: self.end() };
+        self.answer(origin, key, false, reply, out);
+    }
+
+    pub(crate) fn refuse(&mut self, origin: Origin, key: IdempotencyKey, refusal: Refusal, out: &mut Effects) {
+        self.answer_now(origin, key, Outcome::Refused(refusal), out);
+    }
+
+    pub(crate) fn answer(
+        &mut self,
+        origin: Origin,
+        key: IdempotencyKey,
+        accepted: bool,
+        reply: Reply,
+        out: &mut Effects,
+    ) {
+        match origin {
+            Origin::Client(to) => out.replies.push((to, reply)),
+            Origin::Keeper(keeper, to) => {
+                let home = onrush_proto::Slot((0..=255).find(|slot| self.owns(onrush_proto::Slot(*slot))).unwrap_or(0));
+                let reply = Box::new(reply);
+                out.outbound.push((keeper, PeerMessage::Answered { key, home, accepted, to, reply }));
+            }
+        }
+    }
+
+    fn is_late(&self, request: &Request) -> bool {
+        request.deadline_us != 0 && request.deadline_us <= self.now_us
+    }
+}

@@ -1,0 +1,97 @@
+//! Expiry: at the deadline a hold is dead, swept or not.
+
+use onrush_proto::OrderId;
+
+use super::{Effects, PeerMessage, Shard, Want};
+use crate::rules::{inventory, orders};
+use crate::tables::Memory;
+
+/// Most dead orders that one turn sweeps before it looks at its inputs.
+const SWEEP_MAX: usize = 1_024;
+/// How long a participant waits before it asks home again, in us.
+const ASK_AGAIN_US: u64 = 1_000_000;
+
+impl Shard {
+    /// Expires what is due, within a bound; asks homes about due holds.
+    pub(crate) fn sweep(&mut self, out: &mut Effects) {
+        self.backlog = !self.sweep_orders(SWEEP_MAX, out);
+        for _ in 0..SWEEP_MAX {
+            let Some(order) = self.state.holds.pop_due(self.now_us) else { break };
+            self.hold_due(order, out);
+        }
+    }
+
+    /// Expires everything that is due: a decision found too little.
+    pub(crate) fn sweep_all(&mut self, out: &mut Effects) {
+        self.backlog = !self.sweep_orders(usize::MAX, out);
+    }
+
+    /// True if nothing due is left.
+    fn sweep_orders(&mut self, most: usize, out: &mut Effects) -> bool {
+        let mut waiting = Vec::new();
+        let mut swept = 0;
+        while swept < most {
+            let Some(order) = self.state.orders.pop_due(self.now_us) else { break };
+            swept += 1;
+            if !self.expire(order, out) {
+                waiting.push(order);
+            }
+        }
+        for order in waiting {
+            self.state.orders.rearm(&order, self.now_us);
+        }
+        swept < most
+    }
+
+    /// Expires one order if it is dead; false if a row that this needs must come from the store.
+    fn expire(&mut self, id: OrderId, out: &mut Effects) -> bool {
+        let Some(order) = self.state.orders.row(&id) else { return true };
+        if order.state == onrush_proto::OrderState::Reserving {
+            self.give_up(id, onrush_proto::Refusal::DeadlineExceeded, out);
+            return true;
+        }
+        let missing = self.missing_counts(order);
+        if !missing.is_empty() {
+            self.wanted.extend(missing);
+            return false;
+        }
+        let fact = orders::expire(&self.state, &self.context(), order);
+        let kind = fact.kind;
+        self.record(fact, out);
+        self.resolve_elsewhere(id, kind, out);
+        true
+    }
+
+    /// Counts that closing this order gives back and that only the store has.
+    pub(crate) fn missing_counts(&self, order: &onrush_proto::OrderRow) -> Vec<Want> {
+        let context = self.context();
+        let returning = order.lines.iter().filter(|line| {
+            self.state.stock.row(&line.sku).is_some_and(|stock| stock.limit_per_customer > 0 && stock.limit_returns)
+        });
+        returning
+            .map(|line| inventory::limit_hash(&context, &line.sku, &order.customer))
+            .filter(|hash| self.state.limits.recall(*hash) == Memory::Cold)
+            .map(Want::Limit)
+            .collect()
+    }
+
+    /// Before an order is looked at: if it is dead, its expiry is recorded first.
+    pub(crate) fn bury(&mut self, order: OrderId, out: &mut Effects) {
+        if self.state.orders.row(&order).is_some_and(|row| orders::is_dead(row, self.now_us)) {
+            self.expire(order, out);
+        }
+    }
+
+    fn hold_due(&mut self, order: OrderId, out: &mut Effects) {
+        let Some(hold) = self.state.holds.row(&order) else { return };
+        if hold.state != onrush_proto::HoldState::Held {
+            // A release that came before its hold has done its work: the hold cannot come any more.
+            let done = hold.clone();
+            self.state.holds.put(order, done, 0, None);
+            return;
+        }
+        let home = self.options.map.shard(order.slot());
+        out.outbound.push((home, PeerMessage::Ask { order }));
+        self.state.holds.rearm(&order, self.now_us + ASK_AGAIN_US);
+    }
+}

@@ -1,0 +1,175 @@
+//! Cold rows: what a command needs and only the store has.
+//!
+//! Before a turn the host asks [`Shard::wants`], reads those rows and hands them to
+//! [`Shard::warm`], until nothing is missing. So a turn never reads, and commands keep their order.
+
+use onrush_proto::{
+    Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, Request, Slot,
+};
+
+use super::{Input, PeerMessage, Shard};
+use crate::rules::inventory::limit_hash;
+use crate::state::{Count, hold_deadline};
+use crate::tables::Memory;
+
+/// A row that only the store has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Want {
+    /// An idempotency key.
+    Key(IdempotencyKey),
+    /// A customer's count.
+    Limit(u128),
+    /// An order.
+    Order(OrderId),
+    /// A hold for another shard's order.
+    Hold(OrderId),
+    /// A document.
+    Document(DocKey),
+    /// A name.
+    Name(DocKey),
+}
+
+/// What the store answered.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A key and the bucket it stands in.
+    Key(IdempotencyKey, Option<(KeyState, u32)>),
+    /// A customer's count.
+    Limit(u128, Option<Count>),
+    /// An order.
+    Order(OrderId, Option<Box<OrderRow>>),
+    /// A hold.
+    Hold(OrderId, Option<Box<HoldRow>>),
+    /// A document.
+    Document(DocKey, Option<Box<DocumentRow>>),
+    /// A name.
+    Name(DocKey, Option<Box<NameRow>>),
+}
+
+impl Shard {
+    /// Adds what the inputs of the next turn, and sweeps before it, need from the store.
+    pub fn wants<'a>(&mut self, inputs: impl Iterator<Item = &'a Input>, wants: &mut Vec<Want>) {
+        wants.append(&mut self.wanted);
+        for input in inputs.take(self.options.turn_inputs_max) {
+            match input {
+                Input::Request { request, .. } => self.want_request(request, wants),
+                Input::Peer { message, .. } => self.want_peer(message, wants),
+            }
+        }
+    }
+
+    /// The spans of history buckets in which a cold key may stand, newest first.
+    pub fn key_spans(&self, key: IdempotencyKey) -> Vec<(u32, u32)> {
+        self.state.keys.spans(key.0).collect()
+    }
+
+    /// Takes in what the store answered.
+    pub fn warm(&mut self, found: Found) {
+        match found {
+            Found::Key(key, row) => self.state.keys.warm(key.0, row),
+            Found::Limit(hash, row) => self.state.limits.warm(hash, row.map(|count| (count, 0))),
+            Found::Order(id, row) => {
+                let row = row.map(|row| {
+                    let deadline = row.state.is_open().then_some(row.held_until_us);
+                    (*row, deadline)
+                });
+                self.state.orders.warm(id, row);
+            }
+            Found::Hold(id, row) => {
+                let row = row.map(|row| {
+                    let deadline = hold_deadline(&row);
+                    (*row, deadline)
+                });
+                self.state.holds.warm(id, row);
+            }
+            Found::Document(key, row) => self.state.documents.warm(key, row.map(|row| (*row, None))),
+            Found::Name(key, row) => self.state.names.warm(key, row.map(|row| (*row, None))),
+        }
+    }
+
+    fn want_request(&self, request: &Request, wants: &mut Vec<Want>) {
+        if !request.key.is_none() && self.state.keys.recall(request.key.0) == Memory::Cold {
+            wants.push(Want::Key(request.key));
+        }
+        match &request.command {
+            Command::CreateOrder(create) => {
+                for line in &create.lines {
+                    self.want_limit(&line.sku, &create.customer, wants);
+                }
+            }
+            Command::PutDocument(put) => self.want_document(put.key, wants),
+            Command::DeleteDocument(delete) => self.want_document(delete.key, wants),
+            Command::GetDocument(get) => self.want_document(get.key, wants),
+            Command::Name(name) => {
+                if self.state.names.is_cold(name.name()) {
+                    wants.push(Want::Name(*name.name()));
+                }
+            }
+            other => {
+                if let Some(order) = other.order() {
+                    self.want_order(order, wants);
+                }
+            }
+        }
+    }
+
+    fn want_peer(&self, message: &PeerMessage, wants: &mut Vec<Want>) {
+        match message {
+            PeerMessage::Forward { request, .. } => self.want_request(request, wants),
+            PeerMessage::Answered { key, .. } | PeerMessage::Reclaim { key, .. } => {
+                if self.state.keys.recall(key.0) == Memory::Cold {
+                    wants.push(Want::Key(*key));
+                }
+            }
+            PeerMessage::Hold(hold) => {
+                for (_, line) in &hold.lines {
+                    self.want_limit(&line.sku, &hold.customer, wants);
+                }
+                self.want_hold(hold.order, wants);
+            }
+            PeerMessage::Resolve { order, .. } => self.want_hold(*order, wants),
+            PeerMessage::Ask { order } => self.want_order(*order, wants),
+            PeerMessage::Confirmed { .. } | PeerMessage::Held { .. } | PeerMessage::HoldRefused { .. } => {}
+        }
+    }
+
+    fn want_order(&self, order: OrderId, wants: &mut Vec<Want>) {
+        if !self.owns(order.slot()) {
+            return;
+        }
+        match self.state.orders.row(&order) {
+            Some(row) => wants.extend(self.missing_counts(row)),
+            None if self.state.orders.is_cold(&order) => wants.push(Want::Order(order)),
+            None => {}
+        }
+    }
+
+    fn want_hold(&self, order: OrderId, wants: &mut Vec<Want>) {
+        match self.state.holds.row(&order) {
+            Some(hold) => {
+                for line in &hold.lines {
+                    self.want_limit(&line.sku, &hold.customer, wants);
+                }
+            }
+            None if self.state.holds.is_cold(&order) => wants.push(Want::Hold(order)),
+            None => {}
+        }
+    }
+
+    fn want_limit(&self, sku: &onrush_proto::Sku, customer: &onrush_proto::CustomerId, wants: &mut Vec<Want>) {
+        let limited = self.owns(Slot::of(sku.as_bytes()))
+            && self.state.stock.row(sku).is_some_and(|stock| stock.limit_per_customer > 0);
+        if limited {
+            let hash = limit_hash(&self.context(), sku, customer);
+            if self.state.limits.recall(hash) == Memory::Cold {
+                wants.push(Want::Limit(hash));
+            }
+        }
+    }
+
+    fn want_document(&self, key: DocKey, wants: &mut Vec<Want>) {
+        if self.state.documents.is_cold(&key) {
+            wants.push(Want::Document(key));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What a shard keeps in memory: stock, rows with deadlines, and what it remembers by hash.
+//!
+//! *Invariant*: nothing here iterates in hash order where the result could be seen outside.
+
+mod filter;
+mod hash;
+mod remembered;
+mod rows;
+mod stock;
+mod wheel;
+
+pub use filter::Filters;
+pub use hash::{FixedState, hash_of};
+pub use remembered::{Memory, Remembered};
+pub use rows::{Entry, RowTable};
+pub use stock::StockTable;
+pub use wheel::Wheel;

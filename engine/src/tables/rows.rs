@@ -1,0 +1,167 @@
+//! Rows by key, with a deadline each and a way out of memory once the store has them.
+
+use std::collections::VecDeque;
+use std::hash::Hash;
+
+use hashbrown::HashTable;
+
+use super::hash::hash_of;
+use super::wheel::Wheel;
+
+/// A row in memory.
+pub struct Entry<K, R> {
+    /// Its key.
+    pub key: K,
+    /// The row.
+    pub row: R,
+    /// The record that last changed it; 0 if it was loaded from the store.
+    pub lsn: u64,
+}
+
+/// Rows of one kind. Open ones stay; closed ones leave after the store has them.
+pub struct RowTable<K, R> {
+    slab: Vec<Option<Entry<K, R>>>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    wheel: Wheel,
+    /// Closed rows in the order of their last change.
+    leaving: VecDeque<(u32, u64)>,
+    recent_min: usize,
+    /// Keys that were asked of the store for this batch and are not there.
+    absent: Vec<K>,
+}
+
+impl<K: Copy + Eq + Hash, R> RowTable<K, R> {
+    /// Keeps at least `recent_min` closed rows.
+    pub fn new(recent_min: usize) -> Self {
+        Self {
+            slab: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            wheel: Wheel::default(),
+            leaving: VecDeque::new(),
+            recent_min,
+            absent: Vec::new(),
+        }
+    }
+
+    /// The row of a key, if it is in memory.
+    pub fn row(&self, key: &K) -> Option<&R> {
+        self.position(key).and_then(|position| self.slab[position as usize].as_ref()).map(|entry| &entry.row)
+    }
+
+    /// True if only the store can say whether there is such a row.
+    pub fn is_cold(&self, key: &K) -> bool {
+        self.position(key).is_none() && !self.absent.contains(key)
+    }
+
+    /// Inserts or replaces a row. With a deadline it is open: it stays, and its timer is armed.
+    pub fn put(&mut self, key: K, row: R, lsn: u64, deadline_us: Option<u64>) {
+        let position = self.position(&key).unwrap_or_else(|| self.insert(key));
+        self.slab[position as usize] = Some(Entry { key, row, lsn });
+        match deadline_us {
+            Some(deadline_us) => self.wheel.arm(position, deadline_us),
+            None => {
+                self.wheel.disarm(position);
+                self.leaving.push_back((position, lsn));
+            }
+        }
+    }
+
+    /// Takes in what the store answered for a cold key.
+    pub fn warm(&mut self, key: K, found: Option<(R, Option<u64>)>) {
+        match found {
+            Some((row, deadline_us)) if self.position(&key).is_none() => self.put(key, row, 0, deadline_us),
+            Some(_) => {}
+            None => self.absent.push(key),
+        }
+    }
+
+    /// The key of one row whose deadline is at or before `now_us`; its timer is disarmed.
+    pub fn pop_due(&mut self, now_us: u64) -> Option<K> {
+        let position = self.wheel.pop_due(now_us)?;
+        self.slab[position as usize].as_ref().map(|entry| entry.key)
+    }
+
+    /// Arms the timer of a row again.
+    pub fn rearm(&mut self, key: &K, deadline_us: u64) {
+        if let Some(position) = self.position(key) {
+            self.wheel.arm(position, deadline_us);
+        }
+    }
+
+    /// When the first deadline may come.
+    pub fn next_deadline_us(&self) -> Option<u64> {
+        self.wheel.next_deadline_us()
+    }
+
+    /// Ends a batch: lets go of closed rows that the store has (every change up to `stored_lsn`).
+    pub fn settle(&mut self, stored_lsn: u64) {
+        self.absent.clear();
+        while self.leaving.len() > self.recent_min {
+            let Some(&(position, lsn)) = self.leaving.front() else { break };
+            if lsn > stored_lsn {
+                break;
+            }
+            self.leaving.pop_front();
+            let last = self.slab[position as usize].as_ref().filter(|entry| entry.lsn == lsn).map(|entry| entry.key);
+            // A place may have been given to an open row since.
+            if let Some(key) = last.filter(|_| !self.wheel.is_armed(position)) {
+                self.remove(&key, position);
+            }
+        }
+    }
+
+    /// Rows in memory.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// True if no row is in memory.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Rows with an armed timer.
+    pub fn open_len(&self) -> usize {
+        self.wheel.len()
+    }
+
+    /// All rows in memory, in slab order.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry<K, R>> {
+        self.slab.iter().flatten()
+    }
+
+    /// Memory in bytes from capacities, without what rows hold on the heap.
+    pub fn bytes(&self) -> u64 {
+        let slab = self.slab.capacity() * size_of::<Option<Entry<K, R>>>();
+        let lines = self.leaving.capacity() * size_of::<(u32, u64)>();
+        (slab + self.index.capacity() * 5 + lines) as u64 + self.wheel.bytes()
+    }
+
+    fn position(&self, key: &K) -> Option<u32> {
+        let slab = &self.slab;
+        let same = |position: &u32| slab[*position as usize].as_ref().is_some_and(|entry| entry.key == *key);
+        self.index.find(hash_of(key), same).copied()
+    }
+
+    fn insert(&mut self, key: K) -> u32 {
+        let position = self.free.pop().unwrap_or_else(|| {
+            self.slab.push(None);
+            self.slab.len() as u32 - 1
+        });
+        let slab = &self.slab;
+        self.index.insert_unique(hash_of(&key), position, |at| {
+            slab[*at as usize].as_ref().map_or(0, |entry| hash_of(&entry.key))
+        });
+        position
+    }
+
+    fn remove(&mut self, key: &K, position: u32) {
+        if let Ok(found) = self.index.find_entry(hash_of(key), |at| *at == position) {
+            found.remove();
+        }
+        self.slab[position as usize] = None;
+        self.free.push(position);
+    }
+}

@@ -1,0 +1,195 @@
+//! One cell per SKU and an index that readers walk while the owner grows it.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use onrush_proto::{Currency, Money, ProductRow, Sku, StockRow};
+
+use crate::tables::hash_of;
+
+const CHUNK: usize = 1_024;
+const CHUNKS: usize = 4_096;
+/// Most SKUs one shard can publish.
+const CELLS_MAX: u32 = (CHUNK * CHUNKS) as u32;
+
+/// What validation and stock pages read.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct StockView {
+    /// Units that a new order may take; negative while backordered.
+    pub available: i64,
+    /// The price of one unit.
+    pub price: Money,
+    /// Most units per customer; 0 = no limit.
+    pub limit_per_customer: u32,
+    /// How far below zero `available` may go.
+    pub backorder: u32,
+    /// False if the SKU is withdrawn from sale.
+    pub active: bool,
+    /// Counts changes of product and stock, for compare-and-set.
+    pub version: u64,
+}
+
+/// The fields of a SKU, each published by itself: a reader may see a new price with an old stock
+/// for the length of one batch, and says so.
+struct Cell {
+    sku: Sku,
+    currency: AtomicU32,
+    available: AtomicI64,
+    price: AtomicI64,
+    limit: AtomicU32,
+    backorder: AtomicU32,
+    version: AtomicU64,
+    active: AtomicBool,
+    product: ArcSwapOption<ProductRow>,
+}
+
+impl Cell {
+    fn new(sku: Sku) -> Self {
+        Self {
+            sku,
+            currency: AtomicU32::new(0),
+            available: AtomicI64::new(0),
+            price: AtomicI64::new(0),
+            limit: AtomicU32::new(0),
+            backorder: AtomicU32::new(0),
+            version: AtomicU64::new(0),
+            active: AtomicBool::new(false),
+            product: ArcSwapOption::empty(),
+        }
+    }
+
+    fn write(&self, row: &StockRow) {
+        let [a, b, c] = row.price.currency.0;
+        self.currency.store(u32::from_le_bytes([a, b, c, 0]), Ordering::Relaxed);
+        self.available.store(row.available(), Ordering::Relaxed);
+        self.price.store(row.price.minor, Ordering::Relaxed);
+        self.limit.store(row.limit_per_customer, Ordering::Relaxed);
+        self.backorder.store(row.backorder, Ordering::Relaxed);
+        self.version.store(row.version, Ordering::Relaxed);
+        self.active.store(row.active, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> StockView {
+        let [a, b, c, _] = self.currency.load(Ordering::Relaxed).to_le_bytes();
+        StockView {
+            available: self.available.load(Ordering::Relaxed),
+            price: Money::new(self.price.load(Ordering::Relaxed), Currency([a, b, c])),
+            limit_per_customer: self.limit.load(Ordering::Relaxed),
+            backorder: self.backorder.load(Ordering::Relaxed),
+            active: self.active.load(Ordering::Relaxed),
+            version: self.version.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Open addressing over cell numbers plus one; 0 is free. At most half full.
+struct Index {
+    slots: Box<[AtomicU32]>,
+}
+
+impl Index {
+    fn with_slots(slots: usize) -> Self {
+        Self { slots: (0..slots).map(|_| AtomicU32::new(0)).collect() }
+    }
+
+    fn probe(&self, hash: u64) -> impl Iterator<Item = &AtomicU32> {
+        let mask = self.slots.len() - 1;
+        (0..self.slots.len()).map(move |step| &self.slots[(hash as usize + step) & mask])
+    }
+
+    fn insert(&self, hash: u64, position: u32) {
+        if let Some(slot) = self.probe(hash).find(|slot| slot.load(Ordering::Relaxed) == 0) {
+            // Pairs with the reader's acquire: who sees the number sees the cell.
+            slot.store(position + 1, Ordering::Release);
+        }
+    }
+}
+
+pub(super) struct Cells {
+    chunks: Box<[OnceLock<Box<[OnceLock<Cell>]>>]>,
+    index: ArcSwap<Index>,
+    len: AtomicU32,
+}
+
+impl Default for Cells {
+    fn default() -> Self {
+        Self {
+            chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
+            index: ArcSwap::from_pointee(Index::with_slots(2 * CHUNK)),
+            len: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Cells {
+    fn cell(&self, position: u32) -> Option<&Cell> {
+        let chunk = self.chunks.get(position as usize / CHUNK)?.get()?;
+        chunk[position as usize % CHUNK].get()
+    }
+
+    fn find(&self, sku: &Sku) -> Option<&Cell> {
+        let index = self.index.load();
+        for slot in index.probe(hash_of(sku)) {
+            match slot.load(Ordering::Acquire) {
+                0 => return None,
+                number => {
+                    let cell = self.cell(number - 1)?;
+                    if cell.sku == *sku {
+                        return Some(cell);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Writes a cell; true if the SKU is new.
+    pub(super) fn publish(&self, position: u32, row: &StockRow) -> bool {
+        if let Some(cell) = self.cell(position) {
+            cell.write(row);
+            return false;
+        }
+        if position >= CELLS_MAX {
+            return false;
+        }
+        let chunk = self.chunks[position as usize / CHUNK]
+            .get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect());
+        chunk[position as usize % CHUNK].get_or_init(|| Cell::new(row.sku)).write(row);
+        let len = self.len.fetch_add(1, Ordering::Relaxed) + 1;
+        self.enter(position, &row.sku, len as usize);
+        true
+    }
+
+    fn enter(&self, position: u32, sku: &Sku, len: usize) {
+        let index = self.index.load();
+        if 2 * len <= index.slots.len() {
+            return index.insert(hash_of(sku), position);
+        }
+        let grown = Index::with_slots(4 * index.slots.len());
+        for at in 0..len as u32 {
+            if let Some(cell) = self.cell(at) {
+                grown.insert(hash_of(&cell.sku), at);
+            }
+        }
+        self.index.store(Arc::new(grown));
+    }
+
+    pub(super) fn publish_product(&self, row: ProductRow) {
+        if let Some(cell) = self.find(&row.sku) {
+            cell.product.store(Some(Arc::new(row)));
+        }
+    }
+
+    pub(super) fn stock(&self, sku: &Sku) -> Option<StockView> {
+        self.find(sku).map(Cell::read)
+    }
+
+    pub(super) fn product(&self, sku: &Sku) -> Option<Arc<ProductRow>> {
+        self.find(sku)?.product.load_full()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed) as usize
+    }
+}

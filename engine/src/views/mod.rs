@@ -1,0 +1,105 @@
+//! Published reads: stock and catalogue, read by any thread without a hop, a lock or a copy.
+//!
+//! The owner of a SKU publishes after its batch is durable; a reader may lag it by one batch. Only
+//! an order decides. *Invariant*: one writer per [`ShardViews`].
+
+mod cells;
+mod names;
+
+use std::sync::Arc;
+
+use onrush_proto::{Money, ProductRow, Sku, Slot, SlotMap, StockRow};
+
+pub use cells::StockView;
+use cells::Cells;
+use names::Names;
+
+/// What one shard has published.
+#[derive(Default)]
+pub struct ShardViews {
+    cells: Cells,
+    names: Names,
+}
+
+impl ShardViews {
+    /// Publishes a stock row. `position` is its place in the shard's stock table, dense from 0.
+    pub fn publish_stock(&self, position: u32, row: &StockRow) {
+        if self.cells.publish(position, row) {
+            self.names.insert(row.sku);
+        }
+    }
+
+    /// Publishes a catalogue row; its stock row comes first.
+    pub fn publish_product(&self, row: ProductRow) {
+        self.cells.publish_product(row);
+    }
+}
+
+/// What all shards have published.
+#[derive(Clone)]
+pub struct Views {
+    shards: Arc<[Arc<ShardViews>]>,
+    map: SlotMap,
+}
+
+impl Views {
+    /// Views of all shards, in the order of their numbers.
+    pub fn new(shards: Vec<Arc<ShardViews>>, map: SlotMap) -> Self {
+        Self { shards: shards.into(), map }
+    }
+
+    fn of(&self, sku: &Sku) -> &ShardViews {
+        let shard = self.map.shard(Slot::of(sku.as_bytes()));
+        &self.shards[usize::from(shard.0)]
+    }
+
+    /// What validation reads. No hop, no lock, no allocation.
+    pub fn stock(&self, sku: &Sku) -> Option<StockView> {
+        self.of(sku).cells.stock(sku)
+    }
+
+    /// The catalogue row as last published.
+    pub fn product(&self, sku: &Sku) -> Option<Arc<ProductRow>> {
+        self.of(sku).cells.product(sku)
+    }
+
+    /// Products in SKU order after `after`, for which `keep` holds, at most `limit`.
+    pub fn products(
+        &self,
+        after: Option<&Sku>,
+        limit: usize,
+        keep: &mut dyn FnMut(&ProductRow) -> bool,
+    ) -> Vec<Arc<ProductRow>> {
+        let mut found: Vec<Arc<ProductRow>> = Vec::new();
+        for shard in self.shards.iter() {
+            let mut of_shard = 0;
+            shard.names.each_after(after, |sku| {
+                if let Some(product) = shard.cells.product(sku).filter(|product| keep(product)) {
+                    found.push(product);
+                    of_shard += 1;
+                }
+                of_shard < limit
+            });
+        }
+        found.sort_unstable_by(|a, b| a.sku.cmp(&b.sku));
+        found.truncate(limit);
+        found
+    }
+
+    /// SKUs published.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.cells.len()).sum()
+    }
+
+    /// True if nothing is published.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl StockView {
+    /// Price of `quantity` units, or `None` on overflow.
+    pub fn price_of(&self, quantity: u32) -> Option<Money> {
+        self.price.times(quantity)
+    }
+}
