@@ -3,7 +3,9 @@
 //! `cargo run --release -p onrush-storage --example store_cost -- DIR --orders 6000000`
 //!
 //! One order is three rows of History (order 21 + 220 B, key 21 + 48 B, by-user 29 + 0 B), and the
-//! order row once more 200,000 orders later, when it is paid; Current gets one hot row per run.
+//! order row once more 200,000 orders later, when it is paid: over the old row, or in Current under
+//! a tag, the bucket and the id. Current also gets one hot stock row per run. Runs end at bucket
+//! boundaries where they can.
 //! Buckets come from a simulated clock of 300,000 orders per second. CPU includes making the rows
 //! and building the runs, shown apart as `build`, and all compaction until nothing is left to do.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement prints and has a clock")]
@@ -124,12 +126,22 @@ impl Load {
         Self { shift, paid, orders: 0, random: 7, unpaid: VecDeque::new(), history, current }
     }
 
+    /// A run of at least `rows` rows: cut at the first bucket boundary from there, so that no bucket
+    /// is in two runs, unless that would double it.
     fn next_run(&mut self, rows: usize) -> SortedRun {
-        while self.history.len() < rows {
+        while self.history.len() < rows || self.history.len() < 2 * rows && !self.at_boundary() {
             self.push_order();
         }
-        self.current.push(b"\x01sku-of-the-sale", Some(&self.orders.to_be_bytes()));
+        self.current.push(b"\x02sku-of-the-sale", Some(&self.orders.to_be_bytes()));
         self.history.finish()
+    }
+
+    fn at_boundary(&self) -> bool {
+        self.bucket(self.orders) != self.bucket(self.orders.saturating_sub(1))
+    }
+
+    fn bucket(&self, order: u64) -> u32 {
+        u32::try_from((order * 1_000_000 / ORDERS_PER_SECOND) >> self.shift).unwrap_or(u32::MAX)
     }
 
     fn recycle(&mut self, run: SortedRun) {
@@ -138,7 +150,7 @@ impl Load {
 
     fn push_order(&mut self) {
         let time_us = self.orders * 1_000_000 / ORDERS_PER_SECOND;
-        let bucket = u32::try_from(time_us >> self.shift).unwrap_or(u32::MAX).to_be_bytes();
+        let bucket = self.bucket(self.orders).to_be_bytes();
         let (tail, key, user) = (self.next(), self.next(), self.next());
         let id = ((u128::from(time_us) << 64) | u128::from(tail)).to_be_bytes();
 
@@ -157,7 +169,7 @@ impl Load {
             let value = self.order_value();
             match self.paid {
                 Paid::History => self.history.push(&order_key, Some(&value)),
-                Paid::Current => self.current.push(&order_key[4..], Some(&value)),
+                Paid::Current => self.current.push(&[&[1], &order_key[..]].concat(), Some(&value)),
             }
         }
         self.orders += 1;

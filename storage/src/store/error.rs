@@ -45,7 +45,7 @@ pub enum StoreError {
         offered: u64,
     },
     /// A row's key collides with the keys the store keeps for itself.
-    #[error("expected keys of {} below ff ff ff ff, found {key:02x?}", keyspace.name())]
+    #[error("expected keys of {} without the reserved ending, found {key:02x?}", keyspace.name())]
     ReservedKey {
         /// The keyspace.
         keyspace: Keyspace,

@@ -43,14 +43,17 @@ impl Keyspace {
     }
 }
 
-/// Keys that begin with these bytes are the store's own; [`Store::ingest`] refuses them.
+/// Keys that end with these bytes are the store's own; [`Store::ingest`] refuses them. UTF-8 text
+/// never contains the first one, so no name a stranger chooses can end this way.
 ///
-/// The applied index is a row under such a key, so that it sorts after every other row of its run:
-/// as the first key it makes each run span everything older, and compaction then rewrites it all.
-pub const RESERVED_PREFIX: [u8; 4] = [0xFF; 4];
+/// The applied index is a row of its run, so that both are there or neither. Its key is the highest
+/// row key the keyspace ever held, with this suffix: always the last key, and next to the run's own
+/// rows. A fixed key would stretch every run from its first row to there, and compaction merges
+/// whatever a run stretches over; a run above everything older is moved down without being read.
+pub const RESERVED_SUFFIX: [u8; 12] = *b"\xFFapplied lsn";
 
 /// The longest key; the shortest has one byte.
-pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
+pub const KEY_BYTES_MAX: usize = u16::MAX as usize - RESERVED_SUFFIX.len();
 
 /// Where runs go. One owner, who alone writes; readers are handed out.
 pub trait Store: Send {
@@ -146,11 +149,13 @@ fn check_run(keyspace: Keyspace, run: &SortedRun, held: u64, offered: u64) -> Re
     if offered <= held {
         return Err(StoreError::AppliedNotGrown { keyspace, held, offered });
     }
-    if let Some((key, _)) = run.iter().find(|(key, _)| !(1..=KEY_BYTES_MAX).contains(&key.len())) {
-        return Err(StoreError::KeySize { keyspace, max: KEY_BYTES_MAX, bytes: key.len() });
+    for (key, _) in run {
+        if !(1..=KEY_BYTES_MAX).contains(&key.len()) {
+            return Err(StoreError::KeySize { keyspace, max: KEY_BYTES_MAX, bytes: key.len() });
+        }
+        if key.ends_with(&RESERVED_SUFFIX) {
+            return Err(StoreError::ReservedKey { keyspace, key: key.to_vec() });
+        }
     }
-    match run.range(&RESERVED_PREFIX).next() {
-        Some((key, _)) => Err(StoreError::ReservedKey { keyspace, key: key.to_vec() }),
-        None => Ok(()),
-    }
+    Ok(())
 }

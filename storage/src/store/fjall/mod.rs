@@ -16,18 +16,12 @@ use std::{
     sync::Arc,
 };
 
-use ::fjall::{AbstractTree, Database, Keyspace as Tree, PersistMode};
+use ::fjall::{AbstractTree, Database, Keyspace as Tree, PersistMode, Readable, Snapshot};
 use compactor::Compactor;
 pub use options::{FjallOptions, TreeOptions};
 use reader::FjallReader;
 
-use super::{Keyspace, OpenError, RESERVED_PREFIX, SortedRun, Store, StoreError, StoreReader, check_run};
-
-/// The row that carries the applied index: the last key of every run.
-const APPLIED_KEY: [u8; 5] = {
-    let [a, b, c, d] = RESERVED_PREFIX;
-    [a, b, c, d, b'a']
-};
+use super::{Keyspace, OpenError, RESERVED_SUFFIX, SortedRun, Store, StoreError, StoreReader, check_run};
 
 /// fjall's manifest counts the runs of a level in one byte; one more would corrupt it silently.
 const LEVEL0_RUNS_FORMAT: usize = 250;
@@ -49,12 +43,19 @@ const LEVEL0_RUNS_FORMAT: usize = 250;
 /// condition while level 0 is over the limit.
 pub struct FjallStore {
     trees: Trees,
-    applied: [u64; 2],
+    heads: [Head; 2],
     compactor: Compactor,
     options: FjallOptions,
     failure: Option<String>,
     /// Counts readers: each holds a clone.
     readers: Arc<()>,
+}
+
+/// The last row of a keyspace: the applied index under the highest row key, suffixed.
+#[derive(Default)]
+struct Head {
+    applied: u64,
+    key: Vec<u8>,
 }
 
 /// What store, readers and compactor share. The database comes last: it unlocks the directory.
@@ -81,15 +82,16 @@ impl FjallStore {
     pub fn open(dir: &Path, options: FjallOptions) -> Result<Self, OpenError> {
         manifest::verify(dir)?;
         let trees = guarded(dir, || open_trees(dir, &options))?;
-        let mut applied = [0; 2];
+        let mut heads = [Head::default(), Head::default()];
         for keyspace in Keyspace::ALL {
-            applied[keyspace as usize] = read_applied(&trees, keyspace).map_err(|failure| {
-                OpenError::Damaged { dir: dir.to_path_buf(), detail: failure.to_string() }
-            })?;
+            heads[keyspace as usize] =
+                read_head(&trees.database.snapshot(), &trees, keyspace).map_err(|failure| {
+                    OpenError::Damaged { dir: dir.to_path_buf(), detail: failure.to_string() }
+                })?;
         }
         let compactor = Compactor::start(trees.clone(), &options)
             .map_err(|source| OpenError::Io { dir: dir.to_path_buf(), source })?;
-        Ok(Self { trees, applied, compactor, options, failure: None, readers: Arc::new(()) })
+        Ok(Self { trees, heads, compactor, options, failure: None, readers: Arc::new(()) })
     }
 
     /// Blocks until compaction has nothing left to do: for measurements and tests.
@@ -97,7 +99,7 @@ impl FjallStore {
         self.compactor.wait_idle()
     }
 
-    fn write_run(&self, keyspace: Keyspace, run: &SortedRun, applied: u64) -> ::fjall::Result<()> {
+    fn write_run(&self, keyspace: Keyspace, run: &SortedRun, head: &Head) -> ::fjall::Result<()> {
         let mut ingestion = self.trees.tree(keyspace).start_ingestion()?;
         for (key, value) in run {
             match value {
@@ -105,14 +107,14 @@ impl FjallStore {
                 None => ingestion.write_tombstone(key)?,
             }
         }
-        ingestion.write(APPLIED_KEY, applied.to_le_bytes())?;
+        ingestion.write(&head.key[..], head.applied.to_le_bytes())?;
         ingestion.finish()
     }
 }
 
 impl Store for FjallStore {
     fn applied(&self, keyspace: Keyspace) -> u64 {
-        self.applied[keyspace as usize]
+        self.heads[keyspace as usize].applied
     }
 
     fn ingest(&mut self, keyspace: Keyspace, run: &SortedRun, applied: u64) -> Result<(), StoreError> {
@@ -125,11 +127,12 @@ impl Store for FjallStore {
         if runs >= LEVEL0_RUNS_FORMAT {
             return Err(StoreError::Level0Full { keyspace, max: LEVEL0_RUNS_FORMAT, runs });
         }
-        if let Err(error) = self.write_run(keyspace, run, applied) {
+        let head = self.heads[keyspace as usize].after(run, applied);
+        if let Err(error) = self.write_run(keyspace, run, &head) {
             self.failure = Some(error.to_string());
             return Err(store_error(keyspace, error));
         }
-        self.applied[keyspace as usize] = applied;
+        self.heads[keyspace as usize] = head;
         self.compactor.wake();
         Ok(())
     }
@@ -196,17 +199,27 @@ fn guarded<T>(dir: &Path, open: impl FnOnce() -> ::fjall::Result<T>) -> Result<T
     }
 }
 
-fn read_applied(trees: &Trees, keyspace: Keyspace) -> Result<u64, StoreError> {
-    let value = trees.tree(keyspace).get(APPLIED_KEY).map_err(|error| store_error(keyspace, error))?;
-    applied_from(keyspace, value.as_deref())
+impl Head {
+    /// The head once `run` is in: its key only ever grows, so it stays the last of the keyspace.
+    fn after(&self, run: &SortedRun, applied: u64) -> Self {
+        // Compared with their suffixes: `a` sorts before `ab`, but its suffixed key after.
+        let row_key = run.iter().next_back().map_or(&[][..], |(key, _)| key);
+        let key = [row_key, &RESERVED_SUFFIX].concat().max(self.key.clone());
+        Self { applied, key }
+    }
 }
 
-fn applied_from(keyspace: Keyspace, value: Option<&[u8]>) -> Result<u64, StoreError> {
-    let Some(value) = value else { return Ok(0) };
-    value.try_into().map(u64::from_le_bytes).map_err(|_| StoreError::Damaged {
-        keyspace,
-        detail: format!("an applied index of {} bytes, not 8", value.len()),
-    })
+/// The head of a keyspace as of a moment.
+fn read_head(moment: &Snapshot, trees: &Trees, keyspace: Keyspace) -> Result<Head, StoreError> {
+    let Some(last) = moment.last_key_value(trees.tree(keyspace)) else { return Ok(Head::default()) };
+    let (key, value) = last.into_inner().map_err(|error| store_error(keyspace, error))?;
+    match (key.ends_with(&RESERVED_SUFFIX), <[u8; 8]>::try_from(&value[..])) {
+        (true, Ok(applied)) => Ok(Head { applied: u64::from_le_bytes(applied), key: key.to_vec() }),
+        _ => Err(StoreError::Damaged {
+            keyspace,
+            detail: format!("a last row without applied index: key {key:02x?}"),
+        }),
+    }
 }
 
 /// The error of the file system inside fjall's error, if that is what it is.

@@ -7,8 +7,8 @@ use std::{
 
 use ::fjall::{Guard, Iter, Readable, Snapshot};
 
-use super::{APPLIED_KEY, Trees, applied_from, store_error};
-use crate::store::{Frozen, Keyspace, RESERVED_PREFIX, RowVisitor, StoreError, StoreReader, is_empty_range};
+use super::{Trees, read_head, store_error};
+use crate::store::{Frozen, Keyspace, RESERVED_SUFFIX, RowVisitor, StoreError, StoreReader, is_empty_range};
 
 pub(super) struct FjallReader {
     trees: Trees,
@@ -26,12 +26,7 @@ impl FjallReader {
         self.moment.clone().unwrap_or_else(|| self.trees.database.snapshot())
     }
 
-    /// The range without the store's own rows; `None` if nothing is left of it.
     fn rows(&self, keyspace: Keyspace, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Option<Iter> {
-        let to = match to {
-            Bound::Included(key) | Bound::Excluded(key) if key < &RESERVED_PREFIX[..] => to,
-            _ => Bound::Excluded(&RESERVED_PREFIX[..]),
-        };
         let tree = self.trees.tree(keyspace);
         (!is_empty_range(from, to)).then(|| self.moment().range::<&[u8], _>(tree, (from, to)))
     }
@@ -44,7 +39,7 @@ impl StoreReader for FjallReader {
         key: &[u8],
         value: &mut dyn FnMut(&[u8]),
     ) -> Result<bool, StoreError> {
-        if key.is_empty() || key.starts_with(&RESERVED_PREFIX) {
+        if key.is_empty() || key.ends_with(&RESERVED_SUFFIX) {
             return Ok(false);
         }
         let tree = self.trees.tree(keyspace);
@@ -78,10 +73,7 @@ impl StoreReader for FjallReader {
 
     fn freeze(&self) -> Result<Frozen, StoreError> {
         let moment = self.moment();
-        let applied = |keyspace| {
-            let value = moment.get(self.trees.tree(keyspace), APPLIED_KEY);
-            applied_from(keyspace, value.map_err(|error| store_error(keyspace, error))?.as_deref())
-        };
+        let applied = |keyspace| Ok(read_head(&moment, &self.trees, keyspace)?.applied);
         Ok(Frozen {
             history_applied: applied(Keyspace::History)?,
             current_applied: applied(Keyspace::Current)?,
@@ -101,7 +93,7 @@ fn visit(
 ) -> Result<(), StoreError> {
     for guard in rows {
         let (key, value) = guard.into_inner().map_err(|error| store_error(keyspace, error))?;
-        if row(&key, &value) == ControlFlow::Break(()) {
+        if !key.ends_with(&RESERVED_SUFFIX) && row(&key, &value) == ControlFlow::Break(()) {
             break;
         }
     }
