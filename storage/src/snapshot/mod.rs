@@ -18,6 +18,8 @@ mod error;
 mod format;
 mod reader;
 mod shelf;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use error::SnapshotError;

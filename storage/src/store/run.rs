@@ -65,6 +65,10 @@ impl RunBuilder {
         });
         self.arena.extend_from_slice(key);
         self.arena.extend_from_slice(value.unwrap_or_default());
+        if key.is_empty() {
+            // Offsets tell which push came later, so every row takes a byte.
+            self.arena.push(0);
+        }
         self.places.push(Place { prefix: prefix_of(key), offset, key_len, value_len });
     }
 

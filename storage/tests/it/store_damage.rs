@@ -8,6 +8,8 @@ use std::{
 
 use onrush_storage::store::{FjallOptions, FjallStore, Keyspace, OpenError, SortedRun, Store, StoreError};
 
+type Row = (Vec<u8>, Vec<u8>);
+
 const LSN_LAST: u64 = 3;
 
 fn write_store(dir: &Path) {
@@ -26,7 +28,7 @@ fn write_store(dir: &Path) {
 }
 
 /// All rows of both keyspaces, or the reason why not.
-fn read_all(dir: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+fn read_all(dir: &Path) -> Result<Vec<Row>, String> {
     let store = FjallStore::open(dir, FjallOptions::default()).map_err(|error| match error {
         OpenError::Damaged { detail, .. } => detail,
         other => panic!("damage taken for something else: {other}"),

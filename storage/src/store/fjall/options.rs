@@ -45,6 +45,8 @@ pub struct TreeOptions {
 
 impl Default for FjallOptions {
     fn default() -> Self {
+        // Runs that end at a bucket boundary lie above everything older and are moved down unread;
+        // the threshold matters only to those that do not.
         let history = TreeOptions {
             level0_threshold: 4,
             table_bytes: 64 << 20,
@@ -53,8 +55,9 @@ impl Default for FjallOptions {
             filter_bits: 10.0,
             plain_levels: 2,
         };
-        let current = TreeOptions { table_bytes: 8 << 20, ..history.clone() };
-        Self { cache_bytes: 64 << 20, level0_runs_max: 16, history, current }
+        // Here every run overlaps its elders: merging many at once rewrites less.
+        let current = TreeOptions { level0_threshold: 12, table_bytes: 32 << 20, ..history.clone() };
+        Self { cache_bytes: 64 << 20, level0_runs_max: 24, history, current }
     }
 }
 
