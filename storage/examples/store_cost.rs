@@ -35,6 +35,8 @@ struct Arguments {
 enum Paid {
     History,
     Current,
+    /// There is none: what the other two add to.
+    Never,
 }
 
 fn main() -> Outcome<()> {
@@ -183,6 +185,7 @@ impl Load {
             let value = self.order_value();
             match self.paid {
                 Paid::History => self.history.push(&order_key, Some(&value)),
+                Paid::Never => {}
                 Paid::Current => self.current.push(&[&[1], &order_key[..]].concat(), Some(&value)),
             }
         }
@@ -257,7 +260,8 @@ impl Paid {
         match word {
             "history" => Ok(Self::History),
             "current" => Ok(Self::Current),
-            other => Err(format!("expected history or current, found {other}").into()),
+            "never" => Ok(Self::Never),
+            other => Err(format!("expected history, current or never, found {other}").into()),
         }
     }
 }

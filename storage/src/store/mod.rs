@@ -62,9 +62,11 @@ pub trait Store: Send {
 
     /// Takes one frozen run whole, or not at all, and raises the applied index with it.
     ///
-    /// When this returns the run is durable: it survives a power cut. An error leaves the store
-    /// refusing every further run; close it, open it again and replay from its applied index.
-    /// May block while compaction catches up, which is the backpressure the caller needs.
+    /// When this returns the run is durable: it survives a power cut. A refused run (not newer, a
+    /// key of the wrong kind) changes nothing. After an error of the disk the store refuses every
+    /// further run: close it, open it again and replay from its applied index.
+    ///
+    /// Blocks while compaction catches up, so a flusher needs no rule of its own for waiting.
     fn ingest(&mut self, keyspace: Keyspace, run: &SortedRun, applied: u64) -> Result<(), StoreError>;
 
     /// Runs not yet merged into the sorted levels; reads pay for each.
