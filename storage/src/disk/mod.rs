@@ -1,13 +1,19 @@
 //! Where bytes go: a directory of files behind a trait, so that the simulator can lose them.
 //!
-//! [`RealDisk`](real::RealDisk) is the file system; [`FaultDisk`](fault::FaultDisk) keeps files in
+//! [`RealDisk`] is the file system; [`FaultDisk`] keeps files in
 //! memory with a synced/unsynced split and injects the faults a real disk has.
 
 mod aligned;
+mod fault;
+mod lock;
+mod real;
 
 use std::io;
 
 pub use aligned::{AlignedBuf, SECTOR_BYTES};
+pub use fault::{FaultDisk, FaultPlan};
+pub use lock::{DirLock, LockError};
+pub use real::{Durability, RealDisk};
 
 /// A flat directory of files. Names are plain file names without separators.
 pub trait Disk: Send + Sync {

@@ -1,0 +1,298 @@
+//! A frame: one batch of records, one durable write.
+//!
+//! Layout, little-endian, 64 bytes of header and then the records, padded with zeros to 4 KiB:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 4 | crc32c of everything from offset 4 to the length |
+//! | 4 | 4 | length of header and records, without padding |
+//! | 8 | 4 | magic `ONRF` |
+//! | 12 | 4 | crc of the previous frame, also across segments; 0 in front of the first |
+//! | 16 | 8 | epoch of the segment |
+//! | 24 | 8 | Lsn of the first record, or of the next one if there is none |
+//! | 32 | 8 | term |
+//! | 40 | 8 | shard time in microseconds |
+//! | 48 | 4 | number of records |
+//! | 52 | 2 | flags: 1 = seal |
+//! | 54 | 10 | zero |
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::record::Records;
+use crate::disk::SECTOR_BYTES;
+
+/// Bytes in front of a frame's records.
+pub(super) const FRAME_HEADER_BYTES: usize = size_of::<FrameHeader>();
+
+/// Set in [`FrameInfo::flags`] of the empty frame that a log appends when it falls idle or closes.
+pub const FLAG_SEAL: u16 = 1;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"ONRF");
+const CRC_BYTES: usize = 4;
+
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct FrameHeader {
+    pub(super) crc: U32,
+    length: U32,
+    magic: U32,
+    previous_crc: U32,
+    pub(super) epoch: U64,
+    pub(super) first_lsn: U64,
+    term: U64,
+    time_us: U64,
+    record_count: U32,
+    flags: U16,
+    zero: [u8; 10],
+}
+
+/// What a frame says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FrameInfo {
+    /// The Lsn of the first record; of the next one to come if the frame is empty.
+    pub first_lsn: u64,
+    /// Number of records; they have consecutive Lsns.
+    pub record_count: u32,
+    /// The term of the leader that wrote it.
+    pub term: u64,
+    /// Shard time in microseconds.
+    pub time_us: u64,
+    /// [`FLAG_SEAL`] or nothing.
+    pub flags: u16,
+}
+
+impl FrameInfo {
+    /// The Lsn after the last record.
+    pub fn next_lsn(&self) -> u64 {
+        self.first_lsn.saturating_add(u64::from(self.record_count))
+    }
+
+    /// True for the empty frame that ends an idle or closed log.
+    pub fn is_seal(&self) -> bool {
+        self.flags & FLAG_SEAL != 0
+    }
+}
+
+/// Why bytes are not the frame that belongs there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "every variant says what was expected and what was found")]
+pub enum FrameError {
+    #[error("expected a frame of at least {expected} bytes, found {found}")]
+    Short { expected: usize, found: usize },
+    #[error("expected frame magic {expected:#010x}, found {found:#010x}")]
+    Magic { expected: u32, found: u32 },
+    #[error("expected a frame of {min} to {max} bytes, found a length of {found}")]
+    Length { min: usize, max: usize, found: usize },
+    #[error("expected frame crc {expected:#010x}, found {found:#010x}")]
+    Crc { expected: u32, found: u32 },
+    #[error("expected segment epoch {expected:#018x}, found {found:#018x}")]
+    Epoch { expected: u64, found: u64 },
+    #[error("expected a frame with first lsn {expected}, found {found}")]
+    FirstLsn { expected: u64, found: u64 },
+    #[error("expected a frame chained to crc {expected:#010x}, found {found:#010x}")]
+    PreviousCrc { expected: u32, found: u32 },
+    #[error("expected {expected} records to fill the frame, found {found} and {left_bytes} bytes left")]
+    Records { expected: u32, found: u32, left_bytes: usize },
+}
+
+/// Where a frame stands: what its header must repeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) epoch: u64,
+    pub(super) first_lsn: u64,
+    pub(super) previous_crc: u32,
+}
+
+impl FrameHeader {
+    pub(super) fn new(place: Place, info: FrameInfo, length: usize) -> Self {
+        Self {
+            crc: U32::ZERO,
+            length: U32::new(u32::try_from(length).unwrap_or(u32::MAX)),
+            magic: U32::new(MAGIC),
+            previous_crc: U32::new(place.previous_crc),
+            epoch: U64::new(place.epoch),
+            first_lsn: U64::new(info.first_lsn),
+            term: U64::new(info.term),
+            time_us: U64::new(info.time_us),
+            record_count: U32::new(info.record_count),
+            flags: U16::new(info.flags),
+            zero: [0; 10],
+        }
+    }
+
+    /// The header at the front of `bytes` if it could be one: magic and a length up to `limit`.
+    pub(super) fn peek(bytes: &[u8], limit: usize) -> Result<Self, FrameError> {
+        let Ok((header, _)) = Self::read_from_prefix(bytes) else {
+            return Err(FrameError::Short { expected: FRAME_HEADER_BYTES, found: bytes.len() });
+        };
+        if header.magic.get() != MAGIC {
+            return Err(FrameError::Magic { expected: MAGIC, found: header.magic.get() });
+        }
+        let found = header.length();
+        if !(FRAME_HEADER_BYTES..=limit).contains(&found) {
+            return Err(FrameError::Length { min: FRAME_HEADER_BYTES, max: limit, found });
+        }
+        Ok(header)
+    }
+
+    pub(super) fn length(&self) -> usize {
+        self.length.get() as usize
+    }
+
+    /// Bytes that the frame takes on disk.
+    pub(super) fn padded_bytes(&self) -> u64 {
+        self.length().next_multiple_of(SECTOR_BYTES) as u64
+    }
+
+    pub(super) fn info(&self) -> FrameInfo {
+        FrameInfo {
+            first_lsn: self.first_lsn.get(),
+            record_count: self.record_count.get(),
+            term: self.term.get(),
+            time_us: self.time_us.get(),
+            flags: self.flags.get(),
+        }
+    }
+
+    /// Fails if the frame is whole but belongs elsewhere.
+    pub(super) fn check_place(&self, place: &Place) -> Result<(), FrameError> {
+        let (epoch, first_lsn, previous_crc) =
+            (self.epoch.get(), self.first_lsn.get(), self.previous_crc.get());
+        if epoch != place.epoch {
+            return Err(FrameError::Epoch { expected: place.epoch, found: epoch });
+        }
+        if first_lsn != place.first_lsn {
+            return Err(FrameError::FirstLsn { expected: place.first_lsn, found: first_lsn });
+        }
+        if previous_crc != place.previous_crc {
+            return Err(FrameError::PreviousCrc { expected: place.previous_crc, found: previous_crc });
+        }
+        Ok(())
+    }
+
+    /// True if Lsn and chain fit, whatever the epoch.
+    pub(super) fn continues(bytes: &[u8], place: &Place) -> bool {
+        Self::read_from_prefix(bytes).is_ok_and(|(header, _)| {
+            header.first_lsn.get() == place.first_lsn && header.previous_crc.get() == place.previous_crc
+        })
+    }
+
+    /// How many of epoch, Lsn and chain fit. Two are enough to tell a damaged frame of this place from
+    /// a stale one: a stale frame fits none, and damage to one field leaves the other two.
+    pub(super) fn fits(bytes: &[u8], place: &Place) -> usize {
+        let Ok((header, _)) = Self::read_from_prefix(bytes) else { return 0 };
+        usize::from(header.epoch.get() == place.epoch)
+            + usize::from(header.first_lsn.get() == place.first_lsn)
+            + usize::from(header.previous_crc.get() == place.previous_crc)
+    }
+}
+
+/// Writes the header and the crc in front of finished records.
+pub(super) fn finish(bytes: &mut [u8], place: Place, info: FrameInfo) -> u32 {
+    let mut header = FrameHeader::new(place, info, bytes.len());
+    bytes[..FRAME_HEADER_BYTES].copy_from_slice(header.as_bytes());
+    header.crc = U32::new(crc_of(bytes));
+    bytes[..CRC_BYTES].copy_from_slice(header.crc.as_bytes());
+    header.crc.get()
+}
+
+fn crc_of(frame: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(&frame[CRC_BYTES..])
+}
+
+/// A whole, checked frame, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameView<'a> {
+    header: FrameHeader,
+    bytes: &'a [u8],
+}
+
+impl<'a> FrameView<'a> {
+    /// Checks length, crc and the bounds of every record. Bytes after the frame are ignored.
+    ///
+    /// # Errors
+    /// The first thing that is not as a frame has it.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
+        let header = FrameHeader::peek(bytes, bytes.len())?;
+        let bytes = &bytes[..header.length()];
+        let (expected, found) = (header.crc.get(), crc_of(bytes));
+        if expected != found {
+            return Err(FrameError::Crc { expected, found });
+        }
+        let view = Self { header, bytes };
+        view.check_records()?;
+        Ok(view)
+    }
+
+    /// A frame that was checked before, or was just built.
+    pub(super) fn trusted(bytes: &'a [u8]) -> Self {
+        let header = FrameHeader::read_from_prefix(bytes).map(|(header, _)| header);
+        Self { header: header.unwrap_or_else(|_| FrameHeader::new_zeroed()), bytes }
+    }
+
+    /// What the frame says about itself.
+    pub fn info(&self) -> FrameInfo {
+        self.header.info()
+    }
+
+    /// Header and records, without padding.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The records in Lsn order.
+    pub fn records(&self) -> Records<'a> {
+        Records::new(self.header.first_lsn.get(), self.body())
+    }
+
+    /// An owned copy.
+    pub fn to_frame(&self) -> Frame {
+        Frame { bytes: self.bytes.to_vec() }
+    }
+
+    pub(super) fn body(&self) -> &'a [u8] {
+        self.bytes.get(FRAME_HEADER_BYTES..).unwrap_or_default()
+    }
+
+    pub(super) fn header(&self) -> &FrameHeader {
+        &self.header
+    }
+
+    fn check_records(&self) -> Result<(), FrameError> {
+        let mut records = self.records();
+        let expected = self.header.record_count.get();
+        let found = records.by_ref().take(expected as usize).count() as u32;
+        let left_bytes = records.rest().len();
+        if found != expected || left_bytes != 0 {
+            return Err(FrameError::Records { expected, found, left_bytes });
+        }
+        Ok(())
+    }
+}
+
+/// A whole, checked frame that owns its bytes: what is handed to a subscriber or sent to a replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    bytes: Vec<u8>,
+}
+
+impl Frame {
+    /// Checks and copies a frame.
+    ///
+    /// # Errors
+    /// As [`FrameView::parse`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, FrameError> {
+        Ok(FrameView::parse(bytes)?.to_frame())
+    }
+
+    /// The frame, to be read.
+    pub fn view(&self) -> FrameView<'_> {
+        FrameView::trusted(&self.bytes)
+    }
+
+    /// Header and records, without padding.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}

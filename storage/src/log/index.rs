@@ -1,0 +1,72 @@
+//! The segments in use, shared between the writer and its readers.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::segment::Segment;
+
+type Segments = VecDeque<Arc<Segment>>;
+
+/// Oldest first, numbered without a gap. The lock is taken when a reader changes segments and when one
+/// is added or released, never for a frame.
+pub(super) struct SegmentIndex {
+    segments: RwLock<Segments>,
+    /// One past the last durable record.
+    next_lsn: AtomicU64,
+}
+
+impl SegmentIndex {
+    pub(super) fn new(segments: Segments, next_lsn: u64) -> Self {
+        Self { segments: RwLock::new(segments), next_lsn: AtomicU64::new(next_lsn) }
+    }
+
+    /// The oldest Lsn that can be read; one past the end if there is none.
+    pub(super) fn first_lsn(&self) -> u64 {
+        let segments = self.read();
+        segments.front().map_or_else(|| self.next_lsn(), |segment| segment.header.first_lsn)
+    }
+
+    pub(super) fn next_lsn(&self) -> u64 {
+        self.next_lsn.load(Ordering::Acquire)
+    }
+
+    pub(super) fn publish_next_lsn(&self, next_lsn: u64) {
+        self.next_lsn.store(next_lsn, Ordering::Release);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.read().len()
+    }
+
+    pub(super) fn push(&self, segment: Arc<Segment>) {
+        self.write().push_back(segment);
+    }
+
+    /// The segment that holds `lsn`, or the last one for the Lsn to come.
+    pub(super) fn holding(&self, lsn: u64) -> Option<Arc<Segment>> {
+        let segments = self.read();
+        let after = segments.partition_point(|segment| segment.header.first_lsn <= lsn);
+        segments.get(after.checked_sub(1)?).cloned()
+    }
+
+    /// The oldest segment.
+    pub(super) fn first(&self) -> Option<Arc<Segment>> {
+        self.read().front().cloned()
+    }
+
+    /// The segment after number `sequence`.
+    pub(super) fn after(&self, sequence: u64) -> Option<Arc<Segment>> {
+        let segments = self.read();
+        let first = segments.front()?.header.sequence;
+        segments.get((sequence + 1).checked_sub(first)? as usize).cloned()
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Segments> {
+        self.segments.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Segments> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}

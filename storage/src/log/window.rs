@@ -1,0 +1,141 @@
+//! A read buffer that moves along a file, so that many small frames cost one read.
+
+use std::io;
+
+use super::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FrameView};
+use super::segment::SegmentHeader;
+use crate::disk::{DiskFile, SECTOR_BYTES};
+
+const WINDOW_BYTES: u64 = 1 << 20;
+
+/// Why a frame could not be read.
+pub(super) enum Fault {
+    /// The disk refused.
+    Io(io::Error),
+    /// The bytes are not a frame.
+    Frame(FrameError),
+}
+
+/// The part of one file that was read last.
+#[derive(Default)]
+pub(super) struct Window {
+    buf: Vec<u8>,
+    start: u64,
+    len: usize,
+}
+
+impl Window {
+    /// Forgets what was read: the next bytes come from another file.
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// The `want` bytes at `offset`, or as many as there are in front of `limit`.
+    pub(super) fn bytes(
+        &mut self,
+        file: &dyn DiskFile,
+        offset: u64,
+        want: usize,
+        limit: u64,
+    ) -> io::Result<&[u8]> {
+        let want = (want as u64).min(limit.saturating_sub(offset)) as usize;
+        if offset < self.start || offset + want as u64 > self.start + self.len as u64 {
+            self.fill(file, offset, want, limit)?;
+        }
+        let from = (offset - self.start) as usize;
+        Ok(&self.buf[from..(from + want).min(self.len).max(from)])
+    }
+
+    /// The checked frame at `offset`; all of it lies in front of `limit`.
+    pub(super) fn frame(
+        &mut self,
+        file: &dyn DiskFile,
+        offset: u64,
+        limit: u64,
+    ) -> Result<FrameView<'_>, Fault> {
+        let room = limit.saturating_sub(offset) as usize;
+        let head = self.bytes(file, offset, FRAME_HEADER_BYTES, limit).map_err(Fault::Io)?;
+        let length = FrameHeader::peek(head, room).map_err(Fault::Frame)?.length();
+        let bytes = self.bytes(file, offset, length, limit).map_err(Fault::Io)?;
+        FrameView::parse(bytes).map_err(Fault::Frame)
+    }
+
+    /// True if a wanted frame stands whole on any sector in `from..limit`.
+    pub(super) fn has_frame(
+        &mut self,
+        file: &dyn DiskFile,
+        from: u64,
+        limit: u64,
+        wanted: Wanted,
+    ) -> io::Result<bool> {
+        let mut offset = from;
+        while offset < limit {
+            let head = self.bytes(file, offset, FRAME_HEADER_BYTES, limit)?;
+            let room = (limit - offset) as usize;
+            if FrameHeader::peek(head, room).is_ok_and(|header| wanted.fits(&header)) {
+                match self.frame(file, offset, limit) {
+                    Ok(_) => return Ok(true),
+                    Err(Fault::Io(error)) => return Err(error),
+                    Err(Fault::Frame(_)) => {}
+                }
+            }
+            offset += SECTOR_BYTES as u64;
+        }
+        Ok(false)
+    }
+
+    /// The end of the last sector in `from..limit` that holds anything but zeros.
+    pub(super) fn last_written(
+        &mut self,
+        file: &dyn DiskFile,
+        from: u64,
+        limit: u64,
+    ) -> io::Result<Option<u64>> {
+        let mut last = None;
+        let mut offset = from;
+        while offset < limit {
+            let sector = self.bytes(file, offset, SECTOR_BYTES, limit)?;
+            let blank = sector.iter().all(|byte| *byte == 0);
+            offset += SECTOR_BYTES as u64;
+            if !blank {
+                last = Some(offset);
+            }
+        }
+        Ok(last)
+    }
+
+    fn fill(&mut self, file: &dyn DiskFile, offset: u64, want: usize, limit: u64) -> io::Result<()> {
+        let count = limit.saturating_sub(offset).min(WINDOW_BYTES).max(want as u64) as usize;
+        if self.buf.len() < count {
+            self.buf.resize(count, 0);
+        }
+        self.len = 0;
+        self.start = offset;
+        self.len = file.read_at(offset, &mut self.buf[..count])?;
+        Ok(())
+    }
+}
+
+/// What [`Window::has_frame`] looks for: frames at or behind an Lsn.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    epoch: Option<u64>,
+    lsn_min: u64,
+}
+
+impl Wanted {
+    /// Frames of a segment's present life.
+    pub(super) fn of_segment(header: &SegmentHeader, lsn_min: u64) -> Self {
+        Self { epoch: Some(header.epoch), lsn_min }
+    }
+
+    /// Frames of any life. An earlier life's frames are told by their Lsns alone: a file is recycled
+    /// only when all of them are far below the end.
+    pub(super) fn of_any_life(lsn_min: u64) -> Self {
+        Self { epoch: None, lsn_min }
+    }
+
+    fn fits(&self, header: &FrameHeader) -> bool {
+        self.epoch.is_none_or(|epoch| header.epoch.get() == epoch) && header.first_lsn.get() >= self.lsn_min
+    }
+}

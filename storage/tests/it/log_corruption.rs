@@ -1,0 +1,242 @@
+//! Damage to what was acknowledged is found and named; only the last write may be taken for a tear.
+
+use onrush_storage::disk::{Disk, FaultDisk};
+use onrush_storage::log::{Damage, HeaderError, Log, OpenError, Recovery};
+
+use crate::log_stage::{Pushed, SECTOR, append_one, copy_of, frame_of, open, options, read_all, record};
+
+/// Where a frame is, and how long without its padding.
+struct Placed {
+    file: String,
+    offset: u64,
+    bytes: u64,
+}
+
+impl Placed {
+    fn end(&self) -> u64 {
+        (self.offset + self.bytes).next_multiple_of(SECTOR)
+    }
+}
+
+const SEGMENT_BYTES: u64 = 5 * SECTOR;
+
+/// A log over three segments, with frames of one and of two sectors; every frame's place is known.
+fn small_log(sealed: bool) -> (FaultDisk, Vec<Placed>, Vec<(u64, Pushed)>) {
+    let disk = FaultDisk::new(1);
+    let (mut log, _) = open(&disk, options(SEGMENT_BYTES, 1)).unwrap();
+    let (mut placed, mut sequence, mut offset) = (Vec::new(), 1, SECTOR);
+    let mut place = |bytes: u64| {
+        if offset + bytes > SEGMENT_BYTES {
+            (sequence, offset) = (sequence + 1, SECTOR);
+        }
+        placed.push(Placed { file: format!("{sequence:012}.segment"), offset, bytes });
+        offset = (offset + bytes).next_multiple_of(SECTOR);
+    };
+    for payload_bytes in [700, 5000, 10, 5000, 3000, 1, 100, 6000] {
+        place(64 + 16 + payload_bytes);
+        append_one(&mut log, payload_bytes as usize);
+    }
+    if sealed {
+        place(64);
+        log.seal(99).unwrap();
+    }
+    let records = read_all(&log);
+    (disk, placed, records)
+}
+
+fn reopen(disk: &FaultDisk) -> Result<(Log, Recovery), OpenError> {
+    open(disk, options(SEGMENT_BYTES, 2))
+}
+
+/// What opening must say about damage at `offset` of `file`.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Corrupt(String, u64),
+    Cut(String, u64),
+    Whole,
+}
+
+fn expected(placed: &[Placed], file: &str, offset: u64) -> Verdict {
+    let (last, acknowledged) = placed.split_last().unwrap();
+    let header_ends = 64;
+    if offset < header_ends {
+        return Verdict::Corrupt(file.to_owned(), 0);
+    }
+    let hit = |frame: &&Placed| frame.file == file && (frame.offset..frame.end()).contains(&offset);
+    match acknowledged.iter().find(hit) {
+        Some(frame) if offset < frame.offset + frame.bytes => Verdict::Corrupt(file.to_owned(), frame.offset),
+        Some(_) => Verdict::Whole,
+        None if hit(&last) && offset >= last.offset + last.bytes => Verdict::Whole,
+        None if hit(&last) => Verdict::Cut(file.to_owned(), last.offset),
+        None if file == last.file && offset >= last.end() => Verdict::Cut(file.to_owned(), last.end()),
+        None => Verdict::Whole,
+    }
+}
+
+fn found(disk: &FaultDisk, records: &[(u64, Pushed)], sealed: bool) -> Verdict {
+    match reopen(disk) {
+        Ok((log, recovery)) => {
+            let back = read_all(&log);
+            assert_eq!(back[..], records[..back.len()], "served bytes that were not written");
+            match recovery.cut {
+                Some(cut) => {
+                    assert!(!recovery.sealed);
+                    assert!(back.len() + 1 >= records.len() && (!sealed || back.len() == records.len()));
+                    Verdict::Cut(cut.file, cut.offset)
+                }
+                None => {
+                    assert_eq!((back.len(), recovery.sealed), (records.len(), sealed));
+                    Verdict::Whole
+                }
+            }
+        }
+        Err(OpenError::Corrupt { file, offset, .. }) => Verdict::Corrupt(file, offset),
+        Err(error) => panic!("expected damage to be named, found {error}"),
+    }
+}
+
+#[test]
+fn a_flip_of_any_byte_of_a_sealed_log_is_found_and_named() {
+    let (disk, placed, records) = small_log(true);
+    for file in disk.list().unwrap() {
+        for offset in 0..SEGMENT_BYTES {
+            let damaged = copy_of(&disk);
+            damaged.flip_bit(&file, offset, (offset % 8) as u8).unwrap();
+            assert_eq!(found(&damaged, &records, true), expected(&placed, &file, offset), "{file} {offset}");
+        }
+    }
+}
+
+#[test]
+fn damage_to_any_piece_of_an_unsealed_log_is_a_tear_in_the_last_frame_only() {
+    let (disk, placed, records) = small_log(false);
+    for file in disk.list().unwrap() {
+        for piece in 0..SEGMENT_BYTES / 512 {
+            let damaged = copy_of(&disk);
+            let garbage = [0xa5; 512];
+            let opened = damaged.open(&file).unwrap();
+            opened.write_at(piece * 512, &garbage).unwrap();
+            opened.sync().unwrap();
+            assert_eq!(
+                found(&damaged, &records, false),
+                expected(&placed, &file, piece * 512),
+                "{file} piece {piece}"
+            );
+        }
+    }
+}
+
+#[test]
+fn truncated_files_are_named() {
+    let (disk, _, _) = small_log(true);
+    for file in disk.list().unwrap() {
+        for len in (0..SEGMENT_BYTES).step_by(512) {
+            let damaged = copy_of(&disk);
+            damaged.truncate(&file, len).unwrap();
+            let error = reopen(&damaged).err().unwrap();
+            assert!(
+                matches!(&error, OpenError::Corrupt { file: f, offset, damage: Damage::Length { found, .. } }
+                    if *f == file && *offset == len && *found == len),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_missing_segment_is_named() {
+    let (disk, _, _) = small_log(true);
+    disk.remove("000000000002.segment").unwrap();
+    let error = reopen(&disk).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "corrupt log: 000000000002.segment at offset 0: expected segment number 2, found none before number 3"
+    );
+}
+
+#[test]
+fn a_swapped_segment_is_named() {
+    let (disk, _, _) = small_log(true);
+    disk.remove("000000000002.segment").unwrap();
+    disk.rename("000000000001.segment", "000000000002.segment").unwrap();
+    assert!(matches!(
+        reopen(&disk).err().unwrap(),
+        OpenError::Corrupt { damage: Damage::Header(HeaderError::Sequence { expected: 2, found: 1 }), .. }
+    ));
+}
+
+#[test]
+fn lost_and_misdirected_writes_in_the_middle_are_found() {
+    for stray in [None, Some(1), Some(2), Some(-1)] {
+        let disk = FaultDisk::new(1);
+        let (mut log, _) = open(&disk, options(8 * SECTOR, 1)).unwrap();
+        append_one(&mut log, 10);
+        append_one(&mut log, 10);
+        match stray {
+            None => disk.lose_next_write(),
+            Some(sectors) => disk.misdirect_next_write(sectors),
+        }
+        append_one(&mut log, 10);
+        append_one(&mut log, 10);
+        append_one(&mut log, 10);
+        let first_bad = if stray == Some(-1) { 2 } else { 3 };
+        match reopen(&disk) {
+            Err(OpenError::Corrupt { offset, .. }) => assert_eq!(offset, first_bad * SECTOR, "{stray:?}"),
+            Err(error) => panic!("expected corruption, found {error}"),
+            Ok((_, recovery)) => panic!("expected corruption, found {recovery:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_lost_first_write_of_a_segment_is_found_by_what_follows() {
+    let disk = FaultDisk::new(1);
+    let (mut log, _) = open(&disk, options(4 * SECTOR, 1)).unwrap();
+    for _ in 0..3 {
+        append_one(&mut log, 10);
+    }
+    disk.lose_next_write();
+    append_one(&mut log, 10);
+    append_one(&mut log, 10);
+    match reopen(&disk) {
+        Err(OpenError::Corrupt { file, offset: 0, .. }) => assert_eq!(file, "000000000002.segment"),
+        other => panic!("expected corruption, found {:?}", other.map(|opened| opened.1)),
+    }
+}
+
+#[test]
+fn frames_of_an_earlier_life_are_never_taken_for_later_ones() {
+    let disk = FaultDisk::new(1);
+    let small = |epoch| options(6 * SECTOR, epoch);
+    let (mut log, _) = open(&disk, small(1)).unwrap();
+    let mut life = 1;
+    for round in 0..60 {
+        let serial = log.end_lsn() + 1;
+        log.append(&mut frame_of(&[record(life, serial, 10)]), serial).unwrap();
+        if round % 5 == 4 {
+            log.release_below(log.end_lsn());
+        }
+        // At every fill level of a recycled segment, stale frames of every alignment lie behind the end.
+        life += 1;
+        let copy = copy_of(&disk);
+        let (reopened, recovery) = open(&copy, small(life)).unwrap();
+        assert_eq!((recovery.end_lsn, recovery.cut), (serial, None));
+        assert_eq!(read_all(&reopened), read_all(&log));
+        let flipped = copy_of(&disk);
+        let tail = flipped.list().unwrap().into_iter().rfind(|name| name.ends_with(".segment")).unwrap();
+        let offset = tail_offset(&reopened, &tail);
+        flipped.flip_bit(&tail, offset + 16, 0).unwrap();
+        if offset > SECTOR {
+            let recovery = open(&flipped, small(life)).unwrap().1;
+            let cut = recovery.cut.expect("damage to the last frame must be reported");
+            assert_eq!((cut.file, cut.offset, recovery.end_lsn), (tail, offset, serial - 1));
+        }
+    }
+    assert!(log.stats().recycled > 5, "found {:?}", log.stats());
+}
+
+/// Where the last frame of a log of one-sector frames stands in its last segment.
+fn tail_offset(log: &Log, _tail: &str) -> u64 {
+    // Five one-sector frames fill a segment of six sectors.
+    SECTOR * (1 + (log.end_lsn() - 1) % 5)
+}

@@ -1,0 +1,159 @@
+//! Power loss in the middle of anything: what was acknowledged is there, and nothing that was not
+//! appended ever is.
+
+use onrush_storage::disk::{FaultDisk, FaultPlan};
+use onrush_storage::log::{Log, OpenError};
+
+use crate::log_stage::{Pushed, SECTOR, frame_of, open, options, read_all, record};
+
+/// splitmix64, for the workload; the disk has its own.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 27)) % bound
+    }
+}
+
+/// What must be there, what may be there, and what was let go.
+#[derive(Default)]
+struct Oracle {
+    acknowledged: Vec<Pushed>,
+    in_flight: Vec<Pushed>,
+    released_below: u64,
+    cuts: u64,
+    survivors: u64,
+}
+
+impl Oracle {
+    /// Appends until the disk loses power.
+    fn live(&mut self, log: &mut Log, life: u64, dice: &mut Dice) {
+        for serial in 0.. {
+            self.in_flight.clear();
+            match dice.below(12) {
+                0 => {
+                    if log.seal(serial).is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                1 => {
+                    let floor = dice.below(log.end_lsn() + 2);
+                    self.released_below = self.released_below.max(floor);
+                    log.release_below(floor);
+                    continue;
+                }
+                _ => {}
+            }
+            for number in 0..dice.below(5) {
+                let bytes = if dice.below(4) == 0 { dice.below(9000) } else { dice.below(200) };
+                self.in_flight.push(record(life, serial << 8 | number, bytes as usize));
+            }
+            match log.append(&mut frame_of(&self.in_flight), serial) {
+                Ok(_) => self.acknowledged.append(&mut self.in_flight),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Compares a recovered log, and takes over what it decided about the frame in flight.
+    fn check(&mut self, log: &Log) {
+        let found = read_all(log);
+        let first = log.first_lsn();
+        assert!(first <= self.released_below.max(1), "released too much: {first}");
+        let mut expected = self.acknowledged.clone();
+        let end = log.end_lsn() as usize;
+        if end > expected.len() {
+            expected.append(&mut self.in_flight);
+            self.survivors += 1;
+        }
+        assert_eq!(end, expected.len(), "an acknowledged frame is missing, or half a frame is there");
+        let expected: Vec<_> = (1..).zip(expected).skip(first as usize - 1).collect();
+        assert!(found == expected, "bytes that were not appended");
+        self.acknowledged
+            .extend(expected.into_iter().skip(self.acknowledged.len() + 1 - first as usize).map(|r| r.1));
+        self.in_flight.clear();
+    }
+}
+
+fn reopen(disk: &FaultDisk, epoch: u64, oracle: &mut Oracle) -> Option<Log> {
+    match open(disk, options(8 * SECTOR, epoch)) {
+        Ok((log, recovery)) => {
+            oracle.cuts += u64::from(recovery.cut.is_some());
+            oracle.check(&log);
+            Some(log)
+        }
+        Err(error @ (OpenError::Corrupt { .. } | OpenError::WrongShard { .. })) => {
+            panic!("a crash was taken for damage: {error}")
+        }
+        Err(_) => None,
+    }
+}
+
+fn lives(seed: u64, lives: u64, plan: FaultPlan) -> Oracle {
+    let disk = FaultDisk::new(seed);
+    disk.faults(plan);
+    let mut dice = Dice(!seed);
+    let mut oracle = Oracle::default();
+    for life in 1..=lives {
+        // Early crashes hit recovery's own repairs.
+        let span = if dice.below(3) == 0 { 6 } else { 60 };
+        disk.crash_after_steps(1 + dice.below(span));
+        let epoch = seed << 16 | life;
+        let Some(mut log) = reopen(&disk, epoch, &mut oracle) else { continue };
+        oracle.live(&mut log, life, &mut dice);
+    }
+    disk.faults(FaultPlan::default());
+    assert!(reopen(&disk, u64::MAX - seed, &mut oracle).is_some(), "a quiet disk must open");
+    oracle
+}
+
+#[test]
+fn acknowledged_frames_survive_any_crash_at_any_step() {
+    let (mut cuts, mut survivors) = (0, 0);
+    for seed in 0..150 {
+        let oracle = lives(seed, 25, FaultPlan { flip_at_crash_ppm: 500_000, ..FaultPlan::default() });
+        cuts += oracle.cuts;
+        survivors += oracle.survivors;
+    }
+    assert!(cuts > 300 && survivors > 100, "found only {cuts} cuts, {survivors} whole frames in flight");
+}
+
+#[test]
+fn acknowledged_frames_survive_failing_writes_and_syncs() {
+    let plan = FaultPlan { write_error_ppm: 50_000, sync_error_ppm: 20_000, ..FaultPlan::default() };
+    for seed in 1000..1080 {
+        lives(seed, 25, plan);
+    }
+}
+
+#[test]
+fn a_crash_at_every_durable_write_in_turn() {
+    for writes in 1..=40 {
+        let disk = FaultDisk::new(writes);
+        disk.crash_after_writes(writes);
+        let mut oracle = Oracle::default();
+        let mut dice = Dice(7);
+        let mut log = reopen(&disk, 1, &mut oracle).unwrap();
+        oracle.live(&mut log, 1, &mut dice);
+        assert!(log.is_poisoned());
+        let log = reopen(&disk, 2, &mut oracle).unwrap();
+        assert!(!log.is_poisoned());
+    }
+}
+
+#[test]
+fn same_seed_same_bytes() {
+    let run = || {
+        let disk = FaultDisk::new(5);
+        disk.crash_after_writes(17);
+        let mut oracle = Oracle::default();
+        let mut log = reopen(&disk, 1, &mut oracle).unwrap();
+        oracle.live(&mut log, 1, &mut Dice(7));
+        drop(reopen(&disk, 2, &mut oracle));
+        crate::log_stage::copy_of(&disk).contents("000000000002.segment").unwrap()
+    };
+    assert_eq!(run(), run());
+}
