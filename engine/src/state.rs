@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use onrush_proto::{
     DocKey, DocumentRow, Fact, HoldRow, HoldState, KeyRow, KeyState, LedgerRow, LimitRow, NameRow, OffsetRow,
-    OrderId, OrderRow, ProductRow, Receipt, RecordKind, Row, Text, id::bucket_of,
+    OrderId, OrderRow, ProductRow, Receipt, RecordKind, Row, Text,
 };
 
 use crate::tables::{Remembered, RowTable, StockTable};
@@ -77,13 +77,13 @@ impl State {
         }
     }
 
-    /// Writes a fact's rows. `lsn` is its position, `time_us` its frame's time.
-    pub fn apply(&mut self, fact: Fact, lsn: u64, time_us: u64) {
+    /// Writes a fact's rows. `lsn` is its position.
+    pub fn apply(&mut self, fact: Fact, lsn: u64) {
         let created = fact.kind == RecordKind::OrderCreated;
         for row in fact.rows {
             match row {
                 Row::Order(order) => self.apply_order(order, created, lsn),
-                other => self.apply_row(other, lsn, time_us),
+                other => self.apply_row(other, lsn),
             }
         }
     }
@@ -97,7 +97,7 @@ impl State {
         self.orders.put(order.id, order, lsn, deadline);
     }
 
-    fn apply_row(&mut self, row: Row, lsn: u64, time_us: u64) {
+    fn apply_row(&mut self, row: Row, lsn: u64) {
         match row {
             Row::Stock(row) => self.stock.put(row),
             Row::Product(row) => self.products.push(*row),
@@ -106,9 +106,9 @@ impl State {
                 let deadline = hold_deadline(&row);
                 self.holds.put(row.order, *row, lsn, deadline);
             }
-            Row::Key(KeyRow { key, state, at_us }) => self.keys.put(key.0, state, lsn, bucket_of(at_us)),
+            Row::Key(KeyRow { key, state, bucket }) => self.keys.put(key.0, state, lsn, bucket),
             Row::Limit(LimitRow { hash, units, limit }) => {
-                self.limits.put(hash, Count { units, limit }, lsn, bucket_of(time_us));
+                self.limits.put(hash, Count { units, limit }, lsn, 0);
             }
             Row::Document(row) => self.documents.put(row.key, *row, lsn, None),
             Row::Name(row) => self.names.put(row.name, *row, lsn, None),

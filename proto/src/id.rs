@@ -9,19 +9,27 @@ use crate::slot::Slot;
 
 /// Names an order (and the payment born with it) for good.
 ///
-/// 128 bits: slot (8) | shard time in us (56) | sequence within the shard (64). The slot routes
-/// every later call without a directory; the time gives the history bucket.
+/// 128 bits: slot (8) | shard time in ms (44) | history bucket (28) | position of its first record
+/// (48). The slot routes every later call without a directory; the bucket says where in the store
+/// its rows stand. Ids of one slot sort by time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Archive, Serialize, Deserialize)]
 pub struct OrderId(pub u128);
 
-/// History rows are grouped by time: one bucket is 2^26 us, about 67 s.
-pub const BUCKET_SHIFT: u32 = 26;
+const SEQUENCE_BITS: u32 = 48;
+const BUCKET_BITS: u32 = 28;
+const TIME_BITS: u32 = 44;
+
+/// The lowest `bits` bits of `value`.
+fn low(value: u64, bits: u32) -> u128 {
+    u128::from(value) & ((1 << bits) - 1)
+}
 
 impl OrderId {
-    /// Builds an id. Times beyond 56 bits (the year 4253) are cut.
-    pub fn new(slot: Slot, time_us: u64, sequence: u64) -> Self {
-        let head = u64::from(slot.0) << 56 | (time_us & ((1 << 56) - 1));
-        Self(u128::from(head) << 64 | u128::from(sequence))
+    /// Builds an id. Values beyond their bits (the year 2527, 2.8e14 records) are cut.
+    pub fn new(slot: Slot, time_us: u64, bucket: u32, sequence: u64) -> Self {
+        let time = low(time_us / 1_000, TIME_BITS) << (SEQUENCE_BITS + BUCKET_BITS);
+        let bucket = low(u64::from(bucket), BUCKET_BITS) << SEQUENCE_BITS;
+        Self(u128::from(slot.0) << 120 | time | bucket | low(sequence, SEQUENCE_BITS))
     }
 
     /// The slot the order lives on.
@@ -29,25 +37,20 @@ impl OrderId {
         Slot((self.0 >> 120) as u8)
     }
 
-    /// Shard time of birth in us since the epoch.
+    /// Shard time of birth in us since the epoch, to the millisecond.
     pub fn time_us(self) -> u64 {
-        (self.0 >> 64) as u64 & ((1 << 56) - 1)
+        low((self.0 >> (SEQUENCE_BITS + BUCKET_BITS)) as u64, TIME_BITS) as u64 * 1_000
+    }
+
+    /// The history bucket of its rows.
+    pub fn bucket(self) -> u32 {
+        low((self.0 >> SEQUENCE_BITS) as u64, BUCKET_BITS) as u32
     }
 
     /// The position of its first record in its shard's log.
     pub fn sequence(self) -> u64 {
-        self.0 as u64
+        low(self.0 as u64, SEQUENCE_BITS) as u64
     }
-
-    /// The time bucket of its history rows.
-    pub fn bucket(self) -> u32 {
-        bucket_of(self.time_us())
-    }
-}
-
-/// The history bucket of a time in us.
-pub fn bucket_of(time_us: u64) -> u32 {
-    (time_us >> BUCKET_SHIFT) as u32
 }
 
 impl fmt::Display for OrderId {
@@ -83,11 +86,12 @@ mod tests {
 
     #[test]
     fn carries_slot_and_time_and_survives_text() {
-        let id = OrderId::new(Slot(200), 1_700_000_000_000_000, 42);
+        let id = OrderId::new(Slot(200), 1_700_000_000_000_999, 7, 42);
         assert_eq!(id.slot(), Slot(200));
         assert_eq!(id.time_us(), 1_700_000_000_000_000);
+        assert_eq!((id.bucket(), id.sequence()), (7, 42));
         assert_eq!(id.to_string().parse::<OrderId>(), Ok(id));
         assert!("+0".repeat(16).parse::<OrderId>().is_err());
-        assert!(OrderId::new(Slot(200), 1_700_000_000_000_001, 0) > id, "sorts by time within a slot");
+        assert!(OrderId::new(Slot(200), 1_700_000_000_001_000, 0, 0) > id, "sorts by time within a slot");
     }
 }

@@ -423,8 +423,8 @@ pub struct KeyRow {
     pub key: IdempotencyKey,
     /// What it stands for.
     pub state: KeyState,
-    /// Shard time in us.
-    pub at_us: u64,
+    /// The history bucket it stands in.
+    pub bucket: u32,
 }
 
 /// How many units of a SKU a customer bought in this sale.
@@ -683,7 +683,7 @@ mod tests {
             unit_minor: 995,
         };
         OrderRow {
-            id: OrderId::new(Slot(3), 1_700_000_000_000_000, 9),
+            id: OrderId::new(Slot(3), 1_700_000_000_000_000, 2, 9),
             customer: "ada".parse().unwrap(),
             lines: (0..lines).map(line).collect(),
             total: Money::new(995, Currency::EUR),

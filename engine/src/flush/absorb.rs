@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use onrush_proto::{
     FactError, FactView, KeyRow, KeyState, OrderId, OrderRow, RecordKind, Row, RowTag,
-    row::{ArchivedDocumentRow, ArchivedHoldRow, ArchivedKeyRow, ArchivedLimitRow, ArchivedNameRow, ArchivedProductRow,
-        ArchivedStockRow, RowEncoder, view, DocumentRow, HoldRow, LedgerRow, LimitRow, NameRow, OffsetRow,
-        ProductRow, StockRow},
+    row::{
+        ArchivedDocumentRow, ArchivedHoldRow, ArchivedKeyRow, ArchivedLimitRow, ArchivedNameRow,
+        ArchivedProductRow, ArchivedStockRow, DocumentRow, HoldRow, LedgerRow, LimitRow, NameRow, OffsetRow,
+        ProductRow, RowEncoder, StockRow, view,
+    },
 };
 use onrush_storage::log::FrameView;
 use onrush_storage::store::{RunBuilder, SortedRun};
@@ -43,7 +45,12 @@ pub struct Absorber {
 
 impl Absorber {
     /// Continues a store. `open` and `open_holds` come from its checkpoint.
-    pub fn new(history_applied: u64, current_applied: u64, open: Vec<OrderId>, open_holds: Vec<OrderId>) -> Self {
+    pub fn new(
+        history_applied: u64,
+        current_applied: u64,
+        open: Vec<OrderId>,
+        open_holds: Vec<OrderId>,
+    ) -> Self {
         Self {
             history: SortedRun::builder(),
             current: SortedRun::builder(),
@@ -147,7 +154,7 @@ impl Absorber {
         self.history.push(&StoreKey::customer(&order.customer, order.id).bytes, Some(&[]));
         if !order.key.is_none() {
             let state = KeyState::First { body: order.body, receipt: order_receipt(&order) };
-            let row = Row::Key(KeyRow { key: order.key, state, at_us: order.id.time_us() });
+            let row = Row::Key(KeyRow { key: order.key, state, bucket: order.id.bucket() });
             let key = StoreKey::key(order.id.bucket(), order.key.0);
             self.history.push(&key.bytes, Some(self.encoder.encode(&row)));
         }
@@ -157,7 +164,7 @@ impl Absorber {
     fn key(&mut self, lsn: u64, bytes: &[u8]) -> Result<(), FactError> {
         if lsn > self.history_applied {
             let row: &ArchivedKeyRow = view::<KeyRow>(RowTag::Key, bytes)?;
-            let key = StoreKey::key_at(row.at_us.to_native(), row.key.0.to_native());
+            let key = StoreKey::key(row.bucket.to_native(), row.key.0.to_native());
             self.history.push(&key.bytes, Some(bytes));
         }
         Ok(())
@@ -167,7 +174,8 @@ impl Absorber {
         let row: &ArchivedHoldRow = view::<HoldRow>(RowTag::Hold, bytes)?;
         let id = OrderId(row.order.0.to_native());
         let held = matches!(row.state, onrush_proto::row::ArchivedHoldState::Held);
-        let early = matches!(row.state, onrush_proto::row::ArchivedHoldState::Released) && row.lines.is_empty();
+        let early =
+            matches!(row.state, onrush_proto::row::ArchivedHoldState::Released) && row.lines.is_empty();
         match held || early {
             true => self.open_holds.insert(id),
             false => self.open_holds.remove(&id),

@@ -1,14 +1,18 @@
 //! Where rows stand in the store.
 //!
-//! *History*: time bucket (u32, big-endian), tag, key. Runs then lie side by side and compaction
-//! has little to merge. *Current*: tag, key.
+//! *History*: bucket (u32, big-endian), tag, key. A bucket is a stretch of a shard's life, ended by
+//! the shard after a number of orders or a time, so a run of whole buckets lies above everything
+//! older and is moved down the LSM unread. *Current*: tag, key; late versions of orders carry the
+//! lowest tag and their bucket, for the same reason.
 
-use onrush_proto::{CustomerId, OrderId, RowTag, id::bucket_of};
+use onrush_proto::{CustomerId, OrderId, RowTag};
 use onrush_storage::store::Keyspace;
 use smallvec::SmallVec;
 
 /// The tag of the index from customer to order in the history.
 pub const CUSTOMER_TAG: u8 = 0x20;
+/// The tag of orders that changed after their birth's run: lower than any row's.
+pub(super) const LATE_ORDER_TAG: u8 = 0;
 /// The tag of checkpoint rows in the current keyspace.
 pub(super) const CHECKPOINT_TAG: u8 = 0x40;
 
@@ -47,7 +51,7 @@ impl StoreKey {
         let mut key = [0; 20];
         key[..4].copy_from_slice(&id.bucket().to_be_bytes());
         key[4..].copy_from_slice(&id.0.to_be_bytes());
-        Self::current(RowTag::Order as u8, &key)
+        Self::current(LATE_ORDER_TAG, &key)
     }
 
     /// An idempotency key, in the bucket of its time.
@@ -77,11 +81,6 @@ impl StoreKey {
     /// A row of the current keyspace that is found by bytes.
     pub fn current_row(tag: RowTag, key: &[u8]) -> Self {
         Self::current(tag as u8, key)
-    }
-
-    /// The key of a point in time for a key row.
-    pub fn key_at(at_us: u64, hash: u128) -> Self {
-        Self::key(bucket_of(at_us), hash)
     }
 }
 

@@ -5,12 +5,12 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use onrush_proto::{
-    CustomerId, DocKey, DocumentRow, HoldRow, KeyRow, KeyState, LedgerRow, LimitRow, NameRow, OffsetRow, OrderId,
-    OrderRow, ProductRow, Row, RowError, RowTag, StockRow,
+    CustomerId, DocKey, DocumentRow, HoldRow, KeyRow, KeyState, LedgerRow, LimitRow, NameRow, OffsetRow,
+    OrderId, OrderRow, ProductRow, Row, RowError, RowTag, StockRow,
 };
 use onrush_storage::store::{Keyspace, StoreError, StoreReader};
 
-use super::keys::{CHECKPOINT_TAG, StoreKey, after_prefix};
+use super::keys::{CHECKPOINT_TAG, LATE_ORDER_TAG, StoreKey, after_prefix};
 use crate::shard::{Found, Shard, Want};
 use crate::state::Count;
 
@@ -135,32 +135,56 @@ impl Stored {
 
     /// Every stock row.
     pub fn each_stock(&self, mut each: impl FnMut(StockRow)) -> Result<(), StoredError> {
-        self.each_current(RowTag::Stock, &mut |row| if let Row::Stock(row) = row { each(row) })
+        self.each_current(RowTag::Stock, &mut |row| {
+            if let Row::Stock(row) = row {
+                each(row)
+            }
+        })
     }
 
     /// Every product row.
     pub fn each_product(&self, mut each: impl FnMut(ProductRow)) -> Result<(), StoredError> {
-        self.each_current(RowTag::Product, &mut |row| if let Row::Product(row) = row { each(*row) })
+        self.each_current(RowTag::Product, &mut |row| {
+            if let Row::Product(row) = row {
+                each(*row)
+            }
+        })
     }
 
     /// Every balance.
     pub fn each_ledger(&self, mut each: impl FnMut(LedgerRow)) -> Result<(), StoredError> {
-        self.each_current(RowTag::Ledger, &mut |row| if let Row::Ledger(row) = row { each(row) })
+        self.each_current(RowTag::Ledger, &mut |row| {
+            if let Row::Ledger(row) = row {
+                each(row)
+            }
+        })
     }
 
     /// Every consumer group's position.
     pub fn each_offset(&self, mut each: impl FnMut(OffsetRow)) -> Result<(), StoredError> {
-        self.each_current(RowTag::Offset, &mut |row| if let Row::Offset(row) = row { each(row) })
+        self.each_current(RowTag::Offset, &mut |row| {
+            if let Row::Offset(row) = row {
+                each(row)
+            }
+        })
     }
 
     /// Every customer's count.
     pub fn each_limit(&self, mut each: impl FnMut(LimitRow)) -> Result<(), StoredError> {
-        self.each_current(RowTag::Limit, &mut |row| if let Row::Limit(row) = row { each(row) })
+        self.each_current(RowTag::Limit, &mut |row| {
+            if let Row::Limit(row) = row {
+                each(row)
+            }
+        })
     }
 
     /// Every hold for other shards' orders.
     pub fn each_hold(&self, mut each: impl FnMut(HoldRow)) -> Result<(), StoredError> {
-        self.each_current(RowTag::Hold, &mut |row| if let Row::Hold(row) = row { each(*row) })
+        self.each_current(RowTag::Hold, &mut |row| {
+            if let Row::Hold(row) = row {
+                each(*row)
+            }
+        })
     }
 
     fn each_current(&self, tag: RowTag, each: &mut dyn FnMut(Row)) -> Result<(), StoredError> {
@@ -181,23 +205,33 @@ impl Stored {
         let end = after_prefix(prefix);
         let to = end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_slice()));
         let mut failed = None;
-        self.reader.scan(keyspace, Bound::Included(prefix), to, &mut |key, value| match each(key, value) {
-            Ok(flow) => flow,
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        })?;
+        self.reader.scan(
+            keyspace,
+            Bound::Included(prefix),
+            to,
+            &mut |key, value| match each(key, value) {
+                Ok(flow) => flow,
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            },
+        )?;
         failed.map_or(Ok(()), Err)
     }
 
     /// The first bucket at or after `from` that holds anything.
     pub fn next_bucket(&self, from: u32) -> Result<Option<u32>, StoredError> {
         let mut found = None;
-        self.reader.scan(Keyspace::History, Bound::Included(&from.to_be_bytes()), Bound::Unbounded, &mut |key, _| {
-            found = bucket_in(key);
-            ControlFlow::Break(())
-        })?;
+        self.reader.scan(
+            Keyspace::History,
+            Bound::Included(&from.to_be_bytes()),
+            Bound::Unbounded,
+            &mut |key, _| {
+                found = bucket_in(key);
+                ControlFlow::Break(())
+            },
+        )?;
         Ok(found)
     }
 
@@ -238,7 +272,7 @@ impl Stored {
     /// Every order of a bucket, in its latest form, in order of id.
     pub fn each_order(&self, bucket: u32, mut each: impl FnMut(OrderRow)) -> Result<(), StoredError> {
         let mut late = Vec::new();
-        let mut late_prefix = StoreKey::current(RowTag::Order as u8, &[]);
+        let mut late_prefix = StoreKey::current(LATE_ORDER_TAG, &[]);
         late_prefix.bytes.extend_from_slice(&bucket.to_be_bytes());
         self.each_under(Keyspace::Current, &late_prefix.bytes, &mut |_, bytes| {
             if let Row::Order(row) = Row::decode(RowTag::Order, bytes)? {
@@ -298,9 +332,12 @@ impl Stored {
         let mut ids = Vec::new();
         self.each_under(Keyspace::Current, &[CHECKPOINT_TAG], &mut |key, bytes| {
             if key.len() == 1 {
-                head = bytes.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes)).collect();
+                head =
+                    bytes.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes)).collect();
             } else {
-                ids.extend(bytes.chunks_exact(16).map(|id| OrderId(id.try_into().map_or(0, u128::from_le_bytes))));
+                ids.extend(
+                    bytes.chunks_exact(16).map(|id| OrderId(id.try_into().map_or(0, u128::from_le_bytes))),
+                );
             }
             Ok(ControlFlow::Continue(()))
         })?;

@@ -18,7 +18,9 @@ pub fn put(state: &State, context: &Context, put: &PutDocument) -> Decision {
     let kind = match put.emit.map(|topic| topic.document_kind()) {
         None => RecordKind::DocumentPut,
         Some(Some(kind)) => kind,
-        Some(None) => return Err(Refusal::Invalid { field: "emit", expected: "a topic that documents may emit" }),
+        Some(None) => {
+            return Err(Refusal::Invalid { field: "emit", expected: "a topic that documents may emit" });
+        }
     };
     let version = next_version(state, &put.key, put.expected)?;
     Ok(change(context, kind, put.key, version, Some(put.value.clone())))
@@ -51,7 +53,13 @@ fn next_version(state: &State, key: &DocKey, expected: Option<u64>) -> Result<u6
     }
 }
 
-fn change(context: &Context, kind: RecordKind, key: DocKey, version: u64, value: Option<Vec<u8>>) -> Accepted {
+fn change(
+    context: &Context,
+    kind: RecordKind,
+    key: DocKey,
+    version: u64,
+    value: Option<Vec<u8>>,
+) -> Accepted {
     let row = DocumentRow { key, version, value, changed_us: context.now_us };
     let fact = Fact::new(kind, hash_of(&key)).with(Row::Document(Box::new(row)));
     Accepted { fact, receipt: Receipt::Document { version } }

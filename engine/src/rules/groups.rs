@@ -13,7 +13,10 @@ pub fn commit(context: &Context, commit: &CommitOffset) -> Decision {
         return Err(Refusal::Invalid { field: "group", expected: "1 to 47 bytes" });
     }
     if lsn.0 >= context.lsn {
-        return Err(Refusal::Invalid { field: "lsn", expected: "a position at or before the end of the log" });
+        return Err(Refusal::Invalid {
+            field: "lsn",
+            expected: "a position at or before the end of the log",
+        });
     }
     let row = OffsetRow { group: commit.group, topic: commit.topic as u8, lsn: lsn.0 };
     let fact = Fact::new(RecordKind::OffsetCommitted, hash_of(&commit.group)).with(Row::Offset(row));

@@ -4,8 +4,8 @@
 //! allows backorder. After the two-phase transfers of TigerBeetle.
 
 use onrush_proto::{
-    Currency, CustomerId, Fact, Line, Lines, OrderLine, ProductRow, PutProduct, Receipt, RecordKind, Refusal, Row,
-    Sku, StockChange, StockRow, UpdateStock,
+    Currency, CustomerId, Fact, Line, Lines, OrderLine, ProductRow, PutProduct, Receipt, RecordKind, Refusal,
+    Row, Sku, StockChange, StockRow, UpdateStock,
 };
 use smallvec::SmallVec;
 
@@ -93,11 +93,18 @@ pub fn update_stock(state: &State, update: &UpdateStock) -> Decision {
         StockChange::AddIfVersion { add, .. } => old.on_hand.checked_add(add),
     };
     let expected = "a stock within plus or minus 2^48 units";
-    let on_hand = on_hand.filter(|units| units.abs() <= UNITS_MAX).ok_or(Refusal::Invalid { field: "change", expected })?;
+    let on_hand = on_hand
+        .filter(|units| units.abs() <= UNITS_MAX)
+        .ok_or(Refusal::Invalid { field: "change", expected })?;
     if on_hand < old.held - i64::from(old.backorder) {
         return Err(Refusal::BelowHeld { on_hand, held: old.held });
     }
-    let stock = StockRow { on_hand, received: old.received + (on_hand - old.on_hand), version: old.version + 1, ..*old };
+    let stock = StockRow {
+        on_hand,
+        received: old.received + (on_hand - old.on_hand),
+        version: old.version + 1,
+        ..*old
+    };
     let fact = Fact::new(RecordKind::StockUpdated, hash_of(&update.sku)).with(Row::Stock(stock));
     Ok(Accepted { fact, receipt: Receipt::Stock { on_hand, held: stock.held, version: stock.version } })
 }
@@ -125,7 +132,13 @@ pub fn hold<'a>(
     customer: &CustomerId,
     lines: impl Iterator<Item = (u16, &'a OrderLine)>,
 ) -> Result<Holdable, Refusal> {
-    let mut held = Holdable { lines: Lines::new(), total_minor: 0, currency: Currency::USD, hold_us: 0, rows: Rows::new() };
+    let mut held = Holdable {
+        lines: Lines::new(),
+        total_minor: 0,
+        currency: Currency::USD,
+        hold_us: 0,
+        rows: Rows::new(),
+    };
     for (index, line) in lines {
         let stock = state.stock.row(&line.sku).ok_or(Refusal::UnknownSku { line: index })?;
         if held.lines.is_empty() {
@@ -210,7 +223,13 @@ pub enum Resolution {
 }
 
 /// The rows of `lines` after a resolution. Lines of other shards (unknown SKUs here) are skipped.
-pub fn resolve(state: &State, context: &Context, customer: &CustomerId, lines: &[Line], how: Resolution) -> Rows {
+pub fn resolve(
+    state: &State,
+    context: &Context,
+    customer: &CustomerId,
+    lines: &[Line],
+    how: Resolution,
+) -> Rows {
     let mut rows = Rows::new();
     for line in lines {
         let Some(stock) = state.stock.row(&line.sku) else { continue };
@@ -254,8 +273,9 @@ fn count_down(state: &State, context: &Context, customer: &CustomerId, line: &Li
 /// True if released units of every line could be sold now.
 pub fn can_retake(state: &State, lines: &[Line]) -> bool {
     lines.iter().all(|line| {
-        state.stock.row(&line.sku).is_some_and(|stock| {
-            stock.available() + i64::from(stock.backorder) >= i64::from(line.quantity)
-        })
+        state
+            .stock
+            .row(&line.sku)
+            .is_some_and(|stock| stock.available() + i64::from(stock.backorder) >= i64::from(line.quantity))
     })
 }

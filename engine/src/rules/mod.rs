@@ -18,6 +18,8 @@ pub struct Context {
     pub now_us: u64,
     /// The position the record will have.
     pub lsn: u64,
+    /// The history bucket of what is born now.
+    pub bucket: u32,
     /// Hold interval in us where neither order nor SKU names one.
     pub default_hold_us: u64,
     /// The directory's secret hash.

@@ -35,7 +35,13 @@ pub fn decide(state: &State, context: &Context, command: &NameCommand) -> Decisi
     }
 }
 
-fn claim(context: &Context, name: DocKey, standing: Option<&NameRow>, owner: &Text<63>, for_us: u64) -> Decision {
+fn claim(
+    context: &Context,
+    name: DocKey,
+    standing: Option<&NameRow>,
+    owner: &Text<63>,
+    for_us: u64,
+) -> Decision {
     if owner.is_empty() {
         return Err(Refusal::Invalid { field: "owner", expected: "1 to 63 bytes" });
     }

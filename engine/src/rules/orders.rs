@@ -1,8 +1,8 @@
 //! Orders: create, cancel, expire, move.
 
 use onrush_proto::{
-    CreateOrder, Fact, Line, Lines, Money, MoveOrder, OrderId, OrderRow, OrderState, Receipt, RecordKind, Refusal,
-    Request, Row,
+    CreateOrder, Fact, Line, Lines, Money, MoveOrder, OrderId, OrderRow, OrderState, Receipt, RecordKind,
+    Refusal, Request, Row,
     command::{MAX_LINES, MAX_QUANTITY},
 };
 use smallvec::SmallVec;
@@ -41,7 +41,8 @@ fn check_each_once(create: &CreateOrder) -> Result<(), Refusal> {
     let mut order: SmallVec<[u16; 16]> = (0..create.lines.len() as u16).collect();
     let sku = |index: u16| create.lines[usize::from(index)].sku;
     order.sort_unstable_by(|a, b| sku(*a).cmp(&sku(*b)).then(a.cmp(b)));
-    let twin = order.windows(2).filter(|pair| sku(pair[0]) == sku(pair[1])).map(|pair| (pair[1], pair[0])).min();
+    let twin =
+        order.windows(2).filter(|pair| sku(pair[0]) == sku(pair[1])).map(|pair| (pair[1], pair[0])).min();
     match twin {
         Some((line, first)) => Err(Refusal::DuplicateSku { line, first }),
         None => Ok(()),
@@ -90,7 +91,7 @@ fn new_order(
 ) -> OrderRow {
     let hold_us = [create.hold_us, held.hold_us, context.default_hold_us].into_iter().find(|us| *us > 0);
     OrderRow {
-        id: OrderId::new(request.command.slot(), context.now_us, context.lsn),
+        id: OrderId::new(request.command.slot(), context.now_us, context.bucket, context.lsn),
         customer: create.customer,
         lines: held.lines.clone(),
         total: Money::new(held.total_minor, held.currency),

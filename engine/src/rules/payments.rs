@@ -5,9 +5,9 @@
 //! another, so a ledger row sums to zero. After Stripe's PaymentIntents.
 
 use onrush_proto::{
-    Account, Attempt, AttemptState, CapturePayment, Fact, GatewayResult, LedgerRow, Money, OrderRow, OrderState,
-    Payment, PaymentState, Posting, Receipt, RecordKind, Refund, RefundPayment, RefundState, Refusal, Row,
-    SettleAttempt, SettleRefund, StartPayment, Text,
+    Account, Attempt, AttemptState, CapturePayment, Fact, GatewayResult, LedgerRow, Money, OrderRow,
+    OrderState, Payment, PaymentState, Posting, Receipt, RecordKind, Refund, RefundPayment, RefundState,
+    Refusal, Row, SettleAttempt, SettleRefund, StartPayment, Text,
 };
 use smallvec::SmallVec;
 
@@ -127,22 +127,31 @@ pub fn settle(
     let declined = attempt.state == AttemptState::Declined;
     let change = Change::of(state, context, order);
     let settled = match settle.result {
-        GatewayResult::Captured { reference } if open || declined => captured(change, settle.attempt, reference),
-        GatewayResult::Authorised { reference } if open || declined => authorised(change, settle.attempt, reference),
+        GatewayResult::Captured { reference } if open || declined => {
+            captured(change, settle.attempt, reference)
+        }
+        GatewayResult::Authorised { reference } if open || declined => {
+            authorised(change, settle.attempt, reference)
+        }
         GatewayResult::Declined { code } if open => refused(change, settle.attempt, Some(code)),
-        GatewayResult::Unknown if attempt.state == AttemptState::Processing => refused(change, settle.attempt, None),
+        GatewayResult::Unknown if attempt.state == AttemptState::Processing => {
+            refused(change, settle.attempt, None)
+        }
         _ => return Ok(Settlement::Known(attempt_receipt(order, settle.attempt))),
     };
     Ok(Settlement::Changes(settled))
 }
 
 fn attempt_receipt(order: &OrderRow, attempt: u16) -> Receipt {
-    let payment_state = order.payment.as_ref().map_or(PaymentState::RequiresPaymentMethod, |payment| payment.state);
+    let payment_state =
+        order.payment.as_ref().map_or(PaymentState::RequiresPaymentMethod, |payment| payment.state);
     Receipt::AttemptSettled { order: order.id, attempt, order_state: order.state, payment_state }
 }
 
 fn mark(payment: &mut Payment, number: u16, state: AttemptState, reference: Text<63>) -> i64 {
-    let Some(attempt) = payment.attempts.iter_mut().find(|attempt| attempt.number == number) else { return 0 };
+    let Some(attempt) = payment.attempts.iter_mut().find(|attempt| attempt.number == number) else {
+        return 0;
+    };
     attempt.state = state;
     attempt.reference = reference;
     attempt.minor
@@ -162,7 +171,8 @@ fn captured(mut change: Change<'_>, number: u16, reference: Text<63>) -> Accepte
     payment.authorised += minor;
     payment.captured += minor;
     // A second charge, or money for an order that is gone and cannot be had again, goes back.
-    let retake = was == OrderState::Expired && is_local(&change) && can_retake(change.state, &change.order.lines);
+    let retake =
+        was == OrderState::Expired && is_local(&change) && can_retake(change.state, &change.order.lines);
     match was {
         OrderState::Pending => {
             change.payment().state = PaymentState::Succeeded;
@@ -232,7 +242,8 @@ fn refused(mut change: Change<'_>, number: u16, code: Option<Text<31>>) -> Accep
 
 /// Records that an authorised payment was captured, wholly or in part; the rest is voided.
 pub fn capture(state: &State, context: &Context, order: &OrderRow, capture: &CapturePayment) -> Decision {
-    let payment_state = order.payment.as_ref().map_or(PaymentState::RequiresPaymentMethod, |payment| payment.state);
+    let payment_state =
+        order.payment.as_ref().map_or(PaymentState::RequiresPaymentMethod, |payment| payment.state);
     if payment_state != PaymentState::RequiresCapture || order.state != OrderState::Pending {
         return Err(Refusal::IllegalPayment { state: payment_state });
     }
@@ -322,9 +333,15 @@ fn push_refund(payment: &mut Payment, minor: i64, cancels: bool, started_us: u64
 }
 
 fn refund_receipt(order: &OrderRow, number: u16) -> Receipt {
-    let found = order.payment.as_ref().and_then(|payment| payment.refunds.iter().find(|one| one.number == number));
+    let found =
+        order.payment.as_ref().and_then(|payment| payment.refunds.iter().find(|one| one.number == number));
     let (minor, state) = found.map_or((0, RefundState::Failed), |refund| (refund.minor, refund.state));
-    Receipt::Refund { order: order.id, refund: number, amount: Money::new(minor, order.total.currency), state }
+    Receipt::Refund {
+        order: order.id,
+        refund: number,
+        amount: Money::new(minor, order.total.currency),
+        state,
+    }
 }
 
 /// Records what the gateway said of a refund. A refund that calls the order off ends it.
@@ -335,7 +352,8 @@ pub fn settle_refund(
     settle: &SettleRefund,
 ) -> Result<Settlement, Refusal> {
     let mut change = Change::of(state, context, order);
-    let refunds = change.order.payment.as_deref_mut().map(|payment| payment.refunds.as_mut_slice()).unwrap_or_default();
+    let refunds =
+        change.order.payment.as_deref_mut().map(|payment| payment.refunds.as_mut_slice()).unwrap_or_default();
     let refund = refunds
         .iter_mut()
         .find(|refund| refund.number == settle.refund)
@@ -347,7 +365,10 @@ pub fn settle_refund(
     if !settle.succeeded {
         refund.state = RefundState::Failed;
         let receipt = refund_receipt(&change.order, settle.refund);
-        return Ok(Settlement::Changes(Accepted { fact: change.record(RecordKind::RefundFailed, None), receipt }));
+        return Ok(Settlement::Changes(Accepted {
+            fact: change.record(RecordKind::RefundFailed, None),
+            receipt,
+        }));
     }
     refund.state = RefundState::Succeeded;
     change.payment().refunded += minor;

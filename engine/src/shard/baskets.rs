@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use onrush_proto::{
-    CreateOrder, Fact, HoldRow, HoldState, IdempotencyKey, Line, Lines, OrderId, OrderLine, OrderRow, OrderState,
-    RecordKind, Refusal, Request, Row, ShardId, Slot,
+    CreateOrder, Fact, HoldRow, HoldState, IdempotencyKey, Line, Lines, OrderId, OrderLine, OrderRow,
+    OrderState, RecordKind, Refusal, Request, Row, ShardId, Slot,
 };
 use smallvec::SmallVec;
 
@@ -29,7 +29,13 @@ pub(crate) struct Reservation {
 
 impl Shard {
     /// Begins an order over several shards.
-    pub(crate) fn reserve(&mut self, origin: Origin, request: &Request, create: &CreateOrder, out: &mut Effects) {
+    pub(crate) fn reserve(
+        &mut self,
+        origin: Origin,
+        request: &Request,
+        create: &CreateOrder,
+        out: &mut Effects,
+    ) {
         let accepted = match orders::reserve(&self.state, &self.context(), request, create) {
             Ok(accepted) => accepted,
             Err(refusal) => return self.refuse(origin, request.key, refusal, out),
@@ -76,7 +82,8 @@ impl Shard {
                     state: HoldState::Held,
                     deadline_us: request.deadline_us,
                 };
-                let mut fact = Fact::new(RecordKind::HoldPlaced, hash_of(&order)).with(Row::Hold(Box::new(row)));
+                let mut fact =
+                    Fact::new(RecordKind::HoldPlaced, hash_of(&order)).with(Row::Hold(Box::new(row)));
                 fact.rows.extend(held.rows);
                 self.record(fact, out);
                 PeerMessage::Held { order, lines: held.lines }

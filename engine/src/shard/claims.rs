@@ -90,12 +90,18 @@ impl Shard {
         self.claim(from, key, home, out);
     }
 
-    fn claim(&mut self, from: ShardId, key: IdempotencyKey, home: Slot, out: &mut Effects) -> onrush_proto::Lsn {
+    fn claim(
+        &mut self,
+        from: ShardId,
+        key: IdempotencyKey,
+        home: Slot,
+        out: &mut Effects,
+    ) -> onrush_proto::Lsn {
         out.outbound.push((from, PeerMessage::Confirmed { key }));
         if matches!(self.state.keys.recall(key.0), Memory::Known(_)) {
             return self.end();
         }
-        let row = KeyRow { key, state: KeyState::Claim { home: home.0 }, at_us: self.now_us };
+        let row = KeyRow { key, state: KeyState::Claim { home: home.0 }, bucket: self.bucket.number };
         self.record(Fact::new(RecordKind::KeyClaimed, hash_of(&key.0)).with(Row::Key(row)), out)
     }
 

@@ -65,7 +65,8 @@ impl Shard {
             return self.reserve(origin, request, create, out);
         }
         let mut decision = orders::create(&self.state, &self.context(), request, create);
-        if self.backlog && matches!(decision, Err(Refusal::OutOfStock { .. } | Refusal::LimitExceeded { .. })) {
+        if self.backlog && matches!(decision, Err(Refusal::OutOfStock { .. } | Refusal::LimitExceeded { .. }))
+        {
             self.sweep_all(out);
             decision = orders::create(&self.state, &self.context(), request, create);
         }
@@ -85,17 +86,23 @@ impl Shard {
                 Verdict::Answer(Outcome::Stock(Box::new(*row)))
             }
             Command::CreateOrder(_) => return Err(Refusal::NotFound),
-            Command::GetOrder(order) => Verdict::Answer(Outcome::Order(Box::new(self.order(*order)?.clone()))),
+            Command::GetOrder(order) => {
+                Verdict::Answer(Outcome::Order(Box::new(self.order(*order)?.clone())))
+            }
             Command::CancelOrder(cancel) => orders::cancel(state, context, self.order(cancel.order)?)?.into(),
             Command::MoveOrder(step) => orders::step(context, self.order(step.order)?, step)?.into(),
-            Command::StartPayment(start) => payments::start(state, context, self.order(start.order)?, start)?.into(),
+            Command::StartPayment(start) => {
+                payments::start(state, context, self.order(start.order)?, start)?.into()
+            }
             Command::SettleAttempt(settle) => {
                 payments::settle(state, context, self.order(settle.order)?, settle)?.into()
             }
             Command::CapturePayment(capture) => {
                 payments::capture(state, context, self.order(capture.order)?, capture)?.into()
             }
-            Command::RefundPayment(refund) => payments::refund(context, self.order(refund.order)?, refund)?.into(),
+            Command::RefundPayment(refund) => {
+                payments::refund(context, self.order(refund.order)?, refund)?.into()
+            }
             Command::SettleRefund(settle) => {
                 payments::settle_refund(state, context, self.order(settle.order)?, settle)?.into()
             }
@@ -126,7 +133,12 @@ impl Shard {
     }
 
     fn name(&self, name: &DocKey) -> Result<Outcome, Refusal> {
-        let row = self.state.names.row(name).filter(|row| names::stands(row, self.now_us)).ok_or(Refusal::NotFound)?;
+        let row = self
+            .state
+            .names
+            .row(name)
+            .filter(|row| names::stands(row, self.now_us))
+            .ok_or(Refusal::NotFound)?;
         Ok(Outcome::Name(Box::new(row.clone())))
     }
 }

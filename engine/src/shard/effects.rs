@@ -1,6 +1,8 @@
 //! What goes into a shard and what comes out of it.
 
-use onrush_proto::{CustomerId, IdempotencyKey, Lines, OrderId, OrderLine, Refusal, Reply, Request, ShardId, Slot};
+use onrush_proto::{
+    CustomerId, IdempotencyKey, Lines, OrderId, OrderLine, Refusal, Reply, Request, ShardId, Slot,
+};
 use onrush_storage::log::FrameBuf;
 use smallvec::SmallVec;
 

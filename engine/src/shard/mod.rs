@@ -5,6 +5,7 @@
 //! (see [`Effects`]).
 
 mod baskets;
+mod bucket;
 mod claims;
 mod decide;
 mod effects;
@@ -15,9 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::HashMap;
 use onrush_proto::{
-    Fact, IdempotencyKey, KeyHasher, KeyRow, KeyState, Lsn, OrderId, Outcome, Receipt, Refusal, Reply, Request,
-    Row, ShardId, SlotMap,
-    row::RowEncoder,
+    Fact, IdempotencyKey, KeyHasher, KeyRow, KeyState, Lsn, OrderId, Outcome, Receipt, Refusal, Reply,
+    Request, Row, ShardId, SlotMap, row::RowEncoder,
 };
 
 pub use effects::{Effects, HoldRequest, Input, PeerMessage, ReplyTo};
@@ -27,6 +27,7 @@ use crate::rules::Context;
 use crate::state::{State, StateLimits};
 use crate::tables::FixedState;
 use baskets::Reservation;
+use bucket::Bucket;
 
 /// The stations of a command, in order. Each has a span and a histogram in the host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -112,6 +113,7 @@ pub struct Shard {
     /// Rows that a sweep needs and that only the store has.
     wanted: Vec<Want>,
     took_office: bool,
+    bucket: Bucket,
     encoder: RowEncoder,
     payload: Vec<u8>,
 }
@@ -132,6 +134,7 @@ impl Shard {
             backlog: false,
             wanted: Vec::new(),
             took_office: false,
+            bucket: Bucket::default(),
             encoder: RowEncoder::default(),
             payload: Vec::new(),
         }
@@ -187,12 +190,18 @@ impl Shard {
         self.now_us = self.now_us.max(time_us);
     }
 
+    /// Names the first history bucket that is free: the store holds rows of the ones before.
+    pub fn begin_bucket(&mut self, bucket: u32) {
+        self.bucket.begin(bucket);
+    }
+
     /// Applies a record from the log.
     pub fn replay(&mut self, fact: Fact, lsn: u64, time_us: u64) {
         if let Some(key) = self.foreign_key(&fact) {
             self.await_confirmation(key, lsn);
         }
-        self.state.apply(fact, lsn, time_us);
+        self.bucket.saw(&fact);
+        self.state.apply(fact, lsn);
         self.resume(lsn, time_us);
     }
 
@@ -203,7 +212,8 @@ impl Shard {
 
     /// Claims that this shard re-sends when it takes office, before their shards admit anything.
     pub fn reclaims(&self) -> Vec<(ShardId, PeerMessage)> {
-        let home = onrush_proto::Slot((0..=255).find(|slot| self.owns(onrush_proto::Slot(*slot))).unwrap_or(0));
+        let home =
+            onrush_proto::Slot((0..=255).find(|slot| self.owns(onrush_proto::Slot(*slot))).unwrap_or(0));
         let claim = |key: &IdempotencyKey| (self.keeper(*key), PeerMessage::Reclaim { key: *key, home });
         self.unconfirmed.values().map(claim).collect()
     }
@@ -216,6 +226,7 @@ impl Shard {
             self.took_office = true;
             self.take_office(out);
         }
+        self.bucket.turn(self.now_us);
         self.sweep(out);
         for _ in 0..self.options.turn_inputs_max {
             if out.frame.len_bytes() >= self.options.frame_bytes_max {
@@ -254,6 +265,7 @@ impl Shard {
         Context {
             now_us: self.now_us,
             lsn: self.next_lsn,
+            bucket: self.bucket.number,
             default_hold_us: self.options.default_hold_us,
             hasher: self.options.hasher,
             map: self.options.map,
@@ -267,7 +279,8 @@ impl Shard {
         out.frame.push(fact.kind as u16, fact.key_hash, &self.payload);
         let lsn = self.next_lsn;
         self.next_lsn += 1;
-        self.state.apply(fact, lsn, self.now_us);
+        self.bucket.saw(&fact);
+        self.state.apply(fact, lsn);
         Lsn(lsn)
     }
 
@@ -285,7 +298,7 @@ impl Shard {
         let carried = matches!(receipt, Receipt::Order { .. });
         if !carried && !key.is_none() {
             let state = KeyState::First { body, receipt };
-            fact.rows.push(Row::Key(KeyRow { key, state, at_us: self.now_us }));
+            fact.rows.push(Row::Key(KeyRow { key, state, bucket: self.bucket.number }));
         }
         let lsn = self.record(fact, out);
         if !key.is_none() && self.keeper(key) != self.options.id {
@@ -296,12 +309,24 @@ impl Shard {
     }
 
     /// Answers with the log's end as the position to wait for.
-    pub(crate) fn answer_now(&mut self, origin: Origin, key: IdempotencyKey, outcome: Outcome, out: &mut Effects) {
+    pub(crate) fn answer_now(
+        &mut self,
+        origin: Origin,
+        key: IdempotencyKey,
+        outcome: Outcome,
+        out: &mut Effects,
+    ) {
         let reply = Reply { outcome, replayed: false, lsn: self.end() };
         self.answer(origin, key, false, reply, out);
     }
 
-    pub(crate) fn refuse(&mut self, origin: Origin, key: IdempotencyKey, refusal: Refusal, out: &mut Effects) {
+    pub(crate) fn refuse(
+        &mut self,
+        origin: Origin,
+        key: IdempotencyKey,
+        refusal: Refusal,
+        out: &mut Effects,
+    ) {
         self.answer_now(origin, key, Outcome::Refused(refusal), out);
     }
 
@@ -316,7 +341,9 @@ impl Shard {
         match origin {
             Origin::Client(to) => out.replies.push((to, reply)),
             Origin::Keeper(keeper, to) => {
-                let home = onrush_proto::Slot((0..=255).find(|slot| self.owns(onrush_proto::Slot(*slot))).unwrap_or(0));
+                let home = onrush_proto::Slot(
+                    (0..=255).find(|slot| self.owns(onrush_proto::Slot(*slot))).unwrap_or(0),
+                );
                 let reply = Box::new(reply);
                 out.outbound.push((keeper, PeerMessage::Answered { key, home, accepted, to, reply }));
             }

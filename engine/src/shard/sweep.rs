@@ -66,7 +66,10 @@ impl Shard {
     pub(crate) fn missing_counts(&self, order: &onrush_proto::OrderRow) -> Vec<Want> {
         let context = self.context();
         let returning = order.lines.iter().filter(|line| {
-            self.state.stock.row(&line.sku).is_some_and(|stock| stock.limit_per_customer > 0 && stock.limit_returns)
+            self.state
+                .stock
+                .row(&line.sku)
+                .is_some_and(|stock| stock.limit_per_customer > 0 && stock.limit_returns)
         });
         returning
             .map(|line| inventory::limit_hash(&context, &line.sku, &order.customer))

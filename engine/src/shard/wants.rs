@@ -4,7 +4,8 @@
 //! [`Shard::warm`], until nothing is missing. So a turn never reads, and commands keep their order.
 
 use onrush_proto::{
-    Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, Request, Slot,
+    Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, Request,
+    Slot,
 };
 
 use super::{Input, PeerMessage, Shard};
@@ -156,7 +157,12 @@ impl Shard {
         }
     }
 
-    fn want_limit(&self, sku: &onrush_proto::Sku, customer: &onrush_proto::CustomerId, wants: &mut Vec<Want>) {
+    fn want_limit(
+        &self,
+        sku: &onrush_proto::Sku,
+        customer: &onrush_proto::CustomerId,
+        wants: &mut Vec<Want>,
+    ) {
         let limited = self.owns(Slot::of(sku.as_bytes()))
             && self.state.stock.row(sku).is_some_and(|stock| stock.limit_per_customer > 0);
         if limited {

@@ -104,7 +104,8 @@ impl<K: Copy + Eq + Hash, R> RowTable<K, R> {
                 break;
             }
             self.leaving.pop_front();
-            let last = self.slab[position as usize].as_ref().filter(|entry| entry.lsn == lsn).map(|entry| entry.key);
+            let last =
+                self.slab[position as usize].as_ref().filter(|entry| entry.lsn == lsn).map(|entry| entry.key);
             // A place may have been given to an open row since.
             if let Some(key) = last.filter(|_| !self.wheel.is_armed(position)) {
                 self.remove(&key, position);

@@ -60,7 +60,9 @@ impl StockTable {
 
     /// Memory in bytes, from capacities.
     pub fn bytes(&self) -> u64 {
-        (self.rows.capacity() * size_of::<StockRow>() + self.index.capacity() * 5 + self.is_changed.capacity()) as u64
+        (self.rows.capacity() * size_of::<StockRow>()
+            + self.index.capacity() * 5
+            + self.is_changed.capacity()) as u64
     }
 
     fn position(&self, sku: &Sku) -> Option<u32> {

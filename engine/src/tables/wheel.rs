@@ -105,8 +105,10 @@ impl Wheel {
     }
 
     fn due_list(&self) -> impl Iterator<Item = u32> {
-        std::iter::successors(Some(self.heads[usize::from(DUE)]), |index| Some(self.links[*index as usize].next))
-            .take_while(|index| *index != NONE)
+        std::iter::successors(Some(self.heads[usize::from(DUE)]), |index| {
+            Some(self.links[*index as usize].next)
+        })
+        .take_while(|index| *index != NONE)
     }
 
     fn first_due(&self, now_us: u64) -> Option<u32> {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use onrush_proto::{Money, ProductRow, Sku, Slot, SlotMap, StockRow};
 
-pub use cells::StockView;
 use cells::Cells;
+pub use cells::StockView;
 use names::Names;
 
 /// What one shard has published.

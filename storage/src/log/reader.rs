@@ -87,6 +87,11 @@ impl LogReader {
         Self { index, window: Window::default(), wanted: None, position: None }
     }
 
+    /// Another reader of the same log, at its oldest frame.
+    pub fn another(&self) -> Self {
+        Self::new(Arc::clone(&self.index))
+    }
+
     /// Stands in front of the frame that holds `lsn`; one past the end waits for what comes. Without a
     /// seek a reader starts at the oldest frame.
     ///
