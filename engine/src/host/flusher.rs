@@ -100,11 +100,13 @@ impl Flusher {
         let name = format!("flush-{:03}", station.id.0);
         let thread = thread::Builder::new().name(name).spawn(move || {
             let station = Arc::clone(&self.station);
-            self.run().inspect_err(|error| {
+            let ended = self.run().inspect_err(|error| {
                 // Without its store a shard would grow without bound.
                 tracing::error!(shard = station.id.0, %error, "flusher stopped");
                 station.stopped.store(true, Ordering::Release);
-            })
+            });
+            station.flusher_ended.store(true, Ordering::Release);
+            ended
         })?;
         Ok(FlusherHandle { thread: Some(thread), closing, station })
     }

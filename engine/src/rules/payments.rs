@@ -104,6 +104,7 @@ pub fn start(state: &State, context: &Context, order: &OrderRow, start: &StartPa
 }
 
 /// What a settlement comes to.
+#[allow(clippy::large_enum_variant, reason = "lives for one call; a box would allocate per payment")]
 pub enum Settlement {
     /// It changes something.
     Changes(Accepted),

@@ -9,6 +9,7 @@ use crate::rules::payments::Settlement;
 use crate::rules::{Accepted, documents, groups, inventory, names, orders, payments};
 
 /// What a command comes to.
+#[allow(clippy::large_enum_variant, reason = "lives for one call; a box would allocate per command")]
 enum Verdict {
     /// A record.
     Accept(Accepted),
