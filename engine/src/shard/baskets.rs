@@ -37,7 +37,7 @@ impl Shard {
         accepted: Accepted,
         out: &mut Effects,
     ) {
-        let onrush_proto::Receipt::Order { order, held_until_us, .. } = accepted.receipt else { return };
+        let onrush_proto::Receipt::Order { order, total, held_until_us } = accepted.receipt else { return };
         self.record(accepted.fact, out);
         let mut parts: BTreeMap<ShardId, SmallVec<[(u16, OrderLine); 4]>> = BTreeMap::new();
         for (index, line) in create.lines.iter().enumerate() {
@@ -48,7 +48,8 @@ impl Shard {
         }
         let waiting = parts.keys().copied().collect();
         for (owner, lines) in parts {
-            let hold = HoldRequest { order, customer: create.customer, lines, deadline_us: held_until_us };
+            let (customer, currency) = (create.customer, total.currency);
+            let hold = HoldRequest { order, customer, currency, lines, deadline_us: held_until_us };
             out.outbound.push((owner, PeerMessage::Hold(Box::new(hold))));
         }
         if !request.key.is_none() {
@@ -94,7 +95,7 @@ impl Shard {
             return Err(Refusal::HoldResolved { by: hold.state });
         }
         let lines = request.lines.iter().map(|(index, line)| (*index, line));
-        inventory::hold(&self.state, &self.context(), &request.customer, lines)
+        inventory::hold(&self.state, &self.context(), &request.customer, Some(request.currency), lines)
     }
 
     /// Home: a participant holds its lines.

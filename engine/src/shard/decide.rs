@@ -64,6 +64,7 @@ impl Shard {
         }
         match self.verdict(&request.command) {
             Ok(Verdict::Accept(accepted)) => {
+                self.turn_ends = self.wants_more_counts(&request.command);
                 let moved = accepted.fact.kind;
                 self.accept(origin, request.key, request.body, accepted, out);
                 if let Some(order) = request.command.order() {
@@ -104,6 +105,15 @@ impl Shard {
             true => orders::reserve(&self.state, &self.context(), request, create),
             false => orders::create(&self.state, &self.context(), request, create),
         }
+    }
+
+    /// True if from this command on orders of a SKU need counts that nobody asked the store for.
+    fn wants_more_counts(&self, command: &Command) -> bool {
+        let Command::PutProduct(put) = command else { return false };
+        self.state.stock.row(&put.sku).is_some_and(|old| {
+            let counted = put.limit_per_customer > 0;
+            counted && (old.limit_per_customer == 0 || put.limit_returns != old.limit_returns)
+        })
     }
 
     fn verdict(&self, command: &Command) -> Result<Verdict, Refusal> {

@@ -127,6 +127,8 @@ pub struct Shard {
     wanted: Vec<Want>,
     /// An input that takes another turn; it goes back to the head of the line.
     postponed: Option<Input>,
+    /// True once what the next inputs want is no longer what it was when the turn began.
+    turn_ends: bool,
     took_office: bool,
     bucket: Bucket,
     encoder: RowEncoder,
@@ -149,6 +151,7 @@ impl Shard {
             backlog: false,
             wanted: Vec::new(),
             postponed: None,
+            turn_ends: false,
             took_office: false,
             bucket: Bucket::default(),
             encoder: RowEncoder::default(),
@@ -263,6 +266,9 @@ impl Shard {
             }
             if let Some(input) = self.postponed.take() {
                 inputs.push_front(input);
+                break;
+            }
+            if std::mem::take(&mut self.turn_ends) {
                 break;
             }
         }
