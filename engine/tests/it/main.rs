@@ -4,7 +4,9 @@
 mod books;
 mod documents;
 mod holds;
+mod keys;
 mod orders;
+mod payments;
 mod render;
 mod rig;
 mod speech;
