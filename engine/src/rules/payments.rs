@@ -317,9 +317,16 @@ pub fn refund(context: &Context, order: &OrderRow, refund: &RefundPayment) -> De
     start_refund(context, order, refund.minor, false)
 }
 
-/// Begins to call a paid order off: all the money that is left goes back first.
-pub fn refund_to_cancel(context: &Context, order: &OrderRow) -> Decision {
+/// Begins to call a paid order off: all the money that is left goes back first. Where none was
+/// taken the order ends at once.
+pub fn refund_to_cancel(state: &State, context: &Context, order: &OrderRow) -> Decision {
     let left = refundable(order);
+    if order.payment.as_ref().is_none_or(|payment| payment.captured == 0) {
+        let mut change = Change::of(state, context, order);
+        let refunding = Refunding { minor: 0, cancels: true, surplus: false, now_us: context.now_us };
+        let number = push_refund(change.payment(), refunding);
+        return Ok(refund_done(change, usize::from(number) - 1));
+    }
     if left <= 0 {
         return Err(Refusal::IllegalTransition { from: order.state, to: OrderState::Cancelled });
     }
@@ -371,33 +378,36 @@ fn refund_receipt(order: &OrderRow, number: u16) -> Receipt {
     }
 }
 
-/// Records what the gateway said of a refund. A refund that calls the order off ends it.
+/// Records what the gateway said of a refund.
 pub fn settle_refund(
     state: &State,
     context: &Context,
     order: &OrderRow,
     settle: &SettleRefund,
 ) -> Result<Settlement, Refusal> {
-    let mut change = Change::of(state, context, order);
-    let refunds =
-        change.order.payment.as_deref_mut().map(|payment| payment.refunds.as_mut_slice()).unwrap_or_default();
-    let refund = refunds
-        .iter_mut()
-        .find(|refund| refund.number == settle.refund)
+    let refunds = order.payment.as_deref().map_or(&[][..], |payment| &payment.refunds);
+    let index = refunds
+        .iter()
+        .position(|refund| refund.number == settle.refund)
         .ok_or(Refusal::UnknownRefund { refund: settle.refund })?;
-    if refund.state != RefundState::Pending {
+    if refunds[index].state != RefundState::Pending {
         return Ok(Settlement::Known(refund_receipt(order, settle.refund)));
     }
-    let (minor, cancels, surplus) = (refund.minor, refund.cancels, refund.surplus);
-    if !settle.succeeded {
-        refund.state = RefundState::Failed;
-        let receipt = refund_receipt(&change.order, settle.refund);
-        return Ok(Settlement::Changes(Accepted {
-            fact: change.record(RecordKind::RefundFailed, None),
-            receipt,
-        }));
+    let mut change = Change::of(state, context, order);
+    if settle.succeeded {
+        return Ok(Settlement::Changes(refund_done(change, index)));
     }
+    change.payment().refunds[index].state = RefundState::Failed;
+    let receipt = refund_receipt(&change.order, settle.refund);
+    let fact = change.record(RecordKind::RefundFailed, None);
+    Ok(Settlement::Changes(Accepted { fact, receipt }))
+}
+
+/// The money is back. A refund that calls the order off ends it.
+fn refund_done(mut change: Change<'_>, index: usize) -> Accepted {
+    let refund = &mut change.payment().refunds[index];
     refund.state = RefundState::Succeeded;
+    let Refund { number, minor, cancels, surplus, .. } = *refund;
     change.payment().refunded += minor;
     change.post(Account::Captured, Account::Refunded, minor);
     let payment = change.payment();
@@ -414,7 +424,7 @@ pub fn settle_refund(
     if moves {
         change.order.state = to;
     }
-    let receipt = refund_receipt(&change.order, settle.refund);
+    let receipt = refund_receipt(&change.order, number);
     let how = (moves && cancelled).then_some(Resolution::Return);
-    Ok(Settlement::Changes(Accepted { fact: change.record(RecordKind::RefundSucceeded, how), receipt }))
+    Accepted { fact: change.record(RecordKind::RefundSucceeded, how), receipt }
 }

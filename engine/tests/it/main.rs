@@ -3,10 +3,12 @@
 
 mod books;
 mod documents;
+mod graph;
 mod holds;
 mod keys;
 mod orders;
 mod payments;
+mod refunds;
 mod render;
 mod rig;
 mod speech;
