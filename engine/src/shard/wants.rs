@@ -144,7 +144,7 @@ impl Shard {
             PeerMessage::Ask { order }
             | PeerMessage::Held { order, .. }
             | PeerMessage::HoldRefused { order, .. } => self.want_order(*order, wants),
-            PeerMessage::Confirmed { .. } => {}
+            PeerMessage::Confirmed { .. } | PeerMessage::Returned { .. } => {}
         }
     }
 

@@ -216,6 +216,31 @@ fn a_participant_asks_home_after_a_restart() {
     }
 }
 
+/// The capture arrived, the return did not: home sends it again, however much is in its store.
+#[test]
+fn a_return_that_was_lost_is_sent_again() {
+    for restarts in 1..=3 {
+        let mut rig = stage(Plan::forgetful(2));
+        let placed = rig.ask(IdempotencyKey::NONE, both(&rig));
+        let order = accepted(&placed.outcome);
+        end(&mut rig, order, "pay");
+        rig.blocked.insert((0, 1));
+        rig.ask(IdempotencyKey::NONE, Command::CancelOrder(CancelOrder { order }));
+        let refunded = SettleRefund { order, refund: 1, succeeded: true };
+        rig.ask(IdempotencyKey::NONE, Command::SettleRefund(refunded));
+        for restart in 1..=restarts {
+            rig.flush(true);
+            rig.restart();
+            if restart < restarts {
+                rig.blocked.insert((0, 1));
+            }
+            rig.run();
+        }
+        verify(&mut rig);
+        assert_eq!(rig.nodes[0].shard.store_ceiling(), u64::MAX, "nothing waits any more");
+    }
+}
+
 fn end(rig: &mut Rig, order: OrderId, ending: &str) {
     let none = IdempotencyKey::NONE;
     match ending {
@@ -283,7 +308,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Random baskets over four shards whose wires stall, with flushes and restarts at any moment.
     /// At the end, when all wires run and all holds are resolved, the books balance.
