@@ -155,7 +155,9 @@ impl Shard {
             RecordKind::OrderRejected => Resolution::Reject,
             RecordKind::OrderExpired | RecordKind::OrderCancelled => Resolution::Release,
             RecordKind::PaymentCaptured => Resolution::Capture,
-            RecordKind::RefundSucceeded if row.state == OrderState::Cancelled => Resolution::Return,
+            RecordKind::RefundSucceeded if row.state == OrderState::Cancelled => {
+                return self.return_units(order, self.participants(&row.lines), out);
+            }
             _ => return,
         };
         let until_us = row.held_until_us;
@@ -164,7 +166,7 @@ impl Shard {
         }
     }
 
-    fn participants(&self, lines: &[Line]) -> SmallVec<[ShardId; 4]> {
+    pub(crate) fn participants(&self, lines: &[Line]) -> SmallVec<[ShardId; 4]> {
         let mut owners: SmallVec<[ShardId; 4]> =
             lines.iter().map(|line| self.options.map.shard(Slot::of(line.sku.as_bytes()))).collect();
         owners.sort_unstable();
@@ -191,6 +193,21 @@ impl Shard {
         let mut fact = Fact::new(kind, hash_of(&order)).with(Row::Hold(Box::new(row)));
         fact.rows.extend(rows);
         self.record(fact, out);
+    }
+
+    /// Participant: tells home that its return needs no repetition. While the hold still waits for
+    /// the capture that went before, it does.
+    pub(crate) fn acknowledge_return(
+        &mut self,
+        home: ShardId,
+        order: OrderId,
+        how: Resolution,
+        out: &mut Effects,
+    ) {
+        let held = self.state.holds.row(&order).is_some_and(|hold| hold.state == HoldState::Held);
+        if how == Resolution::Return && !held {
+            out.outbound.push((home, PeerMessage::Returned { order }));
+        }
     }
 
     /// A release for a hold that never came: remembered, so that the hold is refused if it comes.
@@ -237,6 +254,7 @@ impl Shard {
         for order in unfinished {
             self.give_up(order, Refusal::Stopped, out);
         }
+        self.return_again(out);
         let open = |row: &HoldRow| row.state == HoldState::Held;
         let mut held: Vec<OrderId> =
             self.state.holds.iter().filter(|entry| open(&entry.row)).map(|entry| entry.key).collect();
