@@ -118,7 +118,10 @@ impl Format {
 }
 
 fn fresh_secret(dir: &Path) -> Result<[u64; 2], FormatError> {
-    let failed = |error: getrandom::Error| FormatError::Io { path: dir.to_path_buf(), source: std::io::Error::other(error.to_string()) };
+    let failed = |error: getrandom::Error| FormatError::Io {
+        path: dir.to_path_buf(),
+        source: std::io::Error::other(error.to_string()),
+    };
     Ok([getrandom::u64().map_err(failed)?, getrandom::u64().map_err(failed)?])
 }
 

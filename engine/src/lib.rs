@@ -1,11 +1,36 @@
 //! Shards, rules, published views, subscriptions and hosts. Embeddable: no sockets.
+//!
+//! [`Engine::open`] starts it, an [`EngineHandle`] speaks to it: [`call`](EngineHandle::call) for
+//! one request, a [`Port`] for batches, [`stock`](EngineHandle::stock) and
+//! [`product`](EngineHandle::product) for published reads, [`subscribe`](EngineHandle::subscribe) for
+//! what happened, [`audit`](EngineHandle::audit) for the books.
 
+pub mod audit;
+mod engine;
 pub mod flush;
 pub mod format;
-pub mod options;
+mod handle;
+mod host;
+mod lists;
+mod options;
+mod port;
 pub mod recover;
 pub mod rules;
 pub mod shard;
 pub mod state;
+mod stats;
+mod subscription;
 pub mod tables;
+mod verify;
 pub mod views;
+
+pub use audit::AuditReport;
+pub use engine::{CloseError, Engine, OpenError};
+pub use handle::{EngineHandle, ListError};
+pub use host::InstallError;
+pub use options::{EngineOptions, FlushOptions, HostKind, StoreKind};
+pub use port::{IN_FLIGHT_MAX, Port};
+pub use stats::EngineStats;
+pub use subscription::{Event, SubscribeError, Subscription};
+pub use verify::{VerifyError, verify};
+pub use views::StockView;

@@ -9,8 +9,9 @@ use crate::state::StateLimits;
 pub struct EngineOptions {
     /// Where log, store and snapshots live. `None`: a temporary directory, removed at close.
     pub data_dir: Option<PathBuf>,
-    /// Number of shards, 1..=256. Frozen when the directory is formatted.
-    pub shards: u16,
+    /// Number of shards, 1..=256, frozen when the directory is formatted. `None`: as formatted, 1 for
+    /// a new directory.
+    pub shards: Option<u16>,
     /// Who drives the shards.
     pub host: HostKind,
     /// Where rows are kept.
@@ -35,7 +36,7 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             data_dir: None,
-            shards: 1,
+            shards: None,
             host: HostKind::Thread,
             store: StoreKind::Fjall,
             segment_bytes: 64 << 20,

@@ -96,7 +96,8 @@ pub fn recover(
     stored.each_product(product)?;
     let (replayed, replayed_bytes) = replay(&mut shard, &mut reader, from)?;
     shard.resume(log.end_lsn, log.time_us);
-    let absorber = Absorber::new(history, current, checkpoint.orders, checkpoint.holds);
+    let mut absorber = Absorber::new(history, current, checkpoint.orders, checkpoint.holds);
+    stored.each_offset(|row| absorber.note_offset(&row))?;
     Ok(Recovered { shard, absorber, replayed_from: from, replayed, replayed_bytes })
 }
 

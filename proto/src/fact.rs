@@ -214,6 +214,12 @@ impl Topic {
         Self::ALL.into_iter().find(|topic| topic.name() == name)
     }
 
+    /// True if groups that read the topic with this number carry money or goods: their positions
+    /// hold the log back from being recycled.
+    pub fn holds_log(number: u8) -> bool {
+        [Self::PaymentStarted, Self::PaymentProcessed].iter().any(|topic| *topic as u8 == number)
+    }
+
     /// The kind of record that puts a document on this topic, if documents may.
     pub fn document_kind(self) -> Option<RecordKind> {
         match self {

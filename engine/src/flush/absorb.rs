@@ -1,9 +1,10 @@
 //! Committed frames in, sorted runs out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use onrush_proto::{
-    FactError, FactView, KeyRow, KeyState, OrderId, OrderRow, RecordKind, Row, RowTag,
+    FactError, FactView, KeyRow, KeyState, OrderId, OrderRow, RecordKind, Row, RowTag, Text, Topic,
     row::{
         ArchivedDocumentRow, ArchivedHoldRow, ArchivedKeyRow, ArchivedLimitRow, ArchivedNameRow,
         ArchivedProductRow, ArchivedStockRow, DocumentRow, HoldRow, LedgerRow, LimitRow, NameRow, OffsetRow,
@@ -11,10 +12,11 @@ use onrush_proto::{
     },
 };
 use onrush_storage::log::FrameView;
-use onrush_storage::store::{RunBuilder, SortedRun};
+use onrush_storage::store::{Frozen, SortedRun};
 
 use super::keys::StoreKey;
-use super::stored::checkpoint_rows;
+use super::overlay::{Overlay, Pending};
+use super::stored::{Stored, checkpoint_rows};
 use crate::state::order_receipt;
 
 /// What is ready for the store.
@@ -29,8 +31,8 @@ pub struct Flush {
 
 /// Collects rows until they are worth a run.
 pub struct Absorber {
-    history: RunBuilder,
-    current: RunBuilder,
+    history: Pending,
+    current: Pending,
     /// What the store had when the present runs were begun.
     history_applied: u64,
     current_applied: u64,
@@ -38,6 +40,10 @@ pub struct Absorber {
     /// Orders and holds with a running deadline, as of `end_lsn`.
     open: BTreeSet<OrderId>,
     open_holds: BTreeSet<OrderId>,
+    /// Positions of the groups that carry money or goods, which hold the log.
+    holding: BTreeMap<(Text<47>, u8), u64>,
+    /// The newest history bucket seen.
+    bucket: u32,
     bytes: u64,
     bytes_since_checkpoint: u64,
     encoder: RowEncoder,
@@ -52,13 +58,15 @@ impl Absorber {
         open_holds: Vec<OrderId>,
     ) -> Self {
         Self {
-            history: SortedRun::builder(),
-            current: SortedRun::builder(),
+            history: Pending::default(),
+            current: Pending::default(),
             history_applied,
             current_applied,
             end_lsn: 0,
             open: open.into_iter().collect(),
             open_holds: open_holds.into_iter().collect(),
+            holding: BTreeMap::new(),
+            bucket: 0,
             bytes: 0,
             bytes_since_checkpoint: 0,
             encoder: RowEncoder::default(),
@@ -85,6 +93,28 @@ impl Absorber {
         self.end_lsn
     }
 
+    /// True if the frame begins a history bucket: a run that ends in front of it holds whole buckets.
+    pub fn begins_bucket(&self, frame: &FrameView<'_>) -> bool {
+        let born = frame.records().find(|record| record.kind == RecordKind::OrderCreated as u16);
+        let first =
+            born.and_then(|record| FactView::new(record.kind, record.payload).ok()?.rows().next()?.ok());
+        let id = first.and_then(|(tag, bytes)| Some(view::<OrderRow>(tag, bytes).ok()?.id.0.to_native()));
+        id.is_some_and(|id| OrderId(id).bucket() > self.bucket)
+    }
+
+    /// Notes a group's position that the store holds already.
+    pub fn note_offset(&mut self, row: &OffsetRow) {
+        if Topic::holds_log(row.topic) {
+            self.holding.insert((row.group, row.topic), row.lsn);
+        }
+    }
+
+    /// The first record that a group which carries money or goods has not read; `u64::MAX` if
+    /// there is no such group.
+    pub fn first_unread(&self) -> u64 {
+        self.holding.values().min().map_or(u64::MAX, |lsn| lsn + 1)
+    }
+
     /// Takes the rows of a committed frame.
     pub fn absorb(&mut self, frame: &FrameView<'_>) -> Result<(), FactError> {
         for record in frame.records() {
@@ -107,7 +137,13 @@ impl Absorber {
         self.history_applied = self.history_applied.max(self.end_lsn);
         self.current_applied = self.current_applied.max(self.end_lsn);
         self.bytes = 0;
-        Flush { history: self.history.finish(), current: self.current.finish(), applied: self.end_lsn }
+        Flush { history: self.history.take(), current: self.current.take(), applied: self.end_lsn }
+    }
+
+    /// Everything absorbed so far, laid over a frozen store: rows as of [`end_lsn`](Self::end_lsn).
+    pub fn lay_over(&mut self, frozen: Frozen) -> Stored {
+        let pending = (&mut self.history, &mut self.current);
+        Stored::new(Arc::new(Overlay::new(frozen, pending)))
     }
 
     fn record(&mut self, lsn: u64, fact: FactView<'_>) -> Result<(), FactError> {
@@ -117,6 +153,7 @@ impl Absorber {
                 RowTag::Order => self.order(lsn, fact.kind, bytes)?,
                 RowTag::Key => self.key(lsn, bytes)?,
                 RowTag::Hold => self.hold(lsn, bytes)?,
+                RowTag::Offset => self.offset(lsn, bytes)?,
                 _ if lsn > self.current_applied => self.current(tag, bytes)?,
                 _ => {}
             }
@@ -127,6 +164,7 @@ impl Absorber {
     fn order(&mut self, lsn: u64, kind: RecordKind, bytes: &[u8]) -> Result<(), FactError> {
         let row = view::<OrderRow>(RowTag::Order, bytes)?;
         let id = OrderId(row.id.0.to_native());
+        self.bucket = self.bucket.max(id.bucket());
         let open = matches!(
             row.state,
             onrush_proto::row::ArchivedOrderState::Pending | onrush_proto::row::ArchivedOrderState::Reserving
@@ -186,6 +224,18 @@ impl Absorber {
         Ok(())
     }
 
+    fn offset(&mut self, lsn: u64, bytes: &[u8]) -> Result<(), FactError> {
+        if let Row::Offset(row) = Row::decode(RowTag::Offset, bytes)? {
+            self.note_offset(&row);
+            if lsn > self.current_applied {
+                let mut key = StoreKey::current_row(RowTag::Offset, row.group.as_bytes());
+                key.bytes.push(row.topic);
+                self.current.push(&key.bytes, Some(bytes));
+            }
+        }
+        Ok(())
+    }
+
     fn current(&mut self, tag: RowTag, bytes: &[u8]) -> Result<(), FactError> {
         let key = match tag {
             RowTag::Stock => {
@@ -208,14 +258,8 @@ impl Absorber {
                 let row: &ArchivedNameRow = view::<NameRow>(tag, bytes)?;
                 StoreKey::current_row(tag, row.name.as_bytes())
             }
-            RowTag::Offset => {
-                let row = view::<OffsetRow>(tag, bytes)?;
-                let mut key = StoreKey::current_row(tag, row.group.as_bytes());
-                key.bytes.push(row.topic);
-                key
-            }
             RowTag::Ledger => StoreKey::current_row(tag, &view::<LedgerRow>(tag, bytes)?.currency.0),
-            RowTag::Order | RowTag::Key | RowTag::Hold => return Ok(()),
+            RowTag::Order | RowTag::Key | RowTag::Hold | RowTag::Offset => return Ok(()),
         };
         self.current.push(&key.bytes, Some(bytes));
         Ok(())

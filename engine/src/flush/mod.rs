@@ -5,6 +5,7 @@
 
 mod absorb;
 mod keys;
+mod overlay;
 mod stored;
 
 pub use absorb::{Absorber, Flush};

@@ -73,7 +73,9 @@ impl Tail {
         let tail = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
         let position = tail.frames.partition_point(|frame| frame.view().info().next_lsn() <= lsn + 1);
         match tail.frames.get(position) {
-            Some(frame) if position > 0 || frame.view().info().first_lsn <= lsn + 1 => Tailed::Frame(Arc::clone(frame)),
+            Some(frame) if position > 0 || frame.view().info().first_lsn <= lsn + 1 => {
+                Tailed::Frame(Arc::clone(frame))
+            }
             _ => Tailed::Older,
         }
     }

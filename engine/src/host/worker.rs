@@ -290,7 +290,9 @@ impl Worker {
         let stopped = Reply { outcome: Outcome::Refused(Refusal::Stopped), replayed: false, lsn: Lsn(0) };
         for input in self.inputs.drain(..) {
             let to = match input {
-                Input::Request { to, .. } | Input::Peer { message: PeerMessage::Forward { to, .. }, .. } => to,
+                Input::Request { to, .. } | Input::Peer { message: PeerMessage::Forward { to, .. }, .. } => {
+                    to
+                }
                 Input::Peer { .. } => continue,
             };
             self.effects.replies.push((to, stopped.clone()));

@@ -16,7 +16,7 @@ use crate::tables::{Memory, hash_of};
 const NAME_BYTES_MAX: usize = 400;
 const DESCRIPTION_BYTES_MAX: usize = 64 << 10;
 /// A ceiling for stock counts: sums of 10,000 lines stay far inside 64 bits.
-const UNITS_MAX: i64 = 1 << 48;
+const UNITS_MAX: u64 = 1 << 48;
 /// Longest hold: 30 days in us.
 pub const HOLD_US_MAX: u64 = 30 * 24 * 3600 * 1_000_000;
 
@@ -94,7 +94,7 @@ pub fn update_stock(state: &State, update: &UpdateStock) -> Decision {
     };
     let expected = "a stock within plus or minus 2^48 units";
     let on_hand = on_hand
-        .filter(|units| units.abs() <= UNITS_MAX)
+        .filter(|units| units.unsigned_abs() <= UNITS_MAX)
         .ok_or(Refusal::Invalid { field: "change", expected })?;
     if on_hand < old.held - i64::from(old.backorder) {
         return Err(Refusal::BelowHeld { on_hand, held: old.held });

@@ -7,7 +7,8 @@
 const LEVELS: usize = 6;
 const SLOTS: usize = 64;
 const TICK_SHIFT: u32 = 10;
-const MAX_TICKS: u64 = (1 << (6 * LEVELS)) - 1;
+/// The furthest slot of the top level. One slot more would be the present one again.
+const MAX_TICKS: u64 = (SLOTS as u64 - 1) << (6 * (LEVELS - 1));
 const NONE: u32 = u32::MAX;
 /// The list of entries whose tick has come and whose time perhaps not.
 const DUE: u16 = (LEVELS * SLOTS) as u16;
@@ -105,10 +106,10 @@ impl Wheel {
     }
 
     fn due_list(&self) -> impl Iterator<Item = u32> {
-        std::iter::successors(Some(self.heads[usize::from(DUE)]), |index| {
-            Some(self.links[*index as usize].next)
+        let some = |index: u32| (index != NONE).then_some(index);
+        std::iter::successors(some(self.heads[usize::from(DUE)]), move |index| {
+            some(self.links[*index as usize].next)
         })
-        .take_while(|index| *index != NONE)
     }
 
     fn first_due(&self, now_us: u64) -> Option<u32> {
@@ -186,6 +187,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_deadline_beyond_the_wheel_waits_in_its_last_slot() {
+        let (mut wheel, now) = (Wheel::default(), 1_700_000_000_000_000);
+        assert_eq!(wheel.pop_due(now), None);
+        let far = now + (100 << 46);
+        wheel.arm(0, far);
+        assert_eq!(wheel.pop_due(now + 5), None);
+        assert_eq!(wheel.pop_due(far - 1), None);
+        assert_eq!(wheel.next_deadline_us(), Some(far));
+        assert_eq!(wheel.pop_due(far), Some(0));
+    }
 
     proptest! {
         #[test]

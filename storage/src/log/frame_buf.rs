@@ -189,6 +189,23 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_frame_in_the_wrong_place_is_refused() {
+        let frame = finished();
+        let header = *frame.view().header();
+        assert_eq!(header.check_place(&PLACE), Ok(()));
+        let wrong = [
+            Place { epoch: 1, ..PLACE },
+            Place { first_lsn: 0x0103, ..PLACE },
+            Place { previous_crc: 0, ..PLACE },
+        ];
+        let errors = wrong.map(|place| header.check_place(&place).unwrap_err());
+        assert!(matches!(
+            errors,
+            [FrameError::Epoch { .. }, FrameError::FirstLsn { .. }, FrameError::PreviousCrc { .. }]
+        ));
+    }
+
+    #[test]
     fn records_that_do_not_fill_the_frame_are_refused_even_with_a_good_crc() {
         for record_count in [0, 1, 3, u32::MAX] {
             let mut frame = finished();

@@ -64,3 +64,18 @@ impl LogOptions {
         (mixed ^ (mixed >> 31)) | 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_use_of_a_file_has_an_epoch_of_its_own() {
+        let epochs: std::collections::BTreeSet<u64> = (0..50)
+            .flat_map(|epoch| (0..50).map(move |sequence| (epoch, sequence)))
+            .map(|(epoch, sequence)| LogOptions::new(1, epoch).segment_epoch(sequence))
+            .collect();
+        assert_eq!(epochs.len(), 2500);
+        assert!(!epochs.contains(&0), "zero is what unwritten sectors hold");
+    }
+}

@@ -139,3 +139,38 @@ impl Wanted {
         self.epoch.is_none_or(|epoch| header.epoch.get() == epoch) && header.first_lsn.get() >= self.lsn_min
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk, FaultDisk};
+    use crate::log::frame::{FrameInfo, Place};
+    use crate::log::frame_buf::FrameBuf;
+
+    #[test]
+    fn finds_whole_frames_of_the_life_asked_for_only() {
+        let mut frame = FrameBuf::new();
+        frame.push(1, 2, &[3; 5000]);
+        let info = FrameInfo { first_lsn: 10, record_count: 1, ..FrameInfo::default() };
+        frame.write_header(Place { epoch: 7, first_lsn: 10, previous_crc: 0 }, info);
+        let disk = FaultDisk::new(1);
+        let file = disk.create("a", 32 << 10).unwrap();
+        file.write_durable(8192, frame.buf()).unwrap();
+        let has = |from, limit, epoch, lsn_min| {
+            let mut window = Window::default();
+            window.has_frame(file.as_ref(), from, limit, Wanted { epoch, lsn_min }).unwrap()
+        };
+        let all = 32 << 10;
+        assert!(has(0, all, Some(7), 10) && has(8192, all, None, 1));
+        assert!(!has(0, all, Some(8), 10), "another life's");
+        assert!(!has(0, all, Some(7), 11), "in front of the Lsn");
+        assert!(!has(12_288, all, None, 0), "behind its start");
+        assert!(!has(0, 12_288, None, 0), "cut off");
+        disk.flip_bit("a", 12_288, 0).unwrap();
+        assert!(!has(0, all, Some(7), 10), "damaged");
+        let mut window = Window::default();
+        assert_eq!(window.last_written(file.as_ref(), 0, all).unwrap(), Some(16_384));
+        window.clear();
+        assert_eq!(window.last_written(file.as_ref(), 16_384, all).unwrap(), None);
+    }
+}

@@ -205,6 +205,42 @@ fn a_lost_first_write_of_a_segment_is_found_by_what_follows() {
 }
 
 #[test]
+fn a_lost_seal_at_the_end_of_a_full_segment_is_found_by_the_chain() {
+    let disk = FaultDisk::new(1);
+    let (mut log, _) = open(&disk, options(4 * SECTOR, 1)).unwrap();
+    append_one(&mut log, 10);
+    append_one(&mut log, 10);
+    log.seal(1).unwrap();
+    append_one(&mut log, 10);
+    disk.flip_bit("000000000001.segment", 3 * SECTOR + 40, 0).unwrap();
+    let error = reopen(&disk).err().unwrap();
+    assert!(
+        matches!(&error, OpenError::Corrupt { file, offset: 12_288, .. } if file == "000000000001.segment"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_log_whose_only_segment_is_damaged_does_not_begin_anew() {
+    let disk = FaultDisk::new(1);
+    let (mut log, _) = open(&disk, options(3 * SECTOR, 1)).unwrap();
+    for _ in 0..9 {
+        append_one(&mut log, 10);
+    }
+    log.release_below(9);
+    for (offset, at) in [(8, 0), (SECTOR + 30, SECTOR)] {
+        let damaged = copy_of(&disk);
+        damaged.flip_bit("000000000005.segment", offset, 0).unwrap();
+        let error = reopen(&damaged).err().unwrap();
+        assert!(
+            matches!(&error, OpenError::Corrupt { file, offset, .. }
+                if file == "000000000005.segment" && *offset == at),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn frames_of_an_earlier_life_are_never_taken_for_later_ones() {
     let disk = FaultDisk::new(1);
     let small = |epoch| options(6 * SECTOR, epoch);

@@ -42,3 +42,31 @@ fn works_in_memory_backed_directories() {
         exercise(dir.path(), Prepare::Background);
     }
 }
+
+/// Read-ahead brings pages behind the end into the page cache while they are being overwritten the
+/// direct way: a reader at the writer's heels must never see what was there before.
+#[test]
+fn a_reader_at_the_heels_of_direct_writes_sees_every_frame_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(dir.path()).unwrap());
+    let options = LogOptions { segment_bytes: 1 << 20, ..LogOptions::new(1, 1) };
+    let (mut log, _) = Log::open(disk, options).unwrap();
+    append_one(&mut log, 10);
+    let mut reader = log.reader();
+    reader.seek(1).unwrap();
+    let follower = std::thread::spawn(move || {
+        let mut next = 1;
+        while next <= 1500 {
+            while let Some(frame) = reader.next_frame().unwrap() {
+                assert_eq!(frame.info().first_lsn, next);
+                next = frame.info().next_lsn();
+            }
+            std::thread::yield_now();
+        }
+    });
+    for bytes in 1..1500 {
+        append_one(&mut log, bytes * 7);
+        log.release_below(log.end_lsn().saturating_sub(200));
+    }
+    follower.join().unwrap();
+}

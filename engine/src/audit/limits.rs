@@ -1,0 +1,71 @@
+//! Limits: no customer has more units of a SKU than the limit under which they were bought.
+
+use hashbrown::{HashMap, HashSet};
+use onrush_proto::{HoldRow, KeyHasher, LimitRow, OrderRow, ShardId, Sku, Slot, SlotMap, StockRow};
+
+use super::AuditReport;
+use crate::tables::FixedState;
+
+pub(super) struct Limits {
+    shard: ShardId,
+    map: SlotMap,
+    hasher: KeyHasher,
+    limited: HashSet<Sku, FixedState>,
+    bought: HashMap<u128, u64, FixedState>,
+    rows: Vec<LimitRow>,
+}
+
+impl Limits {
+    pub(super) fn new(shard: ShardId, map: SlotMap, hasher: KeyHasher) -> Self {
+        let (limited, bought) = (HashSet::with_hasher(FixedState), HashMap::with_hasher(FixedState));
+        Self { shard, map, hasher, limited, bought, rows: Vec::new() }
+    }
+
+    pub(super) fn stock(&mut self, row: &StockRow) {
+        if row.limit_per_customer > 0 {
+            self.limited.insert(row.sku);
+        }
+    }
+
+    pub(super) fn order(&mut self, order: &OrderRow) {
+        if order.state.is_open() || order.state.is_sold() {
+            self.add(&order.customer, &order.lines);
+        }
+    }
+
+    pub(super) fn hold(&mut self, hold: &HoldRow) {
+        use onrush_proto::HoldState::{Captured, Held};
+        if matches!(hold.state, Held | Captured) {
+            self.add(&hold.customer, &hold.lines);
+        }
+    }
+
+    fn add(&mut self, customer: &onrush_proto::CustomerId, lines: &[onrush_proto::Line]) {
+        for line in lines {
+            let here = self.map.shard(Slot::of(line.sku.as_bytes())) == self.shard;
+            if here && self.limited.contains(&line.sku) {
+                let hash = self.hasher.pair(line.sku.as_bytes(), customer.as_bytes());
+                *self.bought.entry(hash).or_default() += u64::from(line.quantity);
+            }
+        }
+    }
+
+    pub(super) fn row(&mut self, row: &LimitRow) {
+        self.rows.push(*row);
+    }
+
+    pub(super) fn finish(self, report: &mut AuditReport) {
+        for LimitRow { hash, units, limit } in self.rows {
+            if units > limit {
+                report.violate(format!("limit: {hash:032x}: expected at most {limit} units, found {units}"));
+            }
+            // Units of orders that are gone may still count, and orders from before there was a limit do not.
+            let live = self.bought.get(&hash).copied().unwrap_or(0);
+            if live > u64::from(limit).max(u64::from(units)) {
+                report.violate(format!(
+                    "limit: {hash:032x}: expected at most {limit} units in orders, found {live}"
+                ));
+            }
+        }
+    }
+}

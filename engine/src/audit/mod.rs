@@ -1,0 +1,75 @@
+//! The audit: what must hold of the books, checked over every row of a cut.
+//!
+//! One file per rule; each rule is fed rows in order and says what is broken in plain words. The
+//! same code checks live (see [`EngineHandle::audit`](crate::EngineHandle::audit)) and offline (see
+//! [`verify`](crate::verify)).
+
+mod baskets;
+mod keys;
+mod ledger;
+mod limits;
+mod payments;
+mod report;
+mod stock;
+
+use onrush_proto::{KeyHasher, SlotMap};
+
+use crate::flush::{Stored, StoredError};
+use crate::handle::ListError;
+pub use report::AuditReport;
+
+/// Why the books could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// No cut could be taken.
+    #[error(transparent)]
+    Cut(ListError),
+    /// A row could not be read.
+    #[error(transparent)]
+    Stored(#[from] StoredError),
+}
+
+/// Checks the rows of all shards, in the order of their numbers.
+pub fn audit(shards: &[Stored], map: SlotMap, hasher: KeyHasher) -> Result<AuditReport, AuditError> {
+    let mut report = AuditReport::default();
+    let mut baskets = baskets::Baskets::new(map);
+    let mut keys = keys::Keys::new(map);
+    for (number, rows) in shards.iter().enumerate() {
+        let shard = onrush_proto::ShardId(number as u16);
+        let mut stock = stock::Stock::new(shard, map);
+        let mut ledger = ledger::Ledger::default();
+        let mut limits = limits::Limits::new(shard, map, hasher);
+        rows.each_stock(|row| {
+            stock.row(&row);
+            limits.stock(&row);
+        })?;
+        rows.each_hold(|row| {
+            stock.hold(&row);
+            limits.hold(&row);
+            baskets.hold(shard, &row);
+        })?;
+        let mut next = rows.next_bucket(0)?;
+        while let Some(bucket) = next {
+            rows.each_order(bucket, |order| {
+                stock.order(&order);
+                limits.order(&order);
+                ledger.order(&order);
+                keys.order(shard, &order);
+                baskets.order(&order);
+                payments::check(&order, &mut report);
+                report.count(order.state);
+            })?;
+            rows.each_key(bucket, |key| keys.row(shard, &key))?;
+            next = rows.next_bucket(bucket + 1)?;
+        }
+        rows.each_ledger(|row| ledger.row(&row))?;
+        rows.each_limit(|row| limits.row(&row))?;
+        stock.finish(&mut report);
+        ledger.finish(&mut report);
+        limits.finish(&mut report);
+    }
+    keys.finish(&mut report);
+    baskets.finish(&mut report);
+    report.ok = report.violations.is_empty();
+    Ok(report)
+}

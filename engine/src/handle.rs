@@ -1,0 +1,251 @@
+//! The engine from outside: calls, ports, views, subscriptions, lists.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use event_listener::{Event as Signal, Listener};
+use onrush_proto::{
+    CallerKey, CustomerId, DocKey, DocumentRow, IdempotencyKey, KeyHasher, Lsn, OrderId, OrderRow, Outcome,
+    ProductRow, Refusal, Reply, Request, ShardId, Sku, Slot, SlotMap,
+};
+
+use crate::audit::{AuditError, AuditReport, audit};
+use crate::flush::StoredError;
+use crate::host::{Call, Cut, Desk, FlushControl, InlineHost, Parcel, Ports, Station};
+use crate::port::Port;
+use crate::stats::EngineStats;
+use crate::subscription::Subscription;
+use crate::views::{StockView, Views};
+
+/// What every handle shares.
+pub(crate) struct Core {
+    pub(crate) map: SlotMap,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) stations: Arc<[Arc<Station>]>,
+    pub(crate) ports: Arc<Ports>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) desk_port: u32,
+    pub(crate) views: Views,
+    pub(crate) flush_controls: Vec<Arc<crossbeam_queue::SegQueue<FlushControl>>>,
+    pub(crate) driver: Option<Arc<InlineHost>>,
+    pub(crate) durability: String,
+}
+
+/// Speaks to an open engine. Cheap to clone, shared between threads. When the engine is closed,
+/// calls are refused as [`Refusal::Stopped`].
+#[derive(Clone)]
+pub struct EngineHandle {
+    core: Arc<Core>,
+}
+
+impl EngineHandle {
+    pub(crate) fn new(core: Core) -> Self {
+        Self { core: Arc::new(core) }
+    }
+
+    /// Which shard owns which slot.
+    pub fn slot_map(&self) -> SlotMap {
+        self.core.map
+    }
+
+    /// The hash of a caller's idempotency key.
+    pub fn key(&self, key: CallerKey<'_>) -> IdempotencyKey {
+        self.core.hasher.key(key)
+    }
+
+    /// A key for a caller that brought none, chosen on `slot` so that it costs no hop. `entropy` is
+    /// fresh randomness.
+    pub fn fresh_key(&self, slot: Slot, entropy: u128) -> IdempotencyKey {
+        IdempotencyKey(((entropy << 8) | u128::from(slot.0)).max(1 << 8))
+    }
+
+    /// One request. The future works on any executor; dropping it gives up the answer, not the
+    /// deed.
+    pub async fn call(&self, request: Request) -> Reply {
+        match self.dispatch(request) {
+            Ok(call) => {
+                self.drive();
+                call.await
+            }
+            Err(reply) => reply,
+        }
+    }
+
+    /// One request from a plain thread.
+    pub fn call_blocking(&self, request: Request) -> Reply {
+        let call = match self.dispatch(request) {
+            Ok(call) => call,
+            Err(reply) => return reply,
+        };
+        self.drive();
+        block_on(call)
+    }
+
+    #[allow(clippy::result_large_err, reason = "a reply is what the caller wants")]
+    fn dispatch(&self, request: Request) -> Result<Call, Reply> {
+        let station = self.station(usize::from(self.shard_of(&request).0));
+        let call = self.core.desk.open();
+        let parcel = Parcel::One { port: self.core.desk_port, tag: call.tag(), request };
+        let closed = station.closing.load(Ordering::Acquire);
+        match station.send(parcel) {
+            Ok(()) if !closed => Ok(call),
+            Ok(()) => Err(refused(Refusal::Stopped)),
+            Err(_) => Err(refused(Refusal::Overloaded)),
+        }
+    }
+
+    /// A batch interface of its own: one per client thread.
+    pub fn port(&self) -> Port {
+        Port::open(self.clone())
+    }
+
+    /// What is published of a SKU's stock. No hop, no lock, no allocation; may lag its owner by one
+    /// batch.
+    pub fn stock(&self, sku: &Sku) -> Option<StockView> {
+        self.core.views.stock(sku)
+    }
+
+    /// What is published of a SKU's catalogue row.
+    pub fn product(&self, sku: &Sku) -> Option<Arc<ProductRow>> {
+        self.core.views.product(sku)
+    }
+
+    /// All published views.
+    pub fn views(&self) -> &Views {
+        &self.core.views
+    }
+
+    /// Orders of a customer, newest first, strictly before `before` in that order, at most `limit`,
+    /// over all shards. Reads the store, bucket by bucket: not for the hot path.
+    pub fn orders_of(
+        &self,
+        customer: &CustomerId,
+        before: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Vec<OrderRow>, ListError> {
+        let mut found = Vec::new();
+        for cut in self.cut()? {
+            crate::lists::orders_of(&cut.rows, customer, before, limit, &mut found)?;
+        }
+        crate::lists::newest_first(&mut found);
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Documents whose key begins with `prefix`, ascending, after `after`, at most `limit`.
+    pub fn documents(
+        &self,
+        prefix: &str,
+        after: Option<&DocKey>,
+        limit: usize,
+    ) -> Result<Vec<DocumentRow>, ListError> {
+        let mut found = Vec::new();
+        for cut in self.cut()? {
+            found.extend(cut.rows.documents(prefix, after, limit)?);
+        }
+        found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// One shard's committed records, from a position on.
+    pub fn subscribe(&self, shard: ShardId, from: Lsn) -> Subscription {
+        Subscription::new(Arc::clone(self.station(usize::from(shard.0))), from, self.core.driver.clone())
+    }
+
+    /// Where a shard's committed log ends.
+    pub fn end(&self, shard: ShardId) -> Lsn {
+        Lsn(self.station(usize::from(shard.0)).tail.committed())
+    }
+
+    /// Checks all books on a cut: every row as of one committed record per shard.
+    pub fn audit(&self) -> Result<AuditReport, AuditError> {
+        let cut = self.cut().map_err(AuditError::Cut)?;
+        let (rows, lsns): (Vec<_>, Vec<_>) = cut.into_iter().map(|cut| (cut.rows, Lsn(cut.lsn))).unzip();
+        let report = audit(&rows, self.core.map, self.core.hasher)?;
+        Ok(AuditReport { cut: lsns, ..report })
+    }
+
+    /// Counters of all shards.
+    pub fn stats(&self) -> EngineStats {
+        EngineStats::of(&self.core.stations, &self.core.durability)
+    }
+
+    /// All rows of every shard as of its committed end.
+    fn cut(&self) -> Result<Vec<Cut>, ListError> {
+        self.drive();
+        let mut waiting = Vec::new();
+        for (station, controls) in self.core.stations.iter().zip(&self.core.flush_controls) {
+            let (reply, answer) = std::sync::mpsc::sync_channel(1);
+            controls.push(FlushControl::Show(reply));
+            station.tail.notify();
+            waiting.push(answer);
+        }
+        let cut = waiting
+            .into_iter()
+            .map(|answer| answer.recv().map_err(|_| ListError::Closed)?.map_err(ListError::Store));
+        cut.collect()
+    }
+
+    /// The shard that a request goes to first: its key's, or that of what it is about.
+    pub fn shard_of(&self, request: &Request) -> ShardId {
+        let slot = match request.key.is_none() {
+            true => request.command.slot(),
+            false => Slot::of_hash(request.key.0),
+        };
+        self.core.map.shard(slot)
+    }
+
+    pub(crate) fn station(&self, shard: usize) -> &Arc<Station> {
+        &self.core.stations[shard]
+    }
+
+    pub(crate) fn ports(&self) -> &Ports {
+        &self.core.ports
+    }
+
+    pub(crate) fn drive(&self) {
+        if let Some(driver) = &self.core.driver {
+            driver.drive();
+        }
+    }
+}
+
+/// Why a list could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// The engine is closed, or a shard has stopped.
+    #[error("expected an open engine, found a closed one")]
+    Closed,
+    /// The store could not be read.
+    #[error("the store could not be read: {0}")]
+    Store(String),
+    /// A row could not be read.
+    #[error(transparent)]
+    Stored(#[from] StoredError),
+}
+
+fn refused(refusal: Refusal) -> Reply {
+    Reply { outcome: Outcome::Refused(refusal), replayed: false, lsn: Lsn(0) }
+}
+
+/// Drives a future on this thread.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Woken(Signal);
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.notify(usize::MAX);
+        }
+    }
+    let woken = Arc::new(Woken(Signal::new()));
+    let waker = std::task::Waker::from(Arc::clone(&woken));
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        let listener = woken.0.listen();
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        listener.wait();
+    }
+}

@@ -1,0 +1,228 @@
+//! The store's own thread: reads the committed log and hands the store sorted runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_queue::SegQueue;
+use event_listener::Listener;
+use onrush_storage::disk::Disk;
+use onrush_storage::log::Frame;
+use onrush_storage::store::{Keyspace, Store};
+
+use super::snapshots::Snapshots;
+use super::station::Station;
+use crate::flush::{Absorber, Stored};
+use crate::options::FlushOptions;
+use crate::subscription::Frames;
+
+/// How often the flusher looks whether claims were confirmed that it waits for.
+const CEILING_PATIENCE: Duration = Duration::from_millis(2);
+
+/// What the flusher can be asked.
+pub(crate) enum FlushControl {
+    /// Absorb up to the committed end and show all rows as of there.
+    Show(SyncSender<Result<Cut, String>>),
+}
+
+/// All rows of a shard as of one record.
+pub(crate) struct Cut {
+    pub(crate) rows: Stored,
+    pub(crate) lsn: u64,
+}
+
+/// The flusher from outside.
+pub(crate) struct FlusherHandle {
+    thread: Option<JoinHandle<Result<(), String>>>,
+    closing: Arc<AtomicBool>,
+    station: Arc<Station>,
+}
+
+impl FlusherHandle {
+    /// Flushes what is committed, closes the store and ends the thread.
+    pub(crate) fn close(&mut self) -> Result<(), String> {
+        self.closing.store(true, Ordering::Release);
+        self.station.tail.notify();
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err("the flusher's thread panicked".into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One shard's way from log to store.
+pub(crate) struct Flusher {
+    station: Arc<Station>,
+    frames: Frames,
+    absorber: Absorber,
+    store: Box<dyn Store>,
+    options: FlushOptions,
+    snapshots: Snapshots,
+    checkpoint_lsn: u64,
+    controls: Arc<SegQueue<FlushControl>>,
+    closing: Arc<AtomicBool>,
+}
+
+impl Flusher {
+    /// A flusher that continues behind `from`.
+    pub(crate) fn new(
+        station: Arc<Station>,
+        from: u64,
+        absorber: Absorber,
+        store: Box<dyn Store>,
+        (options, snapshot_disk): (FlushOptions, Arc<dyn Disk>),
+    ) -> Self {
+        let snapshots = Snapshots::new(station.id, snapshot_disk, options.snapshot_bytes);
+        Self {
+            frames: Frames::after(Arc::clone(&station), from),
+            station,
+            absorber,
+            store,
+            options,
+            snapshots,
+            checkpoint_lsn: from,
+            controls: Arc::default(),
+            closing: Arc::default(),
+        }
+    }
+
+    /// Where questions go.
+    pub(crate) fn controls(&self) -> Arc<SegQueue<FlushControl>> {
+        Arc::clone(&self.controls)
+    }
+
+    pub(crate) fn start(self) -> std::io::Result<FlusherHandle> {
+        let closing = Arc::clone(&self.closing);
+        let station = Arc::clone(&self.station);
+        let name = format!("flush-{:03}", station.id.0);
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            let station = Arc::clone(&self.station);
+            self.run().inspect_err(|error| {
+                // Without its store a shard would grow without bound.
+                tracing::error!(shard = station.id.0, %error, "flusher stopped");
+                station.stopped.store(true, Ordering::Release);
+            })
+        })?;
+        Ok(FlusherHandle { thread: Some(thread), closing, station })
+    }
+
+    fn run(mut self) -> Result<(), String> {
+        loop {
+            let listener = self.station.tail.listen();
+            let absorbed = self.absorb_committed()?;
+            while let Some(control) = self.controls.pop() {
+                self.control(control)?;
+            }
+            let closing = self.closing.load(Ordering::Acquire);
+            if closing && !absorbed {
+                return self.close();
+            }
+            if !absorbed && !closing {
+                match self.behind_ceiling() {
+                    true => drop(listener.wait_timeout(CEILING_PATIENCE)),
+                    false => listener.wait(),
+                }
+            }
+        }
+    }
+
+    /// True if something is committed that the flusher may not take yet.
+    fn behind_ceiling(&self) -> bool {
+        self.station.tail.committed() > self.frames.cursor()
+    }
+
+    /// Takes committed frames up to the ceiling; true if there was one.
+    fn absorb_committed(&mut self) -> Result<bool, String> {
+        let mut any = false;
+        while let Some(frame) = self.frames.next().map_err(|error| error.to_string())? {
+            let last = frame.view().info().next_lsn() - 1;
+            if last > self.station.ceiling.load(Ordering::Acquire) {
+                break;
+            }
+            self.absorb(&frame)?;
+            self.frames.advance(last);
+            any = true;
+        }
+        Ok(any)
+    }
+
+    fn absorb(&mut self, frame: &Frame) -> Result<(), String> {
+        let view = frame.view();
+        let rows = self.absorber.rows();
+        // A run of whole buckets is moved down the LSM unread; a full one waits a little for that.
+        let full = rows >= self.options.rows;
+        let overfull = rows >= 4 * self.options.rows || self.absorber.bytes() >= self.options.log_bytes;
+        if overfull || (full && self.absorber.begins_bucket(&view)) {
+            self.flush()?;
+        }
+        self.absorber.absorb(&view).map_err(|error| error.to_string())?;
+        self.station.absorbed_bytes.fetch_add(frame.bytes().len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), String> {
+        let checkpoint = self.absorber.bytes_since_checkpoint() >= self.options.checkpoint_bytes
+            || self.closing.load(Ordering::Acquire);
+        let log_bytes = self.absorber.bytes();
+        let flush = self.absorber.flush(checkpoint);
+        let runs = [(Keyspace::History, &flush.history), (Keyspace::Current, &flush.current)];
+        for (keyspace, run) in runs {
+            if self.store.applied(keyspace) < flush.applied {
+                self.store.ingest(keyspace, run, flush.applied).map_err(|error| error.to_string())?;
+            }
+        }
+        if checkpoint {
+            self.checkpoint_lsn = flush.applied;
+        }
+        self.station.stored.store(flush.applied, Ordering::Release);
+        self.publish_counters();
+        let due = self.snapshots.grew(log_bytes);
+        if due {
+            let frozen = self.store.reader().freeze().map_err(|error| error.to_string())?;
+            self.snapshots.take(frozen);
+        }
+        self.release();
+        Ok(())
+    }
+
+    /// The log is recycled only below what a restart, a rebuilt store and the money need.
+    fn release(&self) {
+        let needed = self.checkpoint_lsn.min(self.snapshots.oldest_kept()) + 1;
+        let below = needed.min(self.absorber.first_unread());
+        self.station.release_below.store(below, Ordering::Release);
+        self.station.wake();
+    }
+
+    fn publish_counters(&self) {
+        let counters = &self.station.counters;
+        let runs = Keyspace::ALL.map(|keyspace| self.store.level0_runs(keyspace) as u64);
+        counters.level0_runs.store(runs.into_iter().max().unwrap_or(0), Ordering::Relaxed);
+        counters.store_bytes.store(self.store.disk_bytes(), Ordering::Relaxed);
+    }
+
+    fn control(&mut self, control: FlushControl) -> Result<(), String> {
+        match control {
+            FlushControl::Show(reply) => {
+                self.absorb_committed()?;
+                let frozen = self.store.reader().freeze().map_err(|error| error.to_string());
+                let lsn = self.absorber.end_lsn().max(self.frames.cursor());
+                let cut = frozen.map(|frozen| Cut { rows: self.absorber.lay_over(frozen), lsn });
+                // Who asked may have given up.
+                let _ = reply.send(cut);
+                Ok(())
+            }
+        }
+    }
+
+    fn close(mut self) -> Result<(), String> {
+        if self.absorber.end_lsn() > self.checkpoint_lsn {
+            self.flush()?;
+        }
+        self.snapshots.finish();
+        drop(self.frames);
+        self.store.close().map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,208 @@
+//! Snapshots: what a damaged store, a new replica and log recycling rest on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use onrush_proto::ShardId;
+use onrush_storage::disk::Disk;
+use onrush_storage::snapshot::{SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, prune};
+use onrush_storage::store::{Frozen, Keyspace, SortedRun, Store, StoreError, StoreReader};
+
+/// Snapshots kept, all verified.
+const KEEP: usize = 2;
+/// Rows of one run when a snapshot is installed.
+const INSTALL_ROWS: usize = 200_000;
+
+/// Takes snapshots on a thread of their own, one at a time.
+pub(crate) struct Snapshots {
+    shard: ShardId,
+    disk: Arc<dyn Disk>,
+    every_bytes: u64,
+    log_bytes: u64,
+    last_bytes: Arc<AtomicU64>,
+    oldest_kept: Arc<AtomicU64>,
+    running: Option<JoinHandle<()>>,
+    busy: Arc<AtomicBool>,
+}
+
+impl Snapshots {
+    pub(crate) fn new(shard: ShardId, disk: Arc<dyn Disk>, every_bytes: u64) -> Self {
+        Self {
+            shard,
+            disk,
+            every_bytes,
+            log_bytes: 0,
+            last_bytes: Arc::default(),
+            oldest_kept: Arc::default(),
+            running: None,
+            busy: Arc::default(),
+        }
+    }
+
+    /// Counts log; true if a snapshot is due. One waits for at least its predecessor's size of
+    /// log, so all of them together write no more than the log does.
+    pub(crate) fn grew(&mut self, log_bytes: u64) -> bool {
+        self.log_bytes += log_bytes;
+        let due = self.every_bytes.max(self.last_bytes.load(Ordering::Acquire));
+        self.log_bytes >= due && !self.busy.load(Ordering::Acquire)
+    }
+
+    /// The position of the older of two verified snapshots; 0 while there are fewer.
+    pub(crate) fn oldest_kept(&self) -> u64 {
+        self.oldest_kept.load(Ordering::Acquire)
+    }
+
+    /// Writes a snapshot of a frozen store in the background.
+    pub(crate) fn take(&mut self, frozen: Frozen) {
+        self.finish();
+        self.log_bytes = 0;
+        self.busy.store(true, Ordering::Release);
+        let (shard, disk) = (self.shard, Arc::clone(&self.disk));
+        let (last_bytes, oldest, busy) =
+            (Arc::clone(&self.last_bytes), Arc::clone(&self.oldest_kept), Arc::clone(&self.busy));
+        let write = move || {
+            match write_and_prune(shard, &disk, &frozen) {
+                Ok((bytes, kept)) => {
+                    last_bytes.store(bytes, Ordering::Release);
+                    if kept.len() >= KEEP {
+                        oldest.store(kept.iter().copied().min().unwrap_or(0), Ordering::Release);
+                    }
+                }
+                // The log keeps what the snapshot would have replaced; the next one may succeed.
+                Err(error) => tracing::warn!(shard = shard.0, %error, "snapshot failed"),
+            }
+            busy.store(false, Ordering::Release);
+        };
+        match thread::Builder::new().name(format!("snapshot-{:03}", self.shard.0)).spawn(write) {
+            Ok(thread) => self.running = Some(thread),
+            Err(error) => {
+                tracing::warn!(shard = self.shard.0, %error, "snapshot not started");
+                self.busy.store(false, Ordering::Release);
+            }
+        }
+    }
+
+    /// Waits for the snapshot that is being written.
+    pub(crate) fn finish(&mut self) {
+        if let Some(thread) = self.running.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TakeError {
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn section(keyspace: Keyspace) -> u8 {
+    keyspace as u8
+}
+
+fn write_and_prune(
+    shard: ShardId,
+    disk: &Arc<dyn Disk>,
+    frozen: &Frozen,
+) -> Result<(u64, Vec<u64>), TakeError> {
+    let lsn = frozen.history_applied.min(frozen.current_applied);
+    let state_hash = rows_hash(frozen.reader.as_ref())?;
+    let header = SnapshotHeader { shard: shard.0, lsn, term: 0, time_us: 0, state_hash };
+    let mut writer = SnapshotWriter::create(Arc::clone(disk), header)?;
+    for keyspace in Keyspace::ALL {
+        let mut failed = None;
+        each_row(frozen.reader.as_ref(), keyspace, &mut |key, value| match writer.push(
+            section(keyspace),
+            key,
+            value,
+        ) {
+            Ok(()) => std::ops::ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                std::ops::ControlFlow::Break(())
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+    }
+    let summary = writer.finish()?;
+    let pruned = prune(disk.as_ref(), KEEP)?;
+    Ok((summary.bytes, pruned.kept))
+}
+
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> std::ops::ControlFlow<()> + 'a;
+
+fn each_row(reader: &dyn StoreReader, keyspace: Keyspace, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    reader.scan(keyspace, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded, visit)
+}
+
+/// A hash over all rows in order: equal stores have equal hashes.
+fn rows_hash(reader: &dyn StoreReader) -> Result<u128, StoreError> {
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    for keyspace in Keyspace::ALL {
+        hasher.update(&[section(keyspace)]);
+        each_row(reader, keyspace, &mut |key, value| {
+            hasher.update(&(key.len() as u32).to_le_bytes());
+            hasher.update(key);
+            hasher.update(&(value.len() as u32).to_le_bytes());
+            hasher.update(value);
+            std::ops::ControlFlow::Continue(())
+        })?;
+    }
+    Ok(hasher.digest128())
+}
+
+/// Why a snapshot could not be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The snapshot could not be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The store would not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The rows are not those that were written.
+    #[error("expected rows with the hash {expected:032x} in snapshot {lsn}, found {found:032x}")]
+    Hash {
+        /// The snapshot's position.
+        lsn: u64,
+        /// The header's hash.
+        expected: u128,
+        /// That of the installed rows.
+        found: u128,
+    },
+}
+
+/// Fills an empty store from a snapshot. Returns the snapshot's position. A crash on the way
+/// leaves a store whose applied index the log cannot continue, so it is filled anew.
+pub(crate) fn install(snapshot: &SnapshotReader, store: &mut dyn Store) -> Result<u64, InstallError> {
+    let header = *snapshot.header();
+    let mut builders = Keyspace::ALL.map(|_| SortedRun::builder());
+    let mut steps = [0u64; 2];
+    let mut failed = None;
+    snapshot.rows(|section, key, value| {
+        let Some(at) = Keyspace::ALL.iter().position(|keyspace| *keyspace as u8 == section) else { return };
+        builders[at].push(key, Some(value));
+        // The steps stay below the snapshot's own position, which comes last.
+        let room = steps[at] + 1 < header.lsn;
+        if builders[at].len() >= INSTALL_ROWS && room && failed.is_none() {
+            steps[at] += 1;
+            failed = store.ingest(Keyspace::ALL[at], &builders[at].finish(), steps[at]).err();
+        }
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    for (at, keyspace) in Keyspace::ALL.into_iter().enumerate() {
+        store.ingest(keyspace, &builders[at].finish(), header.lsn)?;
+    }
+    let found = rows_hash(store.reader().as_ref())?;
+    if found != header.state_hash {
+        return Err(InstallError::Hash { lsn: header.lsn, expected: header.state_hash, found });
+    }
+    Ok(header.lsn)
+}

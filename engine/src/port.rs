@@ -1,0 +1,112 @@
+//! A client's own pair of queues: requests out in batches, replies back in batches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_listener::Listener;
+use onrush_proto::{Lsn, Outcome, Refusal, Reply, Request};
+
+use crate::handle::EngineHandle;
+use crate::host::{Parcel, PortQueue, Sink};
+
+/// Most requests one port may have in flight.
+pub const IN_FLIGHT_MAX: usize = 1 << 16;
+
+/// One client's batch interface. Requests are grouped by shard and leave with
+/// [`flush`](Self::flush); replies are taken with [`drain`](Self::drain).
+pub struct Port {
+    engine: EngineHandle,
+    number: u32,
+    queue: Arc<PortQueue>,
+    /// Requests added since the last flush, by shard.
+    pending: Vec<Vec<(u64, Request)>>,
+    in_flight: usize,
+    /// Answers that this port gave itself: refused at a full door.
+    turned_away: Vec<(u64, Request)>,
+}
+
+impl Port {
+    pub(crate) fn open(engine: EngineHandle) -> Self {
+        let queue = Arc::new(PortQueue::new());
+        let number = engine.ports().open(Sink::Queue(Arc::clone(&queue)));
+        let pending = (0..engine.slot_map().shards()).map(|_| Vec::new()).collect();
+        Self { engine, number, queue, pending, in_flight: 0, turned_away: Vec::new() }
+    }
+
+    /// Adds a request to its shard's batch. `tag` comes back with the reply. Gives the request back
+    /// if [`IN_FLIGHT_MAX`] are in flight.
+    #[allow(clippy::result_large_err, reason = "the request goes back to its owner")]
+    pub fn submit(&mut self, tag: u64, request: Request) -> Result<(), Request> {
+        if self.in_flight >= IN_FLIGHT_MAX {
+            return Err(request);
+        }
+        self.in_flight += 1;
+        let shard = self.engine.shard_of(&request);
+        self.pending[usize::from(shard.0)].push((tag, request));
+        Ok(())
+    }
+
+    /// Sends what was added: one parcel and one wake per shard. A full shard turns requests away;
+    /// their reply is [`Refusal::Overloaded`].
+    pub fn flush(&mut self) {
+        for shard in 0..self.pending.len() {
+            if self.pending[shard].is_empty() {
+                continue;
+            }
+            let spare = self.queue.spare_requests.pop().unwrap_or_default();
+            let requests = std::mem::replace(&mut self.pending[shard], spare);
+            let parcel = Parcel::Many { port: self.number, requests };
+            if let Err(Parcel::Many { mut requests, .. }) = self.engine.station(shard).send(parcel) {
+                self.turned_away.append(&mut requests);
+                self.pending[shard] = requests;
+            }
+        }
+    }
+
+    /// Hands over the replies that are there; returns how many. With the inline host this drives
+    /// the shards.
+    pub fn drain(&mut self, mut reply: impl FnMut(u64, Reply)) -> usize {
+        self.engine.drive();
+        let mut taken = 0;
+        for (tag, _) in self.turned_away.drain(..) {
+            let outcome = Outcome::Refused(Refusal::Overloaded);
+            reply(tag, Reply { outcome, replayed: false, lsn: Lsn(0) });
+            taken += 1;
+        }
+        while let Some(mut replies) = self.queue.replies.pop() {
+            taken += replies.len();
+            for (tag, one) in replies.drain(..) {
+                reply(tag, one);
+            }
+            // A full shelf of spares frees the vector.
+            let _ = self.queue.spare_replies.push(replies);
+        }
+        self.in_flight -= taken;
+        taken
+    }
+
+    /// Blocks until a reply is there, at most `timeout`. True if there is one.
+    pub fn wait(&mut self, timeout: Duration) -> bool {
+        self.engine.drive();
+        let listener = self.queue.arrived.listen();
+        if self.is_quiet() {
+            listener.wait_timeout(timeout);
+        }
+        !self.is_quiet()
+    }
+
+    /// Requests submitted and not answered.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.queue.replies.is_empty() && self.turned_away.is_empty()
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.engine.ports().close(self.number);
+    }
+}

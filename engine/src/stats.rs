@@ -1,0 +1,72 @@
+//! Counters of an open engine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::host::Station;
+
+/// Sums over all shards since the engine was opened, as of each shard's last turn.
+#[derive(Clone, Debug, Default)]
+pub struct EngineStats {
+    /// How a write is made durable: `O_DIRECT+O_DSYNC` or `write+fdatasync`.
+    pub durability: String,
+    /// Number of shards.
+    pub shards: u16,
+    /// Durable writes of the logs: one per frame.
+    pub durable_writes: u64,
+    /// Records appended.
+    pub records: u64,
+    /// Log bytes written, padding included.
+    pub log_bytes: u64,
+    /// Turns taken.
+    pub turns: u64,
+    /// Requests and messages decided.
+    pub requests: u64,
+    /// Requests waiting now.
+    pub waiting: u64,
+    /// Orders whose deadline runs.
+    pub open_orders: u64,
+    /// Orders in memory, open and recently closed.
+    pub orders_in_memory: u64,
+    /// Idempotency keys remembered.
+    pub remembered_keys: u64,
+    /// SKUs.
+    pub skus: u64,
+    /// Memory of all tables in bytes.
+    pub state_bytes: u64,
+    /// Log bytes that the stores have not absorbed.
+    pub store_lag_bytes: u64,
+    /// The most runs that a store has in level 0.
+    pub level0_runs: u64,
+    /// Bytes of all stores on disk.
+    pub store_bytes: u64,
+    /// Shards that stopped after a failed durable write.
+    pub stopped_shards: u16,
+}
+
+impl EngineStats {
+    pub(crate) fn of(stations: &[Arc<Station>], durability: &str) -> Self {
+        let mut stats =
+            Self { durability: durability.into(), shards: stations.len() as u16, ..Self::default() };
+        for station in stations {
+            let counters = &station.counters;
+            let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            stats.durable_writes += read(&counters.durable_writes);
+            stats.records += read(&counters.records);
+            stats.log_bytes += read(&counters.log_bytes);
+            stats.turns += read(&counters.turns);
+            stats.requests += read(&counters.requests);
+            stats.waiting += station.waiting() as u64;
+            stats.open_orders += read(&counters.open_orders);
+            stats.orders_in_memory += read(&counters.orders_in_memory);
+            stats.remembered_keys += read(&counters.remembered_keys);
+            stats.skus += read(&counters.skus);
+            stats.state_bytes += read(&counters.state_bytes);
+            stats.store_lag_bytes += station.lag_bytes();
+            stats.level0_runs = stats.level0_runs.max(read(&counters.level0_runs));
+            stats.store_bytes += read(&counters.store_bytes);
+            stats.stopped_shards += u16::from(station.stopped.load(Ordering::Relaxed));
+        }
+        stats
+    }
+}

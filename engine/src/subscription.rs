@@ -1,0 +1,185 @@
+//! Subscriptions: committed records in order, at least once, never above the commit point.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_listener::Listener;
+use onrush_proto::{FactError, FactView, Lsn, ShardId};
+use onrush_storage::log::{Frame, LogReader, ReadError};
+
+use crate::host::{InlineHost, Station, Tailed};
+
+/// One committed record.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// The shard that committed it.
+    pub shard: ShardId,
+    /// Its position there.
+    pub lsn: Lsn,
+    /// Shard time of its frame in us.
+    pub time_us: u64,
+    /// A hash of the key it happened to.
+    pub key_hash: u64,
+    /// What happened.
+    pub fact: FactView<'a>,
+}
+
+/// Why a subscription could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscribeError {
+    /// The position was released: `OFFSET_OUT_OF_RANGE`.
+    #[error("expected a position of {first} or later, found {found}: earlier records were released")]
+    OutOfRange {
+        /// The first position that can be read.
+        first: u64,
+        /// The position asked for.
+        found: u64,
+    },
+    /// The log's files could not be read.
+    #[error(transparent)]
+    Log(ReadError),
+    /// A record is not a fact.
+    #[error("record {lsn}: {source}")]
+    Fact {
+        /// Its position.
+        lsn: u64,
+        /// What is wrong with it.
+        source: FactError,
+    },
+}
+
+impl From<ReadError> for SubscribeError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::OutOfRange { first, found } => Self::OutOfRange { first, found },
+            other => Self::Log(other),
+        }
+    }
+}
+
+/// Committed frames behind a position: from memory if the reader keeps up, else from the files.
+pub(crate) struct Frames {
+    station: Arc<Station>,
+    cursor: u64,
+    reader: Option<LogReader>,
+}
+
+impl Frames {
+    pub(crate) fn after(station: Arc<Station>, cursor: u64) -> Self {
+        Self { station, cursor, reader: None }
+    }
+
+    /// The frame that holds the record after the cursor. The cursor stays.
+    pub(crate) fn next(&mut self) -> Result<Option<Arc<Frame>>, SubscribeError> {
+        match self.station.tail.after(self.cursor) {
+            Tailed::End => Ok(None),
+            Tailed::Frame(frame) => {
+                self.reader = None;
+                Ok(Some(frame))
+            }
+            Tailed::Older => self.from_files(),
+        }
+    }
+
+    fn from_files(&mut self) -> Result<Option<Arc<Frame>>, SubscribeError> {
+        let cursor = self.cursor;
+        if self.reader.is_none() {
+            let mut reader = self.station.tail.reader();
+            reader.seek(cursor + 1)?;
+            self.reader = Some(reader);
+        }
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        while let Some(frame) = reader.next_frame()? {
+            let next = frame.info().next_lsn();
+            if next > cursor + 1 {
+                if next - 1 <= self.station.tail.committed() {
+                    return Ok(Some(Arc::new(frame.to_frame())));
+                }
+                // On disk, and not committed yet: the reader has passed it and must seek anew.
+                self.reader = None;
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn advance(&mut self, lsn: u64) {
+        self.cursor = self.cursor.max(lsn);
+    }
+
+    pub(crate) fn cursor(&self) -> u64 {
+        self.cursor
+    }
+}
+
+/// Reads one shard's committed records.
+pub struct Subscription {
+    station: Arc<Station>,
+    frames: Frames,
+    /// The inline host, which this reader must drive before there is anything to read.
+    driver: Option<Arc<InlineHost>>,
+}
+
+impl Subscription {
+    pub(crate) fn new(station: Arc<Station>, from: Lsn, driver: Option<Arc<InlineHost>>) -> Self {
+        let frames = Frames::after(Arc::clone(&station), from.0.saturating_sub(1));
+        Self { station, frames, driver }
+    }
+
+    /// Calls `record` for up to `max` records behind the cursor, which moves past them. Returns how
+    /// many; 0 if there is nothing yet. Does not block.
+    pub fn poll(&mut self, max: usize, mut record: impl FnMut(Event<'_>)) -> Result<usize, SubscribeError> {
+        if let Some(driver) = &self.driver {
+            driver.drive();
+        }
+        let mut taken = 0;
+        while taken < max {
+            let Some(frame) = self.frames.next()? else { break };
+            let view = frame.view();
+            let cursor = self.frames.cursor();
+            for found in view.records().filter(|found| found.lsn > cursor).take(max - taken) {
+                let fact = FactView::new(found.kind, found.payload)
+                    .map_err(|source| SubscribeError::Fact { lsn: found.lsn, source })?;
+                let (shard, time_us) = (self.station.id, view.info().time_us);
+                record(Event { shard, lsn: Lsn(found.lsn), time_us, key_hash: found.key_hash, fact });
+                self.frames.advance(found.lsn);
+                taken += 1;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The last record handed over.
+    pub fn cursor(&self) -> Lsn {
+        Lsn(self.frames.cursor())
+    }
+
+    /// Stands behind another record: the next one handed over is the one after it.
+    pub fn seek(&mut self, cursor: Lsn) {
+        self.frames = Frames::after(Arc::clone(&self.station), cursor.0);
+    }
+
+    fn has_more(&self) -> bool {
+        self.station.tail.committed() > self.frames.cursor()
+    }
+
+    /// Resolves when there is something behind the cursor.
+    pub async fn ready(&mut self) {
+        loop {
+            let listener = self.station.tail.listen();
+            if self.has_more() {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    /// Blocks until there is something behind the cursor, at most `timeout`. True if there is.
+    pub fn wait(&mut self, timeout: Duration) -> bool {
+        let listener = self.station.tail.listen();
+        if !self.has_more() {
+            listener.wait_timeout(timeout);
+        }
+        self.has_more()
+    }
+}
