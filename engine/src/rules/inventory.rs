@@ -125,23 +125,25 @@ pub struct Holdable {
 }
 
 /// Checks lines in order and prices them. Their shape is checked before (each SKU once, quantities
-/// in bounds). `lines` carries each line's index in its order, for the refusal.
+/// in bounds). `lines` carries each line's index in its order, for the refusal; `currency` is that
+/// of the order's lines elsewhere, if there are any.
 pub fn hold<'a>(
     state: &State,
     context: &Context,
     customer: &CustomerId,
+    currency: Option<Currency>,
     lines: impl Iterator<Item = (u16, &'a OrderLine)>,
 ) -> Result<Holdable, Refusal> {
     let mut held = Holdable {
         lines: Lines::new(),
         total_minor: 0,
-        currency: Currency::USD,
+        currency: currency.unwrap_or(Currency::USD),
         hold_us: 0,
         rows: Rows::new(),
     };
     for (index, line) in lines {
         let stock = state.stock.row(&line.sku).ok_or(Refusal::UnknownSku { line: index })?;
-        if held.lines.is_empty() {
+        if held.lines.is_empty() && currency.is_none() {
             held.currency = stock.price.currency;
         }
         let quantity = check_line(stock, index, line, held.currency)?;

@@ -104,6 +104,7 @@ pub fn start(state: &State, context: &Context, order: &OrderRow, start: &StartPa
 }
 
 /// What a settlement comes to.
+#[expect(clippy::large_enum_variant, reason = "built and taken apart at once; never stored")]
 pub enum Settlement {
     /// It changes something.
     Changes(Accepted),

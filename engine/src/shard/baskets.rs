@@ -13,9 +13,10 @@ use onrush_proto::{
 };
 use smallvec::SmallVec;
 
-use super::{Effects, HoldRequest, Origin, PeerMessage, Shard};
-use crate::rules::inventory::{self, Resolution};
-use crate::rules::orders;
+use super::decide::is_short;
+use super::{Effects, HoldRequest, Input, Origin, PeerMessage, Shard};
+use crate::rules::inventory::{self, Holdable, Resolution};
+use crate::rules::{Accepted, orders};
 use crate::tables::hash_of;
 
 /// An order that waits for its holds.
@@ -32,15 +33,11 @@ impl Shard {
     pub(crate) fn reserve(
         &mut self,
         origin: Origin,
-        request: &Request,
-        create: &CreateOrder,
+        (request, create): (&Request, &CreateOrder),
+        accepted: Accepted,
         out: &mut Effects,
     ) {
-        let accepted = match orders::reserve(&self.state, &self.context(), request, create) {
-            Ok(accepted) => accepted,
-            Err(refusal) => return self.refuse(origin, request.key, refusal, out),
-        };
-        let onrush_proto::Receipt::Order { order, held_until_us, .. } = accepted.receipt else { return };
+        let onrush_proto::Receipt::Order { order, total, held_until_us } = accepted.receipt else { return };
         self.record(accepted.fact, out);
         let mut parts: BTreeMap<ShardId, SmallVec<[(u16, OrderLine); 4]>> = BTreeMap::new();
         for (index, line) in create.lines.iter().enumerate() {
@@ -51,7 +48,8 @@ impl Shard {
         }
         let waiting = parts.keys().copied().collect();
         for (owner, lines) in parts {
-            let hold = HoldRequest { order, customer: create.customer, lines, deadline_us: held_until_us };
+            let (customer, currency) = (create.customer, total.currency);
+            let hold = HoldRequest { order, customer, currency, lines, deadline_us: held_until_us };
             out.outbound.push((owner, PeerMessage::Hold(Box::new(hold))));
         }
         if !request.key.is_none() {
@@ -62,16 +60,16 @@ impl Shard {
     }
 
     /// Participant: home asks for a hold.
-    pub(crate) fn hold(&mut self, home: ShardId, request: &HoldRequest, out: &mut Effects) {
+    pub(crate) fn hold(&mut self, home: ShardId, request: Box<HoldRequest>, out: &mut Effects) {
         let order = request.order;
-        let released = self.state.holds.row(&order).map(|hold| hold.state);
-        let decision = match released {
-            Some(by) => Err(Refusal::HoldResolved { by }),
-            None => {
-                let lines = request.lines.iter().map(|(index, line)| (*index, line));
-                inventory::hold(&self.state, &self.context(), &request.customer, lines)
+        let mut decision = self.decide_hold(&request);
+        if self.backlog && decision.as_ref().is_err_and(is_short) {
+            if !self.sweep_all(out) {
+                self.postponed = Some(Input::Peer { from: home, message: PeerMessage::Hold(request) });
+                return;
             }
-        };
+            decision = self.decide_hold(&request);
+        }
         let message = match decision {
             Err(refusal) => PeerMessage::HoldRefused { order, refusal },
             Ok(held) => {
@@ -90,6 +88,14 @@ impl Shard {
             }
         };
         out.outbound.push((home, message));
+    }
+
+    fn decide_hold(&self, request: &HoldRequest) -> Result<Holdable, Refusal> {
+        if let Some(hold) = self.state.holds.row(&request.order) {
+            return Err(Refusal::HoldResolved { by: hold.state });
+        }
+        let lines = request.lines.iter().map(|(index, line)| (*index, line));
+        inventory::hold(&self.state, &self.context(), &request.customer, Some(request.currency), lines)
     }
 
     /// Home: a participant holds its lines.

@@ -94,6 +94,19 @@ pub(crate) enum Origin {
     Keeper(ShardId, ReplyTo),
 }
 
+impl Origin {
+    /// The input that a request came as.
+    pub(crate) fn input(self, request: Request) -> Input {
+        match self {
+            Self::Client(to) => Input::Request { to, request },
+            Self::Keeper(from, to) => {
+                let request = Box::new(request);
+                Input::Peer { from, message: PeerMessage::Forward { to, request } }
+            }
+        }
+    }
+}
+
 /// One shard.
 pub struct Shard {
     options: ShardOptions,
@@ -112,6 +125,10 @@ pub struct Shard {
     backlog: bool,
     /// Rows that a sweep needs and that only the store has.
     wanted: Vec<Want>,
+    /// An input that takes another turn; it goes back to the head of the line.
+    postponed: Option<Input>,
+    /// True once what the next inputs want is no longer what it was when the turn began.
+    turn_ends: bool,
     took_office: bool,
     bucket: Bucket,
     encoder: RowEncoder,
@@ -133,6 +150,8 @@ impl Shard {
             reservations: BTreeMap::new(),
             backlog: false,
             wanted: Vec::new(),
+            postponed: None,
+            turn_ends: false,
             took_office: false,
             bucket: Bucket::default(),
             encoder: RowEncoder::default(),
@@ -228,6 +247,14 @@ impl Shard {
         }
         self.bucket.turn(self.now_us);
         self.sweep(out);
+        // A dead hold whose rows are cold would still look alive: they are fetched first.
+        if self.wanted.is_empty() {
+            self.take_inputs(inputs, out);
+        }
+        self.state.settle(self.stored_lsn);
+    }
+
+    fn take_inputs(&mut self, inputs: &mut VecDeque<Input>, out: &mut Effects) {
         for _ in 0..self.options.turn_inputs_max {
             if out.frame.len_bytes() >= self.options.frame_bytes_max {
                 break;
@@ -237,8 +264,14 @@ impl Shard {
                 Some(Input::Peer { from, message }) => self.peer(from, message, out),
                 None => break,
             }
+            if let Some(input) = self.postponed.take() {
+                inputs.push_front(input);
+                break;
+            }
+            if std::mem::take(&mut self.turn_ends) {
+                break;
+            }
         }
-        self.state.settle(self.stored_lsn);
     }
 
     fn peer(&mut self, from: ShardId, message: PeerMessage, out: &mut Effects) {
@@ -249,7 +282,7 @@ impl Shard {
             }
             PeerMessage::Reclaim { key, home } => self.reclaimed(from, key, home, out),
             PeerMessage::Confirmed { key } => self.confirmed(key),
-            PeerMessage::Hold(request) => self.hold(from, &request, out),
+            PeerMessage::Hold(request) => self.hold(from, request, out),
             PeerMessage::Held { order, lines } => self.held(order, lines, from, out),
             PeerMessage::HoldRefused { order, refusal } => self.hold_refused(order, refusal, out),
             PeerMessage::Resolve { order, how, until_us } => self.resolve_hold(order, how, until_us, out),

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod books;
+mod documents;
+mod holds;
+mod orders;
 mod render;
 mod rig;
 mod speech;
