@@ -262,6 +262,10 @@ pub fn resolve(
         if returns {
             rows.extend(count_down(state, context, customer, line));
         }
+        if how == Resolution::Retake && stock.limit_returns {
+            // What the release gave back is taken again; `can_retake` saw that it fits.
+            rows.extend(count_up(state, context, customer, stock, (0, line.quantity)).ok().flatten());
+        }
     }
     rows
 }
@@ -272,12 +276,13 @@ fn count_down(state: &State, context: &Context, customer: &CustomerId, line: &Li
     Some(Row::Limit(onrush_proto::LimitRow { hash, units: units.saturating_sub(line.quantity), limit }))
 }
 
-/// True if released units of every line could be sold now.
-pub fn can_retake(state: &State, lines: &[Line]) -> bool {
+/// True if released units of every line could be sold to the customer now.
+pub fn can_retake(state: &State, context: &Context, customer: &CustomerId, lines: &[Line]) -> bool {
     lines.iter().all(|line| {
-        state
-            .stock
-            .row(&line.sku)
-            .is_some_and(|stock| stock.available() + i64::from(stock.backorder) >= i64::from(line.quantity))
+        state.stock.row(&line.sku).is_some_and(|stock| {
+            let units = (0, line.quantity);
+            let fits = !stock.limit_returns || count_up(state, context, customer, stock, units).is_ok();
+            fits && stock.available() + i64::from(stock.backorder) >= i64::from(line.quantity)
+        })
     })
 }

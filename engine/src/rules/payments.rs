@@ -172,8 +172,7 @@ fn captured(mut change: Change<'_>, number: u16, reference: Text<63>) -> Accepte
     payment.authorised += minor;
     payment.captured += minor;
     // A second charge, or money for an order that is gone and cannot be had again, goes back.
-    let retake =
-        was == OrderState::Expired && is_local(&change) && can_retake(change.state, &change.order.lines);
+    let retake = was == OrderState::Expired && is_local(&change) && fits_again(&change);
     match was {
         OrderState::Pending => {
             change.payment().state = PaymentState::Succeeded;
@@ -194,6 +193,10 @@ fn captured(mut change: Change<'_>, number: u16, reference: Text<63>) -> Accepte
             finish(change, number, RecordKind::RefundStarted, None)
         }
     }
+}
+
+fn fits_again(change: &Change<'_>) -> bool {
+    can_retake(change.state, change.context, &change.order.customer, &change.order.lines)
 }
 
 /// True if all lines of the order live on its own shard. An order over several shards that expired
