@@ -4,7 +4,7 @@
 //! [`Shard::warm`], until nothing is missing. So a turn never reads, and commands keep their order.
 
 use onrush_proto::{
-    Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, Request,
+    Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, OrderState, Request,
     Slot,
 };
 
@@ -51,6 +51,11 @@ impl Shard {
     /// Adds what the inputs of the next turn, and sweeps before it, need from the store.
     pub fn wants<'a>(&mut self, inputs: impl Iterator<Item = &'a Input>, wants: &mut Vec<Want>) {
         wants.append(&mut self.wanted);
+        if !self.took_office {
+            // Taking office gives up every reserving order, and with it what it counted.
+            let reserving = self.state.orders.iter().filter(|entry| entry.row.state == OrderState::Reserving);
+            wants.extend(reserving.flat_map(|entry| self.missing_counts(&entry.row)));
+        }
         for input in inputs.take(self.options.turn_inputs_max) {
             match input {
                 Input::Request { request, .. } => self.want_request(request, wants),
@@ -129,8 +134,12 @@ impl Shard {
                 self.want_hold(hold.order, wants);
             }
             PeerMessage::Resolve { order, .. } => self.want_hold(*order, wants),
+            // Either may end in giving the order up.
+            PeerMessage::Held { order, .. } | PeerMessage::HoldRefused { order, .. } => {
+                self.want_order(*order, wants);
+            }
             PeerMessage::Ask { order } => self.want_order(*order, wants),
-            PeerMessage::Confirmed { .. } | PeerMessage::Held { .. } | PeerMessage::HoldRefused { .. } => {}
+            PeerMessage::Confirmed { .. } => {}
         }
     }
 
