@@ -34,6 +34,11 @@ pub(crate) struct Plan {
     /// Weights of scheduling: how eager shards and links are against clients.
     pub(crate) eagerness: u64,
     pub(crate) releases: bool,
+    /// Weights of what clients ask for: orders, stock, products, payments, calling off, documents,
+    /// names, reads.
+    pub(crate) wishes: [u64; 8],
+    /// Weights of how far time passes at once: from microseconds to a quarter of an hour.
+    pub(crate) strides: [u64; 5],
 }
 
 impl Plan {
@@ -56,6 +61,13 @@ impl Plan {
             faults_per_10k: dice.pick(&[0, 10, 40, 120]),
             eagerness: dice.pick(&[1, 3, 9]),
             releases: dice.percent(60),
+            wishes: [45, 6, 4, 22, 8, 5, 4, 6].map(|weight| weight * dice.pick(&[0, 1, 1, 2, 4]) + 1),
+            strides: dice.pick(&[
+                [50, 30, 15, 4, 1],
+                [70, 30, 0, 0, 0],
+                [50, 45, 5, 1, 0],
+                [0, 0, 20, 20, 5],
+            ]),
         }
     }
 

@@ -25,13 +25,14 @@ pub(crate) struct Workload {
     /// Orders that clients know of.
     orders: Vec<OrderId>,
     opening: Vec<Command>,
+    wishes: [u64; 8],
 }
 
 impl Workload {
-    pub(crate) fn new(mut dice: Dice, hasher: KeyHasher) -> Self {
+    pub(crate) fn new(mut dice: Dice, hasher: KeyHasher, wishes: [u64; 8]) -> Self {
         let shop = Shop::open(&mut dice);
         let opening = shop.wares.iter().flat_map(|ware| [ware.stock(), ware.put(ware.price, true)]).collect();
-        Self { dice, shop, hasher, serial: 0, past: Vec::new(), orders: Vec::new(), opening }
+        Self { dice, shop, hasher, serial: 0, past: Vec::new(), orders: Vec::new(), opening, wishes }
     }
 
     /// A client learned of an order.
@@ -105,7 +106,7 @@ impl Workload {
     }
 
     fn command(&mut self, mirror: &Mirror) -> Command {
-        match self.dice.weighted(&[45, 6, 4, 22, 8, 5, 4, 6]) {
+        match self.dice.weighted(&self.wishes) {
             0 => self.create(),
             1 => self.change_stock(mirror),
             2 => self.change_product(),

@@ -51,19 +51,24 @@ impl World {
             self.now_us += self.faults.below(60_000_000);
         }
         for round in 0..RESTARTS_MAX {
+            let last = round + 1 == RESTARTS_MAX || self.healed;
             for seat in &mut self.seats {
                 seat.live = None;
-                seat.disk.faults(FaultPlan::default());
+                let mut plan = FaultPlan::default();
                 // Recovery itself is cut short now and then.
-                if round + 1 < RESTARTS_MAX && self.faults.percent(8) {
+                if !last && self.faults.percent(8) {
                     seat.disk.crash_after_steps(self.faults.within(1, 3));
-                } else if round + 1 < RESTARTS_MAX && self.faults.percent(4) {
-                    seat.disk.fail_next_read();
+                } else if !last && self.faults.percent(4) {
+                    plan.read_error_ppm = 200_000;
                 }
+                seat.disk.faults(plan);
             }
             if self.open_all(damaged)? {
                 break;
             }
+        }
+        for seat in &self.seats {
+            seat.disk.faults(FaultPlan::default());
         }
         if self.over {
             return Ok(());

@@ -184,7 +184,7 @@ impl World {
     }
 
     fn pass_time(&mut self) {
-        let scale = self.schedule.weighted(&[50, 30, 15, 4, 1]);
+        let scale = self.schedule.weighted(&self.plan.strides);
         let most = [300, 5_000, 60_000, 2_000_000, 1_000_000_000][scale];
         self.now_us += self.schedule.within(1, most);
     }
@@ -212,7 +212,13 @@ impl World {
 
     fn release_some(&mut self) -> Verdict {
         let index = self.schedule.index(self.seats.len());
-        if self.plan.releases { self.seats[index].release(&self.plan) } else { Ok(()) }
+        if !self.plan.releases {
+            return Ok(());
+        }
+        self.seats[index].release(&self.plan)?;
+        // A log that could not put a segment aside is poisoned: its disk is gone.
+        let poisoned = self.seats[index].live.as_ref().is_some_and(|live| live.log.is_poisoned());
+        if poisoned { self.crash() } else { Ok(()) }
     }
 }
 

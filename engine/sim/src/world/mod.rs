@@ -68,6 +68,8 @@ pub(crate) struct World {
     last_outcome: Option<onrush_proto::Outcome>,
     /// True once a log refused to open: nothing can happen any more.
     over: bool,
+    /// True in the ending: nothing fails any more.
+    healed: bool,
 }
 
 impl World {
@@ -99,11 +101,12 @@ impl World {
             links: Links::new(usize::from(shards)),
             mirror: Mirror::new(map, hasher),
             oracle: Oracle::default(),
-            workload: Workload::new(Dice::new(seed, purpose::WORKLOAD), hasher),
+            workload: Workload::new(Dice::new(seed, purpose::WORKLOAD), hasher, plan.wishes),
             gateway: Gateway::new(Dice::new(seed, purpose::GATEWAY + 1_000).next()),
             epochs: 0,
             last_outcome: None,
             over: false,
+            healed: false,
             plan,
         }
     }
