@@ -48,6 +48,17 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// Gives back what an attempt reserved that was overtaken by another one's money.
+    fn void_reserved(&mut self) {
+        let attempts = self.payment().attempts.iter_mut();
+        let mut minor = 0;
+        for attempt in attempts.filter(|attempt| attempt.state == AttemptState::Authorised) {
+            attempt.state = AttemptState::Voided;
+            minor += attempt.minor;
+        }
+        self.post(Account::Authorised, Account::Customer, minor);
+    }
+
     /// The record: the order, the stock rows of a resolution, and the ledger.
     fn record(self, kind: RecordKind, how: Option<Resolution>) -> Fact {
         let stock = how.map(|how| resolve_lines(self.state, self.context, &self.order, how));
@@ -175,6 +186,7 @@ fn captured(mut change: Change<'_>, number: u16, reference: Text<63>) -> Accepte
     let retake = was == OrderState::Expired && is_local(&change) && fits_again(&change);
     match was {
         OrderState::Pending => {
+            change.void_reserved();
             change.payment().state = PaymentState::Succeeded;
             change.order.state = OrderState::Paid;
             finish(change, number, RecordKind::PaymentCaptured, Some(Resolution::Capture))
@@ -208,7 +220,9 @@ fn is_local(change: &Change<'_>) -> bool {
 }
 
 fn authorised(mut change: Change<'_>, number: u16, reference: Text<63>) -> Accepted {
-    if change.order.state == OrderState::Pending {
+    // One reservation is enough: a second one, or one for an order that is closed, is given back.
+    let reserved = change.payment().state == PaymentState::RequiresCapture;
+    if change.order.state == OrderState::Pending && !reserved {
         let minor = mark(change.payment(), number, AttemptState::Authorised, reference);
         change.post(Account::Customer, Account::Authorised, minor);
         let payment = change.payment();
@@ -219,10 +233,10 @@ fn authorised(mut change: Change<'_>, number: u16, reference: Text<63>) -> Accep
     let minor = mark(change.payment(), number, AttemptState::Voided, reference);
     change.post(Account::Customer, Account::Authorised, minor);
     change.post(Account::Authorised, Account::Customer, minor);
-    let state = change.order.state;
+    let gone = !change.order.state.is_sold() && !reserved;
     let payment = change.payment();
     payment.authorised += minor;
-    if !state.is_sold() {
+    if gone {
         payment.state = PaymentState::Canceled;
     }
     finish(change, number, RecordKind::PaymentVoided, None)
@@ -230,7 +244,7 @@ fn authorised(mut change: Change<'_>, number: u16, reference: Text<63>) -> Accep
 
 /// A decline (with its code) or silence.
 fn refused(mut change: Change<'_>, number: u16, code: Option<Text<31>>) -> Accepted {
-    let open = change.order.state == OrderState::Pending;
+    let order_state = change.order.state;
     let state = if code.is_some() { AttemptState::Declined } else { AttemptState::Unknown };
     let payment = change.payment();
     mark(payment, number, state, Text::EMPTY);
@@ -240,7 +254,12 @@ fn refused(mut change: Change<'_>, number: u16, code: Option<Text<31>>) -> Accep
     if let Some(attempt) = payment.attempts.iter_mut().find(|attempt| attempt.number == number) {
         attempt.decline = code;
     }
-    payment.state = if open { PaymentState::RequiresPaymentMethod } else { PaymentState::Canceled };
+    // Another attempt may have brought the money, or reserved it, meanwhile.
+    if order_state == OrderState::Pending && payment.state == PaymentState::Processing {
+        payment.state = PaymentState::RequiresPaymentMethod;
+    } else if !order_state.is_sold() && order_state != OrderState::Pending {
+        payment.state = PaymentState::Canceled;
+    }
     finish(change, number, RecordKind::PaymentDeclined, None)
 }
 
