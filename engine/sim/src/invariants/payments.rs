@@ -1,6 +1,6 @@
 //! Money of one order: 0 <= refunded <= captured <= authorised, pending refunds included.
 
-use onrush_proto::{Account, AttemptState, OrderRow, OrderState, Payment, RefundState};
+use onrush_proto::{Account, AttemptState, OrderRow, OrderState, Payment, PaymentState, RefundState};
 
 use super::Step;
 use crate::mirror::Mirror;
@@ -15,6 +15,10 @@ pub(crate) fn record(step: &Step<'_>) -> Verdict {
         match (old, after.payment.as_deref()) {
             (Some(_), None) => return Err(Violation::new(NAME, "a payment that stays", step.of(after.id))),
             (_, Some(payment)) => {
+                if after.state.is_sold() && payment.state != PaymentState::Succeeded {
+                    let got = format!("{:?} in {}", payment.state, step.of(after.id));
+                    return Err(Violation::new(NAME, "a paid order's payment to have succeeded", got));
+                }
                 sums(payment).map_err(|expected| {
                     Violation::new(
                         NAME,
