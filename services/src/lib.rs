@@ -16,6 +16,7 @@ pub mod order;
 pub mod page;
 pub mod payment;
 pub mod product;
+mod records;
 pub mod serve;
 pub mod settlements;
 pub mod status;

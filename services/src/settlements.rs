@@ -12,6 +12,7 @@ use tokio::time::timeout_at;
 
 use crate::backend::Backend;
 use crate::deadline::Deadline;
+use crate::records;
 use crate::status::Rejection;
 
 /// Records read at once.
@@ -55,7 +56,7 @@ impl Settlements {
     async fn read(&self, subscription: &mut Subscription) -> SubscribeError {
         loop {
             subscription.ready().await;
-            let read = subscription.poll(BATCH_RECORDS, |event| self.hand_over(&event));
+            let read = records::read(subscription, BATCH_RECORDS, |event| self.hand_over(&event));
             if let Err(error) = read {
                 return error;
             }

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use super::Gateway;
 use super::simulated::Balance;
 use crate::backend::Backend;
+use crate::records;
 use crate::status::Rejection;
 
 /// Records read at once.
@@ -93,7 +94,7 @@ impl Fold {
         let end = backend.end(self.shard);
         while self.read < end {
             let read = &mut self.read;
-            let polled = self.subscription.poll(BATCH_RECORDS, |event| {
+            let polled = records::read(&mut self.subscription, BATCH_RECORDS, |event| {
                 *read = event.lsn;
                 if let Some(row) = paid_order(&event) {
                     moved.insert(row.id);

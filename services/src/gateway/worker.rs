@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::jobs::{self, Job, OpenJobs};
 use super::{Gateway, Retry, Webhook};
 use crate::backend::Backend;
+use crate::records;
 
 /// The consumer group.
 pub const GROUP: &str = "payment-gateway";
@@ -143,7 +144,7 @@ impl Reader {
 
     async fn read(&mut self) -> Result<(), SubscribeError> {
         let mut intents = Vec::new();
-        self.subscription.poll(BATCH_RECORDS, |event| intents.extend(intent(&event)))?;
+        records::read(&mut self.subscription, BATCH_RECORDS, |event| intents.extend(intent(&event)))?;
         for intent in intents {
             self.progress.begin(intent.lsn);
             let old = intent.lsn <= self.old.0;
