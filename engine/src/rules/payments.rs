@@ -246,7 +246,7 @@ fn authorised(mut change: Change<'_>, number: u16, reference: Text<63>) -> Accep
 
 /// A decline (with its code) or silence.
 fn refused(mut change: Change<'_>, number: u16, code: Option<Text<31>>) -> Accepted {
-    let open = change.order.state == OrderState::Pending;
+    let order_state = change.order.state;
     let state = if code.is_some() { AttemptState::Declined } else { AttemptState::Unknown };
     let payment = change.payment();
     mark(payment, number, state, Text::EMPTY);
@@ -256,7 +256,12 @@ fn refused(mut change: Change<'_>, number: u16, code: Option<Text<31>>) -> Accep
     if let Some(attempt) = payment.attempts.iter_mut().find(|attempt| attempt.number == number) {
         attempt.decline = code;
     }
-    payment.state = if open { PaymentState::RequiresPaymentMethod } else { PaymentState::Canceled };
+    // Another attempt may have brought the money, or reserved it, meanwhile.
+    if order_state == OrderState::Pending && payment.state == PaymentState::Processing {
+        payment.state = PaymentState::RequiresPaymentMethod;
+    } else if !order_state.is_sold() && order_state != OrderState::Pending {
+        payment.state = PaymentState::Canceled;
+    }
     finish(change, number, RecordKind::PaymentDeclined, None)
 }
 
