@@ -2,6 +2,7 @@
 //!
 //! A binary of its own, because the counter sees the whole process.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "the figures are read with --nocapture")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::VecDeque;

@@ -310,7 +310,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 50, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Random baskets over four shards whose wires stall, with flushes and restarts at any moment.
     /// At the end, when all wires run and all holds are resolved, the books balance.

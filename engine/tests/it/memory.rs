@@ -48,7 +48,7 @@ fn skus_and_open_orders_stay_small() {
         let customer = Text::new(&format!("customer-{serial}")).unwrap();
         let lines = std::iter::once(onrush_proto::OrderLine::new("sku-7".parse().unwrap(), 1)).collect();
         let create = Command::CreateOrder(CreateOrder { customer, lines, hold_us: 0 });
-        Request::new(IdempotencyKey(u128::from(serial) << 64 | u128::from(serial) + 1), create)
+        Request::new(IdempotencyKey(u128::from(serial) << 64 | (u128::from(serial) + 1)), create)
     };
     run(&mut shard, &views, (0..COUNT).map(order));
     assert_eq!(shard.state().orders.open_len() as u64, COUNT);

@@ -134,7 +134,7 @@ fn restart(rig: &mut Rig) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_restart_changes_nothing(steps in prop::collection::vec(step(), 1..80), forgetful: bool, shards in 1u16..3) {
