@@ -254,10 +254,7 @@ impl Shard {
         }
         self.bucket.turn(self.now_us);
         self.sweep(out);
-        // A dead hold whose rows are cold would still look alive: they are fetched first.
-        if self.wanted.is_empty() {
-            self.take_inputs(inputs, out);
-        }
+        self.take_inputs(inputs, out);
         self.state.settle(self.stored_lsn);
     }
 

@@ -34,7 +34,8 @@ impl Shard {
     fn sweep_orders(&mut self, most: usize, out: &mut Effects) -> bool {
         let mut waiting = Vec::new();
         let mut swept = 0;
-        while swept < most && out.frame.len_bytes() < self.options.frame_bytes_max {
+        let bytes_max = self.options.frame_bytes_max;
+        while swept < most && waiting.len() < SWEEP_MAX && out.frame.len_bytes() < bytes_max {
             let Some(order) = self.state.orders.pop_due(self.now_us) else {
                 let all = waiting.is_empty();
                 self.rearm(&waiting);

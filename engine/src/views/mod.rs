@@ -29,6 +29,11 @@ impl ShardViews {
         }
     }
 
+    /// Memory of the published cells in bytes, without the catalogue's text and order.
+    pub fn bytes(&self) -> u64 {
+        self.cells.bytes()
+    }
+
     /// Publishes a catalogue row; its stock row comes first.
     pub fn publish_product(&self, row: ProductRow) {
         self.cells.publish_product(row);

@@ -1,10 +1,12 @@
 //! Orders over several shards: all lines or none, whatever happens on the way.
 
+use std::collections::BTreeMap;
+
 use onrush_engine::rules::inventory::Resolution;
 use onrush_engine::shard::PeerMessage;
 use onrush_proto::{
     CancelOrder, Command, CreateOrder, GatewayResult, HoldState, IdempotencyKey, OrderId, OrderLine,
-    OrderState, Outcome, Receipt, SettleAttempt, SettleRefund, StartPayment,
+    OrderState, Outcome, Receipt, Row, SettleAttempt, SettleRefund, Sku, Slot, StartPayment,
 };
 use proptest::prelude::*;
 
@@ -308,7 +310,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 50, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Random baskets over four shards whose wires stall, with flushes and restarts at any moment.
     /// At the end, when all wires run and all holds are resolved, the books balance.
@@ -334,11 +336,40 @@ proptest! {
         rig.advance_to(rig.now_us + 2_000_000);
         verify(&mut rig);
         prop_assert!(rig.nodes.iter().all(|node| node.shard.state().stock.iter().all(|stock| stock.held == 0)));
+        verify_counts(&rig);
         rig.flush(true);
         rig.restart();
         rig.run();
         verify(&mut rig);
     }
+}
+
+/// Each customer's count is what their orders come to: all that were ever accepted, or where the
+/// sale gives the limit back those that were not closed.
+fn verify_counts(rig: &Rig) {
+    let rows: Vec<_> = rig.nodes.iter().map(crate::books::rows_of_log).collect();
+    let mut counts: BTreeMap<u128, u32> = BTreeMap::new();
+    let rule = |sku: &Sku| {
+        let owner = rig.map.shard(Slot::of(sku.as_bytes()));
+        rig.nodes[usize::from(owner.0)].shard.state().stock.row(sku).copied().unwrap()
+    };
+    for row in rows.iter().flat_map(|rows| rows.values()) {
+        let Row::Order(order) = row else { continue };
+        for line in order.lines.iter().filter(|_| order.state != OrderState::Rejected) {
+            let stock = rule(&line.sku);
+            let counted = stock.limit_per_customer > 0 && (!stock.limit_returns || order.state.is_sold());
+            if counted {
+                let hash = rig.hasher.pair(line.sku.as_bytes(), order.customer.as_bytes());
+                *counts.entry(hash).or_default() += line.quantity;
+            }
+        }
+    }
+    for row in rows.iter().flat_map(|rows| rows.values()) {
+        let Row::Limit(limit) = row else { continue };
+        assert_eq!(limit.units, counts.remove(&limit.hash).unwrap_or(0), "{limit:?}");
+        assert!(limit.units <= limit.limit, "{limit:?}");
+    }
+    assert!(counts.is_empty(), "bought and not counted: {counts:?}");
 }
 
 fn walk(rig: &mut Rig, step: Step, tags: &mut Vec<u64>, orders: &mut Vec<OrderId>) {

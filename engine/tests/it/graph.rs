@@ -35,7 +35,7 @@ const MATRIX: &str = "
     Refunded          | -         | -       | -          | -       | -         | -       | none
 ";
 
-fn row<'a>(line: &'a str) -> Vec<&'a str> {
+fn row(line: &str) -> Vec<&str> {
     line.split('|').map(str::trim).collect()
 }
 

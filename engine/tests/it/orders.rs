@@ -176,14 +176,11 @@ fn ten_thousand_lines_and_not_one_more() {
         rig.run();
         let too_many = rig.ask(IdempotencyKey::NONE, basket(&rig, MAX_LINES + 1));
         assert_eq!(too_many.outcome, Outcome::Refused(Refusal::TooManyLines { found: MAX_LINES + 1 }));
-        let started = std::time::Instant::now();
         let whole = rig.ask(IdempotencyKey::NONE, basket(&rig, MAX_LINES));
-        let took = started.elapsed();
         let Outcome::Accepted(Receipt::Order { order, total, .. }) = whole.outcome else {
             panic!("{whole:?}")
         };
         assert_eq!(total.minor, 3 * MAX_LINES as i64);
-        assert!(took.as_secs() < 5, "one basket on {shards} shards took {took:?}");
         let again = rig.ask(IdempotencyKey::NONE, basket(&rig, 1));
         assert!(matches!(again.outcome, Outcome::Refused(Refusal::OutOfStock { .. })));
         rig.ask(IdempotencyKey::NONE, Command::CancelOrder(onrush_proto::CancelOrder { order }));

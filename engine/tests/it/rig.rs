@@ -60,7 +60,7 @@ pub(crate) struct Node {
     pub(crate) shard: Shard,
     pub(crate) log: Log,
     pub(crate) stored: Stored,
-    store: MemoryStore,
+    pub(crate) store: MemoryStore,
     absorber: Absorber,
     /// Committed frames that the absorber has not seen.
     unabsorbed: VecDeque<Frame>,
