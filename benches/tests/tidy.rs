@@ -323,6 +323,29 @@ fn the_lock_file_holds_one_provider_and_one_registry() {
 }
 
 #[test]
+fn every_dependency_has_a_reason() {
+    let manifest = read(&root().join("Cargo.toml"));
+    let architecture = read(&root().join("docs/ARCHITECTURE.md"));
+    let table = architecture.split_once("\n## Crates\n").map_or("", |(_, table)| table);
+    let reasons: BTreeSet<&str> = words(table).collect();
+    let lines = dependency_lines(&manifest);
+    let names = lines.iter().filter_map(|(_, line)| line.split_once(" = ")).map(|(name, _)| name.to_owned());
+    let found: Vec<_> =
+        names.filter(|name| !name.starts_with("onrush-") && !reasons.contains(name.as_str())).collect();
+    assert_none(&found, "expected a row for every dependency in the crates table of docs/ARCHITECTURE.md");
+}
+
+#[test]
+fn ci_begins_with_the_tests() {
+    let ci = read(&root().join(".ci/run"));
+    let steps = ci.lines().map(str::trim).filter(|line| line.starts_with("step ") && line.contains("cargo "));
+    let first: Vec<&str> = steps.take(1).collect();
+    assert_eq!(first, ["step test cargo test --workspace"], "expected the README's test command first");
+    let changelog = read(&root().join("CHANGELOG.md"));
+    assert!(changelog.contains("\n## Unreleased\n"), "expected a section Unreleased in CHANGELOG.md");
+}
+
+#[test]
 fn the_readme_fits_and_names_the_two_commands() {
     let readme = read(&root().join("README.md"));
     for command in README_COMMANDS {
