@@ -11,7 +11,7 @@ use onrush_proto::{
     ProductRow, Refusal, Reply, Request, ShardId, Sku, Slot, SlotMap,
 };
 
-use crate::audit::{AuditError, AuditReport, audit};
+use crate::audit::{AuditError, AuditReport, ShardCut, audit};
 use crate::flush::StoredError;
 use crate::host::{Call, Cut, Desk, FlushControl, InlineHost, Parcel, Ports, Station};
 use crate::port::Port;
@@ -164,8 +164,9 @@ impl EngineHandle {
     /// Checks all books on a cut: every row as of one committed record per shard.
     pub fn audit(&self) -> Result<AuditReport, AuditError> {
         let cut = self.cut().map_err(AuditError::Cut)?;
-        let (rows, lsns): (Vec<_>, Vec<_>) = cut.into_iter().map(|cut| (cut.rows, Lsn(cut.lsn))).unzip();
-        let report = audit(&rows, self.core.map, self.core.hasher)?;
+        let lsns = cut.iter().map(|cut| Lsn(cut.lsn)).collect();
+        let shards = cut.into_iter().map(|cut| ShardCut { rows: cut.rows, ceiling: Some(cut.ceiling) });
+        let report = audit(&shards.collect::<Vec<_>>(), self.core.map, self.core.hasher)?;
         Ok(AuditReport { cut: lsns, ..report })
     }
 
