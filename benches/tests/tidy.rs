@@ -363,6 +363,21 @@ fn the_readme_embeds_what_the_example_does() {
 }
 
 #[test]
+fn the_readme_claims_what_the_benchmarks_say() {
+    let (readme, benchmarks) = (read(&root().join("README.md")), read(&root().join("docs/benchmarks.md")));
+    let rows = |text: &str| -> Vec<Vec<String>> {
+        let table = text.lines().filter(|line| line.starts_with("| "));
+        let cells = |line: &str| line.split('|').skip(1).take(4).map(|cell| cell.trim().to_owned()).collect();
+        table.map(cells).filter(|row: &Vec<String>| row.len() == 4).collect()
+    };
+    let known = rows(&benchmarks);
+    let found: Vec<_> =
+        rows(&readme).into_iter().filter(|row| !known.contains(row)).map(|row| row.join(" | ")).collect();
+    assert!(!rows(&readme).is_empty(), "expected a table of figures in README.md");
+    assert_none(&found, "expected the rows of docs/benchmarks.md, cell by cell");
+}
+
+#[test]
 fn paths_in_documents_exist() {
     let mut found = Vec::new();
     for (name, text) in documents() {
