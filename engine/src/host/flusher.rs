@@ -167,7 +167,7 @@ impl Flusher {
         // A run of whole buckets is moved down the LSM unread; a full one waits a little for that.
         let full = rows >= self.options.rows;
         let overfull = rows >= 4 * self.options.rows || self.absorber.bytes() >= self.options.log_bytes;
-        if overfull || (full && self.absorber.begins_bucket(&view)) {
+        if self.has_news() && (overfull || (full && self.absorber.begins_bucket(&view))) {
             self.flush()?;
         }
         self.absorber.absorb(&view).map_err(|error| error.to_string())?;
@@ -175,16 +175,20 @@ impl Flusher {
         Ok(())
     }
 
+    /// True if a run would raise both keyspaces. After a crash one may be ahead of the other: then
+    /// nothing is flushed, and no checkpoint believed in, before the log has caught up with both.
+    fn has_news(&self) -> bool {
+        let end = self.absorber.end_lsn();
+        Keyspace::ALL.into_iter().all(|keyspace| self.store.applied(keyspace) < end)
+    }
+
     fn flush(&mut self) -> Result<(), String> {
         let checkpoint = self.absorber.bytes_since_checkpoint() >= self.options.checkpoint_bytes
             || self.closing.load(Ordering::Acquire);
         let log_bytes = self.absorber.bytes();
         let flush = self.absorber.flush(checkpoint);
-        let runs = [(Keyspace::History, &flush.history), (Keyspace::Current, &flush.current)];
-        for (keyspace, run) in runs {
-            if self.store.applied(keyspace) < flush.applied {
-                self.store.ingest(keyspace, run, flush.applied).map_err(|error| error.to_string())?;
-            }
+        for (keyspace, run) in [(Keyspace::History, &flush.history), (Keyspace::Current, &flush.current)] {
+            self.store.ingest(keyspace, run, flush.applied).map_err(|error| error.to_string())?;
         }
         if checkpoint {
             self.checkpoint_lsn = flush.applied;
@@ -233,7 +237,7 @@ impl Flusher {
     }
 
     fn close(mut self) -> Result<(), String> {
-        if self.absorber.end_lsn() > self.checkpoint_lsn {
+        if self.has_news() {
             self.flush()?;
         }
         self.snapshots.finish();
