@@ -28,6 +28,13 @@ pub(crate) struct Reservation {
     priced: Lines,
 }
 
+/// An order called off after it was sold, until its units are back everywhere.
+pub(crate) struct Returning {
+    /// The record that calls it off.
+    pub(crate) lsn: u64,
+    waiting: SmallVec<[ShardId; 4]>,
+}
+
 impl Shard {
     /// Begins an order over several shards.
     pub(crate) fn reserve(
@@ -159,7 +166,11 @@ impl Shard {
             _ => return,
         };
         let until_us = row.held_until_us;
-        for owner in self.participants(&row.lines) {
+        let owners = self.participants(&row.lines);
+        if how == Resolution::Return {
+            self.await_return(order, self.next_lsn - 1, &owners);
+        }
+        for owner in owners {
             out.outbound.push((owner, PeerMessage::Resolve { order, how, until_us }));
         }
     }
@@ -173,8 +184,42 @@ impl Shard {
         owners
     }
 
+    fn await_return(&mut self, order: OrderId, lsn: u64, owners: &[ShardId]) {
+        if !owners.is_empty() {
+            let waiting = owners.iter().copied().collect();
+            self.returning.entry(order).or_insert(Returning { lsn, waiting });
+        }
+    }
+
+    /// In recovery: whether the units of a called-off order came back is not in this log.
+    pub(crate) fn replay_return(&mut self, fact: &Fact, lsn: u64) {
+        let Some(Row::Order(row)) = fact.rows.first() else { return };
+        if fact.kind == RecordKind::RefundSucceeded && row.state == OrderState::Cancelled {
+            let owners = self.participants(&row.lines);
+            self.await_return(row.id, lsn, &owners);
+        }
+    }
+
+    /// Home: a participant has the units of a called-off order back.
+    pub(crate) fn returned(&mut self, from: ShardId, order: OrderId) {
+        let Some(returning) = self.returning.get_mut(&order) else { return };
+        returning.waiting.retain(|shard| *shard != from);
+        if returning.waiting.is_empty() {
+            self.returning.remove(&order);
+        }
+    }
+
     /// Participant: home says what becomes of a hold. Saying it twice changes nothing.
     pub(crate) fn resolve_hold(&mut self, order: OrderId, how: Resolution, until_us: u64, out: &mut Effects) {
+        self.resolve_here(order, how, until_us, out);
+        // A hold that still waits to be captured asks home, and is told to return after that.
+        let waits = self.state.holds.row(&order).is_some_and(|hold| hold.state == HoldState::Held);
+        if how == Resolution::Return && !waits {
+            out.outbound.push((self.options.map.shard(order.slot()), PeerMessage::Returned { order }));
+        }
+    }
+
+    fn resolve_here(&mut self, order: OrderId, how: Resolution, until_us: u64, out: &mut Effects) {
         let Some(hold) = self.state.holds.row(&order) else {
             return self.remember_release(order, how, until_us, out);
         };
@@ -236,6 +281,10 @@ impl Shard {
         unfinished.sort_unstable();
         for order in unfinished {
             self.give_up(order, Refusal::Stopped, out);
+        }
+        let returning: Vec<OrderId> = self.returning.keys().copied().collect();
+        for order in returning {
+            self.resolve_elsewhere(order, RecordKind::RefundSucceeded, out);
         }
         let open = |row: &HoldRow| row.state == HoldState::Held;
         let mut held: Vec<OrderId> =

@@ -97,6 +97,11 @@ pub enum PeerMessage {
         /// Until when a hold of this order may still arrive, shard time in us.
         until_us: u64,
     },
+    /// Participant to home: sold units of this order are back, durably.
+    Returned {
+        /// The order.
+        order: OrderId,
+    },
     /// Participant to home: what became of this order?
     Ask {
         /// The order.

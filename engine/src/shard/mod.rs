@@ -26,7 +26,7 @@ pub use wants::{Found, Want};
 use crate::rules::Context;
 use crate::state::{State, StateLimits};
 use crate::tables::FixedState;
-use baskets::Reservation;
+use baskets::{Reservation, Returning};
 use bucket::Bucket;
 
 /// The stations of a command, in order. Each has a span and a histogram in the host.
@@ -121,6 +121,8 @@ pub struct Shard {
     unconfirmed: BTreeMap<u64, IdempotencyKey>,
     unconfirmed_lsns: HashMap<IdempotencyKey, u64, FixedState>,
     reservations: BTreeMap<OrderId, Reservation>,
+    /// Orders called off after they were sold, whose units are not back on every shard.
+    returning: BTreeMap<OrderId, Returning>,
     /// True if the last sweep left dead holds behind.
     backlog: bool,
     /// Rows that a sweep needs and that only the store has.
@@ -148,6 +150,7 @@ impl Shard {
             unconfirmed: BTreeMap::new(),
             unconfirmed_lsns: HashMap::with_hasher(FixedState),
             reservations: BTreeMap::new(),
+            returning: BTreeMap::new(),
             backlog: false,
             wanted: Vec::new(),
             postponed: None,
@@ -197,10 +200,12 @@ impl Shard {
         self.stored_lsn = self.stored_lsn.max(lsn);
     }
 
-    /// The store may not go beyond this record: keys behind it are not confirmed by their shards,
-    /// and recovery finds them in the log that it replays.
+    /// The store may not go beyond this record: what other shards have not confirmed stands behind
+    /// it (keys, units to take back), and recovery finds that in the log that it replays.
     pub fn store_ceiling(&self) -> u64 {
-        self.unconfirmed.first_key_value().map_or(u64::MAX, |(lsn, _)| lsn - 1)
+        let claim = self.unconfirmed.first_key_value().map(|(lsn, _)| *lsn);
+        let returning = self.returning.values().map(|returning| returning.lsn).min();
+        claim.into_iter().chain(returning).min().map_or(u64::MAX, |lsn| lsn - 1)
     }
 
     /// Starts counting at a recovered log's end.
@@ -219,6 +224,7 @@ impl Shard {
         if let Some(key) = self.foreign_key(&fact) {
             self.await_confirmation(key, lsn);
         }
+        self.replay_return(&fact, lsn);
         self.bucket.saw(&fact);
         self.state.apply(fact, lsn);
         self.resume(lsn, time_us);
@@ -286,6 +292,7 @@ impl Shard {
             PeerMessage::Held { order, lines } => self.held(order, lines, from, out),
             PeerMessage::HoldRefused { order, refusal } => self.hold_refused(order, refusal, out),
             PeerMessage::Resolve { order, how, until_us } => self.resolve_hold(order, how, until_us, out),
+            PeerMessage::Returned { order } => self.returned(from, order),
             PeerMessage::Ask { order } => self.asked(from, order, out),
         }
     }

@@ -4,8 +4,8 @@
 //! [`Shard::warm`], until nothing is missing. So a turn never reads, and commands keep their order.
 
 use onrush_proto::{
-    Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, OrderState, Request,
-    Slot,
+    Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, OrderState,
+    Request, Slot,
 };
 
 use super::{Input, PeerMessage, Shard};
@@ -139,7 +139,7 @@ impl Shard {
                 self.want_order(*order, wants);
             }
             PeerMessage::Ask { order } => self.want_order(*order, wants),
-            PeerMessage::Confirmed { .. } => {}
+            PeerMessage::Confirmed { .. } | PeerMessage::Returned { .. } => {}
         }
     }
 
