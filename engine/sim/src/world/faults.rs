@@ -56,6 +56,15 @@ impl World {
         }
     }
 
+    /// Power is lost more often while a shard has something to tell another: what is durable here
+    /// and unheard of there is where two shards can come apart.
+    pub(super) fn perhaps_cut_off(&mut self, index: usize) -> Verdict {
+        let live = self.seats[index].live.as_ref();
+        let telling = live.is_some_and(|live| !live.effects.outbound.is_empty());
+        let exposed = telling && self.plan.faults_per_10k > 0 && !self.healed;
+        if exposed && self.faults.below(1_000) < 6 { self.crash() } else { Ok(()) }
+    }
+
     /// A durable write failed: power is gone, or the shard stops.
     pub(super) fn append_failed(&mut self, index: usize, error: &AppendError) -> Verdict {
         self.tell(|| format!("shard {index} stops: {error}"));
@@ -102,17 +111,15 @@ impl World {
             let (mut offset, mut next) = (FRAMES_START, None);
             while let Some(rest) = bytes.get(offset..) {
                 let Ok(view) = FrameView::parse(rest) else { break };
-                if next.is_some_and(|next| next != view.info().first_lsn)
-                    || view.info().next_lsn() > book.end_lsn + 1
-                {
+                if next.is_some_and(|next| next != view.info().first_lsn) {
                     break;
                 }
                 next = Some(view.info().next_lsn());
                 frames.push((offset, view.bytes().len(), view.info().is_seal()));
                 offset += view.bytes().len().next_multiple_of(SECTOR);
             }
-            // The last segment is the one whose frames reach the end.
-            if next == Some(book.end_lsn + 1) {
+            // The last segment is the one whose frames reach the end, or a frame in flight behind it.
+            if next.is_some_and(|next| next > book.end_lsn) {
                 return Some((name, frames));
             }
         }
