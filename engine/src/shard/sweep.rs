@@ -105,6 +105,9 @@ impl Shard {
             self.state.holds.put(order, done, 0, None);
             return;
         }
+        if cfg!(planted = "12") {
+            return self.resolve_hold(order, inventory::Resolution::Release, 0, out);
+        }
         let home = self.options.map.shard(order.slot());
         out.outbound.push((home, PeerMessage::Ask { order }));
         self.state.holds.rearm(&order, self.now_us + ASK_AGAIN_US);
