@@ -13,6 +13,9 @@ use crate::report::Verdict;
 const FRAMES_START: usize = 4096;
 const SECTOR: usize = 4096;
 
+/// Where a frame stands in its file: offset, length, and whether it is a seal.
+type Place = (usize, usize, bool);
+
 impl World {
     /// Perhaps something fails.
     pub(super) fn maybe_fault(&mut self) -> Verdict {
@@ -100,14 +103,14 @@ impl World {
         self.crash()
     }
 
-    /// Where the frames of the last segment stand: offset and length in bytes.
-    fn frames_of(&self, index: usize) -> Option<(String, Vec<(usize, usize, bool)>)> {
+    /// Where the frames of the last segment stand.
+    fn frames_of(&self, index: usize) -> Option<(String, Vec<Place>)> {
         let seat = &self.seats[index];
         let names = onrush_storage::disk::Disk::list(&seat.disk).ok()?;
         let book = &self.mirror.books[index];
         for name in names.into_iter().rev().filter(|name| name.ends_with(".segment")) {
             let bytes = seat.disk.contents(&name).ok()?;
-            let mut frames: Vec<(usize, usize, bool)> = Vec::new();
+            let mut frames: Vec<Place> = Vec::new();
             let (mut offset, mut next) = (FRAMES_START, None);
             while let Some(rest) = bytes.get(offset..) {
                 let Ok(view) = FrameView::parse(rest) else { break };
