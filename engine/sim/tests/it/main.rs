@@ -46,8 +46,8 @@ fn every_planted_bug_of_the_host_is_found() {
 #[test]
 fn a_failure_names_the_way_back_and_the_way_back_leads_there() {
     let options = short(Some(Planted::AckBeforeAppend));
-    let failure = run_seed(&options, 1).err().expect("an answer before its record is always seen");
+    let failure = run_seed(&options, 1).expect_err("an answer before its record is always seen");
     let again = RunOptions { shards: Some(failure.shards), ..options };
-    let second = run_seed(&again, failure.seed).err().expect("the same run fails again");
+    let second = run_seed(&again, failure.seed).expect_err("the same run fails again");
     assert_eq!((failure.event, &failure.violation), (second.event, &second.violation));
 }
