@@ -77,11 +77,11 @@ impl Frames {
                 self.reader = None;
                 Ok(Some(frame))
             }
-            Tailed::Older => self.from_files(),
+            Tailed::Older => self.next_in_files(),
         }
     }
 
-    fn from_files(&mut self) -> Result<Option<Arc<Frame>>, SubscribeError> {
+    fn next_in_files(&mut self) -> Result<Option<Arc<Frame>>, SubscribeError> {
         let cursor = self.cursor;
         if self.reader.is_none() {
             let mut reader = self.station.tail.reader();

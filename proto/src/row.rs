@@ -315,6 +315,8 @@ pub struct Refund {
     pub state: RefundState,
     /// True if the order is called off once the money is back.
     pub cancels: bool,
+    /// True for money that bought nothing: a second charge, or one for an order that was gone.
+    pub surplus: bool,
     /// Shard time of the request in us.
     pub started_us: u64,
 }

@@ -256,15 +256,15 @@ pub fn resolve(
         rows.push(Row::Stock(after));
         let returns = match how {
             Resolution::Reject => stock.limit_per_customer > 0,
-            Resolution::Release | Resolution::Return => stock.limit_per_customer > 0 && stock.limit_returns,
+            Resolution::Release | Resolution::Return => gave_back(stock),
             Resolution::Capture | Resolution::Retake => false,
         };
         if returns {
             rows.extend(count_down(state, context, customer, line));
         }
-        if how == Resolution::Retake && stock.limit_returns {
-            // What the release gave back is taken again; `can_retake` saw that it fits.
-            rows.extend(count_up(state, context, customer, stock, (0, line.quantity)).ok().flatten());
+        if how == Resolution::Retake && gave_back(stock) {
+            let counted = count_up(state, context, customer, stock, (0, line.quantity));
+            rows.extend(counted.ok().flatten());
         }
     }
     rows
@@ -280,9 +280,14 @@ fn count_down(state: &State, context: &Context, customer: &CustomerId, line: &Li
 pub fn can_retake(state: &State, context: &Context, customer: &CustomerId, lines: &[Line]) -> bool {
     lines.iter().all(|line| {
         state.stock.row(&line.sku).is_some_and(|stock| {
-            let units = (0, line.quantity);
-            let fits = !stock.limit_returns || count_up(state, context, customer, stock, units).is_ok();
-            fits && stock.available() + i64::from(stock.backorder) >= i64::from(line.quantity)
+            let counted = (0, line.quantity);
+            let allowed = !gave_back(stock) || count_up(state, context, customer, stock, counted).is_ok();
+            allowed && stock.available() + i64::from(stock.backorder) >= i64::from(line.quantity)
         })
     })
+}
+
+/// True if the release of units gave the customer's limit back.
+fn gave_back(stock: &StockRow) -> bool {
+    stock.limit_per_customer > 0 && stock.limit_returns
 }

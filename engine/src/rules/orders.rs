@@ -143,7 +143,7 @@ pub fn cancel(state: &State, context: &Context, order: &OrderRow) -> Decision {
             let fact = close(state, context, order, RecordKind::OrderCancelled, (to, Resolution::Release));
             Ok(Accepted { fact, receipt: Receipt::OrderMoved { order: order.id, state: to } })
         }
-        from if from.may_become(to) => payments::refund_to_cancel(context, order),
+        from if from.may_become(to) => payments::refund_to_cancel(state, context, order),
         from => Err(Refusal::IllegalTransition { from, to }),
     }
 }

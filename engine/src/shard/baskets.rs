@@ -28,13 +28,6 @@ pub(crate) struct Reservation {
     priced: Lines,
 }
 
-/// An order called off after it was sold, until its units are back everywhere.
-pub(crate) struct Returning {
-    /// The record that calls it off.
-    pub(crate) lsn: u64,
-    waiting: SmallVec<[ShardId; 4]>,
-}
-
 impl Shard {
     /// Begins an order over several shards.
     pub(crate) fn reserve(
@@ -162,20 +155,18 @@ impl Shard {
             RecordKind::OrderRejected => Resolution::Reject,
             RecordKind::OrderExpired | RecordKind::OrderCancelled => Resolution::Release,
             RecordKind::PaymentCaptured => Resolution::Capture,
-            RecordKind::RefundSucceeded if row.state == OrderState::Cancelled => Resolution::Return,
+            RecordKind::RefundSucceeded if row.state == OrderState::Cancelled => {
+                return self.return_units(order, self.participants(&row.lines), out);
+            }
             _ => return,
         };
         let until_us = row.held_until_us;
-        let owners = self.participants(&row.lines);
-        if how == Resolution::Return {
-            self.await_return(order, self.next_lsn - 1, &owners);
-        }
-        for owner in owners {
+        for owner in self.participants(&row.lines) {
             out.outbound.push((owner, PeerMessage::Resolve { order, how, until_us }));
         }
     }
 
-    fn participants(&self, lines: &[Line]) -> SmallVec<[ShardId; 4]> {
+    pub(crate) fn participants(&self, lines: &[Line]) -> SmallVec<[ShardId; 4]> {
         let mut owners: SmallVec<[ShardId; 4]> =
             lines.iter().map(|line| self.options.map.shard(Slot::of(line.sku.as_bytes()))).collect();
         owners.sort_unstable();
@@ -184,42 +175,8 @@ impl Shard {
         owners
     }
 
-    fn await_return(&mut self, order: OrderId, lsn: u64, owners: &[ShardId]) {
-        if !owners.is_empty() {
-            let waiting = owners.iter().copied().collect();
-            self.returning.entry(order).or_insert(Returning { lsn, waiting });
-        }
-    }
-
-    /// In recovery: whether the units of a called-off order came back is not in this log.
-    pub(crate) fn replay_return(&mut self, fact: &Fact, lsn: u64) {
-        let Some(Row::Order(row)) = fact.rows.first() else { return };
-        if fact.kind == RecordKind::RefundSucceeded && row.state == OrderState::Cancelled {
-            let owners = self.participants(&row.lines);
-            self.await_return(row.id, lsn, &owners);
-        }
-    }
-
-    /// Home: a participant has the units of a called-off order back.
-    pub(crate) fn returned(&mut self, from: ShardId, order: OrderId) {
-        let Some(returning) = self.returning.get_mut(&order) else { return };
-        returning.waiting.retain(|shard| *shard != from);
-        if returning.waiting.is_empty() {
-            self.returning.remove(&order);
-        }
-    }
-
     /// Participant: home says what becomes of a hold. Saying it twice changes nothing.
     pub(crate) fn resolve_hold(&mut self, order: OrderId, how: Resolution, until_us: u64, out: &mut Effects) {
-        self.resolve_here(order, how, until_us, out);
-        // A hold that still waits to be captured asks home, and is told to return after that.
-        let waits = self.state.holds.row(&order).is_some_and(|hold| hold.state == HoldState::Held);
-        if how == Resolution::Return && !waits {
-            out.outbound.push((self.options.map.shard(order.slot()), PeerMessage::Returned { order }));
-        }
-    }
-
-    fn resolve_here(&mut self, order: OrderId, how: Resolution, until_us: u64, out: &mut Effects) {
         let Some(hold) = self.state.holds.row(&order) else {
             return self.remember_release(order, how, until_us, out);
         };
@@ -236,6 +193,21 @@ impl Shard {
         let mut fact = Fact::new(kind, hash_of(&order)).with(Row::Hold(Box::new(row)));
         fact.rows.extend(rows);
         self.record(fact, out);
+    }
+
+    /// Participant: tells home that its return needs no repetition. While the hold still waits for
+    /// the capture that went before, it does.
+    pub(crate) fn acknowledge_return(
+        &mut self,
+        home: ShardId,
+        order: OrderId,
+        how: Resolution,
+        out: &mut Effects,
+    ) {
+        let held = self.state.holds.row(&order).is_some_and(|hold| hold.state == HoldState::Held);
+        if how == Resolution::Return && !held {
+            out.outbound.push((home, PeerMessage::Returned { order }));
+        }
     }
 
     /// A release for a hold that never came: remembered, so that the hold is refused if it comes.
@@ -282,10 +254,7 @@ impl Shard {
         for order in unfinished {
             self.give_up(order, Refusal::Stopped, out);
         }
-        let returning: Vec<OrderId> = self.returning.keys().copied().collect();
-        for order in returning {
-            self.resolve_elsewhere(order, RecordKind::RefundSucceeded, out);
-        }
+        self.return_again(out);
         let open = |row: &HoldRow| row.state == HoldState::Held;
         let mut held: Vec<OrderId> =
             self.state.holds.iter().filter(|entry| open(&entry.row)).map(|entry| entry.key).collect();

@@ -97,7 +97,7 @@ pub enum PeerMessage {
         /// Until when a hold of this order may still arrive, shard time in us.
         until_us: u64,
     },
-    /// Participant to home: sold units of this order are back, durably.
+    /// Participant to home: the units that were sold are back.
     Returned {
         /// The order.
         order: OrderId,

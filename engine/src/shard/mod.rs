@@ -9,6 +9,7 @@ mod bucket;
 mod claims;
 mod decide;
 mod effects;
+mod returns;
 mod sweep;
 mod wants;
 
@@ -26,8 +27,9 @@ pub use wants::{Found, Want};
 use crate::rules::Context;
 use crate::state::{State, StateLimits};
 use crate::tables::FixedState;
-use baskets::{Reservation, Returning};
+use baskets::Reservation;
 use bucket::Bucket;
+use returns::Returns;
 
 /// The stations of a command, in order. Each has a span and a histogram in the host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -121,8 +123,7 @@ pub struct Shard {
     unconfirmed: BTreeMap<u64, IdempotencyKey>,
     unconfirmed_lsns: HashMap<IdempotencyKey, u64, FixedState>,
     reservations: BTreeMap<OrderId, Reservation>,
-    /// Orders called off after they were sold, whose units are not back on every shard.
-    returning: BTreeMap<OrderId, Returning>,
+    returns: Returns,
     /// True if the last sweep left dead holds behind.
     backlog: bool,
     /// Rows that a sweep needs and that only the store has.
@@ -150,7 +151,7 @@ impl Shard {
             unconfirmed: BTreeMap::new(),
             unconfirmed_lsns: HashMap::with_hasher(FixedState),
             reservations: BTreeMap::new(),
-            returning: BTreeMap::new(),
+            returns: Returns::default(),
             backlog: false,
             wanted: Vec::new(),
             postponed: None,
@@ -200,12 +201,12 @@ impl Shard {
         self.stored_lsn = self.stored_lsn.max(lsn);
     }
 
-    /// The store may not go beyond this record: what other shards have not confirmed stands behind
-    /// it (keys, units to take back), and recovery finds that in the log that it replays.
+    /// The store may not go beyond this record: keys and returns behind it are not confirmed by
+    /// their shards, and recovery finds them in the log that it replays.
     pub fn store_ceiling(&self) -> u64 {
-        let claim = self.unconfirmed.first_key_value().map(|(lsn, _)| *lsn);
-        let returning = self.returning.values().map(|returning| returning.lsn).min();
-        claim.into_iter().chain(returning).min().map_or(u64::MAX, |lsn| lsn - 1)
+        let key = self.unconfirmed.first_key_value().map(|(lsn, _)| *lsn);
+        let first = [key, self.returns.first_lsn()].into_iter().flatten().min();
+        first.map_or(u64::MAX, |lsn| lsn - 1)
     }
 
     /// Starts counting at a recovered log's end.
@@ -291,8 +292,11 @@ impl Shard {
             PeerMessage::Hold(request) => self.hold(from, request, out),
             PeerMessage::Held { order, lines } => self.held(order, lines, from, out),
             PeerMessage::HoldRefused { order, refusal } => self.hold_refused(order, refusal, out),
-            PeerMessage::Resolve { order, how, until_us } => self.resolve_hold(order, how, until_us, out),
-            PeerMessage::Returned { order } => self.returned(from, order),
+            PeerMessage::Resolve { order, how, until_us } => {
+                self.resolve_hold(order, how, until_us, out);
+                self.acknowledge_return(from, order, how, out);
+            }
+            PeerMessage::Returned { order } => self.returned(order, from),
             PeerMessage::Ask { order } => self.asked(from, order, out),
         }
     }

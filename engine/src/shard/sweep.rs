@@ -101,9 +101,7 @@ impl Shard {
         let Some(hold) = self.state.holds.row(&order) else { return };
         if hold.state != onrush_proto::HoldState::Held {
             // A release that came before its hold has done its work: the hold cannot come any more.
-            let done = hold.clone();
-            self.state.holds.put(order, done, 0, None);
-            return;
+            return self.state.holds.close(&order);
         }
         if cfg!(planted = "12") {
             return self.resolve_hold(order, inventory::Resolution::Release, 0, out);

@@ -52,9 +52,7 @@ impl Shard {
     pub fn wants<'a>(&mut self, inputs: impl Iterator<Item = &'a Input>, wants: &mut Vec<Want>) {
         wants.append(&mut self.wanted);
         if !self.took_office {
-            // Taking office gives up every reserving order, and with it what it counted.
-            let reserving = self.state.orders.iter().filter(|entry| entry.row.state == OrderState::Reserving);
-            wants.extend(reserving.flat_map(|entry| self.missing_counts(&entry.row)));
+            self.want_unfinished(wants);
         }
         for input in inputs.take(self.options.turn_inputs_max) {
             match input {
@@ -90,6 +88,14 @@ impl Shard {
             }
             Found::Document(key, row) => self.state.documents.warm(key, row.map(|row| (*row, None))),
             Found::Name(key, row) => self.state.names.warm(key, row.map(|row| (*row, None))),
+        }
+    }
+
+    /// Counts that baskets give back which this shard gives up when it takes office.
+    fn want_unfinished(&self, wants: &mut Vec<Want>) {
+        let orders = self.state.orders.iter().map(|entry| &entry.row);
+        for order in orders.filter(|order| order.state == OrderState::Reserving) {
+            wants.extend(self.missing_counts(order));
         }
     }
 
@@ -134,11 +140,10 @@ impl Shard {
                 self.want_hold(hold.order, wants);
             }
             PeerMessage::Resolve { order, .. } => self.want_hold(*order, wants),
-            // Either may end in giving the order up.
-            PeerMessage::Held { order, .. } | PeerMessage::HoldRefused { order, .. } => {
-                self.want_order(*order, wants);
-            }
-            PeerMessage::Ask { order } => self.want_order(*order, wants),
+            // What a participant says may end the basket.
+            PeerMessage::Ask { order }
+            | PeerMessage::Held { order, .. }
+            | PeerMessage::HoldRefused { order, .. } => self.want_order(*order, wants),
             PeerMessage::Confirmed { .. } | PeerMessage::Returned { .. } => {}
         }
     }

@@ -106,8 +106,11 @@ impl Index {
     }
 }
 
+/// Cells are made once and never move.
+type Chunk = Box<[OnceLock<Cell>]>;
+
 pub(super) struct Cells {
-    chunks: Box<[OnceLock<Box<[OnceLock<Cell>]>>]>,
+    chunks: Box<[OnceLock<Chunk>]>,
     index: ArcSwap<Index>,
     len: AtomicU32,
 }

@@ -81,7 +81,7 @@ impl Views {
                 of_shard < limit
             });
         }
-        found.sort_unstable_by(|a, b| a.sku.cmp(&b.sku));
+        found.sort_unstable_by_key(|product| product.sku);
         found.truncate(limit);
         found
     }
