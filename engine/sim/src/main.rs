@@ -9,9 +9,6 @@ use onrush_sim::{Call, Passed, Planted, RunOptions, run_seed};
 
 /// Seeds within which each planted bug must be found.
 const PLANTED_SEEDS_MAX: u64 = 1_000;
-/// Failures after which it is enough.
-const FAILURES_MAX: u64 = 20;
-
 fn main() -> ExitCode {
     let call = match Call::parse(std::env::args().skip(1)) {
         Ok(call) => call,
@@ -36,8 +33,8 @@ fn run_seeds(call: &Call) -> bool {
                 failures += 1;
             }
         }
-        if failures == FAILURES_MAX {
-            println!("{FAILURES_MAX} of {} seeds failed", seed - call.first + 1);
+        if failures == call.failures {
+            println!("{failures} of {} seeds failed", seed - call.first + 1);
             return false;
         }
     }

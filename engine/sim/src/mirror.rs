@@ -16,6 +16,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::invariants::{self, Step};
 use crate::report::{Verdict, Violation};
 
+/// The record that wrote a row, and the row's hash.
+type Version = (u64, u64);
+
 /// One shard's rows and frames.
 #[derive(Default)]
 pub(crate) struct Book {
@@ -33,7 +36,7 @@ pub(crate) struct Book {
     pub(crate) offsets: BTreeMap<(Text<47>, u8), u64>,
     pub(crate) ledger: BTreeMap<Currency, LedgerRow>,
     /// Hashes of the rows that reads show, by the record that wrote them.
-    versions: BTreeMap<(RowTag, Vec<u8>), Vec<(u64, u64)>>,
+    versions: BTreeMap<(RowTag, Vec<u8>), Vec<Version>>,
 }
 
 /// The first acceptance of a key.

@@ -28,6 +28,8 @@ pub struct Call {
     pub first: u64,
     /// How many.
     pub seeds: u64,
+    /// Failures after which it is enough.
+    pub failures: u64,
     /// Runs every bug of the host in turn.
     pub planted_all: bool,
     /// What the seeds share.
@@ -36,7 +38,7 @@ pub struct Call {
 
 /// The options, in the words of the command line.
 pub const USAGE: &str = "onrush-sim [--seeds N] [--first S] [--seed S] [--events E] [--shards N] \
-                         [--planted NN|all] [--verbose]";
+                         [--planted NN|all] [--failures N] [--verbose]";
 
 impl Call {
     /// Reads the arguments behind the program's name.
@@ -44,7 +46,8 @@ impl Call {
     /// # Errors
     /// What was expected and what was found.
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut call = Self { first: 1, seeds: 100, planted_all: false, run: RunOptions::default() };
+        let mut call =
+            Self { first: 1, seeds: 100, failures: 20, planted_all: false, run: RunOptions::default() };
         while let Some(name) = args.next() {
             if name == "--verbose" {
                 call.run.verbose = true;
@@ -57,6 +60,7 @@ impl Call {
                 "--seeds" => call.seeds = number()?,
                 "--first" => call.first = number()?,
                 "--seed" => (call.first, call.seeds) = (number()?, 1),
+                "--failures" => call.failures = number()?.max(1),
                 "--events" => call.run.events = number()?,
                 "--shards" => {
                     let shards = u16::try_from(number()?).ok().filter(|shards| (1..=64).contains(shards));

@@ -155,7 +155,7 @@ pub fn hold<'a>(
         if let Some(count) = count_up(state, context, customer, stock, (index, quantity))? {
             held.rows.push(count);
         }
-        let available = stock.available();
+        let available = if cfg!(planted = "11") { stock.on_hand } else { stock.available() };
         if available + i64::from(stock.backorder) < i64::from(quantity) {
             return Err(Refusal::OutOfStock { line: index, asked: quantity, available });
         }

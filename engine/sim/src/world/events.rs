@@ -83,7 +83,7 @@ impl World {
                 self.mirror.enter(index, &live.effects.frame.view())?;
                 live.publish();
                 self.tell(|| format!("shard {index} appended up to {}", self.mirror.books[index].end_lsn));
-                Ok(())
+                self.perhaps_cut_off(index)
             }
             Err(error) => self.append_failed(index, &error),
         }
@@ -97,8 +97,9 @@ impl World {
             live.stage = Stage::Idle;
         }
         self.hand_over_replies(index)?;
+        let cut_off = self.perhaps_cut_off(index);
         self.send_outbound(index);
-        Ok(())
+        cut_off
     }
 
     fn hand_over_replies(&mut self, index: usize) -> Verdict {

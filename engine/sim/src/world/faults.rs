@@ -13,6 +13,9 @@ use crate::report::Verdict;
 const FRAMES_START: usize = 4096;
 const SECTOR: usize = 4096;
 
+/// Where a frame stands in its file: offset, length, and whether it is a seal.
+type Place = (usize, usize, bool);
+
 impl World {
     /// Perhaps something fails.
     pub(super) fn maybe_fault(&mut self) -> Verdict {
@@ -56,6 +59,15 @@ impl World {
         }
     }
 
+    /// Power is lost more often while a shard has something to tell another: what is durable here
+    /// and unheard of there is where two shards can come apart.
+    pub(super) fn perhaps_cut_off(&mut self, index: usize) -> Verdict {
+        let live = self.seats[index].live.as_ref();
+        let telling = live.is_some_and(|live| !live.effects.outbound.is_empty());
+        let exposed = telling && self.plan.faults_per_10k > 0 && !self.healed;
+        if exposed && self.faults.below(1_000) < 6 { self.crash() } else { Ok(()) }
+    }
+
     /// A durable write failed: power is gone, or the shard stops.
     pub(super) fn append_failed(&mut self, index: usize, error: &AppendError) -> Verdict {
         self.tell(|| format!("shard {index} stops: {error}"));
@@ -91,28 +103,26 @@ impl World {
         self.crash()
     }
 
-    /// Where the frames of the last segment stand: offset and length in bytes.
-    fn frames_of(&self, index: usize) -> Option<(String, Vec<(usize, usize, bool)>)> {
+    /// Where the frames of the last segment stand.
+    fn frames_of(&self, index: usize) -> Option<(String, Vec<Place>)> {
         let seat = &self.seats[index];
         let names = onrush_storage::disk::Disk::list(&seat.disk).ok()?;
         let book = &self.mirror.books[index];
         for name in names.into_iter().rev().filter(|name| name.ends_with(".segment")) {
             let bytes = seat.disk.contents(&name).ok()?;
-            let mut frames: Vec<(usize, usize, bool)> = Vec::new();
+            let mut frames: Vec<Place> = Vec::new();
             let (mut offset, mut next) = (FRAMES_START, None);
             while let Some(rest) = bytes.get(offset..) {
                 let Ok(view) = FrameView::parse(rest) else { break };
-                if next.is_some_and(|next| next != view.info().first_lsn)
-                    || view.info().next_lsn() > book.end_lsn + 1
-                {
+                if next.is_some_and(|next| next != view.info().first_lsn) {
                     break;
                 }
                 next = Some(view.info().next_lsn());
                 frames.push((offset, view.bytes().len(), view.info().is_seal()));
                 offset += view.bytes().len().next_multiple_of(SECTOR);
             }
-            // The last segment is the one whose frames reach the end.
-            if next == Some(book.end_lsn + 1) {
+            // The last segment is the one whose frames reach the end, or a frame in flight behind it.
+            if next.is_some_and(|next| next > book.end_lsn) {
                 return Some((name, frames));
             }
         }
