@@ -2,8 +2,8 @@
 
 use onrush_engine::{Engine, EngineOptions};
 use onrush_proto::{
-    CallerKey, Command, CreateOrder, Currency, Money, OrderLine, Outcome, PutProduct, Request, Sku, StockChange, Text,
-    UpdateStock,
+    CallerKey, Command, CreateOrder, Currency, Money, OrderLine, Outcome, PutProduct, Request, Sku,
+    StockChange, Text, UpdateStock,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,8 +24,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let audit = handle.audit()?;
-    println!("{} received = {} available + {} held + {} sold; books balance: {}", audit.units_received,
-        audit.units_available, audit.units_held, audit.units_sold, audit.ok);
+    println!(
+        "{} received = {} available + {} held + {} sold; books balance: {}",
+        audit.units_received, audit.units_available, audit.units_held, audit.units_sold, audit.ok
+    );
     Ok(engine.close()?)
 }
 
