@@ -12,8 +12,10 @@ use onrush_storage::store::{self, FjallOptions, FjallStore, MemoryStore, Store};
 use crate::flush::Stored;
 use crate::format::{Format, FormatError};
 use crate::handle::{Core, EngineHandle};
+#[cfg(all(feature = "glommio", target_os = "linux"))]
+use crate::host::GlommioHost;
 use crate::host::{
-    Desk, Flusher, FlusherHandle, HostClock, InlineHost, InstallError, Ports, Sink, Station, Tail,
+    Desk, Flusher, FlusherHandle, HostClock, HostError, InlineHost, InstallError, Ports, Sink, Station, Tail,
     ThreadHost, Worker, WorkerParts, install,
 };
 use crate::options::{EngineOptions, HostKind, StoreKind};
@@ -78,6 +80,9 @@ pub enum OpenError {
         /// What is wrong.
         source: SnapshotError,
     },
+    /// The host cannot drive shards here.
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -94,6 +99,8 @@ pub enum CloseError {
 enum Host {
     Inline(Arc<InlineHost>),
     Thread(ThreadHost),
+    #[cfg(all(feature = "glommio", target_os = "linux"))]
+    Glommio(GlommioHost),
 }
 
 /// An open engine. Dropping it closes it without telling what went wrong.
@@ -144,6 +151,8 @@ impl Engine {
         match self.host.take() {
             Some(Host::Inline(host)) => host.close(),
             Some(Host::Thread(mut host)) => host.close(),
+            #[cfg(all(feature = "glommio", target_os = "linux"))]
+            Some(Host::Glommio(mut host)) => host.close(),
             None => return Ok(()),
         }
         let mut failed = None;
@@ -389,6 +398,13 @@ fn start(
             let stations = Arc::clone(&core.stations);
             Host::Thread(ThreadHost::start(workers, stations).map_err(OpenError::Thread)?)
         }
+        #[cfg(all(feature = "glommio", target_os = "linux"))]
+        HostKind::Glommio => {
+            let stations = Arc::clone(&core.stations);
+            Host::Glommio(GlommioHost::start(workers, stations)?)
+        }
+        #[cfg(not(all(feature = "glommio", target_os = "linux")))]
+        HostKind::Glommio => return Err(HostError::NotBuilt.into()),
     };
     Ok((EngineHandle::new(core), host))
 }

@@ -28,7 +28,7 @@ pub mod views;
 pub use audit::AuditReport;
 pub use engine::{CloseError, Engine, OpenError};
 pub use handle::{EngineHandle, ListError};
-pub use host::InstallError;
+pub use host::{HostError, InstallError};
 pub use options::{EngineOptions, FlushOptions, HostKind, StoreKind};
 pub use port::{IN_FLIGHT_MAX, Port};
 pub use stats::EngineStats;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+#[allow(unused_imports, reason = "for the docs")]
+use crate::host::HostError;
 use crate::state::StateLimits;
 
 /// How an engine is opened.
@@ -57,6 +59,9 @@ pub enum HostKind {
     Inline,
     /// One thread per shard.
     Thread,
+    /// One pinned io_uring executor per core, shards dealt out over them. Linux, with cargo feature
+    /// `glommio`, where io_uring is allowed; otherwise opening fails with a [`HostError`].
+    Glommio,
 }
 
 /// Where rows are kept. The log is on disk in any case.

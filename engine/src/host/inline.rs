@@ -1,5 +1,6 @@
 //! The caller's thread drives the shards. Between calls nothing happens, timers included.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use super::worker::Worker;
@@ -33,6 +34,7 @@ impl InlineHost {
         self.drive();
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         for mut worker in workers.drain(..) {
+            worker.station().closing.store(true, Ordering::Release);
             worker.seal();
         }
     }

@@ -6,6 +6,9 @@
 mod clock;
 mod desk;
 mod flusher;
+#[cfg(all(feature = "glommio", target_os = "linux"))]
+mod glommio;
+mod host_error;
 mod inline;
 mod ports;
 mod snapshots;
@@ -17,6 +20,9 @@ mod worker;
 pub(crate) use clock::HostClock;
 pub(crate) use desk::{Call, Desk};
 pub(crate) use flusher::{Cut, FlushControl, Flusher, FlusherHandle};
+#[cfg(all(feature = "glommio", target_os = "linux"))]
+pub(crate) use glommio::GlommioHost;
+pub use host_error::HostError;
 pub(crate) use inline::InlineHost;
 pub(crate) use ports::{PortQueue, Ports, Sink};
 pub use snapshots::InstallError;

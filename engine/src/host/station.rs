@@ -162,6 +162,12 @@ impl Station {
         *self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
     }
 
+    /// Nobody is to be woken any more.
+    #[cfg(all(feature = "glommio", target_os = "linux"))]
+    pub(crate) fn forget_sleeper(&self) {
+        *self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Announces sleep; false if something came meanwhile.
     pub(crate) fn fall_asleep(&self) -> bool {
         self.asleep.store(true, Ordering::Relaxed);

@@ -101,6 +101,12 @@ impl Worker {
         station.lag_bytes() > self.parts.lag_bytes_max && !station.stopped.load(Ordering::Relaxed)
     }
 
+    /// Shard time in us.
+    #[cfg(all(feature = "glommio", target_os = "linux"))]
+    pub(crate) fn now_us(&self) -> u64 {
+        self.parts.clock.now_us()
+    }
+
     /// Seals the log while it is idle.
     pub(crate) fn seal(&mut self) {
         if !self.parts.station.stopped.load(Ordering::Relaxed) {

@@ -223,7 +223,7 @@ impl Config {
             listen: parse(at("listen"), "an IP address such as 127.0.0.1", plain)?,
             services: ports,
             shards: parse(at("shards"), "auto or a whole number, 1 to 256", shards)?,
-            host: parse(at("host"), "inline or thread", host)?,
+            host: parse(at("host"), "inline, thread or glommio", host)?,
             store: parse(at("store"), "fjall or memory", store)?,
             hold: Duration::from_secs(bounded("hold-s", 1, 31_536_000)? as u64),
             fronts: bounded("fronts", 1, 256)?,
@@ -291,6 +291,7 @@ fn host(text: &str) -> Option<HostKind> {
     match text {
         "inline" => Some(HostKind::Inline),
         "thread" => Some(HostKind::Thread),
+        "glommio" => Some(HostKind::Glommio),
         _ => None,
     }
 }

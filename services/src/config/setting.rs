@@ -60,7 +60,7 @@ pub const SETTINGS: [Setting; 15] = [
     Setting {
         name: "host",
         env: "ENGINE_HOST",
-        help: "Who drives the shards: a thread each, or inline the threads that call",
+        help: "Who drives the shards: a thread each, inline the threads that call, or glommio (if built with it)",
         default: || "thread".into(),
     },
     Setting { name: "store", env: "STORE", help: "Row store: fjall or memory", default: || "fjall".into() },

@@ -86,7 +86,7 @@ fn wrong_values_name_setting_origin_expected_and_found() {
         (&[("listen", "localhost")], &[], "listen (from flag): expected an IP address"),
         (&[("services", "order,user")], &[], "services (from flag): expected product, order and payment"),
         (&[("services", "")], &[], "services (from flag)"),
-        (&[("host", "tokio")], &[], "host (from flag): expected inline or thread"),
+        (&[("host", "tokio")], &[], "host (from flag): expected inline, thread or glommio"),
         (&[("gateway-faults", "luck=1")], &[], "gateway-faults (from flag): expected faults such as"),
     ];
     for (flags, env, expected) in table {
