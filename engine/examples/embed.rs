@@ -1,5 +1,7 @@
 //! A flash sale in ten lines: `cargo run --release -p onrush-engine --example embed`.
 
+#![allow(clippy::print_stdout, reason = "an example shows what it did")]
+
 use onrush_engine::{Engine, EngineOptions};
 use onrush_proto::{
     CallerKey, Command, CreateOrder, Currency, Money, OrderLine, Outcome, PutProduct, Request, Sku,

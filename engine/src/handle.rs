@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use event_listener::{Event as Signal, Listener};
 use onrush_proto::{
@@ -9,7 +11,7 @@ use onrush_proto::{
     ProductRow, Refusal, Reply, Request, ShardId, Sku, Slot, SlotMap,
 };
 
-use crate::audit::{AuditError, AuditReport, audit};
+use crate::audit::{AuditError, AuditReport, ShardCut, audit};
 use crate::flush::StoredError;
 use crate::host::{Call, Cut, Desk, FlushControl, InlineHost, Parcel, Ports, Station};
 use crate::port::Port;
@@ -86,11 +88,12 @@ impl EngineHandle {
         let station = self.station(usize::from(self.shard_of(&request).0));
         let call = self.core.desk.open();
         let parcel = Parcel::One { port: self.core.desk_port, tag: call.tag(), request };
-        let closed = station.closing.load(Ordering::Acquire);
-        match station.send(parcel) {
-            Ok(()) if !closed => Ok(call),
-            Ok(()) => Err(refused(Refusal::Stopped)),
-            Err(_) => Err(refused(Refusal::Overloaded)),
+        let sent = station.send(parcel).is_ok();
+        // The door may close behind the parcel: then nobody may ever look at it.
+        match (station.is_closed(), sent) {
+            (true, _) => Err(refused(Refusal::Stopped)),
+            (false, true) => Ok(call),
+            (false, false) => Err(refused(Refusal::Overloaded)),
         }
     }
 
@@ -143,7 +146,7 @@ impl EngineHandle {
         for cut in self.cut()? {
             found.extend(cut.rows.documents(prefix, after, limit)?);
         }
-        found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        found.sort_unstable_by_key(|row| row.key);
         found.truncate(limit);
         Ok(found)
     }
@@ -161,8 +164,9 @@ impl EngineHandle {
     /// Checks all books on a cut: every row as of one committed record per shard.
     pub fn audit(&self) -> Result<AuditReport, AuditError> {
         let cut = self.cut().map_err(AuditError::Cut)?;
-        let (rows, lsns): (Vec<_>, Vec<_>) = cut.into_iter().map(|cut| (cut.rows, Lsn(cut.lsn))).unzip();
-        let report = audit(&rows, self.core.map, self.core.hasher)?;
+        let lsns = cut.iter().map(|cut| Lsn(cut.lsn)).collect();
+        let shards = cut.into_iter().map(|cut| ShardCut { rows: cut.rows, ceiling: Some(cut.ceiling) });
+        let report = audit(&shards.collect::<Vec<_>>(), self.core.map, self.core.hasher)?;
         Ok(AuditReport { cut: lsns, ..report })
     }
 
@@ -176,15 +180,12 @@ impl EngineHandle {
         self.drive();
         let mut waiting = Vec::new();
         for (station, controls) in self.core.stations.iter().zip(&self.core.flush_controls) {
-            let (reply, answer) = std::sync::mpsc::sync_channel(1);
+            let (reply, answer) = sync_channel(1);
             controls.push(FlushControl::Show(reply));
             station.tail.notify();
-            waiting.push(answer);
+            waiting.push((station, answer));
         }
-        let cut = waiting
-            .into_iter()
-            .map(|answer| answer.recv().map_err(|_| ListError::Closed)?.map_err(ListError::Store));
-        cut.collect()
+        waiting.into_iter().map(|(station, answer)| await_cut(station, &answer)).collect()
     }
 
     /// The shard that a request goes to first: its key's, or that of what it is about.
@@ -223,6 +224,17 @@ pub enum ListError {
     /// A row could not be read.
     #[error(transparent)]
     Stored(#[from] StoredError),
+}
+
+/// Waits for a flusher, unless its thread has ended.
+fn await_cut(station: &Station, answer: &Receiver<Result<Cut, String>>) -> Result<Cut, ListError> {
+    loop {
+        match answer.recv_timeout(Duration::from_millis(100)) {
+            Ok(cut) => return cut.map_err(ListError::Store),
+            Err(RecvTimeoutError::Timeout) if !station.flusher_ended.load(Ordering::Acquire) => {}
+            Err(_) => return Err(ListError::Closed),
+        }
+    }
 }
 
 fn refused(refusal: Refusal) -> Reply {

@@ -68,8 +68,9 @@ impl Port {
     pub fn drain(&mut self, mut reply: impl FnMut(u64, Reply)) -> usize {
         self.engine.drive();
         let mut taken = 0;
+        let closed = self.engine.station(0).is_closed();
         for (tag, _) in self.turned_away.drain(..) {
-            let outcome = Outcome::Refused(Refusal::Overloaded);
+            let outcome = Outcome::Refused(if closed { Refusal::Stopped } else { Refusal::Overloaded });
             reply(tag, Reply { outcome, replayed: false, lsn: Lsn(0) });
             taken += 1;
         }

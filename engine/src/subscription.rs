@@ -62,26 +62,32 @@ pub(crate) struct Frames {
     station: Arc<Station>,
     cursor: u64,
     reader: Option<LogReader>,
+    /// The frame the cursor stands in, if its reader has passed it.
+    current: Option<Arc<Frame>>,
 }
 
 impl Frames {
     pub(crate) fn after(station: Arc<Station>, cursor: u64) -> Self {
-        Self { station, cursor, reader: None }
+        Self { station, cursor, reader: None, current: None }
     }
 
     /// The frame that holds the record after the cursor. The cursor stays.
     pub(crate) fn next(&mut self) -> Result<Option<Arc<Frame>>, SubscribeError> {
+        let unread = |frame: &&Arc<Frame>| frame.view().info().next_lsn() > self.cursor + 1;
+        if let Some(frame) = self.current.as_ref().filter(unread) {
+            return Ok(Some(Arc::clone(frame)));
+        }
         match self.station.tail.after(self.cursor) {
             Tailed::End => Ok(None),
             Tailed::Frame(frame) => {
                 self.reader = None;
                 Ok(Some(frame))
             }
-            Tailed::Older => self.from_files(),
+            Tailed::Older => self.next_in_files(),
         }
     }
 
-    fn from_files(&mut self) -> Result<Option<Arc<Frame>>, SubscribeError> {
+    fn next_in_files(&mut self) -> Result<Option<Arc<Frame>>, SubscribeError> {
         let cursor = self.cursor;
         if self.reader.is_none() {
             let mut reader = self.station.tail.reader();
@@ -93,7 +99,9 @@ impl Frames {
             let next = frame.info().next_lsn();
             if next > cursor + 1 {
                 if next - 1 <= self.station.tail.committed() {
-                    return Ok(Some(Arc::new(frame.to_frame())));
+                    let frame = Arc::new(frame.to_frame());
+                    self.current = Some(Arc::clone(&frame));
+                    return Ok(Some(frame));
                 }
                 // On disk, and not committed yet: the reader has passed it and must seek anew.
                 self.reader = None;

@@ -232,6 +232,7 @@ impl Payment {
         self.refunds
             .iter()
             .filter(|refund| refund.state != RefundState::Failed)
+            .filter(|refund| !cfg!(planted = "08") || refund.state != RefundState::Pending)
             .map(|refund| refund.minor)
             .sum()
     }
@@ -314,6 +315,8 @@ pub struct Refund {
     pub state: RefundState,
     /// True if the order is called off once the money is back.
     pub cancels: bool,
+    /// True for money that bought nothing: a second charge, or one for an order that was gone.
+    pub surplus: bool,
     /// Shard time of the request in us.
     pub started_us: u64,
 }

@@ -55,7 +55,7 @@ impl Stock {
 
     pub(super) fn finish(self, report: &mut AuditReport) {
         let mut units: Vec<_> = self.units.into_iter().collect();
-        units.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        units.sort_unstable_by_key(|(sku, _)| *sku);
         for (sku, units) in units {
             let Some(row) = units.row else {
                 report

@@ -57,6 +57,9 @@ pub(super) fn checkpoint_rows(
     rows
 }
 
+/// Reads a row; says whether to go on, or what is wrong with it.
+type RowReader<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoredError> + 'a;
+
 /// Reads rows of one shard's store.
 #[derive(Clone)]
 pub struct Stored {
@@ -200,7 +203,7 @@ impl Stored {
         &self,
         keyspace: Keyspace,
         prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoredError>,
+        each: &mut RowReader<'_>,
     ) -> Result<(), StoredError> {
         let end = after_prefix(prefix);
         let to = end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_slice()));

@@ -1,5 +1,6 @@
 //! The store's own thread: reads the committed log and hands the store sorted runs.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -24,13 +25,17 @@ const CEILING_PATIENCE: Duration = Duration::from_millis(2);
 /// What the flusher can be asked.
 pub(crate) enum FlushControl {
     /// Absorb up to the committed end and show all rows as of there.
-    Show(SyncSender<Result<Cut, String>>),
+    Show(Asker),
 }
+
+type Asker = SyncSender<Result<Cut, String>>;
 
 /// All rows of a shard as of one record.
 pub(crate) struct Cut {
     pub(crate) rows: Stored,
     pub(crate) lsn: u64,
+    /// Keys behind this record may not have their claims yet.
+    pub(crate) ceiling: u64,
 }
 
 /// The flusher from outside.
@@ -63,6 +68,8 @@ pub(crate) struct Flusher {
     snapshots: Snapshots,
     checkpoint_lsn: u64,
     controls: Arc<SegQueue<FlushControl>>,
+    /// Questions that wait until this record is absorbed.
+    asked: VecDeque<(u64, Asker)>,
     closing: Arc<AtomicBool>,
 }
 
@@ -85,6 +92,7 @@ impl Flusher {
             snapshots,
             checkpoint_lsn: from,
             controls: Arc::default(),
+            asked: VecDeque::new(),
             closing: Arc::default(),
         }
     }
@@ -100,11 +108,13 @@ impl Flusher {
         let name = format!("flush-{:03}", station.id.0);
         let thread = thread::Builder::new().name(name).spawn(move || {
             let station = Arc::clone(&self.station);
-            self.run().inspect_err(|error| {
+            let ended = self.run().inspect_err(|error| {
                 // Without its store a shard would grow without bound.
                 tracing::error!(shard = station.id.0, %error, "flusher stopped");
                 station.stopped.store(true, Ordering::Release);
-            })
+            });
+            station.flusher_ended.store(true, Ordering::Release);
+            ended
         })?;
         Ok(FlusherHandle { thread: Some(thread), closing, station })
     }
@@ -113,14 +123,16 @@ impl Flusher {
         loop {
             let listener = self.station.tail.listen();
             let absorbed = self.absorb_committed()?;
-            while let Some(control) = self.controls.pop() {
-                self.control(control)?;
+            while let Some(FlushControl::Show(asker)) = self.controls.pop() {
+                self.asked.push_back((self.station.tail.committed(), asker));
             }
+            self.show();
             let closing = self.closing.load(Ordering::Acquire);
             if closing && !absorbed {
                 return self.close();
             }
             if !absorbed && !closing {
+                // What came while this turn ran is seen before sleeping: the listener is older.
                 match self.behind_ceiling() {
                     true => drop(listener.wait_timeout(CEILING_PATIENCE)),
                     false => listener.wait(),
@@ -155,7 +167,7 @@ impl Flusher {
         // A run of whole buckets is moved down the LSM unread; a full one waits a little for that.
         let full = rows >= self.options.rows;
         let overfull = rows >= 4 * self.options.rows || self.absorber.bytes() >= self.options.log_bytes;
-        if overfull || (full && self.absorber.begins_bucket(&view)) {
+        if self.has_news() && (overfull || (full && self.absorber.begins_bucket(&view))) {
             self.flush()?;
         }
         self.absorber.absorb(&view).map_err(|error| error.to_string())?;
@@ -163,16 +175,20 @@ impl Flusher {
         Ok(())
     }
 
+    /// True if a run would raise both keyspaces. After a crash one may be ahead of the other: then
+    /// nothing is flushed, and no checkpoint believed in, before the log has caught up with both.
+    fn has_news(&self) -> bool {
+        let end = self.absorber.end_lsn();
+        Keyspace::ALL.into_iter().all(|keyspace| self.store.applied(keyspace) < end)
+    }
+
     fn flush(&mut self) -> Result<(), String> {
         let checkpoint = self.absorber.bytes_since_checkpoint() >= self.options.checkpoint_bytes
             || self.closing.load(Ordering::Acquire);
         let log_bytes = self.absorber.bytes();
         let flush = self.absorber.flush(checkpoint);
-        let runs = [(Keyspace::History, &flush.history), (Keyspace::Current, &flush.current)];
-        for (keyspace, run) in runs {
-            if self.store.applied(keyspace) < flush.applied {
-                self.store.ingest(keyspace, run, flush.applied).map_err(|error| error.to_string())?;
-            }
+        for (keyspace, run) in [(Keyspace::History, &flush.history), (Keyspace::Current, &flush.current)] {
+            self.store.ingest(keyspace, run, flush.applied).map_err(|error| error.to_string())?;
         }
         if checkpoint {
             self.checkpoint_lsn = flush.applied;
@@ -203,22 +219,25 @@ impl Flusher {
         counters.store_bytes.store(self.store.disk_bytes(), Ordering::Relaxed);
     }
 
-    fn control(&mut self, control: FlushControl) -> Result<(), String> {
-        match control {
-            FlushControl::Show(reply) => {
-                self.absorb_committed()?;
-                let frozen = self.store.reader().freeze().map_err(|error| error.to_string());
-                let lsn = self.absorber.end_lsn().max(self.frames.cursor());
-                let cut = frozen.map(|frozen| Cut { rows: self.absorber.lay_over(frozen), lsn });
-                // Who asked may have given up.
-                let _ = reply.send(cut);
-                Ok(())
+    /// Answers who asked for a record that is absorbed by now.
+    fn show(&mut self) {
+        let stopped = self.station.stopped.load(Ordering::Acquire);
+        while let Some((wanted, _)) = self.asked.front() {
+            let lsn = self.frames.cursor();
+            if *wanted > lsn && !stopped {
+                break;
             }
+            let Some((_, asker)) = self.asked.pop_front() else { break };
+            let ceiling = self.station.ceiling.load(Ordering::Acquire);
+            let frozen = self.store.reader().freeze().map_err(|error| error.to_string());
+            let cut = frozen.map(|frozen| Cut { rows: self.absorber.lay_over(frozen), lsn, ceiling });
+            // Who asked may have given up.
+            let _ = asker.send(cut);
         }
     }
 
     fn close(mut self) -> Result<(), String> {
-        if self.absorber.end_lsn() > self.checkpoint_lsn {
+        if self.has_news() {
             self.flush()?;
         }
         self.snapshots.finish();

@@ -31,6 +31,7 @@ use rustix::io_uring::{IoringFeatureFlags, io_uring_params, io_uring_setup};
 
 use super::host_error::HostError;
 use super::station::Station;
+use super::thread::AbortOnPanic;
 use super::worker::Worker;
 
 /// Registered memory per ring. Three rings lock it each; the log writes from buffers of its own.
@@ -41,6 +42,8 @@ const RING_DEPTH: usize = 32;
 const SHARD_SHARES: usize = 900;
 /// Idle time after which a log is sealed.
 const SEAL_AFTER_US: u64 = 100_000;
+/// How long a shard whose store lags waits before it looks again.
+const STORE_PATIENCE_US: u64 = 1_000;
 /// Rounds of looking for work before the executor sleeps: a wake costs more.
 const SPINS: u32 = 64;
 
@@ -189,6 +192,17 @@ impl Seat {
         turned
     }
 
+    /// True if a turn would take something in.
+    fn has_input(&self) -> bool {
+        !self.station.is_idle() && !self.worker.waits_for_store()
+    }
+
+    /// Announces sleep; false if something came meanwhile.
+    fn fall_asleep(&self) -> bool {
+        // What came already has to wait: then the timer wakes.
+        self.worker.waits_for_store() || self.station.fall_asleep()
+    }
+
     fn is_done(&self) -> bool {
         self.station.closing.load(Ordering::Acquire) && self.station.is_idle()
     }
@@ -196,11 +210,15 @@ impl Seat {
     /// How long the shard may be left alone; `None` = until something comes.
     fn patience_us(&self) -> Option<u64> {
         let due_us = self.worker.idle_us();
+        if self.worker.waits_for_store() {
+            return Some(due_us.unwrap_or(STORE_PATIENCE_US).min(STORE_PATIENCE_US));
+        }
         if self.sealed { due_us } else { Some(due_us.unwrap_or(SEAL_AFTER_US).min(SEAL_AFTER_US)) }
     }
 }
 
 async fn turn_all(mut seats: Vec<Seat>) {
+    let _abort = AbortOnPanic;
     let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
     for seat in &seats {
         seat.station.set_sleeper(waker.clone());
@@ -226,13 +244,13 @@ async fn turn_all(mut seats: Vec<Seat>) {
 fn spin(seats: &[Seat]) -> bool {
     (0..SPINS).any(|_| {
         std::hint::spin_loop();
-        seats.iter().any(|seat| !seat.station.is_idle())
+        seats.iter().any(Seat::has_input)
     })
 }
 
 /// Sleeps until a station wakes the task or something is due.
 async fn sleep(seats: &[Seat]) {
-    if seats.iter().all(|seat| seat.station.fall_asleep()) {
+    if seats.iter().all(Seat::fall_asleep) {
         let patience_us = seats.iter().filter_map(Seat::patience_us).min();
         let mut timer = patience_us.map(|us| Timer::new(Duration::from_micros(us)));
         let mut slept = false;

@@ -68,6 +68,8 @@ pub(crate) struct Station {
     pub(crate) stopped: AtomicBool,
     /// Set when the engine closes: the worker drains and ends.
     pub(crate) closing: AtomicBool,
+    /// Set when the flusher's thread has ended: nobody answers for the store any more.
+    pub(crate) flusher_ended: AtomicBool,
     pub(crate) counters: Counters,
 }
 
@@ -89,12 +91,17 @@ impl Station {
             release_below: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            flusher_ended: AtomicBool::new(false),
             counters: Counters::default(),
         }
     }
 
-    /// Puts a parcel in front of the shard; gives it back if the door is full.
+    /// Puts a parcel in front of the shard; gives it back if the door is full or closed.
+    #[allow(clippy::result_large_err, reason = "the parcel goes back to its owner")]
     pub(crate) fn send(&self, parcel: Parcel) -> Result<(), Parcel> {
+        if self.is_closed() {
+            return Err(parcel);
+        }
         let len = parcel.len();
         if self.waiting.fetch_add(len, Ordering::Relaxed) + len > self.waiting_max {
             self.waiting.fetch_sub(len, Ordering::Relaxed);
@@ -105,6 +112,11 @@ impl Station {
         })?;
         self.wake();
         Ok(())
+    }
+
+    /// True once the engine closes: what arrives from now on may never be looked at.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// Messages from another shard. Not bounded here: they answer bounded requests.

@@ -11,6 +11,8 @@ use super::worker::Worker;
 
 /// Idle time after which the log is sealed.
 const SEAL_AFTER: Duration = Duration::from_millis(100);
+/// How often a shard looks whether its store has caught up.
+const STORE_PATIENCE: Duration = Duration::from_millis(1);
 /// Turns of looking for work before the thread sleeps: a hop to a sleeping thread costs more.
 const SPINS: u32 = 64;
 
@@ -50,13 +52,30 @@ impl ThreadHost {
     }
 }
 
+/// A shard whose thread panics has broken its own rules: what it would say next cannot be trusted,
+/// and callers would wait for ever. The process ends; the next start recovers from the log.
+pub(super) struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 fn run(mut worker: Worker) {
+    let _abort = AbortOnPanic;
     let station = Arc::clone(worker.station());
     station.set_sleeper(Waker::from(Arc::new(Unpark(thread::current()))));
     let mut sealed = false;
     loop {
         if worker.turn() {
             sealed = false;
+            continue;
+        }
+        if worker.waits_for_store() {
+            thread::park_timeout(STORE_PATIENCE);
             continue;
         }
         if (0..SPINS).any(|_| {

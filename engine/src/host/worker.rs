@@ -90,8 +90,15 @@ impl Worker {
 
     /// How long nothing will be due, in us; `None` = until something comes.
     pub(crate) fn idle_us(&self) -> Option<u64> {
-        let deadline = self.parts.shard.next_deadline_us()?;
+        let stopped = self.parts.station.stopped.load(Ordering::Relaxed);
+        let deadline = self.parts.shard.next_deadline_us().filter(|_| !stopped)?;
         Some(deadline.saturating_sub(self.parts.clock.now_us()))
+    }
+
+    /// True while requests wait because the store lags by its bound.
+    pub(crate) fn waits_for_store(&self) -> bool {
+        let station = &self.parts.station;
+        station.lag_bytes() > self.parts.lag_bytes_max && !station.stopped.load(Ordering::Relaxed)
     }
 
     /// Shard time in us.
@@ -112,7 +119,7 @@ impl Worker {
 
     fn take_inputs(&mut self) {
         // Admission waits for the store at its bound; messages between shards go on.
-        let lagging = self.parts.station.lag_bytes() > self.parts.lag_bytes_max;
+        let lagging = self.waits_for_store();
         while let Some((from, messages)) = self.parts.station.receive_peer() {
             self.inputs.extend(messages.into_iter().map(|message| Input::Peer { from, message }));
         }

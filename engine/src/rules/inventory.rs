@@ -125,23 +125,25 @@ pub struct Holdable {
 }
 
 /// Checks lines in order and prices them. Their shape is checked before (each SKU once, quantities
-/// in bounds). `lines` carries each line's index in its order, for the refusal.
+/// in bounds). `lines` carries each line's index in its order, for the refusal; `currency` is that
+/// of the order's lines elsewhere, if there are any.
 pub fn hold<'a>(
     state: &State,
     context: &Context,
     customer: &CustomerId,
+    currency: Option<Currency>,
     lines: impl Iterator<Item = (u16, &'a OrderLine)>,
 ) -> Result<Holdable, Refusal> {
     let mut held = Holdable {
         lines: Lines::new(),
         total_minor: 0,
-        currency: Currency::USD,
+        currency: currency.unwrap_or(Currency::USD),
         hold_us: 0,
         rows: Rows::new(),
     };
     for (index, line) in lines {
         let stock = state.stock.row(&line.sku).ok_or(Refusal::UnknownSku { line: index })?;
-        if held.lines.is_empty() {
+        if held.lines.is_empty() && currency.is_none() {
             held.currency = stock.price.currency;
         }
         let quantity = check_line(stock, index, line, held.currency)?;
@@ -153,7 +155,7 @@ pub fn hold<'a>(
         if let Some(count) = count_up(state, context, customer, stock, (index, quantity))? {
             held.rows.push(count);
         }
-        let available = stock.available();
+        let available = if cfg!(planted = "11") { stock.on_hand } else { stock.available() };
         if available + i64::from(stock.backorder) < i64::from(quantity) {
             return Err(Refusal::OutOfStock { line: index, asked: quantity, available });
         }
@@ -254,11 +256,15 @@ pub fn resolve(
         rows.push(Row::Stock(after));
         let returns = match how {
             Resolution::Reject => stock.limit_per_customer > 0,
-            Resolution::Release | Resolution::Return => stock.limit_per_customer > 0 && stock.limit_returns,
+            Resolution::Release | Resolution::Return => gave_back(stock),
             Resolution::Capture | Resolution::Retake => false,
         };
         if returns {
             rows.extend(count_down(state, context, customer, line));
+        }
+        if how == Resolution::Retake && gave_back(stock) {
+            let counted = count_up(state, context, customer, stock, (0, line.quantity));
+            rows.extend(counted.ok().flatten());
         }
     }
     rows
@@ -270,12 +276,18 @@ fn count_down(state: &State, context: &Context, customer: &CustomerId, line: &Li
     Some(Row::Limit(onrush_proto::LimitRow { hash, units: units.saturating_sub(line.quantity), limit }))
 }
 
-/// True if released units of every line could be sold now.
-pub fn can_retake(state: &State, lines: &[Line]) -> bool {
+/// True if released units of every line could be sold to the customer now.
+pub fn can_retake(state: &State, context: &Context, customer: &CustomerId, lines: &[Line]) -> bool {
     lines.iter().all(|line| {
-        state
-            .stock
-            .row(&line.sku)
-            .is_some_and(|stock| stock.available() + i64::from(stock.backorder) >= i64::from(line.quantity))
+        state.stock.row(&line.sku).is_some_and(|stock| {
+            let counted = (0, line.quantity);
+            let allowed = !gave_back(stock) || count_up(state, context, customer, stock, counted).is_ok();
+            allowed && stock.available() + i64::from(stock.backorder) >= i64::from(line.quantity)
+        })
     })
+}
+
+/// True if the release of units gave the customer's limit back.
+fn gave_back(stock: &StockRow) -> bool {
+    stock.limit_per_customer > 0 && stock.limit_returns
 }

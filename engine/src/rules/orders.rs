@@ -53,7 +53,7 @@ fn check_each_once(create: &CreateOrder) -> Result<(), Refusal> {
 /// one record.
 pub fn create(state: &State, context: &Context, request: &Request, create: &CreateOrder) -> Decision {
     let lines = create.lines.iter().enumerate().map(|(index, line)| (index as u16, line));
-    let held = inventory::hold(state, context, &create.customer, lines)?;
+    let held = inventory::hold(state, context, &create.customer, None, lines)?;
     let order = new_order(context, request, create, &held, OrderState::Pending);
     let receipt = order_receipt(&order);
     let mut fact = Fact::new(RecordKind::OrderCreated, hash_of(&order.id)).with(Row::Order(order));
@@ -67,7 +67,7 @@ pub fn reserve(state: &State, context: &Context, request: &Request, create: &Cre
     let home = context.map.shard(request.command.slot());
     let own = create.lines.iter().enumerate().map(|(index, line)| (index as u16, line));
     let own = own.filter(|(_, line)| context.map.shard(onrush_proto::Slot::of(line.sku.as_bytes())) == home);
-    let mut held = inventory::hold(state, context, &create.customer, own)?;
+    let mut held = inventory::hold(state, context, &create.customer, None, own)?;
     let mut priced = std::mem::take(&mut held.lines).into_iter().peekable();
     held.lines = Lines::with_capacity(create.lines.len());
     for line in &create.lines {
@@ -108,9 +108,11 @@ fn new_order(
 pub fn accept(context: &Context, order: &OrderRow, priced: &[Line]) -> Decision {
     let mut accepted = OrderRow { state: OrderState::Pending, changed_us: context.now_us, ..order.clone() };
     let mut total = Money::new(0, order.total.currency);
+    let mut by_sku: Vec<&Line> = priced.iter().collect();
+    by_sku.sort_unstable_by_key(|line| line.sku);
     for (index, line) in accepted.lines.iter_mut().enumerate() {
-        if let Some(found) = priced.iter().find(|found| found.sku == line.sku) {
-            *line = *found;
+        if let Ok(found) = by_sku.binary_search_by_key(&line.sku, |found| found.sku) {
+            *line = *by_sku[found];
         }
         total = Money::new(line.unit_minor, total.currency)
             .times(line.quantity)
@@ -141,7 +143,7 @@ pub fn cancel(state: &State, context: &Context, order: &OrderRow) -> Decision {
             let fact = close(state, context, order, RecordKind::OrderCancelled, (to, Resolution::Release));
             Ok(Accepted { fact, receipt: Receipt::OrderMoved { order: order.id, state: to } })
         }
-        from if from.may_become(to) => payments::refund_to_cancel(context, order),
+        from if from.may_become(to) => payments::refund_to_cancel(state, context, order),
         from => Err(Refusal::IllegalTransition { from, to }),
     }
 }
@@ -174,7 +176,8 @@ pub fn step(context: &Context, order: &OrderRow, step: &MoveOrder) -> Decision {
 
 /// True if the order is pending and its deadline has passed: dead, swept or not.
 pub fn is_dead(order: &OrderRow, now_us: u64) -> bool {
-    order.state == OrderState::Pending && order.held_until_us <= now_us
+    let open = order.state == OrderState::Pending || cfg!(planted = "09") && order.state == OrderState::Paid;
+    open && order.held_until_us <= now_us
 }
 
 /// Rows of the lines here after a resolution that another rule decided.

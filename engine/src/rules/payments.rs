@@ -104,6 +104,7 @@ pub fn start(state: &State, context: &Context, order: &OrderRow, start: &StartPa
 }
 
 /// What a settlement comes to.
+#[expect(clippy::large_enum_variant, reason = "built and taken apart at once; never stored")]
 pub enum Settlement {
     /// It changes something.
     Changes(Accepted),
@@ -123,23 +124,26 @@ pub fn settle(
     let attempt = payment
         .and_then(|payment| payment.attempts.iter().find(|attempt| attempt.number == settle.attempt))
         .ok_or(Refusal::UnknownAttempt { attempt: settle.attempt })?;
-    let open = matches!(attempt.state, AttemptState::Processing | AttemptState::Unknown);
-    let declined = attempt.state == AttemptState::Declined;
     let change = Change::of(state, context, order);
-    let settled = match settle.result {
-        GatewayResult::Captured { reference } if open || declined => {
-            captured(change, settle.attempt, reference)
+    use AttemptState::{Captured, Declined, Processing, Unknown};
+    let settled = match (settle.result, attempt.state) {
+        (GatewayResult::Captured { .. }, Captured) => None,
+        (GatewayResult::Captured { reference }, _) => {
+            Some(captured(change, settle.attempt, (attempt.minor, reference)))
         }
-        GatewayResult::Authorised { reference } if open || declined => {
-            authorised(change, settle.attempt, reference)
+        (GatewayResult::Authorised { reference }, Processing | Unknown | Declined) => {
+            Some(authorised(change, settle.attempt, reference))
         }
-        GatewayResult::Declined { code } if open => refused(change, settle.attempt, Some(code)),
-        GatewayResult::Unknown if attempt.state == AttemptState::Processing => {
-            refused(change, settle.attempt, None)
+        (GatewayResult::Declined { code }, Processing | Unknown) => {
+            Some(refused(change, settle.attempt, Some(code)))
         }
-        _ => return Ok(Settlement::Known(attempt_receipt(order, settle.attempt))),
+        (GatewayResult::Unknown, Processing) => Some(refused(change, settle.attempt, None)),
+        _ => None,
     };
-    Ok(Settlement::Changes(settled))
+    Ok(match settled {
+        Some(accepted) => Settlement::Changes(accepted),
+        None => Settlement::Known(attempt_receipt(order, settle.attempt)),
+    })
 }
 
 fn attempt_receipt(order: &OrderRow, attempt: u16) -> Receipt {
@@ -148,13 +152,13 @@ fn attempt_receipt(order: &OrderRow, attempt: u16) -> Receipt {
     Receipt::AttemptSettled { order: order.id, attempt, order_state: order.state, payment_state }
 }
 
-fn mark(payment: &mut Payment, number: u16, state: AttemptState, reference: Text<63>) -> i64 {
+/// Gives an attempt its new state; returns the old one and what it asked for.
+fn mark(payment: &mut Payment, number: u16, state: AttemptState, reference: Text<63>) -> (AttemptState, i64) {
     let Some(attempt) = payment.attempts.iter_mut().find(|attempt| attempt.number == number) else {
-        return 0;
+        return (state, 0);
     };
-    attempt.state = state;
     attempt.reference = reference;
-    attempt.minor
+    (std::mem::replace(&mut attempt.state, state), attempt.minor)
 }
 
 fn finish(change: Change<'_>, number: u16, kind: RecordKind, how: Option<Resolution>) -> Accepted {
@@ -162,37 +166,54 @@ fn finish(change: Change<'_>, number: u16, kind: RecordKind, how: Option<Resolut
     Accepted { fact: change.record(kind, how), receipt }
 }
 
-fn captured(mut change: Change<'_>, number: u16, reference: Text<63>) -> Accepted {
+/// Money was taken, in time or not. It pays a pending order, or one that expired and can be had
+/// again; a second charge, or money for an order that is gone, goes back.
+fn captured(mut change: Change<'_>, number: u16, (minor, reference): (i64, Text<63>)) -> Accepted {
+    book_capture(&mut change, number, minor, reference);
     let was = change.order.state;
-    let minor = mark(change.payment(), number, AttemptState::Captured, reference);
-    change.post(Account::Customer, Account::Authorised, minor);
-    change.post(Account::Authorised, Account::Captured, minor);
-    let payment = change.payment();
-    payment.authorised += minor;
-    payment.captured += minor;
-    // A second charge, or money for an order that is gone and cannot be had again, goes back.
-    let retake =
-        was == OrderState::Expired && is_local(&change) && can_retake(change.state, &change.order.lines);
-    match was {
-        OrderState::Pending => {
-            change.payment().state = PaymentState::Succeeded;
-            change.order.state = OrderState::Paid;
-            finish(change, number, RecordKind::PaymentCaptured, Some(Resolution::Capture))
-        }
-        OrderState::Expired if retake => {
-            change.payment().state = PaymentState::Succeeded;
-            change.order.state = OrderState::Paid;
-            finish(change, number, RecordKind::PaymentCaptured, Some(Resolution::Retake))
-        }
+    let retake = was == OrderState::Expired
+        && is_local(&change)
+        && can_retake(change.state, change.context, &change.order.customer, &change.order.lines);
+    let how = match was {
+        OrderState::Pending => Resolution::Capture,
+        OrderState::Expired if retake => Resolution::Retake,
         _ => {
             let now_us = change.context.now_us;
             if !was.is_sold() {
                 change.payment().state = PaymentState::Canceled;
             }
-            push_refund(change.payment(), minor, false, now_us);
-            finish(change, number, RecordKind::RefundStarted, None)
+            push_refund(change.payment(), Refunding { minor, cancels: false, surplus: true, now_us });
+            return finish(change, number, RecordKind::RefundStarted, None);
+        }
+    };
+    void_authorised(&mut change);
+    change.payment().state = PaymentState::Succeeded;
+    change.order.state = OrderState::Paid;
+    finish(change, number, RecordKind::PaymentCaptured, Some(how))
+}
+
+/// What was reserved and is not taken is void. An attempt that was not reserved is for one step.
+fn book_capture(change: &mut Change<'_>, number: u16, minor: i64, reference: Text<63>) {
+    let (was, asked) = mark(change.payment(), number, AttemptState::Captured, reference);
+    if was != AttemptState::Authorised {
+        change.post(Account::Customer, Account::Authorised, asked);
+        change.payment().authorised += asked;
+    }
+    change.post(Account::Authorised, Account::Captured, minor);
+    change.post(Account::Authorised, Account::Customer, asked - minor);
+    change.payment().captured += minor;
+}
+
+/// At most one attempt succeeds: what others reserved is given back.
+fn void_authorised(change: &mut Change<'_>) {
+    let mut voided = 0;
+    for attempt in &mut change.payment().attempts {
+        if attempt.state == AttemptState::Authorised {
+            attempt.state = AttemptState::Voided;
+            voided += attempt.minor;
         }
     }
+    change.post(Account::Authorised, Account::Customer, voided);
 }
 
 /// True if all lines of the order live on its own shard. An order over several shards that expired
@@ -203,30 +224,29 @@ fn is_local(change: &Change<'_>) -> bool {
     change.order.lines.iter().all(|line| map.shard(onrush_proto::Slot::of(line.sku.as_bytes())) == home)
 }
 
+/// Money was reserved. It waits for its capture if the order waits for it; else it is given back.
 fn authorised(mut change: Change<'_>, number: u16, reference: Text<63>) -> Accepted {
-    if change.order.state == OrderState::Pending {
-        let minor = mark(change.payment(), number, AttemptState::Authorised, reference);
-        change.post(Account::Customer, Account::Authorised, minor);
-        let payment = change.payment();
-        payment.authorised += minor;
-        payment.state = PaymentState::RequiresCapture;
+    let pending = change.order.state == OrderState::Pending;
+    let payment = change.payment();
+    let waits = pending && payment.state != PaymentState::RequiresCapture;
+    let state = if waits { AttemptState::Authorised } else { AttemptState::Voided };
+    let (_, minor) = mark(payment, number, state, reference);
+    payment.authorised += minor;
+    change.post(Account::Customer, Account::Authorised, minor);
+    if waits {
+        change.payment().state = PaymentState::RequiresCapture;
         return finish(change, number, RecordKind::PaymentAuthorised, None);
     }
-    let minor = mark(change.payment(), number, AttemptState::Voided, reference);
-    change.post(Account::Customer, Account::Authorised, minor);
     change.post(Account::Authorised, Account::Customer, minor);
-    let state = change.order.state;
-    let payment = change.payment();
-    payment.authorised += minor;
-    if !state.is_sold() {
-        payment.state = PaymentState::Canceled;
+    if !pending && !change.order.state.is_sold() {
+        change.payment().state = PaymentState::Canceled;
     }
     finish(change, number, RecordKind::PaymentVoided, None)
 }
 
 /// A decline (with its code) or silence.
 fn refused(mut change: Change<'_>, number: u16, code: Option<Text<31>>) -> Accepted {
-    let open = change.order.state == OrderState::Pending;
+    let order_state = change.order.state;
     let state = if code.is_some() { AttemptState::Declined } else { AttemptState::Unknown };
     let payment = change.payment();
     mark(payment, number, state, Text::EMPTY);
@@ -236,34 +256,36 @@ fn refused(mut change: Change<'_>, number: u16, code: Option<Text<31>>) -> Accep
     if let Some(attempt) = payment.attempts.iter_mut().find(|attempt| attempt.number == number) {
         attempt.decline = code;
     }
-    payment.state = if open { PaymentState::RequiresPaymentMethod } else { PaymentState::Canceled };
+    // Another attempt may have brought the money, or reserved it, meanwhile.
+    if order_state == OrderState::Pending && payment.state == PaymentState::Processing {
+        payment.state = PaymentState::RequiresPaymentMethod;
+    } else if !order_state.is_sold() && order_state != OrderState::Pending {
+        payment.state = PaymentState::Canceled;
+    }
     finish(change, number, RecordKind::PaymentDeclined, None)
 }
 
-/// Records that an authorised payment was captured, wholly or in part; the rest is voided.
+/// Records that an authorised payment was captured, wholly or in part; the rest is voided. The
+/// gateway may have taken the money just before the order closed: then it is late money.
 pub fn capture(state: &State, context: &Context, order: &OrderRow, capture: &CapturePayment) -> Decision {
-    let payment_state =
-        order.payment.as_ref().map_or(PaymentState::RequiresPaymentMethod, |payment| payment.state);
-    if payment_state != PaymentState::RequiresCapture || order.state != OrderState::Pending {
-        return Err(Refusal::IllegalPayment { state: payment_state });
-    }
-    let mut change = Change::of(state, context, order);
-    let payment = change.payment();
-    let open = payment.attempts.iter_mut().find(|attempt| attempt.state == AttemptState::Authorised);
-    let Some(attempt) = open else { return Err(Refusal::IllegalPayment { state: payment_state }) };
-    let left = attempt.minor;
+    let payment = order.payment.as_deref();
+    let payment_state = payment.map_or(PaymentState::RequiresPaymentMethod, |payment| payment.state);
+    let wanted = match (order.state, payment_state) {
+        (OrderState::Pending, PaymentState::RequiresCapture) => Some(AttemptState::Authorised),
+        (OrderState::Expired | OrderState::Cancelled, PaymentState::Canceled) => Some(AttemptState::Voided),
+        _ => None,
+    };
+    let mut attempts = payment.map_or(&[][..], |payment| &payment.attempts).iter().rev();
+    let attempt = attempts
+        .find(|attempt| Some(attempt.state) == wanted)
+        .ok_or(Refusal::IllegalPayment { state: payment_state })?;
     check_amount(capture.minor)?;
-    if capture.minor > left {
-        return Err(Refusal::CaptureAboveAuthorised { asked: capture.minor, left });
+    if capture.minor > attempt.minor {
+        return Err(Refusal::CaptureAboveAuthorised { asked: capture.minor, left: attempt.minor });
     }
-    attempt.state = AttemptState::Captured;
-    payment.captured += capture.minor;
-    payment.state = PaymentState::Succeeded;
-    change.order.state = OrderState::Paid;
-    change.post(Account::Authorised, Account::Captured, capture.minor);
-    change.post(Account::Authorised, Account::Customer, left - capture.minor);
+    let change = Change::of(state, context, order);
+    let fact = captured(change, attempt.number, (capture.minor, attempt.reference)).fact;
     let captured = Money::new(capture.minor, order.total.currency);
-    let fact = change.record(RecordKind::PaymentCaptured, Some(Resolution::Capture));
     Ok(Accepted { fact, receipt: Receipt::Captured { order: order.id, captured } })
 }
 
@@ -300,9 +322,16 @@ pub fn refund(context: &Context, order: &OrderRow, refund: &RefundPayment) -> De
     start_refund(context, order, refund.minor, false)
 }
 
-/// Begins to call a paid order off: all the money that is left goes back first.
-pub fn refund_to_cancel(context: &Context, order: &OrderRow) -> Decision {
+/// Begins to call a paid order off: all the money that is left goes back first. Where none was
+/// taken the order ends at once.
+pub fn refund_to_cancel(state: &State, context: &Context, order: &OrderRow) -> Decision {
     let left = refundable(order);
+    if order.payment.as_ref().is_none_or(|payment| payment.captured == 0) {
+        let mut change = Change::of(state, context, order);
+        let refunding = Refunding { minor: 0, cancels: true, surplus: false, now_us: context.now_us };
+        let number = push_refund(change.payment(), refunding);
+        return Ok(refund_done(change, usize::from(number) - 1));
+    }
     if left <= 0 {
         return Err(Refusal::IllegalTransition { from: order.state, to: OrderState::Cancelled });
     }
@@ -320,15 +349,25 @@ fn start_refund(context: &Context, order: &OrderRow, minor: i64, cancels: bool) 
         return Err(Refusal::RefundAboveCaptured { asked: minor, left });
     }
     let mut after = OrderRow { changed_us: context.now_us, ..order.clone() };
-    let number = push_refund(after.payment.get_or_insert_default(), minor, cancels, context.now_us);
+    let refunding = Refunding { minor, cancels, surplus: false, now_us: context.now_us };
+    let number = push_refund(after.payment.get_or_insert_default(), refunding);
     let receipt = refund_receipt(&after, number);
     let fact = Fact::new(RecordKind::RefundStarted, hash_of(&order.id)).with(Row::Order(after));
     Ok(Accepted { fact, receipt })
 }
 
-fn push_refund(payment: &mut Payment, minor: i64, cancels: bool, started_us: u64) -> u16 {
+/// A refund to come.
+struct Refunding {
+    minor: i64,
+    cancels: bool,
+    surplus: bool,
+    now_us: u64,
+}
+
+fn push_refund(payment: &mut Payment, Refunding { minor, cancels, surplus, now_us }: Refunding) -> u16 {
     let number = payment.refunds.len() as u16 + 1;
-    payment.refunds.push(Refund { number, minor, state: RefundState::Pending, cancels, started_us });
+    let state = RefundState::Pending;
+    payment.refunds.push(Refund { number, minor, state, cancels, surplus, started_us: now_us });
     number
 }
 
@@ -344,48 +383,53 @@ fn refund_receipt(order: &OrderRow, number: u16) -> Receipt {
     }
 }
 
-/// Records what the gateway said of a refund. A refund that calls the order off ends it.
+/// Records what the gateway said of a refund.
 pub fn settle_refund(
     state: &State,
     context: &Context,
     order: &OrderRow,
     settle: &SettleRefund,
 ) -> Result<Settlement, Refusal> {
-    let mut change = Change::of(state, context, order);
-    let refunds =
-        change.order.payment.as_deref_mut().map(|payment| payment.refunds.as_mut_slice()).unwrap_or_default();
-    let refund = refunds
-        .iter_mut()
-        .find(|refund| refund.number == settle.refund)
+    let refunds = order.payment.as_deref().map_or(&[][..], |payment| &payment.refunds);
+    let index = refunds
+        .iter()
+        .position(|refund| refund.number == settle.refund)
         .ok_or(Refusal::UnknownRefund { refund: settle.refund })?;
-    if refund.state != RefundState::Pending {
+    if refunds[index].state != RefundState::Pending {
         return Ok(Settlement::Known(refund_receipt(order, settle.refund)));
     }
-    let (minor, cancels) = (refund.minor, refund.cancels);
-    if !settle.succeeded {
-        refund.state = RefundState::Failed;
-        let receipt = refund_receipt(&change.order, settle.refund);
-        return Ok(Settlement::Changes(Accepted {
-            fact: change.record(RecordKind::RefundFailed, None),
-            receipt,
-        }));
+    let mut change = Change::of(state, context, order);
+    if settle.succeeded {
+        return Ok(Settlement::Changes(refund_done(change, index)));
     }
+    change.payment().refunds[index].state = RefundState::Failed;
+    let receipt = refund_receipt(&change.order, settle.refund);
+    let fact = change.record(RecordKind::RefundFailed, None);
+    Ok(Settlement::Changes(Accepted { fact, receipt }))
+}
+
+/// The money is back. A refund that calls the order off ends it.
+fn refund_done(mut change: Change<'_>, index: usize) -> Accepted {
+    let refund = &mut change.payment().refunds[index];
     refund.state = RefundState::Succeeded;
+    let Refund { number, minor, cancels, surplus, .. } = *refund;
     change.payment().refunded += minor;
     change.post(Account::Captured, Account::Refunded, minor);
     let payment = change.payment();
     let all_back = payment.refunded == payment.captured;
-    let to = match (cancels, all_back) {
+    let cancelled = cancels && change.order.state.may_become(OrderState::Cancelled);
+    let to = match (cancelled, all_back) {
         (true, _) => OrderState::Cancelled,
         (false, true) => OrderState::Refunded,
         (false, false) => OrderState::PartiallyRefunded,
     };
-    // Money that came for an order which was gone does not bring the order back.
-    let moves = change.order.state.may_become(to) && change.order.state.is_sold();
+    // Money that came for an order which was gone does not bring the order back, and a second charge
+    // that goes back leaves the first.
+    let moves = change.order.state.is_sold() && change.order.state.may_become(to) && (all_back || !surplus);
     if moves {
         change.order.state = to;
     }
-    let receipt = refund_receipt(&change.order, settle.refund);
-    let how = (moves && cancels).then_some(Resolution::Return);
-    Ok(Settlement::Changes(Accepted { fact: change.record(RecordKind::RefundSucceeded, how), receipt }))
+    let receipt = refund_receipt(&change.order, number);
+    let how = (moves && cancelled).then_some(Resolution::Return);
+    Accepted { fact: change.record(RecordKind::RefundSucceeded, how), receipt }
 }

@@ -13,9 +13,10 @@ use onrush_proto::{
 };
 use smallvec::SmallVec;
 
-use super::{Effects, HoldRequest, Origin, PeerMessage, Shard};
-use crate::rules::inventory::{self, Resolution};
-use crate::rules::orders;
+use super::decide::is_short;
+use super::{Effects, HoldRequest, Input, Origin, PeerMessage, Shard};
+use crate::rules::inventory::{self, Holdable, Resolution};
+use crate::rules::{Accepted, orders};
 use crate::tables::hash_of;
 
 /// An order that waits for its holds.
@@ -32,15 +33,11 @@ impl Shard {
     pub(crate) fn reserve(
         &mut self,
         origin: Origin,
-        request: &Request,
-        create: &CreateOrder,
+        (request, create): (&Request, &CreateOrder),
+        accepted: Accepted,
         out: &mut Effects,
     ) {
-        let accepted = match orders::reserve(&self.state, &self.context(), request, create) {
-            Ok(accepted) => accepted,
-            Err(refusal) => return self.refuse(origin, request.key, refusal, out),
-        };
-        let onrush_proto::Receipt::Order { order, held_until_us, .. } = accepted.receipt else { return };
+        let onrush_proto::Receipt::Order { order, total, held_until_us } = accepted.receipt else { return };
         self.record(accepted.fact, out);
         let mut parts: BTreeMap<ShardId, SmallVec<[(u16, OrderLine); 4]>> = BTreeMap::new();
         for (index, line) in create.lines.iter().enumerate() {
@@ -51,7 +48,8 @@ impl Shard {
         }
         let waiting = parts.keys().copied().collect();
         for (owner, lines) in parts {
-            let hold = HoldRequest { order, customer: create.customer, lines, deadline_us: held_until_us };
+            let (customer, currency) = (create.customer, total.currency);
+            let hold = HoldRequest { order, customer, currency, lines, deadline_us: held_until_us };
             out.outbound.push((owner, PeerMessage::Hold(Box::new(hold))));
         }
         if !request.key.is_none() {
@@ -62,16 +60,16 @@ impl Shard {
     }
 
     /// Participant: home asks for a hold.
-    pub(crate) fn hold(&mut self, home: ShardId, request: &HoldRequest, out: &mut Effects) {
+    pub(crate) fn hold(&mut self, home: ShardId, request: Box<HoldRequest>, out: &mut Effects) {
         let order = request.order;
-        let released = self.state.holds.row(&order).map(|hold| hold.state);
-        let decision = match released {
-            Some(by) => Err(Refusal::HoldResolved { by }),
-            None => {
-                let lines = request.lines.iter().map(|(index, line)| (*index, line));
-                inventory::hold(&self.state, &self.context(), &request.customer, lines)
+        let mut decision = self.decide_hold(&request);
+        if self.backlog && decision.as_ref().is_err_and(is_short) {
+            if !self.sweep_all(out) {
+                self.postponed = Some(Input::Peer { from: home, message: PeerMessage::Hold(request) });
+                return;
             }
-        };
+            decision = self.decide_hold(&request);
+        }
         let message = match decision {
             Err(refusal) => PeerMessage::HoldRefused { order, refusal },
             Ok(held) => {
@@ -90,6 +88,14 @@ impl Shard {
             }
         };
         out.outbound.push((home, message));
+    }
+
+    fn decide_hold(&self, request: &HoldRequest) -> Result<Holdable, Refusal> {
+        if let Some(hold) = self.state.holds.row(&request.order) {
+            return Err(Refusal::HoldResolved { by: hold.state });
+        }
+        let lines = request.lines.iter().map(|(index, line)| (*index, line));
+        inventory::hold(&self.state, &self.context(), &request.customer, Some(request.currency), lines)
     }
 
     /// Home: a participant holds its lines.
@@ -149,7 +155,9 @@ impl Shard {
             RecordKind::OrderRejected => Resolution::Reject,
             RecordKind::OrderExpired | RecordKind::OrderCancelled => Resolution::Release,
             RecordKind::PaymentCaptured => Resolution::Capture,
-            RecordKind::RefundSucceeded if row.state == OrderState::Cancelled => Resolution::Return,
+            RecordKind::RefundSucceeded if row.state == OrderState::Cancelled => {
+                return self.return_units(order, self.participants(&row.lines), out);
+            }
             _ => return,
         };
         let until_us = row.held_until_us;
@@ -158,7 +166,7 @@ impl Shard {
         }
     }
 
-    fn participants(&self, lines: &[Line]) -> SmallVec<[ShardId; 4]> {
+    pub(crate) fn participants(&self, lines: &[Line]) -> SmallVec<[ShardId; 4]> {
         let mut owners: SmallVec<[ShardId; 4]> =
             lines.iter().map(|line| self.options.map.shard(Slot::of(line.sku.as_bytes()))).collect();
         owners.sort_unstable();
@@ -185,6 +193,21 @@ impl Shard {
         let mut fact = Fact::new(kind, hash_of(&order)).with(Row::Hold(Box::new(row)));
         fact.rows.extend(rows);
         self.record(fact, out);
+    }
+
+    /// Participant: tells home that its return needs no repetition. While the hold still waits for
+    /// the capture that went before, it does.
+    pub(crate) fn acknowledge_return(
+        &mut self,
+        home: ShardId,
+        order: OrderId,
+        how: Resolution,
+        out: &mut Effects,
+    ) {
+        let held = self.state.holds.row(&order).is_some_and(|hold| hold.state == HoldState::Held);
+        if how == Resolution::Return && !held {
+            out.outbound.push((home, PeerMessage::Returned { order }));
+        }
     }
 
     /// A release for a hold that never came: remembered, so that the hold is refused if it comes.
@@ -231,6 +254,7 @@ impl Shard {
         for order in unfinished {
             self.give_up(order, Refusal::Stopped, out);
         }
+        self.return_again(out);
         let open = |row: &HoldRow| row.state == HoldState::Held;
         let mut held: Vec<OrderId> =
             self.state.holds.iter().filter(|entry| open(&entry.row)).map(|entry| entry.key).collect();

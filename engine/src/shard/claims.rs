@@ -40,7 +40,9 @@ impl Shard {
             _ if self.running.contains_key(&key) => self.refuse(origin, key, Refusal::KeyInProgress, out),
             _ if self.owns(request.command.slot()) => self.decide(origin, request, out),
             _ => {
-                self.running.insert(key, ());
+                if !cfg!(planted = "13") {
+                    self.running.insert(key, ());
+                }
                 let home = self.options.map.shard(request.command.slot());
                 out.urgent.push((home, forward(to, request)));
             }
@@ -61,7 +63,7 @@ impl Shard {
     }
 
     fn replay_of(&self, request: &Request, body: u64, receipt: onrush_proto::Receipt) -> Reply {
-        let same = request.body == body;
+        let same = request.body == body || cfg!(planted = "10");
         let outcome = if same { Outcome::Accepted(receipt) } else { Outcome::Refused(Refusal::KeyReused) };
         Reply { outcome, replayed: same, lsn: self.end() }
     }

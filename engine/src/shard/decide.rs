@@ -1,14 +1,15 @@
 //! From a command to its rule.
 
 use onrush_proto::{
-    Command, CreateOrder, DocKey, NameCommand, OrderId, OrderRow, Outcome, Refusal, Request, Slot,
+    Command, CreateOrder, DocKey, NameCommand, OrderId, OrderRow, Outcome, RecordKind, Refusal, Request, Slot,
 };
 
 use super::{Effects, Origin, Shard};
 use crate::rules::payments::Settlement;
-use crate::rules::{Accepted, documents, groups, inventory, names, orders, payments};
+use crate::rules::{Accepted, Decision, documents, groups, inventory, names, orders, payments};
 
 /// What a command comes to.
+#[expect(clippy::large_enum_variant, reason = "built and taken apart on the hot path; never stored")]
 enum Verdict {
     /// A record.
     Accept(Accepted),
@@ -31,17 +32,39 @@ impl From<Settlement> for Verdict {
     }
 }
 
+/// True if dead holds that are not swept yet would change the answer. Of an order that is short
+/// this shows when it is decided.
+fn rests_on_units(command: &Command) -> bool {
+    use Command::{CapturePayment, GetStock, SettleAttempt, UpdateStock};
+    matches!(command, GetStock(_) | UpdateStock(_) | SettleAttempt(_) | CapturePayment(_))
+}
+
+/// True if a refusal may be owed to holds that are dead.
+pub(crate) fn is_short(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::OutOfStock { .. } | Refusal::LimitExceeded { .. } | Refusal::Overloaded)
+}
+
 impl Shard {
-    /// Decides a request whose key is free, and answers it.
+    /// Decides a request whose key is free, and answers it; or leaves it to the next turn, if dead
+    /// holds that it rests on could not all be swept.
     pub(crate) fn decide(&mut self, origin: Origin, request: Request, out: &mut Effects) {
         if let Some(order) = request.command.order() {
             self.bury(order, out);
         }
+        if rests_on_units(&request.command) && !self.sweep_all(out) {
+            self.postponed = Some(origin.input(request));
+            return;
+        }
         if let Command::CreateOrder(create) = &request.command {
-            return self.create(origin, &request, create, out);
+            let decided = self.create(origin, &request, create, out);
+            if !decided {
+                self.postponed = Some(origin.input(request));
+            }
+            return;
         }
         match self.verdict(&request.command) {
             Ok(Verdict::Accept(accepted)) => {
+                self.turn_ends = self.wants_more_counts(&request.command);
                 let moved = accepted.fact.kind;
                 self.accept(origin, request.key, request.body, accepted, out);
                 if let Some(order) = request.command.order() {
@@ -53,27 +76,44 @@ impl Shard {
         }
     }
 
-    fn create(&mut self, origin: Origin, request: &Request, create: &CreateOrder, out: &mut Effects) {
-        if let Err(refusal) = orders::check_shape(create) {
-            return self.refuse(origin, request.key, refusal, out);
-        }
-        if self.state.orders.open_len() >= self.options.open_orders_max {
-            return self.refuse(origin, request.key, Refusal::Overloaded, out);
-        }
-        let own = |line: &onrush_proto::OrderLine| self.owns(Slot::of(line.sku.as_bytes()));
-        if create.lines.len() > 1 && !create.lines.iter().all(own) {
-            return self.reserve(origin, request, create, out);
-        }
-        let mut decision = orders::create(&self.state, &self.context(), request, create);
-        if self.backlog && matches!(decision, Err(Refusal::OutOfStock { .. } | Refusal::LimitExceeded { .. }))
-        {
-            self.sweep_all(out);
-            decision = orders::create(&self.state, &self.context(), request, create);
+    /// False if it could not be decided: it fell short, and the dead are not all swept.
+    fn create(&mut self, origin: Origin, request: &Request, create: &CreateOrder, out: &mut Effects) -> bool {
+        let mut decision = self.decide_order(request, create);
+        if self.backlog && decision.as_ref().is_err_and(is_short) {
+            if !self.sweep_all(out) {
+                return false;
+            }
+            decision = self.decide_order(request, create);
         }
         match decision {
+            Ok(accepted) if accepted.fact.kind == RecordKind::OrderReserving => {
+                self.reserve(origin, (request, create), accepted, out);
+            }
             Ok(accepted) => self.accept(origin, request.key, request.body, accepted, out),
             Err(refusal) => self.refuse(origin, request.key, refusal, out),
         }
+        true
+    }
+
+    fn decide_order(&self, request: &Request, create: &CreateOrder) -> Decision {
+        orders::check_shape(create)?;
+        if self.state.orders.open_len() >= self.options.open_orders_max {
+            return Err(Refusal::Overloaded);
+        }
+        let own = |line: &onrush_proto::OrderLine| self.owns(Slot::of(line.sku.as_bytes()));
+        match create.lines.len() > 1 && !create.lines.iter().all(own) {
+            true => orders::reserve(&self.state, &self.context(), request, create),
+            false => orders::create(&self.state, &self.context(), request, create),
+        }
+    }
+
+    /// True if from this command on orders of a SKU need counts that nobody asked the store for.
+    fn wants_more_counts(&self, command: &Command) -> bool {
+        let Command::PutProduct(put) = command else { return false };
+        self.state.stock.row(&put.sku).is_some_and(|old| {
+            let counted = put.limit_per_customer > 0;
+            counted && (old.limit_per_customer == 0 || put.limit_returns != old.limit_returns)
+        })
     }
 
     fn verdict(&self, command: &Command) -> Result<Verdict, Refusal> {

@@ -1,7 +1,7 @@
 //! What goes into a shard and what comes out of it.
 
 use onrush_proto::{
-    CustomerId, IdempotencyKey, Lines, OrderId, OrderLine, Refusal, Reply, Request, ShardId, Slot,
+    Currency, CustomerId, IdempotencyKey, Lines, OrderId, OrderLine, Refusal, Reply, Request, ShardId, Slot,
 };
 use onrush_storage::log::FrameBuf;
 use smallvec::SmallVec;
@@ -97,6 +97,11 @@ pub enum PeerMessage {
         /// Until when a hold of this order may still arrive, shard time in us.
         until_us: u64,
     },
+    /// Participant to home: the units that were sold are back.
+    Returned {
+        /// The order.
+        order: OrderId,
+    },
     /// Participant to home: what became of this order?
     Ask {
         /// The order.
@@ -111,6 +116,8 @@ pub struct HoldRequest {
     pub order: OrderId,
     /// Who orders.
     pub customer: CustomerId,
+    /// The currency of the order's first line.
+    pub currency: Currency,
     /// The lines, with their indices in the order.
     pub lines: SmallVec<[(u16, OrderLine); 4]>,
     /// When to ask home, shard time in us.

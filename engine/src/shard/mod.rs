@@ -9,6 +9,7 @@ mod bucket;
 mod claims;
 mod decide;
 mod effects;
+mod returns;
 mod sweep;
 mod wants;
 
@@ -28,6 +29,7 @@ use crate::state::{State, StateLimits};
 use crate::tables::FixedState;
 use baskets::Reservation;
 use bucket::Bucket;
+use returns::Returns;
 
 /// The stations of a command, in order. Each has a span and a histogram in the host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -94,6 +96,19 @@ pub(crate) enum Origin {
     Keeper(ShardId, ReplyTo),
 }
 
+impl Origin {
+    /// The input that a request came as.
+    pub(crate) fn input(self, request: Request) -> Input {
+        match self {
+            Self::Client(to) => Input::Request { to, request },
+            Self::Keeper(from, to) => {
+                let request = Box::new(request);
+                Input::Peer { from, message: PeerMessage::Forward { to, request } }
+            }
+        }
+    }
+}
+
 /// One shard.
 pub struct Shard {
     options: ShardOptions,
@@ -108,10 +123,15 @@ pub struct Shard {
     unconfirmed: BTreeMap<u64, IdempotencyKey>,
     unconfirmed_lsns: HashMap<IdempotencyKey, u64, FixedState>,
     reservations: BTreeMap<OrderId, Reservation>,
+    returns: Returns,
     /// True if the last sweep left dead holds behind.
     backlog: bool,
     /// Rows that a sweep needs and that only the store has.
     wanted: Vec<Want>,
+    /// An input that takes another turn; it goes back to the head of the line.
+    postponed: Option<Input>,
+    /// True once what the next inputs want is no longer what it was when the turn began.
+    turn_ends: bool,
     took_office: bool,
     bucket: Bucket,
     encoder: RowEncoder,
@@ -131,8 +151,11 @@ impl Shard {
             unconfirmed: BTreeMap::new(),
             unconfirmed_lsns: HashMap::with_hasher(FixedState),
             reservations: BTreeMap::new(),
+            returns: Returns::default(),
             backlog: false,
             wanted: Vec::new(),
+            postponed: None,
+            turn_ends: false,
             took_office: false,
             bucket: Bucket::default(),
             encoder: RowEncoder::default(),
@@ -178,10 +201,12 @@ impl Shard {
         self.stored_lsn = self.stored_lsn.max(lsn);
     }
 
-    /// The store may not go beyond this record: keys behind it are not confirmed by their shards,
-    /// and recovery finds them in the log that it replays.
+    /// The store may not go beyond this record: keys and returns behind it are not confirmed by
+    /// their shards, and recovery finds them in the log that it replays.
     pub fn store_ceiling(&self) -> u64 {
-        self.unconfirmed.first_key_value().map_or(u64::MAX, |(lsn, _)| lsn - 1)
+        let key = self.unconfirmed.first_key_value().map(|(lsn, _)| *lsn);
+        let first = [key, self.returns.first_lsn()].into_iter().flatten().min();
+        first.map_or(u64::MAX, |lsn| lsn - 1)
     }
 
     /// Starts counting at a recovered log's end.
@@ -200,6 +225,7 @@ impl Shard {
         if let Some(key) = self.foreign_key(&fact) {
             self.await_confirmation(key, lsn);
         }
+        self.replay_return(&fact, lsn);
         self.bucket.saw(&fact);
         self.state.apply(fact, lsn);
         self.resume(lsn, time_us);
@@ -228,6 +254,11 @@ impl Shard {
         }
         self.bucket.turn(self.now_us);
         self.sweep(out);
+        self.take_inputs(inputs, out);
+        self.state.settle(self.stored_lsn);
+    }
+
+    fn take_inputs(&mut self, inputs: &mut VecDeque<Input>, out: &mut Effects) {
         for _ in 0..self.options.turn_inputs_max {
             if out.frame.len_bytes() >= self.options.frame_bytes_max {
                 break;
@@ -237,8 +268,14 @@ impl Shard {
                 Some(Input::Peer { from, message }) => self.peer(from, message, out),
                 None => break,
             }
+            if let Some(input) = self.postponed.take() {
+                inputs.push_front(input);
+                break;
+            }
+            if std::mem::take(&mut self.turn_ends) {
+                break;
+            }
         }
-        self.state.settle(self.stored_lsn);
     }
 
     fn peer(&mut self, from: ShardId, message: PeerMessage, out: &mut Effects) {
@@ -249,10 +286,14 @@ impl Shard {
             }
             PeerMessage::Reclaim { key, home } => self.reclaimed(from, key, home, out),
             PeerMessage::Confirmed { key } => self.confirmed(key),
-            PeerMessage::Hold(request) => self.hold(from, &request, out),
+            PeerMessage::Hold(request) => self.hold(from, request, out),
             PeerMessage::Held { order, lines } => self.held(order, lines, from, out),
             PeerMessage::HoldRefused { order, refusal } => self.hold_refused(order, refusal, out),
-            PeerMessage::Resolve { order, how, until_us } => self.resolve_hold(order, how, until_us, out),
+            PeerMessage::Resolve { order, how, until_us } => {
+                self.resolve_hold(order, how, until_us, out);
+                self.acknowledge_return(from, order, how, out);
+            }
+            PeerMessage::Returned { order } => self.returned(order, from),
             PeerMessage::Ask { order } => self.asked(from, order, out),
         }
     }

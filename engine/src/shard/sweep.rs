@@ -1,6 +1,6 @@
 //! Expiry: at the deadline a hold is dead, swept or not.
 
-use onrush_proto::OrderId;
+use onrush_proto::{OrderId, OrderRow, OrderState, Refusal};
 
 use super::{Effects, PeerMessage, Shard, Want};
 use crate::rules::{inventory, orders};
@@ -21,39 +21,52 @@ impl Shard {
         }
     }
 
-    /// Expires everything that is due: a decision found too little.
-    pub(crate) fn sweep_all(&mut self, out: &mut Effects) {
-        self.backlog = !self.sweep_orders(usize::MAX, out);
+    /// Expires everything that is due before a decision that rests on it. False if that takes
+    /// another turn: the frame is full, or the store must be asked first.
+    pub(crate) fn sweep_all(&mut self, out: &mut Effects) -> bool {
+        if self.backlog {
+            self.backlog = !self.sweep_orders(usize::MAX, out);
+        }
+        !self.backlog
     }
 
     /// True if nothing due is left.
     fn sweep_orders(&mut self, most: usize, out: &mut Effects) -> bool {
         let mut waiting = Vec::new();
         let mut swept = 0;
-        while swept < most {
-            let Some(order) = self.state.orders.pop_due(self.now_us) else { break };
+        let bytes_max = self.options.frame_bytes_max;
+        while swept < most && waiting.len() < SWEEP_MAX && out.frame.len_bytes() < bytes_max {
+            let Some(order) = self.state.orders.pop_due(self.now_us) else {
+                let all = waiting.is_empty();
+                self.rearm(&waiting);
+                return all;
+            };
             swept += 1;
             if !self.expire(order, out) {
                 waiting.push(order);
             }
         }
+        self.rearm(&waiting);
+        false
+    }
+
+    fn rearm(&mut self, waiting: &[OrderId]) {
         for order in waiting {
-            self.state.orders.rearm(&order, self.now_us);
+            self.state.orders.rearm(order, self.now_us);
         }
-        swept < most
     }
 
     /// Expires one order if it is dead; false if a row that this needs must come from the store.
     fn expire(&mut self, id: OrderId, out: &mut Effects) -> bool {
         let Some(order) = self.state.orders.row(&id) else { return true };
-        if order.state == onrush_proto::OrderState::Reserving {
-            self.give_up(id, onrush_proto::Refusal::DeadlineExceeded, out);
-            return true;
-        }
         let missing = self.missing_counts(order);
         if !missing.is_empty() {
             self.wanted.extend(missing);
             return false;
+        }
+        if order.state == OrderState::Reserving {
+            self.give_up(id, Refusal::DeadlineExceeded, out);
+            return true;
         }
         let fact = orders::expire(&self.state, &self.context(), order);
         let kind = fact.kind;
@@ -62,14 +75,14 @@ impl Shard {
         true
     }
 
-    /// Counts that closing this order gives back and that only the store has.
-    pub(crate) fn missing_counts(&self, order: &onrush_proto::OrderRow) -> Vec<Want> {
+    /// Counts that closing this order gives back and that only the store has. An order that never
+    /// came to be gives back what others keep.
+    pub(crate) fn missing_counts(&self, order: &OrderRow) -> Vec<Want> {
         let context = self.context();
+        let unborn = order.state == OrderState::Reserving;
         let returning = order.lines.iter().filter(|line| {
-            self.state
-                .stock
-                .row(&line.sku)
-                .is_some_and(|stock| stock.limit_per_customer > 0 && stock.limit_returns)
+            let stock = self.state.stock.row(&line.sku);
+            stock.is_some_and(|stock| stock.limit_per_customer > 0 && (stock.limit_returns || unborn))
         });
         returning
             .map(|line| inventory::limit_hash(&context, &line.sku, &order.customer))
@@ -89,9 +102,10 @@ impl Shard {
         let Some(hold) = self.state.holds.row(&order) else { return };
         if hold.state != onrush_proto::HoldState::Held {
             // A release that came before its hold has done its work: the hold cannot come any more.
-            let done = hold.clone();
-            self.state.holds.put(order, done, 0, None);
-            return;
+            return self.state.holds.close(&order);
+        }
+        if cfg!(planted = "12") {
+            return self.resolve_hold(order, inventory::Resolution::Release, 0, out);
         }
         let home = self.options.map.shard(order.slot());
         out.outbound.push((home, PeerMessage::Ask { order }));

@@ -4,8 +4,8 @@
 //! [`Shard::warm`], until nothing is missing. So a turn never reads, and commands keep their order.
 
 use onrush_proto::{
-    Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, Request,
-    Slot,
+    Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, OrderState,
+    Request, Slot,
 };
 
 use super::{Input, PeerMessage, Shard};
@@ -51,6 +51,9 @@ impl Shard {
     /// Adds what the inputs of the next turn, and sweeps before it, need from the store.
     pub fn wants<'a>(&mut self, inputs: impl Iterator<Item = &'a Input>, wants: &mut Vec<Want>) {
         wants.append(&mut self.wanted);
+        if !self.took_office {
+            self.want_unfinished(wants);
+        }
         for input in inputs.take(self.options.turn_inputs_max) {
             match input {
                 Input::Request { request, .. } => self.want_request(request, wants),
@@ -85,6 +88,14 @@ impl Shard {
             }
             Found::Document(key, row) => self.state.documents.warm(key, row.map(|row| (*row, None))),
             Found::Name(key, row) => self.state.names.warm(key, row.map(|row| (*row, None))),
+        }
+    }
+
+    /// Counts that baskets give back which this shard gives up when it takes office.
+    fn want_unfinished(&self, wants: &mut Vec<Want>) {
+        let orders = self.state.orders.iter().map(|entry| &entry.row);
+        for order in orders.filter(|order| order.state == OrderState::Reserving) {
+            wants.extend(self.missing_counts(order));
         }
     }
 
@@ -129,8 +140,11 @@ impl Shard {
                 self.want_hold(hold.order, wants);
             }
             PeerMessage::Resolve { order, .. } => self.want_hold(*order, wants),
-            PeerMessage::Ask { order } => self.want_order(*order, wants),
-            PeerMessage::Confirmed { .. } | PeerMessage::Held { .. } | PeerMessage::HoldRefused { .. } => {}
+            // What a participant says may end the basket.
+            PeerMessage::Ask { order }
+            | PeerMessage::Held { order, .. }
+            | PeerMessage::HoldRefused { order, .. } => self.want_order(*order, wants),
+            PeerMessage::Confirmed { .. } | PeerMessage::Returned { .. } => {}
         }
     }
 

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::hash::Hash;
 
-use hashbrown::HashTable;
+use hashbrown::{HashSet, HashTable};
 
-use super::hash::hash_of;
+use super::hash::{FixedState, hash_of};
 use super::wheel::Wheel;
 
 /// A row in memory.
@@ -28,7 +28,7 @@ pub struct RowTable<K, R> {
     leaving: VecDeque<(u32, u64)>,
     recent_min: usize,
     /// Keys that were asked of the store for this batch and are not there.
-    absent: Vec<K>,
+    absent: HashSet<K, FixedState>,
 }
 
 impl<K: Copy + Eq + Hash, R> RowTable<K, R> {
@@ -41,7 +41,7 @@ impl<K: Copy + Eq + Hash, R> RowTable<K, R> {
             wheel: Wheel::default(),
             leaving: VecDeque::new(),
             recent_min,
-            absent: Vec::new(),
+            absent: HashSet::with_hasher(FixedState),
         }
     }
 
@@ -73,7 +73,7 @@ impl<K: Copy + Eq + Hash, R> RowTable<K, R> {
         match found {
             Some((row, deadline_us)) if self.position(&key).is_none() => self.put(key, row, 0, deadline_us),
             Some(_) => {}
-            None => self.absent.push(key),
+            None => drop(self.absent.insert(key)),
         }
     }
 
@@ -90,6 +90,15 @@ impl<K: Copy + Eq + Hash, R> RowTable<K, R> {
         }
     }
 
+    /// Lets go of the timer of a row that needs it no more: it may leave once the store has it.
+    pub fn close(&mut self, key: &K) {
+        let Some(position) = self.position(key) else { return };
+        self.wheel.disarm(position);
+        if let Some(entry) = &self.slab[position as usize] {
+            self.leaving.push_back((position, entry.lsn));
+        }
+    }
+
     /// When the first deadline may come.
     pub fn next_deadline_us(&self) -> Option<u64> {
         self.wheel.next_deadline_us()
@@ -97,7 +106,9 @@ impl<K: Copy + Eq + Hash, R> RowTable<K, R> {
 
     /// Ends a batch: lets go of closed rows that the store has (every change up to `stored_lsn`).
     pub fn settle(&mut self, stored_lsn: u64) {
-        self.absent.clear();
+        if !self.absent.is_empty() {
+            self.absent.clear();
+        }
         while self.leaving.len() > self.recent_min {
             let Some(&(position, lsn)) = self.leaving.front() else { break };
             if lsn > stored_lsn {

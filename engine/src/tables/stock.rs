@@ -5,6 +5,9 @@ use onrush_proto::{Sku, StockRow};
 
 use super::hash::hash_of;
 
+/// Fewest rows by which the table grows.
+const GROWTH_MIN: usize = 1_024;
+
 /// Every stock row of a shard.
 #[derive(Default)]
 pub struct StockTable {
@@ -71,6 +74,12 @@ impl StockTable {
 
     fn insert(&mut self, row: StockRow) -> u32 {
         let position = self.rows.len() as u32;
+        if self.rows.len() == self.rows.capacity() {
+            // By an eighth: rows are large, and doubling would leave half the table empty.
+            let more = (self.rows.len() / 8).max(GROWTH_MIN);
+            self.rows.reserve_exact(more);
+            self.is_changed.reserve_exact(more);
+        }
         self.rows.push(row);
         self.is_changed.push(false);
         let rows = &self.rows;

@@ -106,8 +106,11 @@ impl Index {
     }
 }
 
+/// Cells are made once and never move.
+type Chunk = Box<[OnceLock<Cell>]>;
+
 pub(super) struct Cells {
-    chunks: Box<[OnceLock<Box<[OnceLock<Cell>]>>]>,
+    chunks: Box<[OnceLock<Chunk>]>,
     index: ArcSwap<Index>,
     len: AtomicU32,
 }
@@ -166,7 +169,7 @@ impl Cells {
         if 2 * len <= index.slots.len() {
             return index.insert(hash_of(sku), position);
         }
-        let grown = Index::with_slots(4 * index.slots.len());
+        let grown = Index::with_slots(2 * index.slots.len());
         for at in 0..len as u32 {
             if let Some(cell) = self.cell(at) {
                 grown.insert(hash_of(&cell.sku), at);
@@ -187,6 +190,13 @@ impl Cells {
 
     pub(super) fn product(&self, sku: &Sku) -> Option<Arc<ProductRow>> {
         self.find(sku)?.product.load_full()
+    }
+
+    /// Memory in bytes, without the catalogue rows.
+    pub(super) fn bytes(&self) -> u64 {
+        let chunks = self.chunks.iter().filter(|chunk| chunk.get().is_some()).count();
+        let cells = chunks * CHUNK * size_of::<OnceLock<Cell>>() + size_of_val(&*self.chunks);
+        (cells + size_of_val(&*self.index.load().slots)) as u64
     }
 
     pub(super) fn len(&self) -> usize {

@@ -28,11 +28,24 @@ pub(crate) struct Plan {
     pub(crate) limits: StateLimits,
     pub(crate) turn_inputs_max: usize,
     pub(crate) frame_bytes_max: usize,
+    pub(crate) segment_bytes: u64,
 }
 
 impl Plan {
     pub(crate) fn new(shards: u16) -> Self {
-        Self { shards, limits: StateLimits::default(), turn_inputs_max: 8_192, frame_bytes_max: 8 << 20 }
+        Self {
+            shards,
+            limits: StateLimits::default(),
+            turn_inputs_max: 8_192,
+            frame_bytes_max: 1 << 20,
+            segment_bytes: 4 << 20,
+        }
+    }
+
+    /// Small logs that are quick to open again; one command still fits a segment.
+    pub(crate) fn small(shards: u16, forgetful: bool) -> Self {
+        let plan = if forgetful { Self::forgetful(shards) } else { Self::new(shards) };
+        Self { segment_bytes: 64 << 10, ..plan }
     }
 
     /// Nothing stays in memory that the store has: every cold path is walked.
@@ -47,7 +60,7 @@ pub(crate) struct Node {
     pub(crate) shard: Shard,
     pub(crate) log: Log,
     pub(crate) stored: Stored,
-    store: MemoryStore,
+    pub(crate) store: MemoryStore,
     absorber: Absorber,
     /// Committed frames that the absorber has not seen.
     unabsorbed: VecDeque<Frame>,
@@ -133,7 +146,7 @@ impl Rig {
         self.lives += 1;
         let mut options = LogOptions::new(id, self.lives * 1_000 + u64::from(id));
         options.prepare = Prepare::Inline;
-        options.segment_bytes = 32 << 20;
+        options.segment_bytes = self.plan.segment_bytes;
         let (log, found) = Log::open(Arc::new(disk.clone()), options).unwrap();
         let position =
             LogPosition { first_lsn: found.first_lsn, end_lsn: found.end_lsn, time_us: found.last_time_us };

@@ -25,6 +25,8 @@ pub enum Durability {
     Direct,
     /// A write into the page cache, then fdatasync.
     Buffered,
+    /// The same, on a file system that lives in memory: it survives the process, not the machine.
+    Memory,
 }
 
 impl fmt::Display for Durability {
@@ -32,6 +34,7 @@ impl fmt::Display for Durability {
         f.write_str(match self {
             Self::Direct => "O_DIRECT+O_DSYNC",
             Self::Buffered => "write+fdatasync",
+            Self::Memory => "write+fdatasync on a file system in memory",
         })
     }
 }
@@ -77,7 +80,7 @@ impl RealDisk {
     fn file(&self, path: &Path, buffered: File) -> io::Result<RealFile> {
         let direct = match self.durability {
             Durability::Direct => Some(open_direct(path, Sync::EachWrite)?),
-            Durability::Buffered => None,
+            Durability::Buffered | Durability::Memory => None,
         };
         Ok(RealFile { buffered, direct })
     }
@@ -205,7 +208,11 @@ fn probe(dir: &Path) -> io::Result<Durability> {
     let mut sector = AlignedBuf::default();
     sector.extend_zeros(SECTOR_BYTES);
     let written = open_direct(&path, Sync::EachWrite).and_then(|file| file.write_all_at(sector.sectors(), 0));
+    let in_memory = in_memory(&path)?;
     fs::remove_file(&path)?;
+    if in_memory {
+        return Ok(Durability::Memory);
+    }
     match written {
         Ok(()) => Ok(Durability::Direct),
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
@@ -213,6 +220,20 @@ fn probe(dir: &Path) -> io::Result<Durability> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// True on tmpfs and ramfs. Newer kernels take O_DIRECT there, which says nothing about a device.
+#[cfg(target_os = "linux")]
+fn in_memory(path: &Path) -> io::Result<bool> {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    let kind = rustix::fs::statfs(path)?.f_type as i64;
+    Ok(kind == TMPFS || kind == RAMFS)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn in_memory(_: &Path) -> io::Result<bool> {
+    Ok(false)
 }
 
 /// Claims the blocks first, so that a full disk is known before anything is written.

@@ -1,0 +1,42 @@
+//! `onrush-bench`: measures the parts that a claim in docs/benchmarks.md names.
+
+#![allow(clippy::print_stderr, reason = "a bench says why it could not measure")]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use onrush_benches::heap::Counting;
+use onrush_benches::{Failure, fsync, group, idle, replay, shard, unary};
+
+#[global_allocator]
+static HEAP: Counting = Counting;
+
+/// Measures the engine part by part; each subcommand prints machine, method and medians
+#[derive(Debug, Parser)]
+#[command(name = "onrush-bench", version)]
+enum Bench {
+    Shard(shard::Args),
+    Idle(idle::Args),
+    Replay(replay::Args),
+    Unary(unary::Args),
+    Fsync(fsync::Args),
+    Group(group::Args),
+}
+
+fn main() -> ExitCode {
+    let measured: Result<(), Failure> = match Bench::parse() {
+        Bench::Shard(args) => shard::run(&args),
+        Bench::Idle(args) => idle::run(&args),
+        Bench::Replay(args) => replay::run(&args),
+        Bench::Unary(args) => unary::run(&args),
+        Bench::Fsync(args) => fsync::run(&args),
+        Bench::Group(args) => group::run(&args),
+    };
+    match measured {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("onrush-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

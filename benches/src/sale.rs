@@ -1,0 +1,110 @@
+//! Orders of a sale, made before they are measured.
+
+use onrush_proto::{
+    Command, CreateOrder, Currency, CustomerId, IdempotencyKey, Money, OrderLine, PutProduct, Request, Sku,
+    StockChange, Text, UpdateStock,
+};
+use smallvec::smallvec;
+
+/// Units per customer and SKU: the count is kept and never reached, each order has its customer.
+const LIMIT: u32 = 2;
+/// More than any run sells.
+const PLENTY: i64 = 1 << 40;
+
+/// SKUs on sale and a source of orders.
+#[derive(Clone, Debug)]
+pub struct Sale {
+    skus: Vec<Sku>,
+    units: i64,
+    made: u64,
+}
+
+impl Sale {
+    /// Everybody wants the same.
+    pub fn hot() -> Self {
+        Self::uniform(1)
+    }
+
+    /// Each order picks one of `skus` SKUs.
+    pub fn uniform(skus: usize) -> Self {
+        Self { skus: (0..skus).map(|number| text("sku", number as u64)).collect(), units: PLENTY, made: 0 }
+    }
+
+    /// One SKU, and none left of it.
+    pub fn sold_out() -> Self {
+        Self { units: 0, ..Self::hot() }
+    }
+
+    /// What makes the SKUs sell: products with a limit per customer, and stock.
+    pub fn opening(&self) -> impl Iterator<Item = Request> {
+        self.skus
+            .iter()
+            .flat_map(|sku| [product(*sku), stock(*sku, self.units)].map(|command| Request::unkeyed(command)))
+    }
+
+    /// The next one-line order, under a key of its own, from a customer of its own.
+    pub fn order(&mut self) -> Request {
+        self.made += 1;
+        let pick = mixed(self.made) % self.skus.len() as u64;
+        let line = OrderLine::new(self.skus[pick as usize], 1);
+        let order = CreateOrder { customer: self.customer(), lines: smallvec![line], hold_us: 0 };
+        let key = u128::from(mixed(self.made)) << 64 | u128::from(mixed(!self.made));
+        Request::new(IdempotencyKey(key.max(1)), Command::CreateOrder(order))
+    }
+
+    /// The next `count` orders.
+    pub fn orders(&mut self, count: usize) -> Vec<Request> {
+        (0..count).map(|_| self.order()).collect()
+    }
+
+    /// The SKUs.
+    pub fn skus(&self) -> &[Sku] {
+        &self.skus
+    }
+
+    fn customer(&self) -> CustomerId {
+        text("customer", self.made)
+    }
+}
+
+/// Another body under the same key: what a client must not send.
+pub fn tampered(request: &Request) -> Request {
+    let mut command = request.command.clone();
+    if let Command::CreateOrder(order) = &mut command {
+        order.hold_us += 1;
+    }
+    Request::new(request.key, command)
+}
+
+fn product(sku: Sku) -> Command {
+    Command::PutProduct(Box::new(PutProduct {
+        sku,
+        name: format!("The {sku}"),
+        description: String::new(),
+        category: Text::EMPTY,
+        brand: Text::EMPTY,
+        price: Money::new(4_990, Currency::EUR),
+        limit_per_customer: LIMIT,
+        limit_returns: true,
+        backorder: 0,
+        hold_us: 0,
+        active: true,
+    }))
+}
+
+fn stock(sku: Sku, units: i64) -> Command {
+    Command::UpdateStock(UpdateStock { sku, change: StockChange::Set(units), reason: Text::EMPTY })
+}
+
+/// `name-00000042`; names are far shorter than a text.
+fn text<const N: usize>(name: &str, number: u64) -> Text<N> {
+    Text::new(&format!("{name}-{number:08}")).unwrap_or_default()
+}
+
+/// SplitMix64's output function: the same numbers in every run.
+fn mixed(number: u64) -> u64 {
+    let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

@@ -1,0 +1,118 @@
+//! A closed loop of unary calls from one thread: the same client for either server.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use onrush_grpc::order::v1::order_service_client::OrderServiceClient;
+use onrush_grpc::product::v1::product_service_client::ProductServiceClient;
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use super::Messages;
+use crate::Failure;
+use crate::cpu::{process_ns, thread_ns};
+use crate::samples::Samples;
+
+/// Time in front of what is measured: connections open and windows grow.
+const WARM: Duration = Duration::from_millis(200);
+
+/// Which call.
+#[derive(Clone, Copy)]
+pub(super) enum Call {
+    /// `OrderService.CreateOrder` of one line.
+    Create,
+    /// `ProductService.ValidateProducts` of one line.
+    Validate,
+}
+
+/// How many calls at once, and for how long.
+#[derive(Clone, Copy)]
+pub(super) struct Load {
+    pub(super) connections: usize,
+    pub(super) in_flight: usize,
+    pub(super) seconds: f64,
+}
+
+/// What one call came to in one round.
+pub(super) struct Run {
+    pub(super) calls_per_s: f64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+    pub(super) cpu_us: f64,
+    pub(super) server_cpu_us: f64,
+}
+
+/// What the tasks share; they run on one thread.
+struct Shared {
+    messages: RefCell<Messages>,
+    latencies_us: RefCell<Vec<f64>>,
+    stopped: Cell<bool>,
+}
+
+/// Calls `address` for a while.
+pub(super) fn drive(address: &str, call: Call, load: Load, messages: &mut Messages) -> Result<Run, Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let shared = Rc::new(Shared {
+        messages: RefCell::new(messages.clone()),
+        latencies_us: RefCell::default(),
+        stopped: Cell::new(false),
+    });
+    let run = runtime.block_on(LocalSet::new().run_until(measure(address, call, load, &shared)));
+    *messages = shared.messages.borrow().clone();
+    run
+}
+
+async fn measure(address: &str, call: Call, load: Load, shared: &Rc<Shared>) -> Result<Run, Failure> {
+    let mut tasks = Vec::new();
+    for _ in 0..load.connections {
+        let channel = Endpoint::from_shared(address.to_owned())?.tcp_nodelay(true).connect().await?;
+        for _ in 0..load.in_flight {
+            tasks.push(tokio::task::spawn_local(repeat(channel.clone(), call, Rc::clone(shared))));
+        }
+    }
+    tokio::time::sleep(WARM).await;
+    shared.latencies_us.borrow_mut().clear();
+    let (start, process, thread) = (Instant::now(), process_ns(), thread_ns());
+    tokio::time::sleep(Duration::from_secs_f64(load.seconds)).await;
+    let latencies: Samples = shared.latencies_us.take().into_iter().collect();
+    let (took, process, thread) =
+        (start.elapsed().as_secs_f64(), process_ns() - process, thread_ns() - thread);
+    shared.stopped.set(true);
+    for task in tasks {
+        task.await??;
+    }
+    let calls = latencies.len().max(1) as f64;
+    Ok(Run {
+        calls_per_s: calls / took,
+        p50_us: latencies.median(),
+        p99_us: latencies.quantile(0.99),
+        cpu_us: process as f64 / 1e3 / calls,
+        server_cpu_us: process.saturating_sub(thread) as f64 / 1e3 / calls,
+    })
+}
+
+async fn repeat(channel: Channel, call: Call, shared: Rc<Shared>) -> Result<(), Status> {
+    let mut orders = OrderServiceClient::new(channel.clone());
+    let mut products = ProductServiceClient::new(channel);
+    while !shared.stopped.get() {
+        let start = Instant::now();
+        match call {
+            Call::Create => {
+                let message = shared.messages.borrow_mut().create();
+                orders.create_order(message).await?;
+            }
+            Call::Validate => {
+                let message = shared.messages.borrow_mut().validate();
+                let answer = products.validate_products(message).await?;
+                if !answer.get_ref().valid {
+                    return Err(Status::internal("expected valid lines, found others"));
+                }
+            }
+        }
+        shared.latencies_us.borrow_mut().push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(())
+}

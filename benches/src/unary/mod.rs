@@ -1,0 +1,204 @@
+//! `unary`: the services' calls against a bare tonic call with the same messages.
+
+mod bare;
+mod client;
+
+use std::path::Path;
+
+use clap::Parser;
+use onrush_grpc::order::v1::{CreateOrderRequest, NewOrderLine};
+use onrush_grpc::product::v1::{ProductLine, ValidateProductsRequest};
+use onrush_proto::Outcome;
+use onrush_services::config::{Config, Service};
+use onrush_services::serve::Serving;
+
+use crate::Failure;
+use crate::kinds::{Host, Store};
+use crate::machine;
+use crate::reach::Reach;
+use crate::sale::Sale;
+use crate::samples::Samples;
+use crate::scratch::Scratch;
+use crate::table::Table;
+use bare::Bare;
+use client::{Call, Load, Run};
+
+/// CreateOrder and ValidateProducts over gRPC against a bare tonic unary call
+#[derive(Clone, Debug, Parser)]
+pub struct Args {
+    /// Measured seconds of each call per round
+    #[arg(long, default_value_t = 2.0)]
+    pub seconds: f64,
+    /// Rounds; the calls alternate within each
+    #[arg(long, default_value_t = 7)]
+    pub rounds: usize,
+    /// Connections
+    #[arg(long, default_value_t = 8)]
+    pub connections: usize,
+    /// Calls in flight on each connection
+    #[arg(long, default_value_t = 32)]
+    pub in_flight: usize,
+    /// Front threads of either server
+    #[arg(long, default_value_t = 1)]
+    pub fronts: usize,
+    /// SKUs on sale
+    #[arg(long, default_value_t = 1)]
+    pub skus: usize,
+    /// Who drives the shards
+    #[arg(long, value_enum, default_value = "thread")]
+    pub host: Host,
+    /// Where rows are kept
+    #[arg(long, value_enum, default_value = "fjall")]
+    pub store: Store,
+    /// Number of shards
+    #[arg(long, default_value_t = 1)]
+    pub shards: u16,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub scratch: Scratch,
+}
+
+/// A call of one of the two servers.
+struct Contender {
+    name: &'static str,
+    address: String,
+    call: Call,
+}
+
+/// Measures and prints.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let method = format!(
+        "closed loop of {} connections x {} calls in flight from one client thread over loopback, server in \
+         the same process with {} front thread(s), host {:?}, store {:?}, {} shards; {} s of each call in each \
+         of {} rounds; medians over rounds, ratios within a round; server CPU = process less client thread",
+        args.connections,
+        args.in_flight,
+        args.fronts,
+        args.host,
+        args.store,
+        args.shards,
+        args.seconds,
+        args.rounds
+    );
+    machine::head("unary: gRPC against a bare tonic call", &method);
+    let dir = args.scratch.fresh()?;
+    let sale = Sale::uniform(args.skus);
+    let (bare, serving) = (Bare::start(args.fronts)?, Serving::start(&config(args, dir.path()))?);
+    open(&serving, &sale)?;
+    let contenders = contenders(&bare, &serving)?;
+    let mut rounds: Vec<Vec<Run>> = contenders.iter().map(|_| Vec::new()).collect();
+    let load = Load { connections: args.connections, in_flight: args.in_flight, seconds: args.seconds };
+    let mut messages = Messages { sale, made: 0 };
+    for _ in 0..args.rounds {
+        for (contender, rounds) in contenders.iter().zip(&mut rounds) {
+            rounds.push(client::drive(&contender.address, contender.call, load, &mut messages)?);
+        }
+    }
+    print(&contenders, &rounds);
+    bare.stop();
+    Ok(serving.stop()?)
+}
+
+fn print(contenders: &[Contender], rounds: &[Vec<Run>]) {
+    let heads = ["call", "calls/s", "rounds", "p50 us", "p99 us", "CPU us/call", "server"];
+    let mut table = Table::new(heads);
+    for (contender, rounds) in contenders.iter().zip(rounds) {
+        let over = |figure: fn(&Run) -> f64| rounds.iter().map(figure).collect::<Samples>();
+        let rate = over(|run| run.calls_per_s);
+        table.row([
+            contender.name.to_owned(),
+            format!("{:.0}", rate.median()),
+            rate.range(),
+            format!("{:.0}", over(|run| run.p50_us).median()),
+            format!("{:.0}", over(|run| run.p99_us).median()),
+            format!("{:.2}", over(|run| run.cpu_us).median()),
+            format!("{:.2}", over(|run| run.server_cpu_us).median()),
+        ]);
+    }
+    table.print();
+    println!();
+    for (name, pair, bound) in [("CreateOrder", 0, 0.5), ("ValidateProducts", 2, 0.7)] {
+        let ratio: Samples = rounds[pair + 1]
+            .iter()
+            .zip(&rounds[pair])
+            .map(|(real, bare)| real.calls_per_s / bare.calls_per_s)
+            .collect();
+        let verdict = Reach::AtLeast(bound).verdict(ratio.median());
+        println!("{name:<16} / bare  {:.2} ({})  {verdict}", ratio.median(), ratio.range());
+    }
+}
+
+fn contenders(bare: &Bare, serving: &Serving) -> Result<[Contender; 4], Failure> {
+    let address = |wanted: Service| {
+        let found = serving.addresses().iter().find(|(service, _)| *service == wanted);
+        found
+            .map(|(_, address)| format!("http://{address}"))
+            .ok_or_else(|| Failure::unexpected(format!("the {} service", wanted.name()), serving.addresses()))
+    };
+    let bare = || bare.address().to_owned();
+    Ok([
+        Contender { name: "bare, as CreateOrder", address: bare(), call: Call::Create },
+        Contender { name: "CreateOrder", address: address(Service::Order)?, call: Call::Create },
+        Contender { name: "bare, as ValidateProducts", address: bare(), call: Call::Validate },
+        Contender { name: "ValidateProducts", address: address(Service::Product)?, call: Call::Validate },
+    ])
+}
+
+fn config(args: &Args, dir: &Path) -> Config {
+    Config {
+        data_dir: dir.join("data"),
+        listen: [127, 0, 0, 1].into(),
+        services: Service::ALL.map(|service| (service, 0)).to_vec(),
+        shards: Some(args.shards),
+        host: args.host.into(),
+        store: args.store.into(),
+        hold: std::time::Duration::from_secs(600),
+        fronts: args.fronts,
+        connections_max: 10_000,
+        drain: std::time::Duration::from_secs(1),
+        gateway_faults: onrush_services::gateway::simulated::Faults::default(),
+        log: "warn".into(),
+    }
+}
+
+fn open(serving: &Serving, sale: &Sale) -> Result<(), Failure> {
+    let engine = serving.engine();
+    for request in sale.opening() {
+        let outcome = engine.call_blocking(request).outcome;
+        if !matches!(outcome, Outcome::Accepted(_)) {
+            return Err(Failure::unexpected("an opened sale", outcome));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the messages of either server's calls.
+#[derive(Clone)]
+struct Messages {
+    sale: Sale,
+    made: u64,
+}
+
+impl Messages {
+    /// A one-line order under a key as long as a UUID.
+    fn create(&mut self) -> CreateOrderRequest {
+        self.made += 1;
+        let line = NewOrderLine { sku: self.sku(), quantity: 1, max_unit_price: None };
+        CreateOrderRequest {
+            request_id: format!("00000000-0000-4000-8000-{:012}", self.made),
+            customer_id: format!("customer-{:08}", self.made),
+            lines: vec![line],
+            hold_us: 0,
+        }
+    }
+
+    fn validate(&mut self) -> ValidateProductsRequest {
+        self.made += 1;
+        ValidateProductsRequest { lines: vec![ProductLine { sku: self.sku(), quantity: 1 }] }
+    }
+
+    fn sku(&self) -> String {
+        let skus = self.sale.skus();
+        skus[self.made as usize % skus.len()].to_string()
+    }
+}

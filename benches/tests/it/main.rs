@@ -1,0 +1,55 @@
+//! Every subcommand runs, at a scale that measures nothing, so that none rots.
+
+use std::process::Command;
+
+/// What a subcommand prints.
+fn bench(arguments: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onrush-bench"));
+    let ended = command.args(arguments.split(' ')).output().unwrap();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "onrush-bench {arguments}: {error}");
+    let printed = String::from_utf8(ended.stdout).unwrap();
+    assert!(printed.contains("machine ") && printed.contains("method "), "{printed}");
+    printed
+}
+
+#[test]
+fn a_shard_is_measured_and_allocates_nothing_per_command() {
+    let printed = bench("shard --orders 4096 --warm 4096 --rounds 1 --skus 10");
+    for kind in ["accepted-hot", "accepted-uniform", "sold-out", "replay-same-body", "replay-other-body"] {
+        let row = printed.lines().find(|line| line.starts_with(kind)).unwrap();
+        let allocations: f64 = row.split_whitespace().nth(5).unwrap().parse().unwrap();
+        assert!(allocations < 0.02, "tables grow, commands do not allocate: {row}");
+    }
+}
+
+#[test]
+fn an_idle_engine_is_measured() {
+    let printed = bench("idle --seconds 0.02 --rounds 1");
+    assert!(printed.contains("order, inline host") && printed.contains("order, thread host"), "{printed}");
+}
+
+#[test]
+fn replay_is_measured() {
+    let printed = bench("replay --orders 600 --rounds 1 --skus 10");
+    assert!(printed.contains("whole Engine::open"), "{printed}");
+}
+
+#[test]
+fn unary_calls_are_measured() {
+    let printed = bench("unary --seconds 0.1 --rounds 1 --connections 2 --in-flight 4 --store memory");
+    assert!(printed.contains("CreateOrder      / bare"), "{printed}");
+}
+
+#[test]
+fn durable_writes_are_measured() {
+    assert!(bench("fsync --seconds 0.01 --rounds 1").contains("1024"));
+}
+
+#[test]
+fn groups_are_measured_on_every_host() {
+    for host in ["inline", "thread"] {
+        let printed = bench(&format!("group --orders 2048 --rounds 1 --skus 10 --host {host}"));
+        assert!(printed.contains("hot / uniform"), "{printed}");
+    }
+}

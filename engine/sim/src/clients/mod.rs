@@ -1,0 +1,11 @@
+//! Clients: what they ask, what they remember, and what they must be answered.
+
+mod gateway;
+mod oracle;
+mod shop;
+mod workload;
+
+pub(crate) use gateway::Gateway;
+pub(crate) use oracle::Oracle;
+pub(crate) use shop::Shop;
+pub(crate) use workload::Workload;

@@ -1,0 +1,78 @@
+//! Orders move along the declared graph only.
+
+use onrush_proto::{OrderRow, OrderState, RecordKind};
+
+use super::Step;
+use crate::report::{Verdict, Violation};
+
+const NAME: &str = "orders";
+
+/// The graph of SEMANTICS, written down a second time on purpose.
+fn edge(from: OrderState, to: OrderState) -> bool {
+    use OrderState::*;
+    from == to
+        || matches!(
+            (from, to),
+            (Reserving, Pending | Rejected)
+                | (Pending, Paid | Cancelled | Expired)
+                | (Expired, Paid)
+                | (Paid, Fulfilling | Cancelled | PartiallyRefunded | Refunded)
+                | (Fulfilling, Shipped | Cancelled | PartiallyRefunded | Refunded)
+                | (Shipped, Delivered | PartiallyRefunded | Refunded)
+                | (Delivered, PartiallyRefunded | Refunded)
+                | (PartiallyRefunded, Refunded | Fulfilling | Shipped | Delivered | Cancelled)
+        )
+}
+
+/// Checks births, moves, and what may never change.
+pub(crate) fn record(step: &Step<'_>) -> Verdict {
+    for (before, after) in step.orders() {
+        match before {
+            None => birth(step, after)?,
+            Some(before) => step_of(step, before, after)?,
+        }
+    }
+    Ok(())
+}
+
+fn birth(step: &Step<'_>, order: &OrderRow) -> Verdict {
+    let expected = match step.fact.kind {
+        RecordKind::OrderCreated => Some(OrderState::Pending),
+        RecordKind::OrderReserving => Some(OrderState::Reserving),
+        _ => None,
+    };
+    if expected != Some(order.state) {
+        let got = format!("{:?} in {}", order.state, step.of(order.id));
+        return Err(Violation::new(NAME, "a birth as pending or reserving", got));
+    }
+    if step.mirror.owner(order.id.slot()) != step.shard || order.id.sequence() != step.lsn {
+        return Err(Violation::new(NAME, "an id that names its shard and record", step.of(order.id)));
+    }
+    Ok(())
+}
+
+fn step_of(step: &Step<'_>, before: &OrderRow, after: &OrderRow) -> Verdict {
+    if !edge(before.state, after.state) {
+        let got = format!("{:?} -> {:?} in {}", before.state, after.state, step.of(after.id));
+        return Err(Violation::new(NAME, "an edge of the graph", got));
+    }
+    let created = step.fact.kind == RecordKind::OrderCreated;
+    if created && before.state != OrderState::Reserving {
+        return Err(Violation::new(NAME, "one OrderCreated record per order", step.of(after.id)));
+    }
+    let same_lines = before.lines.len() == after.lines.len()
+        && before.lines.iter().zip(&after.lines).all(|(old, new)| {
+            old.sku == new.sku
+                && old.quantity == new.quantity
+                && (created || old.unit_minor == new.unit_minor)
+        });
+    let same = before.customer == after.customer
+        && before.key == after.key
+        && before.body == after.body
+        && before.held_until_us == after.held_until_us
+        && (created || before.total == after.total);
+    if !same || !same_lines {
+        return Err(Violation::new(NAME, format!("{before:?}"), format!("{after:?}")));
+    }
+    Ok(())
+}

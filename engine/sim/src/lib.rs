@@ -1,0 +1,49 @@
+//! The simulator of one Onrush node.
+//!
+//! The shards, logs, absorbers and recovery are the product's own; the simulator brings what is
+//! around them: the clock, a disk that fails, a store that loses runs, messages that take their
+//! time, clients that retry, a gateway that repeats itself. A run is named by its seed, and every
+//! run happens twice: two different traces are a failure of their own.
+//!
+//! # How to read a failure
+//!
+//! A failure is one line:
+//!
+//! ```text
+//! seed 17 commit 3f2a shards 2 events 3000 event 812: units: expected ..., got ...; replay: cargo run ...
+//! ```
+//!
+//! `units` is the file under `src/invariants/` whose text says what must hold; `expected` and `got`
+//! name the record (kind, position, shard) at which it broke. The command behind `replay:` runs the
+//! same events again. With `--verbose` it prints each event with its number and the microseconds of
+//! simulated time: read upwards from the end. Fewer `--events` than the failing event's number run
+//! the same prefix and then the ending, which often shows the same bug in a quieter place.
+//!
+//! A record is judged when it is durable, which is a few events after it was decided. A violation of
+//! `replay` after a restart tells that memory, store and log disagree; `durable` that an answer left
+//! before what it rests on; `oracle` that a client was told two different things; `liveness` that
+//! something never ended once faults and load were over; `trace` that the product did something that
+//! does not follow from its inputs.
+//!
+//! # What it can miss
+//!
+//! One node, so no replication. Damage to the last unsealed frame is tried with one shard only. The
+//! host here is the simulator's own: bugs of `engine/src/host` are not found here.
+
+mod clients;
+mod dice;
+mod invariants;
+mod mirror;
+mod node;
+mod options;
+mod plan;
+mod planted;
+mod report;
+mod run;
+mod trace;
+mod world;
+
+pub use options::{Call, RunOptions, USAGE};
+pub use planted::Planted;
+pub use report::{Failure, Violation};
+pub use run::{Passed, run_seed};

@@ -1,0 +1,220 @@
+//! The auditor's own books: what the durable logs say, folded without the product's tables.
+//!
+//! Every frame is entered the moment it is durable, and every record is checked against the books
+//! before it changes them. After a crash the books are what the recovered node must agree with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onrush_proto::{
+    Currency, DocKey, DocumentRow, Fact, FactView, HoldRow, KeyHasher, KeyState, LedgerRow, NameRow, OrderId,
+    OrderRow, ProductRow, Receipt, RecordKind, Row, RowTag, ShardId, Sku, Slot, SlotMap, StockRow, Text,
+    row::RowEncoder,
+};
+use onrush_storage::log::{Frame, FrameView};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::invariants::{self, Step};
+use crate::report::{Verdict, Violation};
+
+/// The record that wrote a row, and the row's hash.
+type Version = (u64, u64);
+
+/// One shard's rows and frames.
+#[derive(Default)]
+pub(crate) struct Book {
+    pub(crate) end_lsn: u64,
+    pub(crate) time_us: u64,
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) stock: BTreeMap<Sku, StockRow>,
+    pub(crate) products: BTreeMap<Sku, ProductRow>,
+    pub(crate) orders: BTreeMap<OrderId, OrderRow>,
+    pub(crate) holds: BTreeMap<OrderId, HoldRow>,
+    pub(crate) keys: BTreeMap<u128, KeyState>,
+    pub(crate) limits: BTreeMap<u128, (u32, u32)>,
+    pub(crate) documents: BTreeMap<DocKey, DocumentRow>,
+    pub(crate) names: BTreeMap<DocKey, NameRow>,
+    pub(crate) offsets: BTreeMap<(Text<47>, u8), u64>,
+    pub(crate) ledger: BTreeMap<Currency, LedgerRow>,
+    /// Hashes of the rows that reads show, by the record that wrote them.
+    versions: BTreeMap<(RowTag, Vec<u8>), Vec<Version>>,
+}
+
+/// The first acceptance of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct First {
+    pub(crate) shard: usize,
+    pub(crate) lsn: u64,
+    pub(crate) body: u64,
+    pub(crate) receipt: Receipt,
+}
+
+/// The books of all shards.
+pub(crate) struct Mirror {
+    pub(crate) map: SlotMap,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) books: Vec<Book>,
+    /// Keys that stand for an acceptance, over all shards.
+    pub(crate) firsts: BTreeMap<u128, First>,
+    /// Attempts and refunds that wait for the gateway.
+    pub(crate) attempts_due: BTreeSet<(OrderId, u16)>,
+    pub(crate) refunds_due: BTreeSet<(OrderId, u16)>,
+    encoder: RowEncoder,
+}
+
+impl Mirror {
+    pub(crate) fn new(map: SlotMap, hasher: KeyHasher) -> Self {
+        Self {
+            map,
+            hasher,
+            books: (0..map.shards()).map(|_| Book::default()).collect(),
+            firsts: BTreeMap::new(),
+            attempts_due: BTreeSet::new(),
+            refunds_due: BTreeSet::new(),
+            encoder: RowEncoder::default(),
+        }
+    }
+
+    /// The index of the shard that owns a slot.
+    pub(crate) fn owner(&self, slot: Slot) -> usize {
+        usize::from(self.map.shard(slot).0)
+    }
+
+    pub(crate) fn owner_of_sku(&self, sku: &Sku) -> usize {
+        self.owner(Slot::of(sku.as_bytes()))
+    }
+
+    /// An order as its home's log has it.
+    pub(crate) fn order(&self, id: OrderId) -> Option<&OrderRow> {
+        self.books[self.owner(id.slot())].orders.get(&id)
+    }
+
+    /// True if the order has lines that live on another shard than itself.
+    pub(crate) fn is_spread(&self, order: &OrderRow) -> bool {
+        let home = self.owner(order.id.slot());
+        order.lines.iter().any(|line| self.owner_of_sku(&line.sku) != home)
+    }
+
+    /// Enters a durable frame: each record is checked, then written.
+    pub(crate) fn enter(&mut self, shard: usize, frame: &FrameView<'_>) -> Verdict {
+        invariants::lsns::follows(&self.books[shard], frame)?;
+        let time_us = frame.info().time_us;
+        for record in frame.records() {
+            let fact = FactView::new(record.kind, record.payload).and_then(|view| view.read(record.key_hash));
+            let fact =
+                fact.map_err(|error| Violation::new("lsns", "a fact in every record", error.to_string()))?;
+            invariants::record(&Step { mirror: self, shard, lsn: record.lsn, time_us, fact: &fact })?;
+            self.write(shard, record.lsn, fact);
+        }
+        self.close_frame(shard, frame);
+        Ok(())
+    }
+
+    fn close_frame(&mut self, shard: usize, frame: &FrameView<'_>) {
+        let book = &mut self.books[shard];
+        book.end_lsn = frame.info().next_lsn() - 1;
+        book.time_us = frame.info().time_us;
+        book.frames.push(frame.to_frame());
+    }
+
+    /// Forgets what a shard's log lost behind `end_lsn`: the one residue that is allowed.
+    pub(crate) fn rewind(&mut self, shard: usize, end_lsn: u64) {
+        let mut fresh = Self::new(self.map, self.hasher);
+        for (index, book) in self.books.iter().enumerate() {
+            for frame in &book.frames {
+                let view = frame.view();
+                if index == shard && view.info().next_lsn() > end_lsn + 1 {
+                    break;
+                }
+                for record in view.records() {
+                    let fact = FactView::new(record.kind, record.payload);
+                    if let Ok(fact) = fact.and_then(|view| view.read(record.key_hash)) {
+                        fresh.write(index, record.lsn, fact);
+                    }
+                }
+                fresh.close_frame(index, &view);
+            }
+        }
+        *self = fresh;
+    }
+
+    /// The hash of a row as a read at `lsn` must show it.
+    pub(crate) fn version_at(&self, shard: usize, tag: RowTag, key: &[u8], lsn: u64) -> Option<u64> {
+        let versions = self.books[shard].versions.get(&(tag, key.to_vec()))?;
+        versions.iter().rev().find(|(written, _)| *written <= lsn).map(|(_, hash)| *hash)
+    }
+
+    /// The hash under which [`version_at`](Self::version_at) knows a row.
+    pub(crate) fn hash_of(&mut self, row: &Row) -> u64 {
+        xxh3_64(self.encoder.encode(row))
+    }
+
+    fn write(&mut self, shard: usize, lsn: u64, fact: Fact) {
+        for row in fact.rows {
+            let key = match &row {
+                Row::Order(row) => Some(row.id.0.to_be_bytes().to_vec()),
+                Row::Stock(row) => Some(row.sku.as_bytes().to_vec()),
+                Row::Document(row) => Some(row.key.as_bytes().to_vec()),
+                _ => None,
+            };
+            if let Some(key) = key {
+                let version = (lsn, self.hash_of(&row));
+                self.books[shard].versions.entry((row.tag(), key)).or_default().push(version);
+            }
+            match row {
+                Row::Order(order) => self.write_order(shard, lsn, fact.kind, order),
+                Row::Key(row) => {
+                    if let KeyState::First { body, receipt } = row.state {
+                        self.firsts.insert(row.key.0, First { shard, lsn, body, receipt });
+                    }
+                    self.books[shard].keys.insert(row.key.0, row.state);
+                }
+                other => self.books[shard].write(other),
+            }
+        }
+    }
+
+    fn write_order(&mut self, shard: usize, lsn: u64, kind: RecordKind, order: OrderRow) {
+        if kind == RecordKind::OrderCreated && !order.key.is_none() {
+            let receipt =
+                Receipt::Order { order: order.id, total: order.total, held_until_us: order.held_until_us };
+            self.firsts.insert(order.key.0, First { shard, lsn, body: order.body, receipt });
+            self.books[shard].keys.insert(order.key.0, KeyState::First { body: order.body, receipt });
+        }
+        let payment = order.payment.as_deref();
+        for attempt in payment.iter().flat_map(|payment| &payment.attempts) {
+            use onrush_proto::AttemptState::{Processing, Unknown};
+            match attempt.state {
+                Processing | Unknown => self.attempts_due.insert((order.id, attempt.number)),
+                _ => self.attempts_due.remove(&(order.id, attempt.number)),
+            };
+        }
+        for refund in payment.iter().flat_map(|payment| &payment.refunds) {
+            match refund.state {
+                onrush_proto::RefundState::Pending => self.refunds_due.insert((order.id, refund.number)),
+                _ => self.refunds_due.remove(&(order.id, refund.number)),
+            };
+        }
+        self.books[shard].orders.insert(order.id, order);
+    }
+
+    /// The shard's number as the product writes it.
+    pub(crate) fn shard_id(shard: usize) -> ShardId {
+        ShardId(shard as u16)
+    }
+}
+
+impl Book {
+    fn write(&mut self, row: Row) {
+        match row {
+            Row::Stock(row) => drop(self.stock.insert(row.sku, row)),
+            Row::Product(row) => drop(self.products.insert(row.sku, *row)),
+            Row::Hold(row) => drop(self.holds.insert(row.order, *row)),
+            Row::Limit(row) => drop(self.limits.insert(row.hash, (row.units, row.limit))),
+            Row::Document(row) => drop(self.documents.insert(row.key, *row)),
+            Row::Name(row) => drop(self.names.insert(row.name, *row)),
+            Row::Offset(row) => drop(self.offsets.insert((row.group, row.topic), row.lsn)),
+            Row::Ledger(row) => drop(self.ledger.insert(row.currency, row)),
+            Row::Order(_) | Row::Key(_) => {}
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What one seed runs with: bounds of the shards, chances of faults.
+
+use crate::dice::Dice;
+use crate::options::RunOptions;
+use crate::planted::Planted;
+
+/// Purposes of the random streams.
+pub(crate) mod purpose {
+    pub(crate) const PLAN: u64 = 1;
+    pub(crate) const SCHEDULE: u64 = 2;
+    pub(crate) const WORKLOAD: u64 = 3;
+    pub(crate) const FAULTS: u64 = 4;
+    pub(crate) const DISK: u64 = 5;
+    pub(crate) const SECRET: u64 = 6;
+    pub(crate) const GATEWAY: u64 = 7;
+}
+
+/// The configuration of one run, drawn from its seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) shards: u16,
+    pub(crate) events: u64,
+    pub(crate) planted: Option<Planted>,
+    pub(crate) turn_inputs_max: usize,
+    pub(crate) recent_keys_min: usize,
+    pub(crate) closed_rows_min: usize,
+    pub(crate) open_orders_max: usize,
+    pub(crate) segment_bytes: u64,
+    pub(crate) frame_bytes_max: usize,
+    pub(crate) default_hold_us: u64,
+    /// Faults per 10,000 events.
+    pub(crate) faults_per_10k: u64,
+    /// Weights of scheduling: how eager shards and links are against clients.
+    pub(crate) eagerness: u64,
+    pub(crate) releases: bool,
+    /// Weights of what clients ask for: orders, stock, products, payments, calling off, documents,
+    /// names, reads.
+    pub(crate) wishes: [u64; 8],
+    /// Weights of how far time passes at once: from microseconds to a quarter of an hour.
+    pub(crate) strides: [u64; 5],
+}
+
+impl Plan {
+    pub(crate) fn new(options: &RunOptions, seed: u64) -> Self {
+        let mut dice = Dice::new(seed, purpose::PLAN);
+        let drawn = dice.pick(&[1, 2, 2, 4]);
+        let segment_bytes = dice.pick(&[96 << 10, 128 << 10, 256 << 10]);
+        Self {
+            seed,
+            shards: options.shards.unwrap_or(drawn),
+            events: options.events,
+            planted: options.planted,
+            turn_inputs_max: dice.pick(&[1, 3, 16, 64]),
+            recent_keys_min: dice.pick(&[0, 4, 32, 1 << 12]),
+            closed_rows_min: dice.pick(&[0, 4, 32, 1 << 12]),
+            open_orders_max: dice.pick(&[40, 400, 1 << 20]),
+            segment_bytes,
+            frame_bytes_max: dice.pick(&[4 << 10, 24 << 10]),
+            default_hold_us: dice.pick(&[200_000, 2_000_000, 30_000_000]),
+            faults_per_10k: dice.pick(&[0, 10, 40, 120]),
+            eagerness: dice.pick(&[1, 3, 9]),
+            releases: dice.percent(60),
+            wishes: [45, 6, 4, 22, 8, 5, 4, 6].map(|weight| weight * dice.pick(&[0, 1, 1, 2, 4]) + 1),
+            strides: dice.pick(&[
+                [50, 30, 15, 4, 1],
+                [70, 30, 0, 0, 0],
+                [50, 45, 5, 1, 0],
+                [0, 0, 20, 20, 5],
+            ]),
+        }
+    }
+
+    /// True if the host has this planted bug.
+    pub(crate) fn has(&self, bug: Planted) -> bool {
+        self.planted == Some(bug)
+    }
+}

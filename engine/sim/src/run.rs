@@ -1,0 +1,91 @@
+//! One seed: run twice, equal traces.
+
+use crate::options::RunOptions;
+use crate::plan::Plan;
+use crate::report::{Failure, Violation};
+use crate::world::{Summary, World};
+
+/// What a seed that broke nothing went through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Passed {
+    /// Events, the ending's not counted.
+    pub events: u64,
+    /// Power losses.
+    pub crashes: u64,
+    /// Records in all logs.
+    pub records: u64,
+    /// Orders accepted.
+    pub orders: u64,
+    /// Orders that ended expired.
+    pub expired: u64,
+    /// Orders with lines on several shards.
+    pub spread: u64,
+    /// Keys that live on another shard than what they name.
+    pub claims: u64,
+    /// Refunds.
+    pub refunds: u64,
+    /// Logs that were damaged, and refused.
+    pub refused_logs: u64,
+    /// The hash of all that happened.
+    pub trace: u64,
+}
+
+impl Passed {
+    /// Adds up what several seeds went through.
+    pub fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.crashes += other.crashes;
+        self.records += other.records;
+        self.orders += other.orders;
+        self.expired += other.expired;
+        self.spread += other.spread;
+        self.claims += other.claims;
+        self.refunds += other.refunds;
+        self.refused_logs += other.refused_logs;
+        self.trace ^= other.trace.rotate_left(1);
+    }
+}
+
+/// Runs a seed twice.
+///
+/// # Errors
+/// The first invariant that does not hold, with the way back to it.
+pub fn run_seed(options: &RunOptions, seed: u64) -> Result<Passed, Box<Failure>> {
+    let first = run_once(options, seed)?;
+    let second = run_once(&RunOptions { verbose: false, ..*options }, seed)?;
+    if first != second {
+        let violation =
+            Violation::new("trace", format!("{:016x} again", first.trace), format!("{:016x}", second.trace));
+        return Err(Box::new(failure(options, &Plan::new(options, seed), first.events, violation)));
+    }
+    Ok(first)
+}
+
+fn run_once(options: &RunOptions, seed: u64) -> Result<Passed, Box<Failure>> {
+    let plan = Plan::new(options, seed);
+    let mut world = World::new(plan.clone(), options.verbose);
+    let outcome = world.run();
+    let (event, trace) = (world.event, world.trace.0);
+    if let Err(violation) = outcome {
+        return Err(Box::new(failure(options, &plan, event, violation)));
+    }
+    let Summary { crashes, records, orders, expired, spread, claims, refunds, refused_log } = world.summary;
+    let refused_logs = u64::from(refused_log);
+    Ok(Passed {
+        events: event,
+        crashes,
+        records,
+        orders,
+        expired,
+        spread,
+        claims,
+        refunds,
+        refused_logs,
+        trace,
+    })
+}
+
+fn failure(options: &RunOptions, plan: &Plan, event: u64, violation: Violation) -> Failure {
+    let planted = options.planted.map(crate::planted::Planted::number);
+    Failure { seed: plan.seed, shards: plan.shards, events: plan.events, event, planted, violation }
+}

@@ -1,0 +1,47 @@
+//! Messages under way: in order between two shards, at any speed otherwise.
+
+use std::collections::VecDeque;
+
+use onrush_engine::shard::PeerMessage;
+
+use crate::dice::Dice;
+
+/// One queue per ordered pair of shards.
+pub(crate) struct Links {
+    shards: usize,
+    queues: Vec<VecDeque<PeerMessage>>,
+}
+
+impl Links {
+    pub(crate) fn new(shards: usize) -> Self {
+        Self { shards, queues: (0..shards * shards).map(|_| VecDeque::new()).collect() }
+    }
+
+    pub(crate) fn send(&mut self, from: usize, to: usize, message: PeerMessage) {
+        self.queues[from * self.shards + to].push_back(message);
+    }
+
+    /// A pair with messages under way: sender and receiver.
+    pub(crate) fn busy(&self, dice: &mut Dice) -> Option<(usize, usize)> {
+        let busy: Vec<usize> = (0..self.queues.len()).filter(|at| !self.queues[*at].is_empty()).collect();
+        (!busy.is_empty()).then(|| {
+            let at = busy[dice.index(busy.len())];
+            (at / self.shards, at % self.shards)
+        })
+    }
+
+    /// Takes the oldest messages of a pair.
+    pub(crate) fn take(&mut self, from: usize, to: usize, most: usize) -> Vec<PeerMessage> {
+        let queue = &mut self.queues[from * self.shards + to];
+        queue.drain(..most.min(queue.len())).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queues.iter().all(VecDeque::is_empty)
+    }
+
+    /// A crash: nothing under way arrives.
+    pub(crate) fn clear(&mut self) {
+        self.queues.iter_mut().for_each(VecDeque::clear);
+    }
+}

@@ -1,0 +1,185 @@
+//! The world: everything outside the shards, and the loop that lets things happen.
+//!
+//! One event is one thing that happens: a shard decides, a frame becomes durable, answers leave,
+//! messages arrive, somebody asks, time passes, power fails. Which, is drawn from the schedule's
+//! stream; the rest follows.
+
+mod crash;
+mod ending;
+mod events;
+mod faults;
+mod links;
+
+use onrush_engine::shard::ShardOptions;
+use onrush_engine::state::StateLimits;
+use onrush_proto::{KeyHasher, ShardId, SlotMap};
+use onrush_storage::disk::FaultDisk;
+use onrush_storage::store::MemoryStore;
+
+use crate::clients::{Gateway, Oracle, Workload};
+use crate::dice::Dice;
+use crate::invariants;
+use crate::mirror::Mirror;
+use crate::node::{Seat, Stage};
+use crate::plan::{Plan, purpose};
+use crate::report::{Verdict, Violation};
+use crate::trace::Trace;
+use links::Links;
+
+/// When simulated time begins, in us since the epoch.
+const BEGIN_US: u64 = 1_700_000_000_000_000;
+/// Events between two full checks.
+const FULL_CHECK_EVENTS: u64 = 1_000;
+
+/// How a run ended well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Summary {
+    pub(crate) crashes: u64,
+    pub(crate) records: u64,
+    pub(crate) orders: u64,
+    pub(crate) expired: u64,
+    pub(crate) spread: u64,
+    pub(crate) claims: u64,
+    pub(crate) refunds: u64,
+    /// True if a damaged log was refused, which ends a run.
+    pub(crate) refused_log: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) event: u64,
+    pub(crate) trace: Trace,
+    pub(crate) summary: Summary,
+    verbose: bool,
+    schedule: Dice,
+    faults: Dice,
+    gateway_dice: Dice,
+    map: SlotMap,
+    hasher: KeyHasher,
+    now_us: u64,
+    seats: Vec<Seat>,
+    links: Links,
+    mirror: Mirror,
+    oracle: Oracle,
+    workload: Workload,
+    gateway: Gateway,
+    epochs: u64,
+    /// What the last reply said.
+    last_outcome: Option<onrush_proto::Outcome>,
+    /// True once a log refused to open: nothing can happen any more.
+    over: bool,
+    /// True in the ending: nothing fails any more.
+    healed: bool,
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan, verbose: bool) -> Self {
+        let seed = plan.seed;
+        let mut secret = Dice::new(seed, purpose::SECRET);
+        let hasher = KeyHasher::new([secret.next(), secret.next()]);
+        let shards = plan.shards;
+        let map = SlotMap::new(shards).unwrap_or_else(|| unreachable!("shards are checked with the options"));
+        let seat = |index: usize| Seat {
+            index,
+            disk: FaultDisk::new(Dice::new(seed, purpose::DISK + 100 * (index as u64 + 1)).next()),
+            store: MemoryStore::new(),
+            promised: 0,
+            live: None,
+        };
+        Self {
+            event: 0,
+            trace: Trace::default(),
+            summary: Summary::default(),
+            verbose,
+            schedule: Dice::new(seed, purpose::SCHEDULE),
+            faults: Dice::new(seed, purpose::FAULTS),
+            gateway_dice: Dice::new(seed, purpose::GATEWAY),
+            map,
+            hasher,
+            now_us: BEGIN_US,
+            seats: (0..usize::from(shards)).map(seat).collect(),
+            links: Links::new(usize::from(shards)),
+            mirror: Mirror::new(map, hasher),
+            oracle: Oracle::default(),
+            workload: Workload::new(Dice::new(seed, purpose::WORKLOAD), hasher, plan.wishes),
+            gateway: Gateway::new(Dice::new(seed, purpose::GATEWAY + 1_000).next()),
+            epochs: 0,
+            last_outcome: None,
+            over: false,
+            healed: false,
+            plan,
+        }
+    }
+
+    fn shard_options(&self, index: usize) -> ShardOptions {
+        let plan = &self.plan;
+        ShardOptions {
+            default_hold_us: plan.default_hold_us,
+            turn_inputs_max: plan.turn_inputs_max,
+            frame_bytes_max: plan.frame_bytes_max,
+            open_orders_max: plan.open_orders_max,
+            limits: StateLimits {
+                recent_keys_min: plan.recent_keys_min,
+                closed_rows_min: plan.closed_rows_min,
+            },
+            ..ShardOptions::new(ShardId(index as u16), self.map, self.hasher)
+        }
+    }
+
+    /// Runs the load and then the ending.
+    pub(crate) fn run(&mut self) -> Result<(), Violation> {
+        self.start(false)?;
+        while self.event < self.plan.events && !self.over {
+            self.next_event()?;
+            if self.event.is_multiple_of(FULL_CHECK_EVENTS) {
+                self.full_check()?;
+            }
+        }
+        if !self.over {
+            self.end()?;
+        }
+        self.count();
+        Ok(())
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.verbose {
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stdout(),
+                format_args!("{:>6} {} {}\n", self.event, self.now_us - BEGIN_US, what()),
+            );
+        }
+    }
+
+    /// Every invariant, over everything.
+    fn full_check(&mut self) -> Verdict {
+        invariants::units::all(&self.mirror)?;
+        invariants::ledger::all(&self.mirror)?;
+        invariants::durable::acknowledged(&self.mirror, &self.oracle)?;
+        for seat in &self.seats {
+            let Some(live) = &seat.live else { continue };
+            let book = &self.mirror.books[seat.index];
+            if matches!(live.stage, Stage::Idle | Stage::Durable) {
+                invariants::replay::agrees(book, &live.shard, &live.stored, "live")?;
+            }
+            self.rebuilt_agrees(seat)?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        use onrush_proto::OrderState::{Expired, Rejected};
+        let books = &self.mirror.books;
+        let orders = || books.iter().flat_map(|book| book.orders.values());
+        self.summary.records = books.iter().map(|book| book.end_lsn).sum();
+        self.summary.orders = orders().filter(|order| order.state != Rejected).count() as u64;
+        self.summary.expired = orders().filter(|order| order.state == Expired).count() as u64;
+        self.summary.spread = orders().filter(|order| self.mirror.is_spread(order)).count() as u64;
+        let refunds =
+            |order: &onrush_proto::OrderRow| order.payment.as_ref().map_or(0, |paid| paid.refunds.len());
+        self.summary.refunds = orders().map(refunds).sum::<usize>() as u64;
+        let keys = books.iter().flat_map(|book| book.keys.values());
+        let claim = |key: &&onrush_proto::KeyState| matches!(key, onrush_proto::KeyState::Claim { .. });
+        self.summary.claims = keys.filter(claim).count() as u64;
+    }
+}

@@ -1,0 +1,190 @@
+//! The whole engine: hosts, doors, subscriptions, restarts.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::time::Duration;
+
+use onrush_engine::{Engine, EngineOptions, FlushOptions, HostKind, SubscribeError, verify};
+use onrush_proto::{
+    CallerKey, Command, CreateOrder, Currency, Lsn, Money, OrderLine, Outcome, PutProduct, Refusal, Request,
+    ShardId, Sku, StockChange, Text, UpdateStock,
+};
+
+fn options(dir: &std::path::Path) -> EngineOptions {
+    EngineOptions { data_dir: Some(dir.to_path_buf()), segment_bytes: 8 << 20, ..EngineOptions::default() }
+}
+
+fn stocked(engine: &Engine, name: &str, units: i64) -> Sku {
+    let sku: Sku = name.parse().unwrap();
+    let put = PutProduct {
+        sku,
+        name: name.into(),
+        description: String::new(),
+        category: Text::EMPTY,
+        brand: Text::EMPTY,
+        price: Money::new(100, Currency::EUR),
+        limit_per_customer: 0,
+        limit_returns: false,
+        backorder: 0,
+        hold_us: 0,
+        active: true,
+    };
+    let change = StockChange::Add(units);
+    for command in [
+        Command::PutProduct(Box::new(put)),
+        Command::UpdateStock(UpdateStock { sku, change, reason: Text::EMPTY }),
+    ] {
+        let reply = engine.handle().call_blocking(Request::unkeyed(command));
+        assert!(matches!(reply.outcome, Outcome::Accepted(_)), "{reply:?}");
+    }
+    sku
+}
+
+fn order(engine: &Engine, sku: Sku, number: u64) -> Request {
+    let key = engine.handle().key(CallerKey { caller: "ada", key: &number.to_string() });
+    let lines = [OrderLine::new(sku, 1)].into_iter().collect();
+    Request::new(
+        key,
+        Command::CreateOrder(CreateOrder { customer: "ada".parse().unwrap(), lines, hold_us: 0 }),
+    )
+}
+
+/// Submits `count` orders in batches and returns how many were accepted and refused.
+fn rush(engine: &Engine, sku: Sku, count: u64) -> (u64, u64) {
+    let mut port = engine.handle().port();
+    let (mut sent, mut accepted, mut refused) = (0, 0, 0);
+    while accepted + refused < count {
+        while sent < count && port.in_flight() < 1_024 {
+            port.submit(sent, order(engine, sku, sent)).unwrap();
+            sent += 1;
+        }
+        port.flush();
+        port.wait(Duration::from_secs(10));
+        port.drain(|_, reply| match reply.outcome {
+            Outcome::Accepted(_) => accepted += 1,
+            Outcome::Refused(Refusal::OutOfStock { .. }) => refused += 1,
+            other => panic!("{other:?}"),
+        });
+    }
+    (accepted, refused)
+}
+
+#[test]
+fn sells_exactly_what_there_is_on_every_host_and_verifies_offline() {
+    for (host, shards) in
+        [(HostKind::Inline, 1), (HostKind::Thread, 1), (HostKind::Inline, 4), (HostKind::Thread, 4)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let engine =
+            Engine::open(EngineOptions { host, shards: Some(shards), ..options(dir.path()) }).unwrap();
+        let sku = stocked(&engine, "console", 700);
+        assert_eq!(rush(&engine, sku, 2_000), (700, 1_300), "{host:?}, {shards} shards");
+        assert_eq!(engine.handle().stock(&sku).map(|view| view.available), Some(0));
+        let audit = engine.handle().audit().unwrap();
+        assert!(audit.ok, "{:?}", audit.violations);
+        engine.close().unwrap();
+        let offline = verify(dir.path()).unwrap();
+        assert!(offline.ok && offline.units_held == 700, "{offline:?}");
+    }
+}
+
+/// One call at a time on the inline host: each acceptance is one durable write, made before the
+/// call returns; a refusal, a read and a replay are none.
+#[test]
+fn nothing_is_acknowledged_without_a_durable_write_behind_it() {
+    let options = EngineOptions { host: HostKind::Inline, ..EngineOptions::default() };
+    let engine = Engine::open(options).unwrap();
+    let sku = stocked(&engine, "console", 50);
+    let handle = engine.handle();
+    for number in 0..60 {
+        let before = handle.stats().durable_writes;
+        let reply = handle.call_blocking(order(&engine, sku, number));
+        let accepted = matches!(reply.outcome, Outcome::Accepted(_));
+        assert_eq!(accepted, number < 50, "{reply:?}");
+        assert_eq!(handle.stats().durable_writes, before + u64::from(accepted), "order {number}");
+        assert_eq!(handle.end(ShardId(0)), reply.lsn, "order {number}");
+        let replay = handle.call_blocking(order(&engine, sku, number));
+        assert_eq!(replay.replayed, accepted, "{replay:?}");
+        assert_eq!(handle.stats().durable_writes, before + u64::from(accepted), "replay {number}");
+    }
+    engine.close().unwrap();
+}
+
+/// A reader that lags takes frames from the log's files. A batch that ended inside such a frame once
+/// dropped the frame's rest: payments were never asked of the gateway.
+#[test]
+fn a_lagging_subscription_sees_every_record_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(options(dir.path())).unwrap();
+    let sku = stocked(&engine, "console", 1_000_000);
+    rush(&engine, sku, 3_000);
+    engine.close().unwrap();
+    // Opened anew, nothing is in memory: everything comes from the files.
+    let engine = Engine::open(options(dir.path())).unwrap();
+    for batch in [1, 7, 100, 4_096] {
+        let mut subscription = engine.handle().subscribe(ShardId(0), Lsn(1));
+        let mut next = 1;
+        while subscription
+            .poll(batch, |event| {
+                assert_eq!(event.lsn, Lsn(next), "batches of {batch}");
+                next += 1;
+            })
+            .unwrap()
+            > 0
+        {}
+        assert_eq!(Lsn(next - 1), engine.handle().end(ShardId(0)), "batches of {batch}");
+    }
+    engine.close().unwrap();
+}
+
+#[test]
+fn restarts_between_flushes_and_checkpoints_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let flush = FlushOptions {
+        rows: 300,
+        log_bytes: 1 << 20,
+        checkpoint_bytes: 256 << 10,
+        ..FlushOptions::default()
+    };
+    let mut sold = 0;
+    for round in 0..6u64 {
+        let engine = Engine::open(EngineOptions { flush, ..options(dir.path()) }).unwrap();
+        let sku = stocked(&engine, "console", 2_000);
+        let mut port = engine.handle().port();
+        for number in 0..1_500 {
+            port.submit(number, order(&engine, sku, round * 10_000 + number)).unwrap();
+            if number % 64 == 0 {
+                port.flush();
+            }
+        }
+        port.flush();
+        while port.in_flight() > 0 {
+            port.wait(Duration::from_secs(10));
+            port.drain(|_, reply| assert!(matches!(reply.outcome, Outcome::Accepted(_)), "{reply:?}"));
+        }
+        sold += 1_500;
+        // A key of the first round is cold by now: the filter hits, the store answers.
+        let replay = engine.handle().call_blocking(order(&engine, sku, 3));
+        assert_eq!(replay.replayed, round > 0 || sold > 0, "{replay:?}");
+        let audit = engine.handle().audit().unwrap();
+        assert!(audit.ok && audit.units_held == sold, "round {round}: {:?}", audit.violations);
+        drop(port);
+        engine.close().unwrap();
+    }
+}
+
+#[test]
+fn a_closed_door_answers() {
+    let engine = Engine::open(EngineOptions::default()).unwrap();
+    let sku = stocked(&engine, "console", 10);
+    let (handle, request) = (engine.handle(), order(&engine, sku, 1));
+    let mut port = handle.port();
+    engine.close().unwrap();
+    assert_eq!(handle.call_blocking(request.clone()).outcome, Outcome::Refused(Refusal::Stopped));
+    port.submit(1, request).unwrap();
+    port.flush();
+    assert_eq!(port.drain(|_, reply| assert_eq!(reply.outcome, Outcome::Refused(Refusal::Stopped))), 1);
+    let mut beyond = handle.subscribe(ShardId(0), Lsn(1));
+    let polled: Result<usize, SubscribeError> = beyond.poll(10, |_| {});
+    assert!(polled.is_ok(), "{polled:?}");
+}

@@ -1,0 +1,275 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use onrush_engine::{HostKind, StoreKind};
+
+use crate::machine;
+
+/// Flash-sale traffic against Onrush, open loop, with an audit at the end. No real money moves.
+#[derive(Parser, Debug)]
+#[command(name = "loadgen", version, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) scenario: Scenario,
+}
+
+const AFTER_HELP: &str = "Exit codes: 0 = the audit passed, 1 = the audit found broken rules, \
+2 = bad arguments, bad input or a target that does not open.\n\n\
+Examples:\n  loadgen flash-sale\n  loadgen flash-sale --rate 300000 --report sale.html --json sale.json\n  \
+loadgen flash-sale --group 512 --pay-within 100 --hot-share 1\n  \
+loadgen expiry --hold-s 2 --duration 10\n  \
+loadgen replay --products products.csv.zst --transactions transactions.csv.zst --day 2017-11-04";
+
+/// What happens.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Scenario {
+    /// A hundredfold step of demand at T0 on one hot SKU, then a slow decay.
+    FlashSale(Common),
+    /// Skewed baskets over a whole catalogue; the hot set moves.
+    Catalogue(Common),
+    /// Recorded baskets from CSV files, faster than they were.
+    Replay(ReplayArgs),
+    /// Impatient buyers: double sends, time-outs, retries, reused keys, lost answers.
+    Retries(RetriesArgs),
+    /// Most buyers never pay: holds expire and their units are sold again.
+    Expiry(Common),
+    /// A flash sale under several hundred reads per buy.
+    Browse(Common),
+}
+
+impl Scenario {
+    /// The name on the command line.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::FlashSale(_) => "flash-sale",
+            Self::Catalogue(_) => "catalogue",
+            Self::Replay(_) => "replay",
+            Self::Retries(_) => "retries",
+            Self::Expiry(_) => "expiry",
+            Self::Browse(_) => "browse",
+        }
+    }
+
+    /// The options that all scenarios share.
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::FlashSale(common)
+            | Self::Catalogue(common)
+            | Self::Expiry(common)
+            | Self::Browse(common) => common,
+            Self::Replay(args) => &args.common,
+            Self::Retries(args) => &args.common,
+        }
+    }
+}
+
+/// Options of every scenario.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// What is loaded: `embedded` (an engine in this process)
+    #[arg(long, default_value = "embedded", value_parser = parse_target)]
+    pub(crate) target: TargetName,
+    /// Shards of the engine
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) shards: u16,
+    /// What drives the shards [default: thread, inline on one core]
+    #[arg(long, value_enum)]
+    pub(crate) host: Option<HostName>,
+    /// Where rows are kept
+    #[arg(long, value_enum, default_value_t = StoreName::Fjall)]
+    pub(crate) store: StoreName,
+    /// Length of the schedule in seconds [default: 10; expiry: four holds]
+    #[arg(long, value_name = "SECS", value_parser = parse_seconds)]
+    pub(crate) duration: Option<f64>,
+    /// The same seed gives the same arrivals, baskets and habits
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Peak of offered orders per second [default: by scenario]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) rate: Option<u32>,
+    /// Units of each hot item (catalogue, replay: of each item) [default: by scenario]
+    #[arg(long, value_parser = clap::value_parser!(i64).range(1..=1_000_000_000_000))]
+    pub(crate) stock: Option<i64>,
+    /// Items in the catalogue [default: by scenario]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) skus: Option<u32>,
+    /// Most units of a hot item per customer; 0 = no limit
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    pub(crate) limit: u32,
+    /// Share of buys on the hot items
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub(crate) hot_share: Option<f64>,
+    /// How long an unpaid order keeps its units, in seconds [default: 600; expiry: 30]
+    #[arg(long, value_name = "SECS", value_parser = parse_seconds)]
+    pub(crate) hold_s: Option<f64>,
+    /// Closed loop for capacity: two groups of N orders are always under way
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) group: Option<u32>,
+    /// With --group: pay each accepted order this many milliseconds later
+    #[arg(long, value_name = "MS", requires = "group")]
+    pub(crate) pay_within: Option<u64>,
+    /// Where the engine keeps its data; must be empty [default: a temporary directory, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Leave the temporary directory in place
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Write a self-contained HTML report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Write the figures for machines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write percentile files for HdrHistogram tools
+    #[arg(long, value_name = "DIR")]
+    pub(crate) hgrm: Option<PathBuf>,
+    /// No progress and no table; findings of a failed audit are still shown
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+impl Common {
+    /// Seconds of the schedule.
+    pub(crate) fn duration_s(&self) -> f64 {
+        self.duration.unwrap_or(10.0)
+    }
+
+    /// The engine's host: on one core a thread of its own would only cost hops.
+    pub(crate) fn host(&self) -> HostKind {
+        match self.host {
+            Some(HostName::Inline) => HostKind::Inline,
+            Some(HostName::Thread) => HostKind::Thread,
+            None if machine::cores() == 1 => HostKind::Inline,
+            None => HostKind::Thread,
+        }
+    }
+
+    /// The engine's store.
+    pub(crate) fn store(&self) -> StoreKind {
+        match self.store {
+            StoreName::Fjall => StoreKind::Fjall,
+            StoreName::Memory => StoreKind::Memory,
+        }
+    }
+}
+
+/// Options of `replay`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReplayArgs {
+    /// CSV with columns id, price_cents and, if wanted, name, category, brand (.csv or .csv.zst)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) products: Option<PathBuf>,
+    /// CSV with columns basket, user, product, qty, ts (unix seconds) (.csv or .csv.zst)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) transactions: Option<PathBuf>,
+    /// How many times faster than recorded [default: as fast as fits --duration]
+    #[arg(long, value_name = "N", value_parser = parse_speed)]
+    pub(crate) speed: Option<f64>,
+    /// The UTC day to replay, YYYY-MM-DD [default: the busiest one]
+    #[arg(long, value_name = "DATE", conflicts_with = "from")]
+    pub(crate) day: Option<String>,
+    /// Replay from this time on, unix seconds
+    #[arg(long, value_name = "TS")]
+    pub(crate) from: Option<i64>,
+    /// How many recorded hours
+    #[arg(long, value_name = "H", default_value_t = 24.0, value_parser = parse_seconds)]
+    pub(crate) hours: f64,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `retries`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RetriesArgs {
+    /// Clients wait the whole back-off before a retry, so that they come back in step
+    #[arg(long)]
+    pub(crate) no_jitter: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What is loaded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum TargetName {
+    /// An engine in this process.
+    Embedded,
+}
+
+/// What drives the shards.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HostName {
+    /// The generator's own thread.
+    Inline,
+    /// A thread per shard.
+    Thread,
+}
+
+/// Where rows are kept.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StoreName {
+    /// On disk.
+    Fjall,
+    /// In memory.
+    Memory,
+}
+
+fn parse_target(text: &str) -> Result<TargetName, String> {
+    match text {
+        "embedded" => Ok(TargetName::Embedded),
+        other => Err(format!("expected embedded, found {other}")),
+    }
+}
+
+fn parse_number(text: &str, expected: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && fits(*number));
+    number.ok_or_else(|| format!("expected {expected}, found {text}"))
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    parse_number(text, "a number from 0.1 to 86400", |number| (0.1..=86_400.0).contains(&number))
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    parse_number(text, "a share from 0 to 1", |number| (0.0..=1.0).contains(&number))
+}
+
+fn parse_speed(text: &str) -> Result<f64, String> {
+    parse_number(text, "a factor above 0", |number| number > 0.0 && number <= 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bare_scenario_has_defaults() {
+        let cli = Cli::try_parse_from(["loadgen", "flash-sale"]).unwrap();
+        let common = cli.scenario.common();
+        assert_eq!((cli.scenario.name(), common.shards, common.seed, common.limit), ("flash-sale", 1, 1, 2));
+        assert!((common.duration_s() - 10.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn wrong_values_name_what_was_expected() {
+        for (args, expected) in [
+            (vec!["flash-sale", "--duration", "0"], "expected a number from 0.1 to 86400, found 0"),
+            (vec!["flash-sale", "--hot-share", "1.5"], "expected a share from 0 to 1, found 1.5"),
+            (vec!["flash-sale", "--target", "mars"], "expected embedded, found mars"),
+            (vec!["flash-sale", "--shards", "0"], "0 is not in 1..=256"),
+            (vec!["flash-sale", "--pay-within", "5"], "--group"),
+        ] {
+            let error = Cli::try_parse_from([&["loadgen"], args.as_slice()].concat()).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+}

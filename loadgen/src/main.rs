@@ -1,0 +1,7 @@
+//! `loadgen <scenario> [options]`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    onrush_loadgen::main()
+}

@@ -1,0 +1,190 @@
+//! An engine in this process: no socket, the engine's own batch interface.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use onrush_engine::{Engine, EngineHandle, EngineOptions, HostKind, Port, StoreKind};
+use onrush_proto::{OrderState, Reply, Request, Sku};
+use tempfile::TempDir;
+
+use super::{Books, Page, Setup, Target, TargetError, Viewed};
+
+/// How to open the engine.
+#[derive(Clone, Debug)]
+pub(crate) struct EmbeddedOptions {
+    pub(crate) shards: u16,
+    pub(crate) host: HostKind,
+    pub(crate) store: StoreKind,
+    /// Where; `None` = a fresh temporary directory.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Leave a temporary directory in place.
+    pub(crate) keep: bool,
+}
+
+/// An engine in this process.
+pub(crate) struct Embedded {
+    // Declared before the directory: the engine must be gone before its files are.
+    port: Port,
+    handle: EngineHandle,
+    engine: Engine,
+    host: HostKind,
+    store: StoreKind,
+    data_dir: PathBuf,
+    temporary: Option<TempDir>,
+}
+
+impl Embedded {
+    /// Opens an engine on an empty directory.
+    pub(crate) fn open(options: &EmbeddedOptions) -> Result<Self, TargetError> {
+        let (data_dir, temporary) = directory(options)?;
+        let engine = Engine::open(EngineOptions {
+            data_dir: Some(data_dir.clone()),
+            shards: Some(options.shards),
+            host: options.host,
+            store: options.store,
+            ..EngineOptions::default()
+        })?;
+        let handle = engine.handle();
+        let port = handle.port();
+        Ok(Self { port, handle, engine, host: options.host, store: options.store, data_dir, temporary })
+    }
+
+    /// Where the data lives for good, if a temporary directory is kept.
+    fn kept(options: &EmbeddedOptions, temporary: TempDir) -> (PathBuf, Option<TempDir>) {
+        if options.keep {
+            (temporary.keep(), None)
+        } else {
+            (temporary.path().to_path_buf(), Some(temporary))
+        }
+    }
+}
+
+fn directory(options: &EmbeddedOptions) -> Result<(PathBuf, Option<TempDir>), TargetError> {
+    let Some(dir) = &options.data_dir else {
+        let temporary = tempfile::Builder::new().prefix("onrush-loadgen-").tempdir();
+        let fail = |source| TargetError::Directory { dir: std::env::temp_dir(), source };
+        return Ok(Embedded::kept(options, temporary.map_err(fail)?));
+    };
+    let fail = |source| TargetError::Directory { dir: dir.clone(), source };
+    fs::create_dir_all(dir).map_err(fail)?;
+    let entries = entries(dir).map_err(fail)?;
+    if entries > 0 {
+        return Err(TargetError::NotEmpty { dir: dir.clone(), entries });
+    }
+    Ok((dir.clone(), None))
+}
+
+fn entries(dir: &Path) -> std::io::Result<usize> {
+    Ok(fs::read_dir(dir)?.count())
+}
+
+impl Target for Embedded {
+    fn name(&self) -> String {
+        "embedded".into()
+    }
+
+    fn submit(&mut self, tag: u64, request: Request) -> Option<Request> {
+        self.port.submit(tag, request).err()
+    }
+
+    fn flush(&mut self) {
+        self.port.flush();
+    }
+
+    fn drain(&mut self, replies: &mut Vec<(u64, Reply)>) -> usize {
+        self.port.drain(|tag, reply| replies.push((tag, reply)))
+    }
+
+    fn wait(&mut self, timeout: Duration) -> bool {
+        self.port.wait(timeout)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.port.in_flight()
+    }
+
+    fn view(&mut self, _tag: u64, page: Page, sku: &Sku) -> Viewed {
+        let found = match page {
+            Page::Product => self.handle.product(sku).is_some(),
+            Page::Validate => self.handle.stock(sku).is_some(),
+        };
+        if found { Viewed::Found } else { Viewed::Missing }
+    }
+
+    fn books(&mut self) -> Result<Books, TargetError> {
+        let report = self.handle.audit()?;
+        let never_was = |state: &OrderState| matches!(state, OrderState::Reserving | OrderState::Rejected);
+        let accepted = report.orders_by_state.iter().filter(|(state, _)| !never_was(state));
+        let mut violations = report.violations;
+        if report.violations_dropped > 0 {
+            violations.push(format!("and {} more", report.violations_dropped));
+        }
+        if !report.ok && violations.is_empty() {
+            violations.push("the engine's audit failed without naming a rule".into());
+        }
+        Ok(Books {
+            violations,
+            orders: accepted.map(|(_, count)| count).sum(),
+            units_received: report.units_received,
+            units_available: report.units_available,
+            units_held: report.units_held,
+            units_sold: report.units_sold,
+            open_cross_shard: report.open_cross_shard,
+        })
+    }
+
+    fn setup(&self) -> Setup {
+        let stats = self.handle.stats();
+        Setup {
+            durability: stats.durability,
+            shards: stats.shards,
+            host: format!("{:?}", self.host).to_lowercase(),
+            store: format!("{:?}", self.store).to_lowercase(),
+            durable_writes: stats.durable_writes,
+            records: stats.records,
+            log_bytes: stats.log_bytes,
+            kept: self.temporary.is_none().then(|| self.data_dir.clone()),
+        }
+    }
+
+    fn close(self: Box<Self>) -> Result<(), TargetError> {
+        let Self { port, handle, engine, temporary, .. } = *self;
+        drop((port, handle));
+        let closed = engine.close();
+        // Removed last and even after a failed close: a benchmark must not fill the disk.
+        drop(temporary);
+        Ok(closed?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(dir: &Path) -> EmbeddedOptions {
+        EmbeddedOptions {
+            shards: 1,
+            host: HostKind::Inline,
+            store: StoreKind::Memory,
+            data_dir: Some(dir.to_path_buf()),
+            keep: false,
+        }
+    }
+
+    #[test]
+    fn a_directory_in_use_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("something"), "x").unwrap();
+        let error = directory(&options(dir.path())).unwrap_err().to_string();
+        assert!(error.contains("found 1 entries") && error.contains(dir.path().to_str().unwrap()), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "x").unwrap();
+        let error = directory(&options(&dir.path().join("file/below"))).unwrap_err().to_string();
+        assert!(error.contains("file/below"), "{error}");
+    }
+}

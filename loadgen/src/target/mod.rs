@@ -1,0 +1,105 @@
+//! What is loaded: an engine in this process, or a server at an address.
+
+mod embedded;
+mod error;
+#[cfg(test)]
+pub(crate) mod shelf;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use onrush_proto::{Reply, Request, Sku};
+
+pub(crate) use embedded::{Embedded, EmbeddedOptions};
+pub(crate) use error::TargetError;
+
+/// A client's connection to what is loaded. One thread drives it.
+///
+/// A remote target batches what [`submit`](Self::submit) gave it into as few messages as it can at
+/// [`flush`](Self::flush), and sends keys as their 32 hex digits.
+pub(crate) trait Target {
+    /// Its name in reports: `embedded`, or an address.
+    fn name(&self) -> String;
+
+    /// Takes a request to send at the next flush, or gives it back when as many are in flight as
+    /// the connection allows. Each taken request is answered once, under its tag.
+    fn submit(&mut self, tag: u64, request: Request) -> Option<Request>;
+
+    /// Sends what was submitted.
+    fn flush(&mut self);
+
+    /// Appends the answers that are there; returns how many.
+    fn drain(&mut self, replies: &mut Vec<(u64, Reply)>) -> usize;
+
+    /// Blocks until an answer is there or `timeout` passed; true if one is there.
+    fn wait(&mut self, timeout: Duration) -> bool;
+
+    /// Requests sent or submitted and not yet drained.
+    fn in_flight(&self) -> usize;
+
+    /// Reads what the shop publishes about a SKU.
+    fn view(&mut self, tag: u64, page: Page, sku: &Sku) -> Viewed;
+
+    /// Checks the engine's books.
+    fn books(&mut self) -> Result<Books, TargetError>;
+
+    /// How it is set up.
+    fn setup(&self) -> Setup;
+
+    /// Ends it in good order.
+    fn close(self: Box<Self>) -> Result<(), TargetError>;
+}
+
+/// Which page is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Page {
+    /// The catalogue row.
+    Product,
+    /// Price and stock.
+    Validate,
+}
+
+/// How a read went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Viewed {
+    /// It was there.
+    Found,
+    /// Nothing is published under the SKU.
+    Missing,
+    /// It travels as a request; the answer comes under the tag.
+    #[allow(dead_code, reason = "only remote targets send reads")]
+    Sent,
+}
+
+/// What the engine says of its own books.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Books {
+    /// One line per broken rule.
+    pub(crate) violations: Vec<String>,
+    /// Orders in the books that were ever accepted.
+    pub(crate) orders: u64,
+    pub(crate) units_received: i64,
+    pub(crate) units_available: i64,
+    pub(crate) units_held: i64,
+    pub(crate) units_sold: i64,
+    /// Orders over several shards that were open at the cut.
+    pub(crate) open_cross_shard: u64,
+}
+
+/// How a target is set up, for reports.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Setup {
+    /// How a write is made durable.
+    pub(crate) durability: String,
+    pub(crate) shards: u16,
+    pub(crate) host: String,
+    pub(crate) store: String,
+    /// Durable writes so far.
+    pub(crate) durable_writes: u64,
+    /// Records so far.
+    pub(crate) records: u64,
+    /// Log bytes so far.
+    pub(crate) log_bytes: u64,
+    /// Where the data stays after the run, if it does.
+    pub(crate) kept: Option<PathBuf>,
+}

@@ -1,0 +1,71 @@
+//! Whole runs against an engine in the same process.
+
+use std::fs;
+
+use crate::{loadgen, stderr, stdout, text};
+
+#[test]
+fn a_tiny_sale_sells_out_and_passes_its_audit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (json, report, hgrm) =
+        (dir.path().join("sale.json"), dir.path().join("sale.html"), dir.path().join("hgrm"));
+    let outputs = ["--json", text(&json), "--report", text(&report), "--hgrm", text(&hgrm)];
+    let sale = ["flash-sale", "--duration", "1", "--rate", "20000", "--stock", "100", "--seed", "3"];
+    let output = loadgen(&[&sale[..], &outputs].concat());
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    assert!(stderr(&output).lines().next().unwrap().contains("No real money moves"));
+    let table = stdout(&output);
+    for expected in ["audit passed", "everything was sold", "create_order accepted", "create_order sold_out"]
+    {
+        assert!(table.contains(expected), "{expected}\n{table}");
+    }
+    let figures: serde_json::Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(figures["audit"]["ok"], true);
+    assert!(figures["orders"]["accepted"].as_u64().unwrap() >= 50);
+    assert!(figures["latency_us"]["create_order"]["accepted"]["p99"].as_f64().unwrap() > 0.0);
+    assert!(fs::read_to_string(report).unwrap().starts_with("<!doctype html>"));
+    assert!(fs::read_dir(hgrm).unwrap().count() >= 2);
+}
+
+#[test]
+fn every_scenario_passes_on_several_shards() {
+    let short = ["--duration", "1", "--shards", "3", "--store", "memory", "--quiet"];
+    for scenario in [
+        &["flash-sale", "--rate", "5000"][..],
+        &["catalogue", "--rate", "300", "--skus", "500"],
+        &["retries", "--rate", "2000"],
+        &["retries", "--rate", "2000", "--no-jitter"],
+        &["expiry", "--rate", "1000", "--hold-s", "0.3"],
+        &["browse", "--rate", "1000"],
+        &["flash-sale", "--group", "64", "--pay-within", "5", "--hot-share", "0.5", "--skus", "50"],
+    ] {
+        let output = loadgen(&[scenario, &short].concat());
+        assert_eq!(output.status.code(), Some(0), "{scenario:?}: {}{}", stdout(&output), stderr(&output));
+    }
+}
+
+#[test]
+fn recorded_baskets_are_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (products, transactions, json) =
+        (dir.path().join("p.csv"), dir.path().join("t.csv"), dir.path().join("replay.json"));
+    fs::write(&products, "id,name,price_cents\n1,Milk,50\n2,Bread,120\n").unwrap();
+    let lines = "basket,user,product,qty,ts\n1,5,1,2,1483271606\n1,5,2,1,1483271606\n2,6,2,1,1483275206\n";
+    fs::write(&transactions, lines).unwrap();
+    let files = ["replay", "--products", text(&products), "--transactions", text(&transactions)];
+    let options = ["--duration", "1", "--store", "memory", "--json", text(&json)];
+    let output = loadgen(&[&files[..], &options].concat());
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    let figures: serde_json::Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!((&figures["orders"]["accepted"], &figures["paid"]), (&2.into(), &2.into()));
+}
+
+#[test]
+fn a_directory_in_use_is_not_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("precious"), "data").unwrap();
+    let output = loadgen(&["flash-sale", "--data-dir", text(dir.path())]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("expected an empty data directory"), "{}", stderr(&output));
+    assert!(dir.path().join("precious").exists());
+}

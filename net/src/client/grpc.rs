@@ -1,0 +1,190 @@
+//! The gRPC client: typed calls over several connections. A call that gets no answer is tried
+//! again under the same key; a call that changes something gets a key if it brings none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use onrush_grpc::admin::v1 as admin;
+use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
+use onrush_grpc::order::v1 as order;
+use onrush_grpc::order::v1::order_service_client::OrderServiceClient;
+use onrush_grpc::payment::v1 as payment;
+use onrush_grpc::payment::v1::payment_service_client::PaymentServiceClient;
+use onrush_grpc::product::v1 as product;
+use onrush_grpc::product::v1::product_service_client::ProductServiceClient;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{CallError, Retry};
+
+/// How long an audit may take: it reads all books.
+const SLOW_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Where the services are: `http://host:port`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Addresses {
+    /// Product service.
+    pub product: String,
+    /// Order service.
+    pub order: String,
+    /// Payment service.
+    pub payment: String,
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        Self {
+            product: "http://127.0.0.1:50051".into(),
+            order: "http://127.0.0.1:50052".into(),
+            payment: "http://127.0.0.1:50053".into(),
+        }
+    }
+}
+
+/// Connections to one address, taken in turn.
+#[derive(Clone)]
+struct Pool {
+    channels: Arc<[Channel]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Pool {
+    /// Connects when first used, and again when a connection is lost.
+    fn new(address: &str, connections: usize) -> Result<Self, CallError> {
+        let endpoint = Endpoint::from_shared(address.to_owned())
+            .map_err(|_| CallError::Address(address.to_owned()))?
+            .tcp_nodelay(true);
+        let channels = (0..connections.max(1)).map(|_| endpoint.connect_lazy()).collect();
+        Ok(Self { channels, next: Arc::new(AtomicUsize::new(0)) })
+    }
+
+    fn channel(&self) -> Channel {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.channels.len();
+        self.channels[turn].clone()
+    }
+}
+
+/// The client. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    product: Pool,
+    order: Pool,
+    payment: Pool,
+    retry: Retry,
+}
+
+impl Client {
+    /// A client with this many connections per service. Must be called within a tokio runtime.
+    pub fn new(addresses: &Addresses, connections: usize, retry: Retry) -> Result<Self, CallError> {
+        Ok(Self {
+            product: Pool::new(&addresses.product, connections)?,
+            order: Pool::new(&addresses.order, connections)?,
+            payment: Pool::new(&addresses.payment, connections)?,
+            retry,
+        })
+    }
+}
+
+/// Tries a call until it is answered or the tries are used up.
+async fn call<M, R, F>(
+    pool: &Pool,
+    retry: Retry,
+    message: M,
+    mut call: impl FnMut(Channel, Request<M>) -> F,
+) -> Result<R, CallError>
+where
+    M: Clone,
+    F: Future<Output = Result<Response<R>, Status>>,
+{
+    let mut number = 0;
+    loop {
+        let mut request = Request::new(message.clone());
+        request.set_timeout(retry.timeout);
+        let answer = tokio::time::timeout(retry.timeout, call(pool.channel(), request)).await;
+        let error = match answer {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Err(status)) => CallError::from(status),
+            Err(_) => CallError::from(Status::deadline_exceeded("the client stopped waiting")),
+        };
+        if number == retry.retries || !matches!(error, CallError::Unknown { .. }) {
+            return Err(error);
+        }
+        number += 1;
+        tokio::time::sleep(retry.pause_before(number, Uuid::new_v4().as_u64_pair().1)).await;
+    }
+}
+
+/// A key for a call that brings none.
+fn key(request_id: &mut String) {
+    if request_id.is_empty() {
+        *request_id = Uuid::new_v4().to_string();
+    }
+}
+
+macro_rules! calls {
+    ($($(#[$doc:meta])* $name:ident($keyed:ident, $pool:ident, $client:ident, $package:ident::$request:ident) -> $response:ident;)*) => {
+        impl Client {
+            $(
+                $(#[$doc])*
+                pub async fn $name(
+                    &self,
+                    #[allow(unused_mut, reason = "only calls that change something set a key")]
+                    mut message: $package::$request,
+                ) -> Result<$package::$response, CallError> {
+                    calls!(@$keyed message);
+                    let retry = calls!(@retry $keyed self.retry);
+                    call(&self.$pool, retry, message, |channel, request| async move {
+                        $client::new(channel).$name(request).await
+                    })
+                    .await
+                }
+            )*
+        }
+    };
+    (@change $message:ident) => { key(&mut $message.request_id) };
+    (@read $message:ident) => {};
+    (@slow $message:ident) => {};
+    (@retry slow $retry:expr) => { Retry { timeout: SLOW_TIMEOUT, ..$retry } };
+    (@retry $keyed:ident $retry:expr) => { $retry };
+}
+
+calls! {
+    /// Whether lines could be ordered now.
+    validate_products(read, product, ProductServiceClient, product::ValidateProductsRequest) -> ValidateProductsResponse;
+    /// A product with its price and stock.
+    get_product_details(read, product, ProductServiceClient, product::GetProductDetailsRequest) -> GetProductDetailsResponse;
+    /// Changes a SKU's stock.
+    update_stock(change, product, ProductServiceClient, product::UpdateStockRequest) -> UpdateStockResponse;
+    /// Creates or changes a product.
+    put_product(change, product, ProductServiceClient, product::PutProductRequest) -> PutProductResponse;
+    /// Products a page at a time.
+    list_products(read, product, ProductServiceClient, product::ListProductsRequest) -> ListProductsResponse;
+    /// Holds stock and creates an order.
+    create_order(change, order, OrderServiceClient, order::CreateOrderRequest) -> CreateOrderResponse;
+    /// Starts a payment and waits for it.
+    process_payment(change, order, OrderServiceClient, order::ProcessPaymentRequest) -> ProcessPaymentResponse;
+    /// An order.
+    get_order_status(read, order, OrderServiceClient, order::GetOrderStatusRequest) -> GetOrderStatusResponse;
+    /// Calls an order off.
+    cancel_order(change, order, OrderServiceClient, order::CancelOrderRequest) -> CancelOrderResponse;
+    /// A customer's orders a page at a time.
+    list_orders(read, order, OrderServiceClient, order::ListOrdersRequest) -> ListOrdersResponse;
+    /// Shows a payment, perhaps starts an attempt.
+    create_payment(change, payment, PaymentServiceClient, payment::CreatePaymentRequest) -> CreatePaymentResponse;
+    /// Takes an authorised amount.
+    capture_payment(change, payment, PaymentServiceClient, payment::CapturePaymentRequest) -> CapturePaymentResponse;
+    /// A payment.
+    get_payment_status(read, payment, PaymentServiceClient, payment::GetPaymentStatusRequest) -> GetPaymentStatusResponse;
+    /// Gives money back and waits for it.
+    process_refund(change, payment, PaymentServiceClient, payment::ProcessRefundRequest) -> ProcessRefundResponse;
+    /// A customer's movements of money a page at a time.
+    list_transactions(read, payment, PaymentServiceClient, payment::ListTransactionsRequest) -> ListTransactionsResponse;
+    /// Checks all books live.
+    audit(slow, order, AdminServiceClient, admin::AuditRequest) -> AuditResponse;
+    /// The engine's counters.
+    stats(read, order, AdminServiceClient, admin::StatsRequest) -> StatsResponse;
+    /// Compares the gateway's books with the ledger.
+    reconcile(slow, order, AdminServiceClient, admin::ReconcileRequest) -> ReconcileResponse;
+}

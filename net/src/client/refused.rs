@@ -1,0 +1,99 @@
+//! What a call that did not work says, independent of the protocol.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// The domain of the shop's own reasons.
+const DOMAIN: &str = "onrush";
+
+/// The shop refused; nothing changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{reason}: {message}")]
+pub struct Refused {
+    /// The stable name, e.g. `OUT_OF_STOCK`.
+    pub reason: String,
+    /// Path of the field at fault: `lines[3].quantity`.
+    pub field: Option<String>,
+    /// For people.
+    pub message: String,
+    /// When another try is worth it.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why a call did not work.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CallError {
+    /// The shop refused; nothing changed.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// No answer came; the call may have worked. Trying again under the same key is safe.
+    #[error("no answer ({code:?}): {message}")]
+    Unknown {
+        /// The gRPC code.
+        code: Code,
+        /// For people.
+        message: String,
+    },
+    /// The address is not one.
+    #[error("expected an address such as http://127.0.0.1:50051, found {0:?}")]
+    Address(String),
+}
+
+impl CallError {
+    /// The reason of a refusal.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Refused(refused) => Some(&refused.reason),
+            _ => None,
+        }
+    }
+}
+
+impl From<Status> for CallError {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let info = details.error_info().filter(|info| info.domain == DOMAIN);
+        // A stopped shard and a silent gateway say so themselves: whether they acted is unknown.
+        let unknown = matches!(
+            status.code(),
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal
+        );
+        let refused_late = info.is_some_and(|info| info.reason == "DEADLINE_EXCEEDED");
+        if unknown && !refused_late {
+            return Self::Unknown { code: status.code(), message: status.message().to_owned() };
+        }
+        let violation = details.bad_request().and_then(|bad| bad.field_violations.first());
+        let reason = info.map_or_else(|| format!("{:?}", status.code()), |info| info.reason.clone());
+        Self::Refused(Refused {
+            reason,
+            field: violation.map(|violation| violation.field.clone()),
+            message: status.message().to_owned(),
+            retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn statuses_become_reasons_and_silence_stays_unknown() {
+        let mut details =
+            ErrorDetails::with_error_info("BAD_QUANTITY", DOMAIN, std::collections::HashMap::new());
+        details.add_bad_request_violation("lines[0].quantity", "zero");
+        let status = Status::with_error_details(Code::InvalidArgument, "zero", details);
+        let CallError::Refused(refused) = CallError::from(status) else { panic!("a refusal") };
+        assert_eq!(
+            (refused.reason.as_str(), refused.field.as_deref()),
+            ("BAD_QUANTITY", Some("lines[0].quantity"))
+        );
+        assert!(matches!(CallError::from(Status::unavailable("gone")), CallError::Unknown { .. }));
+        let plain = CallError::from(Status::resource_exhausted("too many"));
+        assert_eq!(plain.reason(), Some("ResourceExhausted"));
+    }
+}

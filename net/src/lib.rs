@@ -1,0 +1,3 @@
+//! Sockets and buffers: the Rust client of the services.
+
+pub mod client;

@@ -1,0 +1,103 @@
+//! `onrush.admin.v1.AdminService`: answered to callers on this machine only.
+
+use std::sync::Arc;
+
+use onrush_engine::{AuditReport, EngineStats};
+use onrush_grpc::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
+use onrush_grpc::admin::v1::{
+    AuditRequest, AuditResponse, ReconcileRequest, ReconcileResponse, StateCount, StatsRequest, StatsResponse,
+};
+use tonic::{Request, Response, Status};
+
+use crate::backend::{Backend, off_front};
+use crate::gateway::{Gateway, reconcile};
+use crate::status::Rejection;
+
+/// The handlers.
+pub struct Admin {
+    backend: Backend,
+    gateway: Arc<Gateway>,
+}
+
+impl Admin {
+    /// The service, ready to be served.
+    pub fn server(backend: Backend, gateway: Arc<Gateway>) -> AdminServiceServer<Self> {
+        AdminServiceServer::new(Self { backend, gateway })
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn audit(&self, request: Request<AuditRequest>) -> Result<Response<AuditResponse>, Status> {
+        local_only(&request)?;
+        let backend = self.backend.clone();
+        let report = off_front(move || backend.audit()).await?;
+        Ok(Response::new(audit(report.map_err(|error| Rejection::Internal(error.to_string()))?)))
+    }
+
+    async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
+        local_only(&request)?;
+        Ok(Response::new(stats(self.backend.stats())))
+    }
+
+    async fn reconcile(
+        &self,
+        request: Request<ReconcileRequest>,
+    ) -> Result<Response<ReconcileResponse>, Status> {
+        local_only(&request)?;
+        let (backend, gateway) = (self.backend.clone(), self.gateway.clone());
+        let report = off_front(move || reconcile::compare(&backend, &gateway)).await??;
+        Ok(Response::new(ReconcileResponse {
+            ok: report.differences.is_empty(),
+            differences: report.differences,
+            payments: report.payments,
+            open: report.open,
+        }))
+    }
+}
+
+fn local_only<T>(request: &Request<T>) -> Result<(), Rejection> {
+    let local = request.remote_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+    if local { Ok(()) } else { Err(Rejection::NotLocal) }
+}
+
+fn audit(report: AuditReport) -> AuditResponse {
+    let by_state = report.orders_by_state.into_iter();
+    AuditResponse {
+        ok: report.ok,
+        violations: report.violations,
+        skus: report.skus,
+        orders: report.orders,
+        units_received: report.units_received,
+        units_available: report.units_available,
+        units_held: report.units_held,
+        units_sold: report.units_sold,
+        open_cross_shard: report.open_cross_shard,
+        cut: report.cut.iter().map(|lsn| lsn.0).collect(),
+        violations_dropped: report.violations_dropped,
+        orders_by_state: by_state
+            .map(|(state, orders)| StateCount { state: format!("{state:?}"), orders })
+            .collect(),
+    }
+}
+
+fn stats(stats: EngineStats) -> StatsResponse {
+    StatsResponse {
+        durability: stats.durability,
+        shards: stats.shards.into(),
+        durable_writes: stats.durable_writes,
+        records: stats.records,
+        log_bytes: stats.log_bytes,
+        turns: stats.turns,
+        requests: stats.requests,
+        open_orders: stats.open_orders,
+        remembered_keys: stats.remembered_keys,
+        store_lag_bytes: stats.store_lag_bytes,
+        level0_runs: stats.level0_runs,
+        state_bytes: stats.state_bytes,
+        waiting: stats.waiting,
+        skus: stats.skus,
+        store_bytes: stats.store_bytes,
+        stopped_shards: stats.stopped_shards.into(),
+    }
+}

@@ -1,0 +1,195 @@
+//! What a handler sees of the engine, wherever it runs.
+
+use std::sync::Arc;
+
+use onrush_engine::audit::AuditError;
+use onrush_engine::{AuditReport, EngineHandle, EngineStats, ListError, StockView, Subscription};
+use onrush_proto::{
+    CallerKey, Command, CustomerId, IdempotencyKey, Lsn, OrderId, OrderRow, Outcome, ProductRow, Receipt,
+    Reply, Request, ShardId, Sku, Slot,
+};
+use uuid::Uuid;
+
+use crate::deadline::Deadline;
+use crate::field::{self, FieldError};
+use crate::status::Rejection;
+
+/// The caller of every key while callers have no accounts.
+const ANONYMOUS: &str = "anonymous";
+
+/// Where the engine is.
+#[derive(Clone)]
+pub enum Backend {
+    /// In this process.
+    Local(EngineHandle),
+}
+
+/// A command under its idempotency key.
+#[derive(Clone, Debug)]
+pub struct Keyed {
+    /// The key as the caller gave it, or as the edge made it.
+    pub request_id: String,
+    /// What the engine is asked.
+    pub request: Request,
+}
+
+/// A first acceptance, or the same again.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted {
+    /// What was accepted.
+    pub receipt: Receipt,
+    /// True if this is the first acceptance again.
+    pub replayed: bool,
+}
+
+impl Backend {
+    /// Asks the engine.
+    pub async fn call(&self, request: Request) -> Reply {
+        match self {
+            Self::Local(engine) => engine.call(request).await,
+        }
+    }
+
+    /// A command under the caller's key, or under a fresh one if it brought none.
+    pub fn keyed(&self, request_id: &str, deadline: Deadline, command: Command) -> Result<Keyed, FieldError> {
+        let (request_id, key) = match field::request_id(request_id)? {
+            "" => self.fresh_key(command.slot()),
+            given => (given.to_owned(), self.key(given)),
+        };
+        let mut request = Request::new(key, command);
+        request.deadline_us = deadline.wall_us();
+        Ok(Keyed { request_id, request })
+    }
+
+    /// Asks the engine for something that it accepts or refuses.
+    pub async fn accept(&self, request: Request) -> Result<Accepted, Rejection> {
+        let reply = self.call(request).await;
+        match reply.outcome {
+            Outcome::Accepted(receipt) => Ok(Accepted { receipt, replayed: reply.replayed }),
+            Outcome::Refused(refusal) => Err(refusal.into()),
+            other => Err(unexpected("an acceptance or a refusal", &other)),
+        }
+    }
+
+    /// An order as its owner has it.
+    pub async fn order(&self, order: OrderId) -> Result<OrderRow, Rejection> {
+        match self.call(Request::unkeyed(Command::GetOrder(order))).await.outcome {
+            Outcome::Order(row) => Ok(*row),
+            Outcome::Refused(refusal) => Err(refusal.into()),
+            other => Err(unexpected("an order or a refusal", &other)),
+        }
+    }
+
+    /// A SKU's published stock.
+    pub fn stock(&self, sku: &Sku) -> Option<StockView> {
+        match self {
+            Self::Local(engine) => engine.stock(sku),
+        }
+    }
+
+    /// A SKU's published description.
+    pub fn product(&self, sku: &Sku) -> Option<Arc<ProductRow>> {
+        match self {
+            Self::Local(engine) => engine.product(sku),
+        }
+    }
+
+    /// Published products after a SKU for which `keep` holds. Walks the catalogue: not for a front thread.
+    pub fn products(
+        &self,
+        after: Option<&Sku>,
+        limit: usize,
+        keep: &mut dyn FnMut(&ProductRow) -> bool,
+    ) -> Vec<Arc<ProductRow>> {
+        match self {
+            Self::Local(engine) => engine.views().products(after, limit, keep),
+        }
+    }
+
+    /// A customer's orders, newest first. Reads the store: not for a front thread.
+    pub fn orders_of(
+        &self,
+        customer: &CustomerId,
+        before: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Vec<OrderRow>, ListError> {
+        match self {
+            Self::Local(engine) => engine.orders_of(customer, before, limit),
+        }
+    }
+
+    /// Number of shards.
+    pub fn shards(&self) -> u16 {
+        match self {
+            Self::Local(engine) => engine.slot_map().shards(),
+        }
+    }
+
+    /// Committed records of a shard.
+    pub fn subscribe(&self, shard: ShardId, from: Lsn) -> Subscription {
+        match self {
+            Self::Local(engine) => engine.subscribe(shard, from),
+        }
+    }
+
+    /// Where a shard's committed log ends.
+    pub fn end(&self, shard: ShardId) -> Lsn {
+        match self {
+            Self::Local(engine) => engine.end(shard),
+        }
+    }
+
+    /// Checks all books. Takes as long as the books are big: not for a front thread.
+    pub fn audit(&self) -> Result<AuditReport, AuditError> {
+        match self {
+            Self::Local(engine) => engine.audit(),
+        }
+    }
+
+    /// The engine's counters.
+    pub fn stats(&self) -> EngineStats {
+        match self {
+            Self::Local(engine) => engine.stats(),
+        }
+    }
+
+    fn key(&self, text: &str) -> IdempotencyKey {
+        match self {
+            Self::Local(engine) => engine.key(CallerKey { caller: ANONYMOUS, key: text }),
+        }
+    }
+
+    /// A key whose text hashes to the shard of `slot`, so that key and effect are one record. The
+    /// text is what a caller may send again; a try costs one hash, and there are as many as shards.
+    fn fresh_key(&self, slot: Slot) -> (String, IdempotencyKey) {
+        let map = match self {
+            Self::Local(engine) => engine.slot_map(),
+        };
+        let base = Uuid::new_v4().simple().to_string();
+        let mut step = 0u32;
+        loop {
+            let text = format!("{base}-{step}");
+            let key = self.key(&text);
+            if map.shard(Slot::of_hash(key.0)) == map.shard(slot) {
+                return (text, key);
+            }
+            step += 1;
+        }
+    }
+}
+
+/// An outcome that the engine never gives to this command.
+pub fn unexpected(expected: &str, found: &Outcome) -> Rejection {
+    Rejection::Internal(format!("expected {expected} of the engine, found {found:?}"))
+}
+
+/// Runs a read that may wait for the disk off the front's thread.
+pub async fn off_front<T, F>(work: F) -> Result<T, Rejection>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Rejection::Internal(format!("expected the read to end, found: {error}")))
+}

@@ -1,0 +1,82 @@
+//! `onrush serve`: serves until SIGTERM or SIGINT.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::Failure;
+use crate::config::{Resolved, Service};
+use crate::serve::Serving;
+
+pub(super) fn run(resolved: &Resolved) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&resolved.config.log)
+        .map_err(|error| Failure::world(format!("log: expected a filter, found: {error}")))?;
+    tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter).init();
+    for warning in &resolved.warnings {
+        let _ = writeln!(io::stderr(), "onrush: warning: {warning}");
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::world)?;
+    // Before the engine opens: a signal during a long recovery must not be lost.
+    let (mut terminate, mut interrupt) = {
+        let _context = runtime.enter();
+        let of = |kind| signal(kind).map_err(Failure::world);
+        (of(SignalKind::terminate())?, of(SignalKind::interrupt())?)
+    };
+    let serving = Serving::start(&resolved.config).map_err(Failure::world)?;
+    // A closed standard output is no reason to stop serving.
+    let _ = io::stdout().write_all(banner(resolved, &serving).as_bytes());
+    runtime.block_on(async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    });
+    serving.stop().map_err(Failure::world)?;
+    let _ = io::stdout().write_all(b"stopped\n");
+    Ok(())
+}
+
+fn banner(resolved: &Resolved, serving: &Serving) -> String {
+    let stats = serving.engine().stats();
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "onrush {}: data in {}, shards: {}, durable by {}",
+        env!("CARGO_PKG_VERSION"),
+        resolved.config.data_dir.display(),
+        stats.shards,
+        stats.durability
+    );
+    let _ = writeln!(text, "{}", serving.gateway().notice());
+    for (service, address) in serving.addresses() {
+        let _ = writeln!(text, "{:<8} {address}", service.name());
+        for (body, call) in examples(*service) {
+            let _ =
+                writeln!(text, "    grpcurl -plaintext -d '{body}' {address} {}/{call}", service.grpc_name());
+        }
+    }
+    if let Some((_, address)) = serving.addresses().first() {
+        let _ = writeln!(text, "health   curl http://{address}/health");
+    }
+    text
+}
+
+/// Calls to paste, in the order in which a shop begins.
+fn examples(service: Service) -> &'static [(&'static str, &'static str)] {
+    match service {
+        Service::Product => &[
+            (
+                r#"{"sku":"tea","name":"Tea","price":{"minor_units":"499","currency_code":"EUR"}}"#,
+                "PutProduct",
+            ),
+            (r#"{"sku":"tea","set":"100"}"#, "UpdateStock"),
+        ],
+        Service::Order => {
+            &[(r#"{"customer_id":"ada","lines":[{"sku":"tea","quantity":"1"}]}"#, "CreateOrder")]
+        }
+        Service::Payment => &[(r#"{"customer_id":"ada"}"#, "ListTransactions")],
+    }
+}

@@ -1,0 +1,307 @@
+//! What a process is told: flag over environment over file over default, each value with where it
+//! came from.
+
+mod file;
+mod port;
+mod setting;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use onrush_engine::{EngineOptions, HostKind, StoreKind};
+
+use crate::gateway::simulated::Faults;
+
+pub use file::read_file;
+pub use setting::{SETTINGS, Setting};
+
+/// A service with a port of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Service {
+    /// `onrush.product.v1.ProductService`
+    Product,
+    /// `onrush.order.v1.OrderService`
+    Order,
+    /// `onrush.payment.v1.PaymentService`
+    Payment,
+}
+
+impl Service {
+    /// All services.
+    pub const ALL: [Self; 3] = [Self::Product, Self::Order, Self::Payment];
+
+    /// The name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Product => "product",
+            Self::Order => "order",
+            Self::Payment => "payment",
+        }
+    }
+
+    /// The name in gRPC.
+    pub fn grpc_name(self) -> &'static str {
+        match self {
+            Self::Product => "onrush.product.v1.ProductService",
+            Self::Order => "onrush.order.v1.OrderService",
+            Self::Payment => "onrush.payment.v1.PaymentService",
+        }
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// The command line.
+    Flag,
+    /// This environment variable.
+    Env(&'static str),
+    /// The file of `--config`.
+    File,
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Env(name) => write!(f, "environment {name}"),
+            Self::File => f.write_str("file"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A setting's value as text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Value {
+    /// Of which setting.
+    pub name: &'static str,
+    /// The value.
+    pub text: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A configuration that cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value that does not parse.
+    #[error("{name} (from {origin}): expected {expected}, found {found:?}")]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// Where the value came from.
+        origin: Origin,
+        /// What was expected.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// A file that cannot be read or does not parse.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// What a process is told.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// Where everything durable lives.
+    pub data_dir: PathBuf,
+    /// The address to listen on.
+    pub listen: IpAddr,
+    /// The services to serve, each with its port; port 0 takes a free one.
+    pub services: Vec<(Service, u16)>,
+    /// Shards of the data directory, frozen when it is formatted; `None`: as formatted.
+    pub shards: Option<u16>,
+    /// Who drives the shards.
+    pub host: HostKind,
+    /// What keeps the rows.
+    pub store: StoreKind,
+    /// How long an unpaid order holds its stock, where neither order nor SKU say.
+    pub hold: Duration,
+    /// Front threads.
+    pub fronts: usize,
+    /// Most open connections of the process.
+    pub connections_max: usize,
+    /// How long open calls may take after SIGTERM.
+    pub drain: Duration,
+    /// How the simulated gateway misbehaves.
+    pub gateway_faults: Faults,
+    /// Filter of the log on standard error.
+    pub log: String,
+}
+
+/// A configuration, how it came about, and what was strange about it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Resolved {
+    /// The configuration.
+    pub config: Config,
+    /// Every value, in the order of [`SETTINGS`].
+    pub values: Vec<Value>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// The places values come from, the strongest first.
+pub struct Sources<'a> {
+    /// Values of flags by setting.
+    pub flag: &'a dyn Fn(&str) -> Option<String>,
+    /// Environment variables.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Values of the file by setting.
+    pub file: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Sources<'_> {
+    /// Puts the configuration together.
+    pub fn resolve(&self) -> Result<Resolved, ConfigError> {
+        let mut values: Vec<Value> = SETTINGS.iter().map(|setting| self.value(setting, &[])).collect();
+        let services: Vec<Service> =
+            parse(find(&values, "services"), "product, order and payment, separated by commas", services)?;
+        if let [only] = services[..] {
+            let setting = port::setting(only);
+            let bare = self.value(setting, &port::BARE);
+            values
+                .iter_mut()
+                .filter(|value| value.name == setting.name)
+                .for_each(|value| *value = bare.clone());
+        }
+        let warnings = port::warnings(&services, self.env);
+        Ok(Resolved { config: Config::of(&values, &services)?, values, warnings })
+    }
+
+    fn value(&self, setting: &Setting, more_env: &[&'static str]) -> Value {
+        let Setting { name, env, .. } = *setting;
+        let value = |text: String, origin| Value { name, text, origin };
+        if let Some(text) = (self.flag)(name) {
+            return value(text, Origin::Flag);
+        }
+        for variable in std::iter::once(env).chain(more_env.iter().copied()) {
+            // An empty variable is how many shells and composers say "not set".
+            if let Some(text) = (self.env)(variable).filter(|text| !text.is_empty()) {
+                return value(text, Origin::Env(variable));
+            }
+        }
+        if let Some(text) = (self.file)(name) {
+            return value(text, Origin::File);
+        }
+        value((setting.default)(), Origin::Default)
+    }
+}
+
+impl Config {
+    fn of(values: &[Value], services: &[Service]) -> Result<Self, ConfigError> {
+        let at = |name| find(values, name);
+        let mut ports = Vec::new();
+        for service in services {
+            let port = parse(at(port::setting(*service).name), "a port, 0 to 65535", plain::<u16>)?;
+            ports.push((*service, port));
+        }
+        let bounded = |name, min: usize, max: usize| {
+            let range = move |text: &str| plain::<usize>(text).filter(|number| (min..=max).contains(number));
+            parse(at(name), &format!("a whole number, {min} to {max}"), range)
+        };
+        let faults = at("gateway-faults");
+        let gateway_faults = faults.text.parse().map_err(|error| ConfigError::Value {
+            name: faults.name,
+            origin: faults.origin,
+            expected: format!("faults such as decline=0.1,p50_ms=50 ({error})"),
+            found: faults.text.clone(),
+        })?;
+        Ok(Self {
+            data_dir: parse(at("data-dir"), "a directory", |text| (!text.is_empty()).then(|| text.into()))?,
+            listen: parse(at("listen"), "an IP address such as 127.0.0.1", plain)?,
+            services: ports,
+            shards: parse(at("shards"), "auto or a whole number, 1 to 256", shards)?,
+            host: parse(at("host"), "inline or thread", host)?,
+            store: parse(at("store"), "fjall or memory", store)?,
+            hold: Duration::from_secs(bounded("hold-s", 1, 31_536_000)? as u64),
+            fronts: bounded("fronts", 1, 256)?,
+            connections_max: bounded("connections-max", 1, 1_000_000)?,
+            drain: Duration::from_secs(bounded("drain-s", 0, 3_600)? as u64),
+            gateway_faults,
+            log: at("log").text.clone(),
+        })
+    }
+
+    /// The engine's part.
+    pub fn engine_options(&self) -> EngineOptions {
+        EngineOptions {
+            data_dir: Some(self.data_dir.clone()),
+            shards: self.shards,
+            host: self.host,
+            store: self.store,
+            default_hold_us: self.hold.as_micros() as u64,
+            ..EngineOptions::default()
+        }
+    }
+
+    /// Where a service listens.
+    pub fn address(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.listen, port)
+    }
+}
+
+fn find<'a>(values: &'a [Value], name: &str) -> &'a Value {
+    let found = values.iter().find(|value| value.name == name);
+    found.unwrap_or_else(|| unreachable!("no setting is called {name}"))
+}
+
+fn parse<T>(value: &Value, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, ConfigError> {
+    let Value { name, text, origin } = value;
+    let wrong =
+        || ConfigError::Value { name, origin: *origin, expected: expected.into(), found: text.clone() };
+    read(text).ok_or_else(wrong)
+}
+
+fn plain<T: FromStr>(text: &str) -> Option<T> {
+    text.trim().parse().ok()
+}
+
+fn services(text: &str) -> Option<Vec<Service>> {
+    let mut services = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        let service = Service::ALL.into_iter().find(|service| service.name() == name)?;
+        if !services.contains(&service) {
+            services.push(service);
+        }
+    }
+    Some(services)
+}
+
+/// `auto` leaves it to the data directory.
+fn shards(text: &str) -> Option<Option<u16>> {
+    match text {
+        "auto" => Some(None),
+        _ => plain(text).filter(|number| (1..=256).contains(number)).map(Some),
+    }
+}
+
+fn host(text: &str) -> Option<HostKind> {
+    match text {
+        "inline" => Some(HostKind::Inline),
+        "thread" => Some(HostKind::Thread),
+        _ => None,
+    }
+}
+
+fn store(text: &str) -> Option<StoreKind> {
+    match text {
+        "fjall" => Some(StoreKind::Fjall),
+        "memory" => Some(StoreKind::Memory),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

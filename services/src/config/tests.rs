@@ -1,0 +1,116 @@
+use std::collections::HashMap;
+
+use super::*;
+
+struct Case<'a> {
+    flags: &'a [(&'a str, &'a str)],
+    env: &'a [(&'a str, &'a str)],
+    file: &'a [(&'a str, &'a str)],
+}
+
+fn resolve(case: &Case<'_>) -> Result<Resolved, ConfigError> {
+    let table = |pairs: &[(&str, &str)]| -> HashMap<String, String> {
+        pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    };
+    let (flags, env, file) = (table(case.flags), table(case.env), table(case.file));
+    Sources {
+        flag: &|name| flags.get(name).cloned(),
+        env: &|name| env.get(name).cloned(),
+        file: &|name| file.get(name).cloned(),
+    }
+    .resolve()
+}
+
+#[test]
+fn flag_over_environment_over_file_over_default() {
+    let flag = ("data-dir", "/flag");
+    let env = ("DATA_DIR", "/env");
+    let file = ("data-dir", "/file");
+    let table: [(&[_], &[_], &[_], &str, Origin); 5] = [
+        (&[flag], &[env], &[file], "/flag", Origin::Flag),
+        (&[], &[env], &[file], "/env", Origin::Env("DATA_DIR")),
+        (&[], &[("DATA_DIR", "")], &[file], "/file", Origin::File),
+        (&[], &[], &[file], "/file", Origin::File),
+        (&[], &[], &[], "./onrush-data", Origin::Default),
+    ];
+    for (flags, env, file, text, origin) in table {
+        let resolved = resolve(&Case { flags, env, file }).unwrap();
+        assert_eq!(resolved.values[0], Value { name: "data-dir", text: text.into(), origin });
+        assert_eq!(resolved.config.data_dir, PathBuf::from(text));
+    }
+}
+
+#[test]
+fn a_bare_port_means_the_one_service_of_a_process() {
+    let order = |flags: &[(&str, &str)], env: &[(&str, &str)]| {
+        let mut flags = flags.to_vec();
+        flags.push(("services", "order"));
+        resolve(&Case { flags: &flags, env, file: &[] }).unwrap().config.services
+    };
+    let table: [(&[_], &[_], u16); 6] = [
+        (&[], &[], 50052),
+        (&[], &[("PORT", "1")], 1),
+        (&[], &[("PORT", "1"), ("GRPC_PORT", "2")], 2),
+        (&[], &[("GRPC_PORT", "2"), ("ORDER_GRPC_PORT", "3")], 3),
+        (&[("order-port", "4")], &[("ORDER_GRPC_PORT", "3")], 4),
+        (&[], &[("PRODUCT_GRPC_PORT", "5")], 50052),
+    ];
+    for (flags, env, port) in table {
+        assert_eq!(order(flags, env), [(Service::Order, port)], "{flags:?} {env:?}");
+    }
+}
+
+#[test]
+fn a_bare_port_is_passed_over_aloud_where_several_are_served() {
+    let case = Case { flags: &[], env: &[("PORT", "8080"), ("ORDER_GRPC_PORT", "7")], file: &[] };
+    let resolved = resolve(&case).unwrap();
+    let ports: Vec<u16> = resolved.config.services.iter().map(|(_, port)| *port).collect();
+    assert_eq!(ports, [50051, 7, 50053]);
+    assert_eq!(resolved.warnings.len(), 1);
+    assert!(resolved.warnings[0].starts_with("PORT=8080 is passed over"), "{:?}", resolved.warnings);
+}
+
+#[test]
+fn wrong_values_name_setting_origin_expected_and_found() {
+    let table: [(&[_], &[_], &str); 7] = [
+        (
+            &[("order-port", "70000")],
+            &[],
+            "order-port (from flag): expected a port, 0 to 65535, found \"70000\"",
+        ),
+        (
+            &[],
+            &[("SHARDS", "0")],
+            "shards (from environment SHARDS): expected auto or a whole number, 1 to 256, found \"0\"",
+        ),
+        (&[("listen", "localhost")], &[], "listen (from flag): expected an IP address"),
+        (&[("services", "order,user")], &[], "services (from flag): expected product, order and payment"),
+        (&[("services", "")], &[], "services (from flag)"),
+        (&[("host", "tokio")], &[], "host (from flag): expected inline or thread"),
+        (&[("gateway-faults", "luck=1")], &[], "gateway-faults (from flag): expected faults such as"),
+    ];
+    for (flags, env, expected) in table {
+        let error = resolve(&Case { flags, env, file: &[] }).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn the_file_takes_texts_numbers_and_lists_and_refuses_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("onrush.toml");
+    std::fs::write(&path, "data_dir = \"/d\"\nshards = 4\nservices = [\"order\", \"payment\"]\n").unwrap();
+    let values = read_file(&path).unwrap();
+    assert_eq!((values["data-dir"].as_str(), values["shards"].as_str()), ("/d", "4"));
+    assert_eq!(values["services"], "order,payment");
+    for (text, expected) in [
+        ("color = 1", "expected a known setting, found \"color\""),
+        ("shards = true", "shards: expected a text, a number or a list, found a boolean"),
+        ("shards = ", "expected TOML"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = read_file(&path).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(read_file(&dir.path().join("none.toml")).is_err());
+}

@@ -1,0 +1,86 @@
+//! How long a caller waits.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+
+/// How long a call waits if the caller does not say.
+pub const WAIT_DEFAULT: Duration = Duration::from_secs(10);
+/// The longest a call waits, whatever the caller says.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// When a caller stops waiting.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    wait: Duration,
+    stated: bool,
+    start: Instant,
+}
+
+impl Deadline {
+    /// The deadline of a call from its `grpc-timeout`.
+    pub fn of(metadata: &MetadataMap) -> Self {
+        let text = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok());
+        let stated = text.and_then(timeout);
+        let wait = stated.unwrap_or(WAIT_DEFAULT).min(WAIT_MAX);
+        Self { wait, stated: stated.is_some(), start: Instant::now() }
+    }
+
+    /// Wall time in us after which nobody waits; 0 if the caller did not say.
+    pub fn wall_us(self) -> u64 {
+        if !self.stated {
+            return 0;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        (now + self.wait.saturating_sub(self.start.elapsed())).as_micros() as u64
+    }
+
+    /// When to answer with what is known. A tenth of the wait (at most 100 ms) before the caller
+    /// gives up, so that "still processing" reaches it.
+    pub fn answer_at(self) -> Instant {
+        let margin = (self.wait / 10).min(Duration::from_millis(100));
+        self.start + self.wait.saturating_sub(margin)
+    }
+}
+
+/// Parses `grpc-timeout`: up to eight digits and a unit.
+fn timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3_600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_grpc_timeouts() {
+        let cases = [
+            ("250m", Some(Duration::from_millis(250))),
+            ("2S", Some(Duration::from_secs(2))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3_600))),
+            ("100000000S", None),
+            ("S", None),
+            ("", None),
+            ("-1S", None),
+            ("1x", None),
+            ("1é", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(timeout(text), expected, "{text:?}");
+        }
+    }
+}

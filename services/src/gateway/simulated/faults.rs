@@ -1,0 +1,210 @@
+//! How the simulated gateway misbehaves. Each decision is a hash of seed, key and call, so a run
+//! with the same seed and keys goes the same way.
+
+use std::f64::consts::TAU;
+use std::str::FromStr;
+use std::time::Duration;
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::gateway::GatewayKey;
+
+/// Probabilities and times, read from text such as `decline=0.12,timeout=0.02,p50_ms=300,p99_ms=3000`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Faults {
+    /// Of every decision.
+    pub seed: u64,
+    /// Share of charges that are declined.
+    pub decline: f64,
+    /// Share of first calls that never arrive.
+    pub timeout: f64,
+    /// Share of first calls that are done and lose their reply.
+    pub dropped: f64,
+    /// Share of webhooks that come twice.
+    pub doubled: f64,
+    /// Share of webhooks that come 250 ms late, after later ones.
+    pub reordered: f64,
+    /// Share of calls that fail during a brown-out.
+    pub brownout_ratio: f64,
+    /// When the brown-out begins, in ms after the start.
+    pub brownout_at_ms: u64,
+    /// How long it lasts, in ms.
+    pub brownout_ms: u64,
+    /// Median latency of a call in ms.
+    pub p50_ms: f64,
+    /// 99th percentile of the latency in ms; log-normal between and beyond.
+    pub p99_ms: f64,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            decline: 0.0,
+            timeout: 0.0,
+            dropped: 0.0,
+            doubled: 0.0,
+            reordered: 0.0,
+            brownout_ratio: 0.0,
+            brownout_at_ms: 0,
+            brownout_ms: 0,
+            p50_ms: 5.0,
+            p99_ms: 25.0,
+        }
+    }
+}
+
+/// A text that does not describe faults.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FaultsError {
+    /// Not `name=value`.
+    #[error("expected name=value, found {0:?}")]
+    Pair(String),
+    /// A name that is not known.
+    #[error(
+        "expected seed, decline, timeout, dropped, doubled, reordered, brownout_ratio, brownout_at_ms, \
+         brownout_ms, p50_ms or p99_ms, found {0:?}"
+    )]
+    Name(String),
+    /// A value that is out of range or not a number.
+    #[error("{name}: expected {expected}, found {found:?}")]
+    Value {
+        /// The name.
+        name: String,
+        /// What was expected.
+        expected: &'static str,
+        /// What was found.
+        found: String,
+    },
+}
+
+impl FromStr for Faults {
+    type Err = FaultsError;
+
+    fn from_str(text: &str) -> Result<Self, FaultsError> {
+        let mut faults = Self::default();
+        for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').ok_or_else(|| FaultsError::Pair(pair.into()))?;
+            faults.set(name.trim(), value.trim())?;
+        }
+        if faults.p99_ms < faults.p50_ms {
+            let found = faults.p99_ms.to_string();
+            return Err(FaultsError::Value { name: "p99_ms".into(), expected: "at least p50_ms", found });
+        }
+        Ok(faults)
+    }
+}
+
+impl Faults {
+    fn set(&mut self, name: &str, value: &str) -> Result<(), FaultsError> {
+        match name {
+            "seed" => self.seed = whole(name, value)?,
+            "decline" => self.decline = share(name, value)?,
+            "timeout" => self.timeout = share(name, value)?,
+            "dropped" => self.dropped = share(name, value)?,
+            "doubled" => self.doubled = share(name, value)?,
+            "reordered" => self.reordered = share(name, value)?,
+            "brownout_ratio" => self.brownout_ratio = share(name, value)?,
+            "brownout_at_ms" => self.brownout_at_ms = whole(name, value)?,
+            "brownout_ms" => self.brownout_ms = whole(name, value)?,
+            "p50_ms" => self.p50_ms = millis(name, value)?,
+            "p99_ms" => self.p99_ms = millis(name, value)?,
+            _ => return Err(FaultsError::Name(name.into())),
+        }
+        Ok(())
+    }
+
+    pub(super) fn in_brownout(&self, since_start: Duration) -> bool {
+        let at = since_start.as_millis() as u64;
+        at >= self.brownout_at_ms && at - self.brownout_at_ms < self.brownout_ms
+    }
+
+    /// How long a call takes.
+    pub(super) fn latency(&self, roll: Roll) -> Duration {
+        if self.p50_ms <= 0.0 {
+            return Duration::ZERO;
+        }
+        // The 99th percentile of a standard normal is 2.326; Box-Muller makes one of two rolls.
+        let sigma = (self.p99_ms / self.p50_ms).ln() / 2.326;
+        let (one, two) = (roll.salted("latency").share(), roll.salted("phase").share());
+        let normal = (-2.0 * (1.0 - one).ln()).sqrt() * (TAU * two).cos();
+        Duration::from_secs_f64((self.p50_ms * (sigma * normal).exp()).min(60_000.0) / 1_000.0)
+    }
+}
+
+fn whole(name: &str, value: &str) -> Result<u64, FaultsError> {
+    value.parse().map_err(|_| wrong(name, "a whole number", value))
+}
+
+fn share(name: &str, value: &str) -> Result<f64, FaultsError> {
+    let share = value.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| wrong(name, "a share of 0 to 1", value))
+}
+
+fn millis(name: &str, value: &str) -> Result<f64, FaultsError> {
+    let millis = value.parse().ok().filter(|millis| (0.0..=60_000.0).contains(millis));
+    millis.ok_or_else(|| wrong(name, "milliseconds, 0 to 60,000", value))
+}
+
+fn wrong(name: &str, expected: &'static str, found: &str) -> FaultsError {
+    FaultsError::Value { name: name.into(), expected, found: found.into() }
+}
+
+/// The dice of one call.
+#[derive(Clone, Copy)]
+pub(super) struct Roll(u64);
+
+impl Roll {
+    pub(super) fn new(seed: u64, key: GatewayKey, call: u32) -> Self {
+        Self(xxh3_64_with_seed(format!("{key}/{call}").as_bytes(), seed))
+    }
+
+    /// Another roll of the same call.
+    pub(super) fn salted(self, salt: &str) -> Self {
+        Self(xxh3_64_with_seed(salt.as_bytes(), self.0) ^ xxh3_64(salt.as_bytes()))
+    }
+
+    pub(super) fn hits(self, share: f64) -> bool {
+        self.share() < share
+    }
+
+    /// 0 up to, not including, 1.
+    fn share(self) -> f64 {
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_proto::OrderId;
+
+    use super::*;
+    use crate::gateway::Op;
+
+    #[test]
+    fn reads_faults_and_names_what_is_wrong() {
+        let faults: Faults = "decline=0.12, p50_ms=300,p99_ms=3000,seed=9".parse().unwrap();
+        assert_eq!((faults.decline, faults.p50_ms, faults.seed), (0.12, 300.0, 9));
+        for (text, expected) in [
+            ("decline", "expected name=value"),
+            ("luck=1", "found \"luck\""),
+            ("decline=2", "decline: expected a share"),
+            ("decline=NaN", "decline: expected a share"),
+            ("p50_ms=50,p99_ms=5", "p99_ms: expected at least p50_ms"),
+        ] {
+            let error = text.parse::<Faults>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn latency_has_the_percentiles_asked_for() {
+        let faults: Faults = "p50_ms=300,p99_ms=3000".parse().unwrap();
+        let key = |at: u128| GatewayKey { order: OrderId(at), number: 1, op: Op::Charge };
+        let mut found: Vec<_> =
+            (0..20_000).map(|at| faults.latency(Roll::new(1, key(at), 0)).as_millis()).collect();
+        found.sort_unstable();
+        assert!((280..320).contains(&found[10_000]), "p50 {}", found[10_000]);
+        assert!((2_600..3_400).contains(&found[19_800]), "p99 {}", found[19_800]);
+    }
+}

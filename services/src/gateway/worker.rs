@@ -1,0 +1,255 @@
+//! Reads payment intents from the log as a consumer group and has them done: at least once, with
+//! every effect deduplicated by the gateway key.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use onrush_engine::{Event, SubscribeError, Subscription};
+use onrush_proto::{
+    Command, CommitOffset, Lsn, OrderRow, Outcome, RecordKind, Refusal, Request, Row, RowTag, ShardId, Slot,
+    Text, Topic,
+};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until};
+
+use super::jobs::{self, Job, OpenJobs};
+use super::{Gateway, Retry, Webhook};
+use crate::backend::Backend;
+use crate::records;
+
+/// The consumer group.
+pub const GROUP: &str = "payment-gateway";
+
+/// Records read at once.
+const BATCH_RECORDS: usize = 256;
+/// Jobs under way at once, over all shards. Beyond it intents wait in the log.
+const JOBS_MAX: usize = 10_000;
+/// How often a changed position is recorded.
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
+/// Event ids of webhooks that are remembered.
+const WEBHOOKS_REMEMBERED: usize = 65_536;
+
+/// Does what payment records ask for.
+#[derive(Clone)]
+pub struct Worker {
+    backend: Backend,
+    gateway: Arc<Gateway>,
+    open: OpenJobs,
+    places: Arc<Semaphore>,
+}
+
+/// A payment record that asks for something.
+struct Intent {
+    lsn: u64,
+    kind: RecordKind,
+    row: OrderRow,
+}
+
+impl Worker {
+    /// A worker for all shards.
+    pub fn new(backend: Backend, gateway: Arc<Gateway>) -> Self {
+        let places = Arc::new(Semaphore::new(JOBS_MAX));
+        Self { backend, gateway, open: OpenJobs::default(), places }
+    }
+
+    /// Hears what the gateway pushes: an event counts once, and only wakes the job it is about,
+    /// which then reads the gateway's present state.
+    pub async fn hear(self, mut webhooks: mpsc::Receiver<Webhook>) {
+        let mut seen = HashSet::new();
+        let mut order = VecDeque::new();
+        while let Some(webhook) = webhooks.recv().await {
+            if !seen.insert(webhook.event) {
+                continue;
+            }
+            order.push_back(webhook.event);
+            if order.len() > WEBHOOKS_REMEMBERED
+                && let Some(oldest) = order.pop_front()
+            {
+                seen.remove(&oldest);
+            }
+            self.open.wake(webhook.key);
+        }
+    }
+
+    /// Follows one shard for as long as the process lives.
+    pub async fn follow(self, shard: ShardId) {
+        let start = self.committed(shard).await;
+        // Records up to here were written before this start: their orders may have moved on.
+        let old = self.backend.end(shard);
+        let mut reader = Reader::new(self, shard, start, old);
+        let error = reader.run().await;
+        tracing::error!(shard = shard.0, %error, "the gateway worker cannot read the log and stopped");
+    }
+
+    /// The group's position.
+    async fn committed(&self, shard: ShardId) -> Lsn {
+        let mut retry = Retry::default();
+        loop {
+            match self.backend.call(Request::unkeyed(offset(shard, None))).await.outcome {
+                Outcome::Offset(lsn) => return lsn,
+                Outcome::Refused(Refusal::NotFound) => return Lsn(0),
+                outcome => tracing::warn!(?outcome, "expected the gateway group's position"),
+            }
+            tokio::time::sleep(retry.pause()).await;
+        }
+    }
+
+    /// The order as it is now.
+    async fn present(&self, row: OrderRow) -> OrderRow {
+        let mut retry = Retry::default();
+        loop {
+            match self.backend.order(row.id).await {
+                Ok(present) => return present,
+                Err(error) => tracing::warn!(%error, order = %row.id, "expected an order to pay for"),
+            }
+            tokio::time::sleep(retry.pause()).await;
+        }
+    }
+}
+
+struct Reader {
+    worker: Worker,
+    shard: ShardId,
+    old: Lsn,
+    subscription: Subscription,
+    progress: Progress,
+    done: (mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<u64>),
+}
+
+impl Reader {
+    fn new(worker: Worker, shard: ShardId, start: Lsn, old: Lsn) -> Self {
+        let subscription = worker.backend.subscribe(shard, Lsn(start.0 + 1));
+        let progress = Progress::new(start.0);
+        Self { worker, shard, old, subscription, progress, done: mpsc::unbounded_channel() }
+    }
+
+    async fn run(&mut self) -> SubscribeError {
+        let mut next_commit = Instant::now() + COMMIT_EVERY;
+        loop {
+            tokio::select! {
+                () = self.subscription.ready() => {
+                    if let Err(error) = self.read().await {
+                        return error;
+                    }
+                }
+                Some(lsn) = self.done.1.recv() => self.progress.done(lsn),
+                () = sleep_until(next_commit), if self.progress.safe() > self.progress.committed => {
+                    self.commit().await;
+                    next_commit = Instant::now() + COMMIT_EVERY;
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), SubscribeError> {
+        let mut intents = Vec::new();
+        records::read(&mut self.subscription, BATCH_RECORDS, |event| intents.extend(intent(&event)))?;
+        for intent in intents {
+            self.progress.begin(intent.lsn);
+            let old = intent.lsn <= self.old.0;
+            let row = if old { self.worker.present(intent.row).await } else { intent.row };
+            for job in Job::of(intent.kind, &row) {
+                self.spawn(intent.lsn, job).await;
+            }
+            self.progress.done(intent.lsn);
+        }
+        Ok(())
+    }
+
+    async fn spawn(&mut self, lsn: u64, job: Job) {
+        let Some(open) = self.worker.open.enter(job.key()) else { return };
+        let Ok(place) = self.worker.places.clone().acquire_owned().await else { return };
+        self.progress.begin(lsn);
+        let (backend, gateway) = (self.worker.backend.clone(), self.worker.gateway.clone());
+        let done = self.done.0.clone();
+        tokio::spawn(async move {
+            jobs::run(&backend, &gateway, job, &open).await;
+            drop((open, place));
+            // The reader is gone only when the process ends.
+            let _ = done.send(lsn);
+        });
+    }
+
+    async fn commit(&mut self) {
+        let safe = self.progress.safe();
+        let reply = self.worker.backend.call(Request::unkeyed(offset(self.shard, Some(Lsn(safe))))).await;
+        match reply.outcome {
+            Outcome::Accepted(_) => self.progress.committed = safe,
+            outcome => tracing::debug!(?outcome, "the gateway group's position waits"),
+        }
+    }
+}
+
+/// Which records are done with. An intent counts as open until all its jobs are.
+struct Progress {
+    open: BTreeMap<u64, usize>,
+    /// The last intent read; records that ask for nothing do not move the position, or recording
+    /// it would be a reason to record it again.
+    last: u64,
+    committed: u64,
+}
+
+impl Progress {
+    fn new(committed: u64) -> Self {
+        Self { open: BTreeMap::new(), last: committed, committed }
+    }
+
+    fn begin(&mut self, lsn: u64) {
+        *self.open.entry(lsn).or_default() += 1;
+        self.last = self.last.max(lsn);
+    }
+
+    fn done(&mut self, lsn: u64) {
+        if let Some(jobs) = self.open.get_mut(&lsn) {
+            *jobs -= 1;
+            if *jobs == 0 {
+                self.open.remove(&lsn);
+            }
+        }
+    }
+
+    /// Up to here everything is done.
+    fn safe(&self) -> u64 {
+        self.open.first_key_value().map_or(self.last, |(lsn, _)| lsn - 1)
+    }
+}
+
+fn intent(event: &Event<'_>) -> Option<Intent> {
+    let kind = event.fact.kind;
+    if !Job::is_asked_by(kind) {
+        return None;
+    }
+    let (_, bytes) = event.fact.rows().flatten().find(|(tag, _)| *tag == RowTag::Order)?;
+    match Row::decode(RowTag::Order, bytes) {
+        Ok(Row::Order(row)) if row.payment.is_some() => Some(Intent { lsn: event.lsn.0, kind, row }),
+        _ => None,
+    }
+}
+
+fn offset(shard: ShardId, lsn: Option<Lsn>) -> Command {
+    // Slots are dealt round-robin, so a shard's number is one of its slots.
+    let slot = Slot(shard.0 as u8);
+    let group = Text::new(GROUP).unwrap_or_default();
+    Command::CommitOffset(Box::new(CommitOffset { slot, group, topic: Topic::PaymentStarted, lsn }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_position_stays_below_the_oldest_open_intent() {
+        let mut progress = Progress::new(10);
+        for lsn in [12, 15, 15, 20] {
+            progress.begin(lsn);
+        }
+        assert_eq!(progress.safe(), 11);
+        progress.done(12);
+        progress.done(15);
+        progress.done(20);
+        assert_eq!(progress.safe(), 14, "one of two jobs of 15 is open");
+        progress.done(15);
+        assert_eq!(progress.safe(), 20);
+    }
+}

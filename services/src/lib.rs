@@ -1,0 +1,22 @@
+//! The services of a shop: thin handlers on the engine, their gRPC edge, and the process that
+//! serves them.
+//!
+//! A handler parses its request once ([`field`]), asks the engine through a [`backend::Backend`],
+//! and answers; what is refused becomes a status in one table ([`status`]). No service imports
+//! another: they meet in the engine and in its log.
+
+pub mod admin;
+pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod deadline;
+pub mod field;
+pub mod gateway;
+pub mod order;
+pub mod page;
+pub mod payment;
+pub mod product;
+mod records;
+pub mod serve;
+pub mod settlements;
+pub mod status;

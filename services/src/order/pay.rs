@@ -1,0 +1,52 @@
+//! ProcessPayment: start an attempt, then wait for what the gateway says.
+
+use onrush_grpc::order::v1::{ProcessPaymentRequest, ProcessPaymentResponse};
+use onrush_proto::{Attempt, AttemptState, OrderRow, Receipt};
+
+use super::{command, message, wrong_receipt};
+use crate::backend::Backend;
+use crate::deadline::Deadline;
+use crate::field;
+use crate::settlements::Settlements;
+use crate::status::Rejection;
+
+pub(super) async fn pay(
+    backend: &Backend,
+    settlements: &Settlements,
+    deadline: Deadline,
+    body: ProcessPaymentRequest,
+) -> Result<ProcessPaymentResponse, Rejection> {
+    let order = field::order_id("order_id", &body.order_id)?;
+    let keyed = backend.keyed(&body.request_id, deadline, command::start_payment(order, &body)?)?;
+    let mut watch = settlements.watch(order);
+    let accepted = backend.accept(keyed.request).await?;
+    let Receipt::AttemptStarted { attempt: number, amount, .. } = accepted.receipt else {
+        return Err(wrong_receipt("started attempt", &accepted.receipt));
+    };
+    let done = |row: &OrderRow| attempt(row, number).is_some_and(is_settled);
+    let present = if accepted.replayed { Some(backend.order(order).await?) } else { None };
+    let row = match present.filter(&done) {
+        Some(row) => row,
+        None => watch.until(backend, deadline, done).await?,
+    };
+    let decline_code = attempt(&row, number).map(|attempt| attempt.decline.to_string());
+    Ok(ProcessPaymentResponse {
+        request_id: keyed.request_id,
+        replayed: accepted.replayed,
+        order_id: body.order_id,
+        attempt: number.into(),
+        amount: Some(field::money_message(amount)),
+        order_status: message::order_status(row.state).into(),
+        payment_status: message::payment_status(&row).into(),
+        decline_code: decline_code.unwrap_or_default(),
+    })
+}
+
+fn attempt(row: &OrderRow, number: u16) -> Option<&Attempt> {
+    row.payment.as_ref()?.attempts.iter().find(|attempt| attempt.number == number)
+}
+
+/// An unknown outcome is not settled: the reconciler may still settle it before the deadline.
+fn is_settled(attempt: &Attempt) -> bool {
+    !matches!(attempt.state, AttemptState::Processing | AttemptState::Unknown)
+}

@@ -1,0 +1,94 @@
+//! `onrush.payment.v1.PaymentService`.
+
+mod capture;
+mod listing;
+mod message;
+mod refund;
+mod start;
+
+use std::sync::Arc;
+
+use onrush_grpc::payment::v1::payment_service_server::{PaymentService, PaymentServiceServer};
+use onrush_grpc::payment::v1::{
+    CapturePaymentRequest, CapturePaymentResponse, CreatePaymentRequest, CreatePaymentResponse,
+    GetPaymentStatusRequest, GetPaymentStatusResponse, ListTransactionsRequest, ListTransactionsResponse,
+    ProcessRefundRequest, ProcessRefundResponse,
+};
+use onrush_proto::Receipt;
+use tonic::{Request, Response, Status};
+
+use crate::backend::Backend;
+use crate::deadline::Deadline;
+use crate::field;
+use crate::gateway::Gateway;
+use crate::serve::MESSAGE_BYTES_MAX;
+use crate::settlements::Settlements;
+use crate::status::Rejection;
+
+/// The handlers.
+pub struct Payments {
+    backend: Backend,
+    settlements: Settlements,
+    gateway: Arc<Gateway>,
+}
+
+impl Payments {
+    /// The service, ready to be served.
+    pub fn server(
+        backend: Backend,
+        settlements: Settlements,
+        gateway: Arc<Gateway>,
+    ) -> PaymentServiceServer<Self> {
+        PaymentServiceServer::new(Self { backend, settlements, gateway })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+#[tonic::async_trait]
+impl PaymentService for Payments {
+    async fn create_payment(
+        &self,
+        request: Request<CreatePaymentRequest>,
+    ) -> Result<Response<CreatePaymentResponse>, Status> {
+        let deadline = Deadline::of(request.metadata());
+        Ok(Response::new(start::start(&self.backend, deadline, request.into_inner()).await?))
+    }
+
+    async fn capture_payment(
+        &self,
+        request: Request<CapturePaymentRequest>,
+    ) -> Result<Response<CapturePaymentResponse>, Status> {
+        let deadline = Deadline::of(request.metadata());
+        let body = request.into_inner();
+        Ok(Response::new(capture::capture(&self.backend, &self.gateway, deadline, body).await?))
+    }
+
+    async fn get_payment_status(
+        &self,
+        request: Request<GetPaymentStatusRequest>,
+    ) -> Result<Response<GetPaymentStatusResponse>, Status> {
+        let order = field::order_id("payment_id", &request.get_ref().payment_id)?;
+        let row = self.backend.order(order).await?;
+        Ok(Response::new(GetPaymentStatusResponse { payment: Some(message::payment(&row)) }))
+    }
+
+    async fn process_refund(
+        &self,
+        request: Request<ProcessRefundRequest>,
+    ) -> Result<Response<ProcessRefundResponse>, Status> {
+        let deadline = Deadline::of(request.metadata());
+        let body = request.into_inner();
+        Ok(Response::new(refund::refund(&self.backend, &self.settlements, deadline, body).await?))
+    }
+
+    async fn list_transactions(
+        &self,
+        request: Request<ListTransactionsRequest>,
+    ) -> Result<Response<ListTransactionsResponse>, Status> {
+        Ok(Response::new(listing::list(&self.backend, request.into_inner()).await?))
+    }
+}
+
+fn wrong_receipt(expected: &str, found: &Receipt) -> Rejection {
+    Rejection::Internal(format!("expected a receipt of a {expected} of the engine, found {found:?}"))
+}

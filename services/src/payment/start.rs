@@ -1,0 +1,39 @@
+//! CreatePayment: show the intent; with a payment method, start an attempt.
+
+use onrush_grpc::payment::v1::{CaptureMethod, CreatePaymentRequest, CreatePaymentResponse};
+use onrush_proto::{Command, Receipt, StartPayment};
+
+use super::{message, wrong_receipt};
+use crate::backend::Backend;
+use crate::deadline::Deadline;
+use crate::field;
+use crate::status::Rejection;
+
+pub(super) async fn start(
+    backend: &Backend,
+    deadline: Deadline,
+    body: CreatePaymentRequest,
+) -> Result<CreatePaymentResponse, Rejection> {
+    let order = field::order_id("order_id", &body.order_id)?;
+    let capture: CaptureMethod = field::choice("capture_method", body.capture_method)?;
+    if body.payment_method.is_empty() {
+        let payment = Some(message::payment(&backend.order(order).await?));
+        return Ok(CreatePaymentResponse { payment, ..Default::default() });
+    }
+    let command = Command::StartPayment(Box::new(StartPayment {
+        order,
+        method: field::name("payment_method", &body.payment_method)?,
+        capture: capture != CaptureMethod::Manual,
+    }));
+    let keyed = backend.keyed(&body.request_id, deadline, command)?;
+    let accepted = backend.accept(keyed.request).await?;
+    let Receipt::AttemptStarted { attempt, .. } = accepted.receipt else {
+        return Err(wrong_receipt("started attempt", &accepted.receipt));
+    };
+    Ok(CreatePaymentResponse {
+        request_id: keyed.request_id,
+        replayed: accepted.replayed,
+        attempt: attempt.into(),
+        payment: Some(message::payment(&backend.order(order).await?)),
+    })
+}

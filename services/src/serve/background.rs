@@ -1,0 +1,67 @@
+//! What works behind the fronts, on a thread of its own: the settlement reader, the gateway's
+//! worker and its webhooks.
+
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use onrush_engine::HostKind;
+use onrush_proto::ShardId;
+use tokio::sync::watch;
+
+use super::{ServeError, Shop};
+use crate::backend::Backend;
+use crate::gateway::Gateway;
+use crate::gateway::worker::Worker;
+
+/// How often an inline engine is driven.
+const TICK: Duration = Duration::from_millis(10);
+
+pub(super) fn start(
+    shop: Shop,
+    host: HostKind,
+    mut stop: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, ServeError> {
+    let start = |error| ServeError::Start { what: "the background thread", error };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start)?;
+    let work = move || {
+        runtime.block_on(async {
+            spawn(&shop);
+            if host == HostKind::Inline {
+                tokio::spawn(tick(shop.backend.clone()));
+            }
+            // An error means that the process is gone already.
+            let _ = stop.wait_for(|stop| *stop).await;
+            // Calls that drain still wait for settlements: go on until the last front let go.
+            let _ = stop.changed().await;
+        });
+        // What is under way is read from the log again at the next start.
+        runtime.shutdown_background();
+    };
+    Builder::new().name("onrush-background".into()).spawn(work).map_err(start)
+}
+
+/// An inline engine moves only when somebody calls: without calls nothing would ever expire.
+async fn tick(backend: Backend) {
+    let mut subscription = backend.subscribe(ShardId(0), backend.end(ShardId(0)));
+    loop {
+        tokio::time::sleep(TICK).await;
+        if let Err(error) = subscription.poll(0, |_| ()) {
+            tracing::debug!(%error, "the tick could not read the log");
+        }
+    }
+}
+
+fn spawn(shop: &Shop) {
+    let worker = Worker::new(shop.backend.clone(), shop.gateway.clone());
+    match &*shop.gateway {
+        Gateway::Simulated(gateway) => {
+            if let Some(webhooks) = gateway.webhooks() {
+                tokio::spawn(worker.clone().hear(webhooks));
+            }
+        }
+    }
+    for shard in (0..shop.backend.shards()).map(ShardId) {
+        tokio::spawn(shop.settlements.clone().follow(shop.backend.clone(), shard));
+        tokio::spawn(worker.clone().follow(shard));
+    }
+}

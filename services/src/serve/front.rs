@@ -1,0 +1,135 @@
+//! A front: one thread, one runtime, one socket per service.
+
+use std::net::TcpListener as StdListener;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use onrush_grpc::DESCRIPTORS;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+use super::connections::{Incoming, Limit};
+use super::health::with_health;
+use super::{ServeError, Shop};
+use crate::admin::Admin;
+use crate::config::Service;
+use crate::order::Orders;
+use crate::payment::Payments;
+use crate::product::Products;
+
+/// Calls in flight on one connection; more are refused with RESOURCE_EXHAUSTED.
+const CALLS_PER_CONNECTION: usize = 4_096;
+/// Streams that one connection may open at once.
+const STREAMS_PER_CONNECTION: u32 = 4_096;
+/// Bytes of request headers.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// How often an idle connection is asked whether somebody is there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// What one front serves.
+pub(super) struct Front {
+    pub(super) shop: Shop,
+    pub(super) sockets: Vec<(Service, StdListener)>,
+    pub(super) limit: Limit,
+    pub(super) drain: Duration,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Front {
+    pub(super) fn start(self) -> Result<JoinHandle<()>, ServeError> {
+        let start = |error| ServeError::Start { what: "a front thread", error };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start)?;
+        let work = move || {
+            runtime.block_on(self.serve());
+            runtime.shutdown_background();
+        };
+        Builder::new().name("onrush-front".into()).spawn(work).map_err(start)
+    }
+
+    async fn serve(self) {
+        let (drain, mut stop) = (self.drain, self.stop.clone());
+        let mut servers = JoinSet::new();
+        for (service, socket) in self.sockets {
+            let incoming = match TcpListener::from_std(socket) {
+                Ok(listener) => Incoming { listener, limit: self.limit.clone() },
+                Err(error) => {
+                    tracing::error!(%error, service = service.name(), "expected to listen");
+                    continue;
+                }
+            };
+            servers.spawn(serve(service, self.shop.clone(), incoming, self.stop.clone()));
+        }
+        drop((self.shop, self.stop));
+        let ended = async { while servers.join_next().await.is_some() {} };
+        let patience = async {
+            // An error means that the process is gone already.
+            let _ = stop.wait_for(|stop| *stop).await;
+            tokio::time::sleep(drain).await;
+        };
+        tokio::select! {
+            () = ended => {}
+            () = patience => tracing::warn!("calls were still open at the end of the drain time"),
+        }
+    }
+}
+
+async fn serve(service: Service, shop: Shop, incoming: Incoming, stop: watch::Receiver<bool>) {
+    let health = HealthReporter::new();
+    for name in ["", service.grpc_name()] {
+        health.set_service_status(name, ServingStatus::Serving).await;
+    }
+    let routes = routes(service, &shop, health.clone(), stop.clone());
+    let mut stopped = stop.clone();
+    let signal = async move {
+        let _ = stopped.wait_for(|stop| *stop).await;
+        for name in ["", service.grpc_name()] {
+            health.set_service_status(name, ServingStatus::NotServing).await;
+        }
+    };
+    let served = Server::builder()
+        .accept_http1(true)
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .load_shed(true)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_adaptive_window(Some(true))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, signal)
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, service = service.name(), "a front stopped serving");
+    }
+}
+
+fn routes(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Receiver<bool>) -> Routes {
+    let Shop { backend, settlements, gateway } = shop.clone();
+    let routes = match service {
+        Service::Product => Routes::new(Products::server(backend.clone())),
+        Service::Order => Routes::new(Orders::server(backend.clone(), settlements)),
+        Service::Payment => Routes::new(Payments::server(backend.clone(), settlements, gateway.clone())),
+    };
+    let mut routes = routes
+        .add_service(Admin::server(backend, gateway))
+        .add_service(HealthServer::new(HealthService::from_health_reporter(health)));
+    // The descriptors are compiled in and checked by a test; without them only reflection is missing.
+    match (reflection(service).build_v1(), reflection(service).build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
+        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "reflection is not served"),
+    }
+    Routes::from(with_health(routes.into_axum_router(), stop))
+}
+
+fn reflection(service: Service) -> tonic_reflection::server::Builder<'static> {
+    let names = [service.grpc_name(), "onrush.admin.v1.AdminService", "grpc.health.v1.Health"];
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    names.into_iter().fold(builder, |builder, name| builder.with_service_name(name))
+}

@@ -1,0 +1,94 @@
+//! Takes a port: one socket per front, sharing it by SO_REUSEPORT.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::Service;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4_096;
+
+/// A port that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Somebody else has it.
+    #[error(
+        "the {service} port {address} is taken by another process; --{service}-port or {variable} names another",
+        variable = format!("{}_GRPC_PORT", service.to_uppercase())
+    )]
+    Taken {
+        /// The service.
+        service: &'static str,
+        /// Where it was to listen.
+        address: SocketAddr,
+    },
+    /// The system said no.
+    #[error("expected to listen on {address} for the {service} service, found: {error}")]
+    Io {
+        /// The service.
+        service: &'static str,
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// A port that was had.
+pub(super) struct Taken {
+    /// Where, with the port if a free one was asked for.
+    pub(super) address: SocketAddr,
+    /// One per front.
+    pub(super) sockets: Vec<TcpListener>,
+}
+
+pub(super) fn take(service: Service, address: SocketAddr, fronts: usize) -> Result<Taken, ListenError> {
+    let service = service.name();
+    let wrong = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => ListenError::Taken { service, address },
+        _ => ListenError::Io { service, address, error },
+    };
+    // With SO_REUSEPORT a second process would share the port in silence: ask first without it.
+    drop(bind(address, false).map_err(wrong)?);
+    let first = listen(address).map_err(wrong)?;
+    let address = first.local_addr().map_err(wrong)?;
+    let mut sockets = vec![first];
+    while sockets.len() < fronts {
+        sockets.push(listen(address).map_err(wrong)?);
+    }
+    Ok(Taken { address, sockets })
+}
+
+fn bind(address: SocketAddr, share: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if share {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bind(address, true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fronts_share_a_port_and_others_do_not_get_it() {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let taken = take(Service::Order, free, 3).unwrap();
+        assert_eq!(taken.sockets.len(), 3);
+        let Err(error) = take(Service::Order, taken.address, 1) else { panic!("the port is taken") };
+        let error = error.to_string();
+        assert!(error.contains(&taken.address.to_string()) && error.contains("ORDER_GRPC_PORT"), "{error}");
+    }
+}

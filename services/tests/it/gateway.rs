@@ -1,0 +1,87 @@
+//! The gateway misbehaves; the books agree in the end.
+
+use std::time::Duration;
+
+use onrush_grpc::order::v1::{GetOrderStatusRequest, OrderPaymentStatus, OrderStatus};
+use onrush_net::client::Retry;
+use onrush_net::client::grpc::Client;
+
+use crate::shop::{Shop, payment};
+
+async fn paid_in_the_end(shop: &Shop, order_id: &str) -> OrderStatus {
+    for _ in 0..500 {
+        let request = GetOrderStatusRequest { order_id: order_id.into() };
+        let order = shop.client.get_order_status(request).await.unwrap().order.unwrap();
+        if order.payment_status() != OrderPaymentStatus::Processing {
+            return order.status();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the payment of {order_id} is still processing");
+}
+
+#[tokio::test]
+async fn silence_is_unknown_and_settled_under_the_same_key() {
+    let shop = Shop::open();
+    shop.stock("tea", 500, 10).await;
+    for method in ["pm_timeout", "pm_dropped_reply"] {
+        let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
+        let answer = shop.client.process_payment(payment("", &order_id, method)).await.unwrap();
+        assert_eq!(answer.order_status(), OrderStatus::Paid, "{method}: settled within the deadline");
+    }
+    let books = shop.client.reconcile(Default::default()).await.unwrap();
+    assert!(books.ok && books.payments == 2, "{books:?}");
+}
+
+#[tokio::test]
+async fn a_slow_gateway_is_answered_with_processing() {
+    let shop = Shop::open_with(|config| config.gateway_faults = "p50_ms=1500,p99_ms=1500".parse().unwrap());
+    shop.stock("tea", 500, 10).await;
+    let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
+    let patience = Retry { timeout: Duration::from_millis(500), ..Retry::NEVER };
+    let hasty = Client::new(&shop.addresses, 1, patience).unwrap();
+    let answer = hasty.process_payment(payment("p", &order_id, "pm_card")).await.unwrap();
+    assert_eq!(answer.payment_status(), OrderPaymentStatus::Processing);
+    let again = shop.client.process_payment(payment("p", &order_id, "pm_card")).await.unwrap();
+    assert!(again.replayed);
+    assert_eq!((again.attempt, again.order_status()), (1, OrderStatus::Paid));
+}
+
+#[tokio::test]
+async fn every_payment_ends_and_the_books_agree() {
+    let faults = "seed=3,decline=0.2,timeout=0.2,dropped=0.2,doubled=0.3,reordered=0.3,p50_ms=5,p99_ms=50,\
+                  brownout_ratio=0.5,brownout_at_ms=0,brownout_ms=400";
+    let shop = Shop::open_with(|config| config.gateway_faults = faults.parse().unwrap());
+    shop.stock("tea", 500, 1_000).await;
+    let mut orders = Vec::new();
+    for _ in 0..60 {
+        let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
+        let (client, request) = (shop.client.clone(), payment("", &order_id, "pm_card"));
+        orders.push((order_id, tokio::spawn(async move { client.process_payment(request).await })));
+    }
+    let mut paid = 0;
+    for (order_id, call) in orders {
+        call.await.unwrap().unwrap();
+        paid += i64::from(paid_in_the_end(&shop, &order_id).await == OrderStatus::Paid);
+    }
+    assert!((30..60).contains(&paid), "about a fifth is declined, found {paid} paid");
+    let books = shop.client.reconcile(Default::default()).await.unwrap();
+    assert!(books.ok && books.open == 0, "{books:?}");
+    let audit = shop.client.audit(Default::default()).await.unwrap();
+    assert!(audit.ok && audit.units_sold == paid, "{audit:?}");
+}
+
+#[tokio::test]
+async fn what_a_restart_interrupts_is_taken_up_again() {
+    let shop = Shop::open_with(|config| config.gateway_faults = "p50_ms=60000,p99_ms=60000".parse().unwrap());
+    shop.stock("tea", 500, 10).await;
+    let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
+    let patience = Retry { timeout: Duration::from_millis(300), ..Retry::NEVER };
+    let hasty = Client::new(&shop.addresses, 1, patience).unwrap();
+    let answer = hasty.process_payment(payment("", &order_id, "pm_card")).await.unwrap();
+    assert_eq!(answer.payment_status(), OrderPaymentStatus::Processing);
+    let shop = shop.restart().await;
+    assert_eq!(paid_in_the_end(&shop, &order_id).await, OrderStatus::Paid);
+    let books = shop.client.reconcile(Default::default()).await.unwrap();
+    assert!(books.ok, "{books:?}");
+}

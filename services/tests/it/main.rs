@@ -1,0 +1,17 @@
+//! The services from outside: a real server on free ports, real clients, and the real binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::type_complexity,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
+mod admin;
+mod bad_input;
+mod binary;
+mod gateway;
+mod orders;
+mod payments;
+mod products;
+mod shop;
+mod surface;

@@ -1,0 +1,114 @@
+//! ProductService.
+
+use onrush_grpc::product::v1::update_stock_request::Change;
+use onrush_grpc::product::v1::{
+    AddIfVersion, GetProductDetailsRequest, ListProductsRequest, ProductLine, PutProductRequest,
+    UpdateStockRequest, ValidateProductsRequest,
+};
+
+use crate::shop::{Shop, assert_refused, euro, product};
+
+fn update(sku: &str, key: &str, change: Change) -> UpdateStockRequest {
+    UpdateStockRequest {
+        request_id: key.into(),
+        sku: sku.into(),
+        change: Some(change),
+        reason: "count".into(),
+    }
+}
+
+#[tokio::test]
+async fn a_product_is_put_stocked_and_shown() {
+    let shop = Shop::open();
+    let put =
+        shop.client.put_product(PutProductRequest { limit_per_customer: 2, ..product("tea", 499) }).await;
+    assert!(!put.unwrap().request_id.is_empty(), "the edge makes a key and returns it");
+    let first = shop.client.update_stock(update("tea", "k1", Change::Set(10))).await.unwrap();
+    assert_eq!((first.on_hand, first.held, first.replayed), (10, 0, false));
+    let again = shop.client.update_stock(update("tea", "k1", Change::Set(10))).await.unwrap();
+    assert!(again.replayed);
+    assert_eq!((again.on_hand, again.version), (first.on_hand, first.version));
+
+    let request = GetProductDetailsRequest { sku: "tea".into() };
+    let shown = shop.client.get_product_details(request).await.unwrap().product.unwrap();
+    assert_eq!((shown.price, shown.available, shown.limit_per_customer), (euro(499), 10, 2));
+    assert_eq!((shown.name.as_str(), shown.brand.as_str(), shown.active), ("The tea", "Acme", true));
+    assert_eq!(shown.stock_version, first.version);
+}
+
+#[tokio::test]
+async fn stock_is_compared_and_never_falls_below_what_is_held() {
+    let shop = Shop::open();
+    shop.stock("tea", 499, 3).await;
+    shop.order("", "tea", 2).await.unwrap();
+    let now = shop.client.update_stock(update("tea", "", Change::Add(1))).await.unwrap();
+    assert_eq!((now.on_hand, now.held), (4, 2));
+    let stale = Change::AddIfVersion(AddIfVersion { add: 1, version: now.version - 1 });
+    assert_refused(
+        shop.client.update_stock(update("tea", "", stale)).await,
+        "VERSION_MISMATCH",
+        Some("version"),
+    );
+    let fresh = Change::AddIfVersion(AddIfVersion { add: 1, version: now.version });
+    assert_eq!(shop.client.update_stock(update("tea", "", fresh)).await.unwrap().on_hand, 5);
+    assert_refused(shop.client.update_stock(update("tea", "", Change::Set(1))).await, "BELOW_HELD", None);
+    let key = |change| update("tea", "once", change);
+    shop.client.update_stock(key(Change::Add(1))).await.unwrap();
+    assert_refused(shop.client.update_stock(key(Change::Add(2))).await, "IDEMPOTENCY_KEY_REUSED", None);
+}
+
+#[tokio::test]
+async fn validation_answers_line_by_line() {
+    let shop = Shop::open();
+    shop.stock("tea", 499, 3).await;
+    shop.client.put_product(PutProductRequest { withdrawn: true, ..product("old", 1) }).await.unwrap();
+    let lines = [("tea", 3), ("tea", 1), ("old", 1), ("nothing", 1), ("coal", 0)];
+    let lines = lines.map(|(sku, quantity)| ProductLine { sku: sku.into(), quantity }).to_vec();
+    let answer = shop.client.validate_products(ValidateProductsRequest { lines }).await.unwrap();
+    let reasons: Vec<&str> = answer.lines.iter().map(|line| line.reason.as_str()).collect();
+    assert_eq!(reasons, ["", "DUPLICATE_SKU", "PRODUCT_INACTIVE", "UNKNOWN_SKU", "BAD_QUANTITY"]);
+    assert!(!answer.valid);
+    assert_eq!((answer.lines[0].available, answer.lines[0].unit_price.clone()), (3, euro(499)));
+    let lines = vec![ProductLine { sku: "tea".into(), quantity: 4 }];
+    let answer = shop.client.validate_products(ValidateProductsRequest { lines }).await.unwrap();
+    assert_eq!(answer.lines[0].reason, "OUT_OF_STOCK");
+    let none = shop.client.validate_products(ValidateProductsRequest::default()).await;
+    assert_refused(none, "NO_LINES", Some("lines"));
+}
+
+#[tokio::test]
+async fn the_catalogue_is_listed_page_by_page_and_searched() {
+    let shop = Shop::open();
+    for index in 0..7 {
+        shop.client.put_product(product(&format!("sku-{index}"), 100)).await.unwrap();
+    }
+    let special =
+        PutProductRequest { category: "food".into(), name: "Rye BREAD".into(), ..product("rye", 250) };
+    shop.client.put_product(special).await.unwrap();
+
+    let mut found = Vec::new();
+    let mut request = ListProductsRequest { page_size: 3, ..Default::default() };
+    loop {
+        let page = shop.client.list_products(request.clone()).await.unwrap();
+        found.extend(page.products.iter().map(|product| product.sku.clone()));
+        assert!(page.products.len() <= 3);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    let expected: Vec<String> =
+        std::iter::once("rye".to_owned()).chain((0..7).map(|index| format!("sku-{index}"))).collect();
+    assert_eq!(found, expected);
+
+    let only = |query: &str, category: &str| ListProductsRequest {
+        query: query.into(),
+        category: category.into(),
+        ..Default::default()
+    };
+    assert_eq!(shop.client.list_products(only("bread", "")).await.unwrap().products[0].sku, "rye");
+    assert_eq!(shop.client.list_products(only("", "food")).await.unwrap().products.len(), 1);
+    assert!(shop.client.list_products(only("bread", "drinks")).await.unwrap().products.is_empty());
+    let foreign = ListProductsRequest { query: "sku".into(), ..request };
+    assert_refused(shop.client.list_products(foreign).await, "INVALID_PAGE_TOKEN", Some("page_token"));
+}

@@ -1,0 +1,167 @@
+//! A shop to test: a server on free ports with a directory of its own, and a client.
+
+use std::time::Duration;
+
+use onrush_engine::{HostKind, StoreKind};
+use onrush_grpc::money::v1::Money;
+use onrush_grpc::order::v1::{CreateOrderRequest, CreateOrderResponse, NewOrderLine, ProcessPaymentRequest};
+use onrush_grpc::product::v1::update_stock_request::Change;
+use onrush_grpc::product::v1::{PutProductRequest, UpdateStockRequest};
+use onrush_net::client::grpc::{Addresses, Client};
+use onrush_net::client::{CallError, Refused, Retry};
+use onrush_services::config::{Config, Service};
+use onrush_services::serve::Serving;
+use tempfile::TempDir;
+
+/// A running shop; stops when dropped.
+pub(crate) struct Shop {
+    pub(crate) client: Client,
+    pub(crate) addresses: Addresses,
+    pub(crate) dir: TempDir,
+    serving: Option<Serving>,
+}
+
+/// A configuration on free ports.
+pub(crate) fn config(dir: &TempDir) -> Config {
+    Config {
+        data_dir: dir.path().join("data"),
+        listen: [127, 0, 0, 1].into(),
+        services: Service::ALL.map(|service| (service, 0)).to_vec(),
+        shards: Some(4),
+        host: HostKind::Thread,
+        store: StoreKind::Memory,
+        hold: Duration::from_secs(600),
+        fronts: 2,
+        connections_max: 100,
+        drain: Duration::from_secs(5),
+        gateway_faults: "p50_ms=1,p99_ms=2".parse().unwrap(),
+        log: "warn".into(),
+    }
+}
+
+impl Shop {
+    pub(crate) fn open() -> Self {
+        Self::open_with(|_| ())
+    }
+
+    pub(crate) fn open_with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(&dir);
+        change(&mut config);
+        Self::serve(dir, &config)
+    }
+
+    fn serve(dir: TempDir, config: &Config) -> Self {
+        let serving = Serving::start(config).unwrap();
+        let address = |wanted| {
+            let found = serving.addresses().iter().find(|(service, _)| *service == wanted).unwrap();
+            format!("http://{}", found.1)
+        };
+        let addresses = Addresses {
+            product: address(Service::Product),
+            order: address(Service::Order),
+            payment: address(Service::Payment),
+        };
+        let client = Client::new(&addresses, 2, Retry::NEVER).unwrap();
+        Self { client, addresses, dir, serving: Some(serving) }
+    }
+
+    /// Stops and starts again on the same directory.
+    pub(crate) async fn restart(mut self) -> Self {
+        let serving = self.serving.take().unwrap();
+        tokio::task::spawn_blocking(move || serving.stop().unwrap()).await.unwrap();
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        let config = config(&dir);
+        Self::serve(dir, &config)
+    }
+
+    /// Puts a product with stock.
+    pub(crate) async fn stock(&self, sku: &str, price: i64, units: i64) {
+        self.client.put_product(product(sku, price)).await.unwrap();
+        let sku = sku.to_owned();
+        let update = UpdateStockRequest { sku, change: Some(Change::Set(units)), ..Default::default() };
+        self.client.update_stock(update).await.unwrap();
+    }
+
+    pub(crate) async fn order(
+        &self,
+        key: &str,
+        sku: &str,
+        quantity: i64,
+    ) -> Result<CreateOrderResponse, CallError> {
+        self.client.create_order(order(key, "ada", &[(sku, quantity)])).await
+    }
+
+    /// An order for one unit that is paid.
+    pub(crate) async fn paid(&self, sku: &str) -> String {
+        let order_id = self.order("", sku, 1).await.unwrap().order_id;
+        self.client.process_payment(payment("", &order_id, "pm_card")).await.unwrap();
+        order_id
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            // Clients hold their connections open; the drain must not wait for them.
+            std::thread::spawn(move || serving.stop());
+        }
+    }
+}
+
+pub(crate) fn euro(minor_units: i64) -> Option<Money> {
+    Some(Money { minor_units, currency_code: "EUR".into() })
+}
+
+pub(crate) fn product(sku: &str, price: i64) -> PutProductRequest {
+    PutProductRequest {
+        sku: sku.into(),
+        name: format!("The {sku}"),
+        category: "drinks".into(),
+        brand: "Acme".into(),
+        price: euro(price),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn order(key: &str, customer: &str, lines: &[(&str, i64)]) -> CreateOrderRequest {
+    let line = |(sku, quantity): &(&str, i64)| NewOrderLine {
+        sku: (*sku).into(),
+        quantity: *quantity,
+        max_unit_price: None,
+    };
+    CreateOrderRequest {
+        request_id: key.into(),
+        customer_id: customer.into(),
+        lines: lines.iter().map(line).collect(),
+        hold_us: 0,
+    }
+}
+
+pub(crate) fn payment(key: &str, order_id: &str, method: &str) -> ProcessPaymentRequest {
+    ProcessPaymentRequest {
+        request_id: key.into(),
+        order_id: order_id.into(),
+        payment_method: method.into(),
+        capture_method: 0,
+    }
+}
+
+/// The refusal of a call that must be refused.
+pub(crate) fn refused<T: std::fmt::Debug>(answer: Result<T, CallError>) -> Refused {
+    match answer {
+        Err(CallError::Refused(refused)) => refused,
+        other => panic!("expected a refusal, found {other:?}"),
+    }
+}
+
+/// Asserts reason and field of a refusal.
+#[track_caller]
+pub(crate) fn assert_refused<T: std::fmt::Debug>(
+    answer: Result<T, CallError>,
+    reason: &str,
+    field: Option<&str>,
+) {
+    let found = refused(answer);
+    assert_eq!((found.reason.as_str(), found.field.as_deref()), (reason, field), "{}", found.message);
+}
