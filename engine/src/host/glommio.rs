@@ -23,11 +23,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use glommio::timer::Timer;
-use glommio::{
-    GlommioError, Latency, LocalExecutor, LocalExecutorBuilder, Placement, ReactorErrorKind, Shares,
-};
+use glommio::{GlommioError, Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares};
 
 use rustix::io_uring::{IoringFeatureFlags, io_uring_params, io_uring_setup};
+use rustix::process::{Resource, getrlimit};
 
 use super::host_error::HostError;
 use super::station::Station;
@@ -36,6 +35,8 @@ use super::worker::Worker;
 
 /// Registered memory per ring. Three rings lock it each; the log writes from buffers of its own.
 const IO_MEMORY_BYTES: usize = 64 << 10;
+/// The least locked-memory limit under which glommio starts.
+const LOCKED_BYTES_MIN: u64 = 512 << 10;
 /// Rings carry wakes and timers only.
 const RING_DEPTH: usize = 32;
 /// Against [glommio's default queue](glommio::executor), which has 1000.
@@ -57,6 +58,7 @@ impl GlommioHost {
     /// Starts an executor per core that this thread may run on, at most one per shard. Shards start
     /// when every executor stands.
     pub(crate) fn start(workers: Vec<Worker>, stations: Arc<[Arc<Station>]>) -> Result<Self, HostError> {
+        may_lock()?;
         probe().map_err(HostError::IoUring)?;
         let cores = cores().map_err(|error| HostError::Executor(error.to_string()))?;
         let executors = cores.len().min(workers.len());
@@ -85,6 +87,16 @@ impl GlommioHost {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+/// Looks at the limit that glommio insists on.
+fn may_lock() -> Result<(), HostError> {
+    // No limit is more than enough.
+    let found_bytes = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
+    match found_bytes >= LOCKED_BYTES_MIN {
+        true => Ok(()),
+        false => Err(HostError::LockedMemory { found_bytes, needed_bytes: LOCKED_BYTES_MIN }),
     }
 }
 
@@ -140,15 +152,7 @@ fn executor(core: usize) -> Result<LocalExecutor, HostError> {
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
         .make()
-        .map_err(|error| match error {
-            GlommioError::IoError(source) | GlommioError::EnhancedIoError { source, .. } => {
-                HostError::IoUring(source)
-            }
-            GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(found_bytes, needed_bytes)) => {
-                HostError::LockedMemory { found_bytes, needed_bytes }
-            }
-            other => HostError::Executor(other.to_string()),
-        })
+        .map_err(|error: GlommioError<()>| HostError::Executor(error.to_string()))
 }
 
 async fn host(workers: Vec<Worker>) {
