@@ -2,6 +2,8 @@
 //! one port. `cargo run --release -p onrush-engine --features glommio --example hosts -- [rounds] [seconds]`
 //! prints accepted orders per second, hosts in turn within each round, and the medians.
 
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures and tells")]
+
 use std::time::{Duration, Instant};
 
 use onrush_engine::{Engine, EngineHandle, EngineOptions, HostKind, OpenError, Port};

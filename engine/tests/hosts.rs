@@ -2,6 +2,7 @@
 //!
 //! A binary of its own and few opens: glommio leaves a file descriptor behind per executor.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "a test may be impatient")]
 
 use std::path::Path;
 use std::thread;

@@ -23,26 +23,28 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use glommio::timer::Timer;
-use glommio::{
-    GlommioError, Latency, LocalExecutor, LocalExecutorBuilder, Placement, ReactorErrorKind, Shares,
-};
+use glommio::{GlommioError, Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares};
 
 use rustix::io_uring::{IoringFeatureFlags, io_uring_params, io_uring_setup};
+use rustix::process::{Resource, getrlimit};
 
 use super::host_error::HostError;
 use super::station::Station;
+use super::thread::AbortOnPanic;
 use super::worker::Worker;
 
 /// Registered memory per ring. Three rings lock it each; the log writes from buffers of its own.
 const IO_MEMORY_BYTES: usize = 64 << 10;
+/// The least locked-memory limit under which glommio starts.
+const LOCKED_BYTES_MIN: u64 = 512 << 10;
 /// Rings carry wakes and timers only.
 const RING_DEPTH: usize = 32;
 /// Against [glommio's default queue](glommio::executor), which has 1000.
 const SHARD_SHARES: usize = 900;
 /// Idle time after which a log is sealed.
 const SEAL_AFTER_US: u64 = 100_000;
-/// How often a shard looks whether its store has caught up.
-const STORE_PATIENCE: Duration = Duration::from_millis(1);
+/// How long a shard whose store lags waits before it looks again.
+const STORE_PATIENCE_US: u64 = 1_000;
 /// Rounds of looking for work before the executor sleeps: a wake costs more.
 const SPINS: u32 = 64;
 
@@ -56,6 +58,7 @@ impl GlommioHost {
     /// Starts an executor per core that this thread may run on, at most one per shard. Shards start
     /// when every executor stands.
     pub(crate) fn start(workers: Vec<Worker>, stations: Arc<[Arc<Station>]>) -> Result<Self, HostError> {
+        may_lock()?;
         probe().map_err(HostError::IoUring)?;
         let cores = cores().map_err(|error| HostError::Executor(error.to_string()))?;
         let executors = cores.len().min(workers.len());
@@ -84,6 +87,16 @@ impl GlommioHost {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+/// Looks at the limit that glommio insists on.
+fn may_lock() -> Result<(), HostError> {
+    // No limit is more than enough.
+    let found_bytes = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
+    match found_bytes >= LOCKED_BYTES_MIN {
+        true => Ok(()),
+        false => Err(HostError::LockedMemory { found_bytes, needed_bytes: LOCKED_BYTES_MIN }),
     }
 }
 
@@ -139,15 +152,7 @@ fn executor(core: usize) -> Result<LocalExecutor, HostError> {
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
         .make()
-        .map_err(|error| match error {
-            GlommioError::IoError(source) | GlommioError::EnhancedIoError { source, .. } => {
-                HostError::IoUring(source)
-            }
-            GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(found_bytes, needed_bytes)) => {
-                HostError::LockedMemory { found_bytes, needed_bytes }
-            }
-            other => HostError::Executor(other.to_string()),
-        })
+        .map_err(|error: GlommioError<()>| HostError::Executor(error.to_string()))
 }
 
 async fn host(workers: Vec<Worker>) {
@@ -191,6 +196,17 @@ impl Seat {
         turned
     }
 
+    /// True if a turn would take something in.
+    fn has_input(&self) -> bool {
+        !self.station.is_idle() && !self.worker.waits_for_store()
+    }
+
+    /// Announces sleep; false if something came meanwhile.
+    fn fall_asleep(&self) -> bool {
+        // What came already has to wait: then the timer wakes.
+        self.worker.waits_for_store() || self.station.fall_asleep()
+    }
+
     fn is_done(&self) -> bool {
         self.station.closing.load(Ordering::Acquire) && self.station.is_idle()
     }
@@ -198,20 +214,22 @@ impl Seat {
     /// How long the shard may be left alone; `None` = until something comes.
     fn patience_us(&self) -> Option<u64> {
         let due_us = self.worker.idle_us();
+        if self.worker.waits_for_store() {
+            return Some(due_us.unwrap_or(STORE_PATIENCE_US).min(STORE_PATIENCE_US));
+        }
         if self.sealed { due_us } else { Some(due_us.unwrap_or(SEAL_AFTER_US).min(SEAL_AFTER_US)) }
     }
 }
 
 async fn turn_all(mut seats: Vec<Seat>) {
+    let _abort = AbortOnPanic;
     let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
     for seat in &seats {
         seat.station.set_sleeper(waker.clone());
     }
     loop {
         let turned = seats.iter_mut().fold(false, |turned, seat| seat.turn() | turned);
-        if !turned && seats.iter().any(|seat| seat.worker.waits_for_store()) {
-            Timer::new(STORE_PATIENCE).await;
-        } else if turned || spin(&seats) {
+        if turned || spin(&seats) {
             glommio::yield_if_needed().await;
         } else if seats.iter().all(Seat::is_done) {
             break;
@@ -230,13 +248,13 @@ async fn turn_all(mut seats: Vec<Seat>) {
 fn spin(seats: &[Seat]) -> bool {
     (0..SPINS).any(|_| {
         std::hint::spin_loop();
-        seats.iter().any(|seat| !seat.station.is_idle())
+        seats.iter().any(Seat::has_input)
     })
 }
 
 /// Sleeps until a station wakes the task or something is due.
 async fn sleep(seats: &[Seat]) {
-    if seats.iter().all(|seat| seat.station.fall_asleep()) {
+    if seats.iter().all(Seat::fall_asleep) {
         let patience_us = seats.iter().filter_map(Seat::patience_us).min();
         let mut timer = patience_us.map(|us| Timer::new(Duration::from_micros(us)));
         let mut slept = false;

@@ -54,7 +54,7 @@ impl ThreadHost {
 
 /// A shard whose thread panics has broken its own rules: what it would say next cannot be trusted,
 /// and callers would wait for ever. The process ends; the next start recovers from the log.
-struct AbortOnPanic;
+pub(super) struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {

@@ -31,7 +31,7 @@ use baskets::Reservation;
 use bucket::Bucket;
 use returns::Returns;
 
-/// The stations of a command, in order. Each has a span and a histogram in the host.
+/// The stations of a command, in order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Stage {
     /// Its deadline and key are looked at, cold rows are fetched,
