@@ -19,7 +19,7 @@ const AFTER_HELP: &str = "Exit codes: 0 = the audit passed, 1 = the audit found 
 2 = bad arguments, bad input or a target that does not open.\n\n\
 Examples:\n  loadgen flash-sale\n  loadgen flash-sale --rate 300000 --report sale.html --json sale.json\n  \
 loadgen flash-sale --group 512 --pay-within 100 --hot-share 1\n  \
-loadgen expiry --hold-s 2 --duration 10\n  \
+loadgen expiry --hold-s 2 --duration 10\n  loadgen flash-sale --target grpc --rate 5000\n  \
 loadgen replay --products products.csv.zst --transactions transactions.csv.zst --day 2017-11-04";
 
 /// What happens.
@@ -68,9 +68,26 @@ impl Scenario {
 /// Options of every scenario.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {
-    /// What is loaded: `embedded` (an engine in this process)
+    /// What is loaded: `embedded` (an engine in this process), `grpc` (a whole server in this
+    /// process, over its sockets) or the address of a running server's order service, such as
+    /// http://127.0.0.1:50052
     #[arg(long, default_value = "embedded", value_parser = parse_target)]
     pub(crate) target: TargetName,
+    /// With an address: its product service [default: port 50051 of the same host]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
+    pub(crate) product_target: Option<String>,
+    /// With an address: its payment service [default: port 50053 of the same host]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
+    pub(crate) payment_target: Option<String>,
+    /// Over gRPC: threads of the client
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) client_threads: u16,
+    /// Over gRPC: connections per service and client thread
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) connections: u16,
+    /// Over gRPC: most requests under way at a time; more wait at the client [default: 1024; --group N: N]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) in_flight: Option<u32>,
     /// Shards of the engine
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) shards: u16,
@@ -104,7 +121,7 @@ pub(crate) struct Common {
     /// How long an unpaid order keeps its units, in seconds [default: 600; expiry: 30]
     #[arg(long, value_name = "SECS", value_parser = parse_seconds)]
     pub(crate) hold_s: Option<f64>,
-    /// Closed loop for capacity: two groups of N orders are always under way
+    /// Closed loop for capacity: two groups of N orders are always under way (over gRPC: N orders)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) group: Option<u32>,
     /// With --group: pay each accepted order this many milliseconds later
@@ -195,6 +212,10 @@ pub(crate) struct RetriesArgs {
 pub(crate) enum TargetName {
     /// An engine in this process.
     Embedded,
+    /// A server in this process.
+    Grpc,
+    /// A running server: the address of its order service.
+    Address(String),
 }
 
 /// What drives the shards.
@@ -218,8 +239,16 @@ pub(crate) enum StoreName {
 fn parse_target(text: &str) -> Result<TargetName, String> {
     match text {
         "embedded" => Ok(TargetName::Embedded),
-        other => Err(format!("expected embedded, found {other}")),
+        "grpc" => Ok(TargetName::Grpc),
+        other => parse_address(other)
+            .map(TargetName::Address)
+            .map_err(|_| format!("expected embedded, grpc or http://host:port, found {other}")),
     }
+}
+
+fn parse_address(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").filter(|rest| !rest.is_empty() && !rest.contains('/'));
+    rest.map(|_| text.to_owned()).ok_or_else(|| format!("expected http://host:port, found {text}"))
 }
 
 fn parse_number(text: &str, expected: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
@@ -263,7 +292,10 @@ mod tests {
         for (args, expected) in [
             (vec!["flash-sale", "--duration", "0"], "expected a number from 0.1 to 86400, found 0"),
             (vec!["flash-sale", "--hot-share", "1.5"], "expected a share from 0 to 1, found 1.5"),
-            (vec!["flash-sale", "--target", "mars"], "expected embedded, found mars"),
+            (
+                vec!["flash-sale", "--target", "mars"],
+                "expected embedded, grpc or http://host:port, found mars",
+            ),
             (vec!["flash-sale", "--shards", "0"], "0 is not in 1..=256"),
             (vec!["flash-sale", "--pay-within", "5"], "--group"),
         ] {

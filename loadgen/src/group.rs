@@ -5,7 +5,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use onrush_proto::{Command, CreateOrder, OrderId, OrderLine, OrderState, Outcome, Receipt, Reply, Request};
+use onrush_proto::{
+    Command, CreateOrder, OrderId, OrderLine, OrderState, Outcome, Receipt, Refusal, Reply, Request,
+};
 use smallvec::smallvec;
 
 use crate::driver::slab::{Slab, Ticket};
@@ -191,7 +193,7 @@ impl<'a> Groups<'a> {
     fn pay(&mut self, number: u32) {
         let Some(entry) = self.journal.entries().get(number as usize) else { return };
         let key = key_of(self.plan.seed, entry.serial, 1);
-        let command = start_command(entry.order());
+        let command = start_command(entry.order(), false);
         self.submit(tag(Step::Start, u64::from(number)), Request::new(key, command));
     }
 
@@ -218,8 +220,12 @@ impl<'a> Groups<'a> {
         self.tally.answered += 1;
         let latency_ns = now_ns.saturating_sub(sent.at_ns);
         self.recorder.record(Operation::CreateOrder, Verdict::of(reply), latency_ns, now_ns);
-        if let Outcome::Accepted(Receipt::Order { order, total, .. }) = &reply.outcome {
-            self.accepted((sent.serial, sent.item), *order, total.minor, now_ns);
+        match &reply.outcome {
+            Outcome::Accepted(Receipt::Order { order, total, .. }) => {
+                self.accepted((sent.serial, sent.item), *order, total.minor, now_ns);
+            }
+            Outcome::Refused(Refusal::Stopped) => self.journal.unknown += 1,
+            _ => {}
         }
     }
 
@@ -237,6 +243,8 @@ impl<'a> Groups<'a> {
             Outcome::Accepted(Receipt::AttemptStarted { attempt, .. }) => {
                 self.started.push_back((number, *attempt));
             }
+            Outcome::Accepted(Receipt::AttemptSettled { .. }) => self.pay_settled(number, reply),
+            Outcome::Refused(Refusal::Stopped) => self.journal.doubt(number),
             Outcome::Refused(refusal) if is_passing(refusal) => self.unpaid.push_front((now_ns, number)),
             _ => {}
         }

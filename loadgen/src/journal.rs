@@ -9,6 +9,8 @@ pub(crate) enum Fate {
     Unpaid,
     /// The engine's last word on it.
     Told(OrderState),
+    /// A payment or cancellation that nobody answered: it may have worked.
+    Doubtful,
 }
 
 /// An accepted order.
@@ -104,6 +106,13 @@ impl Journal {
         }
     }
 
+    /// Notes that a change of an order went unanswered.
+    pub(crate) fn doubt(&mut self, number: u32) {
+        if let Some(entry) = self.entries.get_mut(number as usize) {
+            entry.fate = Fate::Doubtful;
+        }
+    }
+
     /// All entries.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
@@ -115,11 +124,10 @@ impl Journal {
         &self.lines[from..from + usize::from(entry.lines)]
     }
 
-    /// Units of each of `items` items that were paid for.
-    pub(crate) fn units_paid(&self, items: usize) -> Vec<i64> {
+    /// Units of each of `items` items in orders that ended like this.
+    pub(crate) fn units(&self, items: usize, fate: Fate) -> Vec<i64> {
         let mut units = vec![0; items];
-        let paid = |entry: &&Entry| entry.fate == Fate::Told(OrderState::Paid);
-        for entry in self.entries.iter().filter(paid) {
+        for entry in self.entries.iter().filter(|entry| entry.fate == fate) {
             for (item, quantity) in self.lines(entry) {
                 units[*item as usize] += i64::from(*quantity);
             }
@@ -144,7 +152,11 @@ mod tests {
         let entry = journal.entries()[1];
         assert_eq!((entry.order(), entry.total_minor, entry.serial, entry.customer), (order, 700, 1, 8));
         assert_eq!(journal.lines(&entry), [(1, 2), (0, 3)]);
-        assert_eq!(journal.units_paid(2), [3, 2], "the unpaid first order does not count");
+        assert_eq!(
+            journal.units(2, Fate::Told(OrderState::Paid)),
+            [3, 2],
+            "the unpaid first order does not count"
+        );
         assert!(size_of::<Entry>() <= 48, "millions of these are kept");
     }
 

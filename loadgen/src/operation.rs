@@ -18,6 +18,8 @@ pub(crate) enum Operation {
     StartPayment,
     /// The gateway's word on an attempt.
     SettlePayment,
+    /// Both in one: an attempt that the server's gateway settles.
+    ProcessPayment,
     /// The buyer calls the order off.
     CancelOrder,
     /// A product page.
@@ -30,13 +32,14 @@ pub(crate) enum Operation {
 
 impl Operation {
     /// All operations, in the order of reports.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::CreateOrder,
         Self::CreateOrderAgain,
         Self::CreateOrderOtherBody,
         Self::LastCall,
         Self::StartPayment,
         Self::SettlePayment,
+        Self::ProcessPayment,
         Self::CancelOrder,
         Self::GetProduct,
         Self::Validate,
@@ -52,6 +55,7 @@ impl Operation {
             Self::LastCall => "last_call",
             Self::StartPayment => "start_payment",
             Self::SettlePayment => "settle_payment",
+            Self::ProcessPayment => "process_payment",
             Self::CancelOrder => "cancel_order",
             Self::GetProduct => "get_product",
             Self::Validate => "validate",

@@ -20,7 +20,10 @@ use crate::progress::Progress;
 use crate::recorder::Recorder;
 use crate::report::{self, Summary};
 use crate::scenario::{ReplayError, group_plan};
-use crate::target::{Embedded, EmbeddedOptions, Setup, Target, TargetError};
+use crate::target::{Embedded, EmbeddedOptions, Grpc, LinkOptions, Setup, Target, TargetError};
+
+/// Requests under way over a connection, if nobody says otherwise.
+const IN_FLIGHT_MAX: u32 = 1_024;
 
 /// Why a run says nothing about the target.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +116,11 @@ fn run_groups(scenario: &Scenario, plan: GroupPlan) -> Result<Findings, RunError
     let common = scenario.common();
     let mut target = open(common)?;
     let group = plan.group;
-    announce(common, target.as_ref(), &plan.items, &format!("two groups of {group} orders always under way"));
+    let load = match common.target {
+        TargetName::Embedded => format!("two groups of {group} orders"),
+        _ => format!("{group} orders"),
+    };
+    announce(common, target.as_ref(), &plan.items, &format!("{load} always under way"));
     catalogue::load(target.as_mut(), &plan.items, plan.hold_us, plan.seed)?;
     let start = CpuTime::now();
     let mut groups = Groups::new(&plan, target.as_mut(), Progress::new(common.quiet, plan.duration_s));
@@ -121,7 +128,7 @@ fn run_groups(scenario: &Scenario, plan: GroupPlan) -> Result<Findings, RunError
     let Groups { recorder, journal, tally, .. } = groups;
     let cpu = CpuTime::since(start);
     let claims = Claims { items: &plan.items, seed: plan.seed, sells_out: 0, ran_out: false };
-    let mode = format!("closed loop, two groups of {group}");
+    let mode = format!("closed loop, {load}");
     let summary = Summary::new(scenario.name(), &mode, plan.seed, plan.duration_s);
     conclude(target, &claims, Ran { recorder, journal, tally }, summary.costing(cpu), common)
 }
@@ -156,14 +163,25 @@ fn conclude(
 }
 
 fn open(common: &Common) -> Result<Box<dyn Target>, TargetError> {
-    match common.target {
-        TargetName::Embedded => Ok(Box::new(Embedded::open(&EmbeddedOptions {
-            shards: common.shards,
-            host: common.host(),
-            store: common.store(),
-            data_dir: common.data_dir.clone(),
-            keep: common.keep,
-        })?)),
+    let engine = EmbeddedOptions {
+        shards: common.shards,
+        host: common.host(),
+        store: common.store(),
+        data_dir: common.data_dir.clone(),
+        keep: common.keep,
+    };
+    let link = LinkOptions {
+        threads: common.client_threads.into(),
+        connections: common.connections.into(),
+        in_flight_max: common.in_flight.or(common.group).unwrap_or(IN_FLIGHT_MAX) as usize,
+    };
+    match &common.target {
+        TargetName::Embedded => Ok(Box::new(Embedded::open(&engine)?)),
+        TargetName::Grpc => Ok(Box::new(Grpc::boot(&engine, &link)?)),
+        TargetName::Address(order) => {
+            let (product, payment) = (common.product_target.as_deref(), common.payment_target.as_deref());
+            Ok(Box::new(Grpc::connect(order, product, payment, &link)?))
+        }
     }
 }
 

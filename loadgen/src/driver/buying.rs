@@ -133,11 +133,21 @@ impl Driver<'_> {
             Outcome::Refused(Refusal::Overloaded | Refusal::KeyInProgress) if !abandoned => {
                 self.try_again(ticket, now_ns);
             }
+            Outcome::Refused(Refusal::Stopped) => self.left_in_doubt(ticket),
             Outcome::Refused(_) => {}
             other => self
                 .journal
                 .violations
                 .note(|| format!("an order is accepted or refused: expected either, found {other:?}")),
+        }
+    }
+
+    /// No answer came, however often the connection asked: there may be an order.
+    fn left_in_doubt(&mut self, ticket: Ticket) {
+        let Some(buy) = self.buys.find(ticket) else { return };
+        if buy.placed.is_none() && !buy.unknown {
+            buy.unknown = true;
+            self.journal.unknown += 1;
         }
     }
 

@@ -303,7 +303,7 @@ impl<'a> Driver<'a> {
         }
         let Some(buy) = buy else { return };
         match operation {
-            Operation::StartPayment => self.payment_started(buy, reply, now_ns),
+            Operation::StartPayment | Operation::ProcessPayment => self.payment_started(buy, reply, now_ns),
             Operation::SettlePayment => self.payment_settled(buy, reply, now_ns),
             Operation::CancelOrder => self.cancelled(buy, reply, now_ns),
             Operation::CreateOrderOtherBody => self.other_body_answered(buy, reply),
@@ -347,7 +347,8 @@ impl<'a> Driver<'a> {
         let read_ns = self.reads.as_mut().and_then(|reads| reads.peek().copied());
         let next =
             [self.arrivals.peek().copied(), read_ns, self.timers.next_ns()].into_iter().flatten().min();
-        let left = next.map_or(NAP_NS_MAX, |at_ns| at_ns.saturating_sub(now_ns)).min(NAP_NS_MAX);
+        let due = next.filter(|_| self.target.has_room());
+        let left = due.map_or(NAP_NS_MAX, |at_ns| at_ns.saturating_sub(now_ns)).min(NAP_NS_MAX);
         if self.target.in_flight() > 0 {
             self.target.wait(Duration::from_nanos(left));
         } else if left > 0 {

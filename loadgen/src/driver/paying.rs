@@ -33,9 +33,10 @@ pub(crate) fn gateway_result(declined: bool) -> GatewayResult {
     }
 }
 
-/// A payment attempt with a simulated card.
-pub(crate) fn start_command(order: onrush_proto::OrderId) -> Command {
-    let method = Text::new("pm_simulated").unwrap_or(Text::EMPTY);
+/// A payment attempt with a simulated card; a gateway behind the target knows the one it declines.
+pub(crate) fn start_command(order: onrush_proto::OrderId, declined: bool) -> Command {
+    let card = if declined { "pm_card_insufficient_funds" } else { "pm_simulated" };
+    let method = Text::new(card).unwrap_or(Text::EMPTY);
     Command::StartPayment(Box::new(StartPayment { order, method, capture: true }))
 }
 
@@ -65,9 +66,17 @@ impl Driver<'_> {
     }
 
     pub(super) fn start_payment(&mut self, at_ns: u64, buy: Ticket) {
-        let Some((placed, serial, declines)) = self.placed(buy) else { return };
-        let request = self.keyed(serial, 1 + u32::from(declines), start_command(placed.order));
-        self.send(Operation::StartPayment, at_ns, buy, request);
+        let Some((placed, serial, earlier)) = self.placed(buy) else { return };
+        let attempt = 1 + u16::from(earlier);
+        let command = start_command(placed.order, self.is_declined(serial, attempt));
+        let request = self.keyed(serial, u32::from(attempt), command);
+        let operation =
+            if self.target.settles() { Operation::ProcessPayment } else { Operation::StartPayment };
+        self.send(operation, at_ns, buy, request);
+    }
+
+    fn is_declined(&self, serial: u32, attempt: u16) -> bool {
+        !self.last_call && declines(self.plan.seed, serial, attempt, self.plan.payer.decline)
     }
 
     pub(super) fn payment_started(&mut self, buy: Ticket, reply: &Reply, now_ns: u64) {
@@ -78,8 +87,14 @@ impl Driver<'_> {
                 let after_ns = self.within_ns(gateway_s);
                 self.later(now_ns + after_ns, buy, Due::Settle { buy, attempt: *attempt });
             }
+            Outcome::Accepted(Receipt::AttemptSettled { .. }) => self.payment_settled(buy, reply, now_ns),
             Outcome::Refused(refusal) if is_passing(refusal) => {
                 self.later(now_ns + THROTTLED_NS, buy, Due::Pay { buy });
+            }
+            Outcome::Refused(Refusal::Stopped) => {
+                if let Some((placed, ..)) = self.placed(buy) {
+                    self.journal.doubt(placed.number);
+                }
             }
             // Too late: the hold expired first. The audit reads where the order stands.
             _ => {}
@@ -88,8 +103,7 @@ impl Driver<'_> {
 
     pub(super) fn settle_payment(&mut self, at_ns: u64, buy: Ticket, attempt: u16) {
         let Some((placed, serial, _)) = self.placed(buy) else { return };
-        let declined = !self.last_call && declines(self.plan.seed, serial, attempt, self.plan.payer.decline);
-        let command = settle_command(placed.order, attempt, declined);
+        let command = settle_command(placed.order, attempt, self.is_declined(serial, attempt));
         let request = self.keyed(serial, SETTLE_STEP + u32::from(attempt), command);
         self.send(Operation::SettlePayment, at_ns, buy, request);
     }
@@ -139,6 +153,7 @@ impl Driver<'_> {
             Outcome::Refused(refusal) if is_passing(refusal) => {
                 self.later(now_ns + THROTTLED_NS, buy, Due::Cancel { buy });
             }
+            Outcome::Refused(Refusal::Stopped) => self.journal.doubt(placed.number),
             _ => {}
         }
     }
@@ -146,5 +161,5 @@ impl Driver<'_> {
 
 /// True for a refusal that another try may not meet.
 pub(crate) fn is_passing(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Overloaded | Refusal::KeyInProgress)
+    matches!(refusal, Refusal::Overloaded | Refusal::KeyInProgress | Refusal::DeadlineExceeded)
 }

@@ -8,6 +8,9 @@ use crate::target::{Page, Viewed};
 impl Driver<'_> {
     /// Reads the next page, if one is due. It is for the item that buyers want at that moment.
     pub(super) fn read(&mut self, now_ns: u64) -> bool {
+        if !self.target.has_room() {
+            return false;
+        }
         let Some(at_ns) = self.reads.as_mut().and_then(|reads| reads.next_if(|at_ns| *at_ns <= now_ns))
         else {
             return false;
@@ -26,7 +29,10 @@ impl Driver<'_> {
         let flight = Flight { operation, intended_ns: at_ns, buy: None, abandoned: false, lost: false };
         let tag = self.flights.insert(flight);
         let verdict = match self.target.view(tag.0, page, &sku) {
-            Viewed::Sent => return true,
+            Viewed::Sent => {
+                self.last_send_ns = self.now_ns();
+                return true;
+            }
             Viewed::Found => Verdict::Accepted,
             Viewed::Missing => Verdict::Error,
         };

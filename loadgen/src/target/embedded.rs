@@ -60,7 +60,8 @@ impl Embedded {
     }
 }
 
-fn directory(options: &EmbeddedOptions) -> Result<(PathBuf, Option<TempDir>), TargetError> {
+/// An empty directory for a server's or an engine's data.
+pub(super) fn directory(options: &EmbeddedOptions) -> Result<(PathBuf, Option<TempDir>), TargetError> {
     let Some(dir) = &options.data_dir else {
         let temporary = tempfile::Builder::new().prefix("onrush-loadgen-").tempdir();
         let fail = |source| TargetError::Directory { dir: std::env::temp_dir(), source };

@@ -32,4 +32,31 @@ pub(crate) enum TargetError {
     /// The engine does not close.
     #[error("the engine did not close in good order: {0}")]
     Close(#[from] onrush_engine::CloseError),
+    /// The server's settings do not fit together.
+    #[error("the server's settings: {0}")]
+    Config(#[from] onrush_services::config::ConfigError),
+    /// The server does not start or end.
+    #[error("the server: {0}")]
+    Serve(#[from] onrush_services::serve::ServeError),
+    /// A server does not answer.
+    #[error("expected a server at {address} that answers {what}, found: {error}")]
+    Call {
+        /// Where.
+        address: String,
+        /// What was called.
+        what: &'static str,
+        /// What came.
+        error: Box<onrush_net::client::CallError>,
+    },
+    /// A server's shop is not empty.
+    #[error("expected an empty shop at {address} (the audit counts from zero), found {skus} items")]
+    InUse {
+        /// Where.
+        address: String,
+        /// Items found.
+        skus: u64,
+    },
+    /// No thread or runtime for the client.
+    #[error("the client's thread does not start: {0}")]
+    Client(std::io::Error),
 }

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod error;
+mod grpc;
 #[cfg(test)]
 pub(crate) mod shelf;
 
@@ -12,10 +13,11 @@ use onrush_proto::{Reply, Request, Sku};
 
 pub(crate) use embedded::{Embedded, EmbeddedOptions};
 pub(crate) use error::TargetError;
+pub(crate) use grpc::{Grpc, LinkOptions};
 
 /// A client's connection to what is loaded. One thread drives it.
 ///
-/// A remote target batches what [`submit`](Self::submit) gave it into as few messages as it can at
+/// A remote target hands what [`submit`](Self::submit) gave it to its connections at
 /// [`flush`](Self::flush), and sends keys as their 32 hex digits.
 pub(crate) trait Target {
     /// Its name in reports: `embedded`, or an address.
@@ -37,7 +39,23 @@ pub(crate) trait Target {
     /// Requests sent or submitted and not yet drained.
     fn in_flight(&self) -> usize;
 
-    /// Reads what the shop publishes about a SKU.
+    /// False while as many requests are in flight as the connection allows.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// True if a gateway behind the target settles payments: the answer to a started attempt is
+    /// its end, [`Receipt::AttemptSettled`](onrush_proto::Receipt::AttemptSettled).
+    fn settles(&self) -> bool {
+        false
+    }
+
+    /// Orders that an audit reads back one by one; of longer journals it reads every n-th.
+    fn orders_read_max(&self) -> usize {
+        1_000_000
+    }
+
+    /// Reads what the shop publishes about a SKU. A read that is sent needs room.
     fn view(&mut self, tag: u64, page: Page, sku: &Sku) -> Viewed;
 
     /// Checks the engine's books.
@@ -67,7 +85,6 @@ pub(crate) enum Viewed {
     /// Nothing is published under the SKU.
     Missing,
     /// It travels as a request; the answer comes under the tag.
-    #[allow(dead_code, reason = "only remote targets send reads")]
     Sent,
 }
 

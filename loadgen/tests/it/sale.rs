@@ -45,6 +45,22 @@ fn every_scenario_passes_on_several_shards() {
 }
 
 #[test]
+fn a_sale_over_grpc_passes_the_audit_of_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("sale.json");
+    let sale = ["flash-sale", "--target", "grpc", "--duration", "1", "--rate", "1000", "--skus", "20"];
+    let options = ["--stock", "50", "--store", "memory", "--json", text(&json)];
+    let output = loadgen(&[&sale[..], &options].concat());
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    let table = stdout(&output);
+    for expected in ["audit passed", "create_order sold_out", "process_payment accepted"] {
+        assert!(table.contains(expected), "{expected}\n{table}");
+    }
+    let figures: serde_json::Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    assert!(figures["paid"].as_u64().unwrap() > 20, "{figures}");
+}
+
+#[test]
 fn recorded_baskets_are_replayed() {
     let dir = tempfile::tempdir().unwrap();
     let (products, transactions, json) =

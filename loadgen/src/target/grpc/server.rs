@@ -1,0 +1,79 @@
+//! A whole server in this process: engine, fronts and a gateway that answers at once.
+
+use std::path::PathBuf;
+
+use onrush_engine::{HostKind, StoreKind};
+use onrush_net::client::grpc::Addresses;
+use onrush_services::config::{Config, Service, Sources};
+use onrush_services::serve::Serving;
+use tempfile::TempDir;
+
+use super::{EmbeddedOptions, TargetError};
+use crate::target::embedded::directory;
+
+/// Declines come from the cards that buyers pay with.
+const GATEWAY: &str = "p50_ms=0,p99_ms=0";
+
+/// A running server.
+pub(super) struct Server {
+    serving: Serving,
+    host: HostKind,
+    store: StoreKind,
+    data_dir: PathBuf,
+    temporary: Option<TempDir>,
+}
+
+impl Server {
+    /// Starts on an empty directory and free ports of this machine.
+    pub(super) fn start(options: &EmbeddedOptions) -> Result<Self, TargetError> {
+        let (data_dir, temporary) = directory(options)?;
+        let config = Config { data_dir: data_dir.clone(), ..config(options)? };
+        let serving = Serving::start(&config)?;
+        Ok(Self { serving, host: options.host, store: options.store, data_dir, temporary })
+    }
+
+    /// Where its services listen.
+    pub(super) fn addresses(&self) -> Addresses {
+        let of = |wanted: Service| {
+            let found = self.serving.addresses().iter().find(|(service, _)| *service == wanted);
+            found.map(|(_, address)| format!("http://{address}")).unwrap_or_default()
+        };
+        Addresses { product: of(Service::Product), order: of(Service::Order), payment: of(Service::Payment) }
+    }
+
+    /// What drives its shards.
+    pub(super) fn host(&self) -> String {
+        format!("{:?}", self.host).to_lowercase()
+    }
+
+    /// Where its rows are kept.
+    pub(super) fn store(&self) -> String {
+        format!("{:?}", self.store).to_lowercase()
+    }
+
+    /// Where its data stays, if it does.
+    pub(super) fn kept(&self) -> Option<PathBuf> {
+        self.temporary.is_none().then(|| self.data_dir.clone())
+    }
+
+    /// Ends it, then removes a temporary directory even after a failed end.
+    pub(super) fn stop(self) -> Result<(), TargetError> {
+        let stopped = self.serving.stop();
+        drop(self.temporary);
+        Ok(stopped?)
+    }
+}
+
+/// The server's defaults, but for what the command line and this machine's free ports say.
+fn config(options: &EmbeddedOptions) -> Result<Config, TargetError> {
+    let flag = |name: &str| {
+        Some(match name {
+            "product-port" | "order-port" | "payment-port" => "0".into(),
+            "shards" => options.shards.to_string(),
+            "gateway-faults" => GATEWAY.into(),
+            _ => return None,
+        })
+    };
+    let resolved = Sources { flag: &flag, env: &|_| None, file: &|_| None }.resolve()?;
+    Ok(Config { host: options.host, store: options.store, ..resolved.config })
+}
