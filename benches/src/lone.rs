@@ -10,6 +10,8 @@ use crate::sale::Sale;
 
 /// Shard time that passes per turn in us: 512 orders per turn are a million orders per second.
 const TURN_US: u64 = 512;
+/// More than any hold lasts.
+const HOLD_OVER_US: u64 = 3_600_000_000;
 
 /// One shard and what a host would hold for it.
 pub struct LoneShard {
@@ -72,6 +74,15 @@ impl LoneShard {
     pub fn turn(&mut self) {
         self.now_us += TURN_US;
         self.shard.turn(self.now_us, &mut self.inputs, &mut self.effects);
+    }
+
+    /// Lets all holds run out: no order is open then, and the tables keep the room they took.
+    pub fn expire(&mut self) {
+        self.now_us += HOLD_OVER_US;
+        while self.shard.state().orders.open_len() > 0 {
+            self.turn();
+            self.let_go();
+        }
     }
 
     /// Checks every answer of the turn.

@@ -19,8 +19,8 @@ pub struct Args {
     /// Commands of each kind per round
     #[arg(long, default_value_t = 200_000)]
     pub orders: usize,
-    /// Orders accepted before the first measured one
-    #[arg(long, default_value_t = 140_000)]
+    /// Orders accepted and expired before the first measured one, so that the tables have their size
+    #[arg(long, default_value_t = 300_000)]
     pub warm: usize,
     /// Rounds; the kinds alternate within each
     #[arg(long, default_value_t = 5)]
@@ -106,7 +106,7 @@ struct Round {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let method = format!(
         "thread CPU time around Shard::turn and the release of its effects, groups of {}, {} commands of \
-         each kind in each of {} rounds after {} accepted orders; one-line orders with key, customer limit \
+         each kind in each of {} rounds after {} orders that came and expired; one-line orders with key, customer limit \
          and hold; no host, disk or store",
         args.group, args.orders, args.rounds, args.warm
     );
@@ -166,6 +166,7 @@ fn measure(args: &Args, kind: &Kind) -> Result<Round, Failure> {
         pass(&mut lone, sale.orders(orders));
         lone.let_go();
     }
+    lone.expire();
     for orders in groups(args.orders, args.group) {
         let mut group = sale.orders(orders);
         if kind.again {

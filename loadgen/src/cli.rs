@@ -158,6 +158,7 @@ impl Common {
         match self.host {
             Some(HostName::Inline) => HostKind::Inline,
             Some(HostName::Thread) => HostKind::Thread,
+            Some(HostName::Glommio) => HostKind::Glommio,
             None if machine::cores() == 1 => HostKind::Inline,
             None => HostKind::Thread,
         }
@@ -225,6 +226,8 @@ pub(crate) enum HostName {
     Inline,
     /// A thread per shard.
     Thread,
+    /// An io_uring executor per core; needs a build with `--features glommio`.
+    Glommio,
 }
 
 /// Where rows are kept.
