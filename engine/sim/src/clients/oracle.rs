@@ -56,6 +56,11 @@ impl Oracle {
         std::mem::take(&mut self.waiting).into_values().collect()
     }
 
+    /// What an attempt that waits asked for.
+    pub(crate) fn request(&self, tag: u64) -> Option<&Request> {
+        self.waiting.get(&tag).map(|attempt| &attempt.request)
+    }
+
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }

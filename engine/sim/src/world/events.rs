@@ -56,7 +56,11 @@ impl World {
         let Some(live) = &mut self.seats[index].live else { return Ok(()) };
         live.turn(self.now_us, &self.plan)?;
         let (records, replies) = (live.effects.frame.records(), live.effects.replies.len());
-        invariants::expiry::turn(&live.shard, live.effects.replies.iter().map(|(_, reply)| reply))?;
+        let refused = live.effects.replies.iter().filter_map(|(to, reply)| {
+            let request = self.oracle.request(to.tag)?;
+            invariants::expiry::refused_here(&self.mirror, index, request, reply)
+        });
+        invariants::expiry::turn(&live.shard, &refused.collect::<Vec<_>>())?;
         for (ShardId(to), message) in live.effects.urgent.drain(..) {
             self.trace.text(&message);
             self.links.send(index, usize::from(to), message);
