@@ -1,0 +1,160 @@
+//! The real binary on real files, killed under load again and again.
+//!
+//! A cycle: buyers ask for a hot SKU that sells out and for cold ones, pay, retry, re-use keys; the
+//! process gets SIGKILL after a random number of answers, often once more while it recovers; when
+//! it is back, what it has is compared with what the buyers were told. Every few cycles it is
+//! stopped by SIGTERM and `onrush verify` reads its directory.
+//!
+//! `ONRUSH_CRASH_CYCLES`: cycles in all (20; without optimisation 4). `ONRUSH_CRASH_SHARDS`: shards;
+//! unset: one half of the cycles with 1, the other with 4. `ONRUSH_CRASH_SEED`: what is asked and
+//! when it is killed; unset: another one each time. It cannot fix what the machine does at that
+//! moment, so a repetition may need a few tries.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says so by a panic")]
+
+mod answer;
+mod check;
+mod journal;
+mod load;
+mod random;
+mod server;
+mod shelf;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use journal::Journal;
+use load::Load;
+use random::Random;
+use server::Server;
+use tempfile::TempDir;
+
+/// How long a call of the comparison waits; it is tried again.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Answers before the kill: from none to well after the hot SKU is sold out.
+const ANSWERS_MAX: u64 = if cfg!(debug_assertions) { 600 } else { 1_500 };
+/// Older purchases that are looked at again in each cycle; the last cycle looks at all.
+const SPOT_CHECKS: u64 = 200;
+/// Cycles between two graceful stops.
+const CYCLES_PER_STOP: u64 = 3;
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_kills_under_load() {
+    let cycles = variable("ONRUSH_CRASH_CYCLES").unwrap_or(if cfg!(debug_assertions) { 4 } else { 20 });
+    let seed = variable("ONRUSH_CRASH_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
+    let runs = match variable("ONRUSH_CRASH_SHARDS") {
+        Some(shards) => vec![(shards, cycles)],
+        None => vec![(1, cycles / 2), (4, cycles - cycles / 2)],
+    };
+    for (shards, cycles) in runs.into_iter().filter(|(_, cycles)| *cycles > 0) {
+        Run::new(shards, seed, cycles).go().await;
+    }
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}: expected a whole number, found {text:?}")))
+}
+
+/// All cycles on one data directory. If it fails it keeps the directory and says how to repeat it.
+struct Run {
+    shards: u16,
+    seed: u64,
+    cycles: u64,
+    random: Random,
+    dir: TempDir,
+    journal: Journal,
+}
+
+impl Run {
+    fn new(shards: u64, seed: u64, cycles: u64) -> Self {
+        Self {
+            shards: u16::try_from(shards).unwrap(),
+            seed,
+            cycles,
+            random: Random::new(seed, 0),
+            // Beside the build, where files are files: the system's place for them may be memory.
+            dir: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
+            journal: Journal::default(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn command(&self) -> String {
+        let release = if cfg!(debug_assertions) { "" } else { "--release " };
+        let Self { shards, seed, cycles, .. } = self;
+        format!(
+            "ONRUSH_CRASH_SEED={seed} ONRUSH_CRASH_SHARDS={shards} ONRUSH_CRASH_CYCLES={cycles} \
+             cargo test {release}-p onrush-services --test crash -- --nocapture"
+        )
+    }
+
+    async fn go(mut self) {
+        eprintln!("{}", self.command());
+        let mut server = Server::start(self.path(), self.shards);
+        let client = server.client(PATIENCE);
+        for index in 0..shelf::COLD {
+            shelf::put(&client, &shelf::cold(index), shelf::COLD_UNITS).await;
+        }
+        for cycle in 1..=self.cycles {
+            let start = Instant::now();
+            let (recovered, told) = self.crash(server, cycle).await;
+            server = recovered;
+            self.compare(&server, told, cycle).await;
+            if cycle % CYCLES_PER_STOP == 0 || cycle == self.cycles {
+                server.stop();
+                server::verify(self.path());
+                server = Server::start(self.path(), self.shards);
+            }
+            let keys = self.journal.purchases.len();
+            eprintln!("cycle {cycle}: {keys} baskets so far, {} ms", start.elapsed().as_millis());
+        }
+    }
+
+    /// Load, a kill, perhaps kills during the recovery; what the buyers were told.
+    async fn crash(&mut self, server: Server, cycle: u64) -> (Server, Journal) {
+        shelf::put(&server.client(PATIENCE), &shelf::hot(cycle), shelf::HOT_UNITS).await;
+        let load = Load::start(&server, self.seed, cycle);
+        load.answers(self.random.between(0, ANSWERS_MAX)).await;
+        // Away from the moment of an answer.
+        tokio::time::sleep(Duration::from_micros(self.random.between(0, 3_000))).await;
+        let mut life_us = u64::try_from(server.start.as_micros()).unwrap();
+        server.kill();
+        let told = load.journal().await;
+        while self.random.once_in(3) {
+            life_us = self.random.between(0, life_us);
+            Server::start_and_kill(self.path(), self.shards, Duration::from_micros(life_us)).await;
+        }
+        (Server::start(self.path(), self.shards), told)
+    }
+
+    async fn compare(&mut self, server: &Server, told: Journal, cycle: u64) {
+        let client = server.client(PATIENCE);
+        let last = cycle == self.cycles;
+        let settled = check::settle(&client, &mut self.random, told).await;
+        check::listed(&client, &settled, load::customers(cycle)).await;
+        if last {
+            let all = std::mem::take(&mut self.journal);
+            self.journal = check::settle(&client, &mut self.random, all).await;
+            check::listed(&client, &self.journal, std::iter::empty()).await;
+        } else {
+            check::spot_check(&client, &mut self.random, &self.journal, SPOT_CHECKS).await;
+        }
+        self.journal.purchases.extend(settled.purchases);
+        self.journal.deliveries.extend(settled.deliveries);
+        check::books(&client, &self.journal, cycle).await;
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!("the data directory is kept: {}", self.dir.path().display());
+            eprintln!("repeat with: {}", self.command());
+        }
+    }
+}
