@@ -101,6 +101,9 @@ impl Shelf {
             }
             Command::CreateOrder(create) => self.create(request, create),
             Command::GetOrder(order) => {
+                if self.fault == Fault::LoseOrders {
+                    self.lose_orders();
+                }
                 let row = self.orders.get(order).ok_or(Refusal::UnknownOrder { order: *order })?;
                 Ok(Outcome::Order(Box::new(row.clone())))
             }
@@ -172,6 +175,10 @@ impl Shelf {
         Ok(Outcome::Accepted(Receipt::Order { order, total, held_until_us: 2_000_000 }))
     }
 
+    fn lose_orders(&mut self) {
+        self.orders.retain(|order, _| order.0 % 100 != 7);
+    }
+
     fn resolve(&mut self, order: OrderId, state: OrderState) -> Result<(), Refusal> {
         let row = self.orders.get_mut(&order).ok_or(Refusal::UnknownOrder { order })?;
         row.state = state;
@@ -229,10 +236,7 @@ impl Target for Shelf {
 
     fn books(&mut self) -> Result<Books, TargetError> {
         if self.fault == Fault::LoseOrders {
-            let lost: Vec<OrderId> = self.orders.keys().copied().filter(|order| order.0 % 100 == 7).collect();
-            for order in lost {
-                self.orders.remove(&order);
-            }
+            self.lose_orders();
         }
         let sum = |field: fn(&StockRow) -> i64| self.stock.values().map(field).sum();
         Ok(Books {
