@@ -95,22 +95,26 @@ impl Run {
     async fn go(mut self) {
         eprintln!("{}", self.command());
         let mut server = Server::start(self.path(), self.shards);
-        let client = server.client(PATIENCE);
-        for index in 0..shelf::COLD {
-            shelf::put(&client, &shelf::cold(index), shelf::COLD_UNITS).await;
-        }
+        self.stock_up(&server).await;
         for cycle in 1..=self.cycles {
             let start = Instant::now();
             let (recovered, told) = self.crash(server, cycle).await;
             server = recovered;
             self.compare(&server, told, cycle).await;
             if cycle % CYCLES_PER_STOP == 0 || cycle == self.cycles {
-                server.stop();
+                server.stop().await;
                 server::verify(self.path());
                 server = Server::start(self.path(), self.shards);
             }
             let keys = self.journal.purchases.len();
             eprintln!("cycle {cycle}: {keys} baskets so far, {} ms", start.elapsed().as_millis());
+        }
+    }
+
+    async fn stock_up(&self, server: &Server) {
+        let client = server.client(PATIENCE);
+        for index in 0..shelf::COLD {
+            shelf::put(&client, &shelf::cold(index), shelf::COLD_UNITS).await;
         }
     }
 

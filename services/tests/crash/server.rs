@@ -58,7 +58,7 @@ impl Server {
     }
 
     /// SIGTERM; it must end well.
-    pub(crate) fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let end = Instant::now() + END_MAX;
@@ -67,7 +67,8 @@ impl Server {
                 assert_eq!(status.code(), Some(0), "it said:\n{}", said(&self.dir));
                 return;
             }
-            std::thread::sleep(Duration::from_millis(5));
+            // Clients close their connections meanwhile, which the server waits for.
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("expected the server to end within {END_MAX:?} of SIGTERM; it said:\n{}", said(&self.dir));
     }
