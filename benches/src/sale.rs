@@ -37,9 +37,7 @@ impl Sale {
 
     /// What makes the SKUs sell: products with a limit per customer, and stock.
     pub fn opening(&self) -> impl Iterator<Item = Request> {
-        self.skus
-            .iter()
-            .flat_map(|sku| [product(*sku), stock(*sku, self.units)].map(|command| Request::unkeyed(command)))
+        self.skus.iter().flat_map(|sku| [product(*sku), stock(*sku, self.units)].map(Request::unkeyed))
     }
 
     /// The next one-line order, under a key of its own, from a customer of its own.
