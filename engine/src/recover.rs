@@ -1,7 +1,7 @@
 //! A shard from its store and its log.
 //!
 //! Memory is rebuilt from the store (stock, balances, what was open at the last checkpoint, a
-//! filter over remembered keys) and the log behind it. Facts are blind writes, so the log may
+//! fingerprint of every remembered key) and the log behind it. Facts are blind writes, so the log may
 //! start before what the store already has.
 
 use onrush_proto::{FactError, FactView};

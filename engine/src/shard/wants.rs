@@ -11,7 +11,7 @@ use onrush_proto::{
 use super::{Input, PeerMessage, Shard};
 use crate::rules::inventory::limit_hash;
 use crate::state::{Count, hold_deadline};
-use crate::tables::Memory;
+use crate::tables::{Memory, Spans};
 
 /// A row that only the store has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,8 +63,8 @@ impl Shard {
     }
 
     /// The spans of history buckets in which a cold key may stand, newest first.
-    pub fn key_spans(&self, key: IdempotencyKey) -> Vec<(u32, u32)> {
-        self.state.keys.spans(key.0).collect()
+    pub fn key_spans(&self, key: IdempotencyKey) -> Spans {
+        self.state.keys.spans(key.0)
     }
 
     /// Takes in what the store answered.

@@ -2,15 +2,15 @@
 //!
 //! *Invariant*: nothing here iterates in hash order where the result could be seen outside.
 
-mod filter;
 mod hash;
+mod places;
 mod remembered;
 mod rows;
 mod stock;
 mod wheel;
 
-pub use filter::Filters;
 pub use hash::{FixedState, hash_of};
+pub use places::{Places, Spans};
 pub use remembered::{Memory, Remembered};
 pub use rows::{Entry, RowTable};
 pub use stock::StockTable;

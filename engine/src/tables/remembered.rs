@@ -1,14 +1,14 @@
-//! What a shard remembers by hash: recent entries exactly, older ones behind a filter.
+//! What a shard remembers by hash: recent entries exactly, of older ones where they stand.
 //!
 //! Serves idempotency keys and per-customer counts. An entry leaves memory only after the store
-//! has it, and leaves a few filter bits behind; a lookup that hits the filter asks the store.
+//! has it, and leaves a fingerprint and its bucket behind; a look-up that hits one asks the store.
 
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use super::filter::Filters;
 use super::hash::FixedState;
+use super::places::{Places, Spans};
 
 /// What is known of a hash without asking the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,7 +17,7 @@ pub enum Memory<V> {
     Known(V),
     /// Never seen.
     Absent,
-    /// The filter hit: the store knows.
+    /// A fingerprint hit: the store knows.
     Cold,
 }
 
@@ -34,7 +34,7 @@ pub struct Remembered<V> {
     recent: HashMap<u128, Held<V>, FixedState>,
     /// Entries in the order of their changes, to leave memory in.
     leaving: VecDeque<(u128, u64)>,
-    older: Filters,
+    older: Places,
     recent_min: usize,
     /// Hashes that were asked of the store for this batch and are not there.
     absent: HashMap<u128, (), FixedState>,
@@ -46,7 +46,7 @@ impl<V: Copy> Remembered<V> {
         Self {
             recent: HashMap::with_hasher(FixedState),
             leaving: VecDeque::new(),
-            older: Filters::default(),
+            older: Places::default(),
             recent_min,
             absent: HashMap::with_hasher(FixedState),
         }
@@ -91,7 +91,7 @@ impl<V: Copy> Remembered<V> {
     }
 
     /// The spans of buckets in which a cold hash may stand, newest first.
-    pub fn spans(&self, hash: u128) -> impl Iterator<Item = (u32, u32)> {
+    pub fn spans(&self, hash: u128) -> Spans {
         self.older.spans(hash)
     }
 
@@ -111,7 +111,7 @@ impl<V: Copy> Remembered<V> {
             let last = self.recent.get(&hash).filter(|held| held.lsn == lsn).map(|held| held.bucket);
             if let Some(bucket) = last {
                 self.recent.remove(&hash);
-                // What came from the store is in the filter already.
+                // What came from the store has its fingerprint already.
                 if lsn != 0 {
                     self.older.add(hash, bucket);
                 }
@@ -124,7 +124,7 @@ impl<V: Copy> Remembered<V> {
         self.recent.len()
     }
 
-    /// Entries behind the filter.
+    /// Entries that left a fingerprint behind.
     pub fn older_len(&self) -> u64 {
         self.older.len()
     }
