@@ -9,6 +9,8 @@ use onrush_storage::log::{Frame, LogReader};
 
 /// Bytes of frames kept. Subscribers that lag further read the log's files.
 const TAIL_BYTES_MAX: usize = 32 << 20;
+/// Frames whose memory waits for another. Fresh memory of this size costs more than the copy.
+const SPARES_MAX: usize = 8;
 
 /// What the tail knows of a position.
 pub(crate) enum Tailed {
@@ -23,6 +25,20 @@ pub(crate) enum Tailed {
 struct Frames {
     frames: VecDeque<Arc<Frame>>,
     bytes: usize,
+    spares: Vec<Vec<u8>>,
+}
+
+impl Frames {
+    /// Lets go of the oldest frames over the bound.
+    fn trim(&mut self) {
+        while self.bytes > TAIL_BYTES_MAX && self.frames.len() > 1 {
+            let Some(gone) = self.frames.pop_front() else { return };
+            self.bytes -= gone.bytes().len();
+            // Who still reads it frees it.
+            let spare = Arc::into_inner(gone).filter(|_| self.spares.len() < SPARES_MAX);
+            self.spares.extend(spare.map(Frame::into_spare));
+        }
+    }
 }
 
 /// The youngest committed frames of a shard.
@@ -37,7 +53,7 @@ impl Tail {
     /// A tail behind `committed`, over the log that `reader` reads.
     pub(crate) fn new(committed: u64, reader: LogReader) -> Self {
         Self {
-            frames: Mutex::new(Frames { frames: VecDeque::new(), bytes: 0 }),
+            frames: Mutex::new(Frames { frames: VecDeque::new(), bytes: 0, spares: Vec::new() }),
             committed: AtomicU64::new(committed),
             grown: Event::new(),
             reader: Mutex::new(reader),
@@ -49,6 +65,11 @@ impl Tail {
         self.committed.load(Ordering::Acquire)
     }
 
+    /// Memory of a frame that nobody reads any more; new memory if there is none.
+    pub(crate) fn spare(&self) -> Vec<u8> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner).spares.pop().unwrap_or_default()
+    }
+
     /// Takes a frame that has just been committed.
     pub(crate) fn push(&self, frame: Frame) {
         let last = frame.view().info().next_lsn().saturating_sub(1);
@@ -56,10 +77,7 @@ impl Tail {
             let mut tail = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
             tail.bytes += frame.bytes().len();
             tail.frames.push_back(Arc::new(frame));
-            while tail.bytes > TAIL_BYTES_MAX && tail.frames.len() > 1 {
-                let gone = tail.frames.pop_front().map_or(0, |frame| frame.bytes().len());
-                tail.bytes -= gone;
-            }
+            tail.trim();
         }
         self.committed.store(last, Ordering::Release);
         self.grown.notify(usize::MAX);

@@ -181,7 +181,7 @@ impl Worker {
     }
 
     fn publish(&mut self) {
-        let frame = self.effects.frame.to_frame();
+        let frame = self.effects.frame.to_frame_in(self.parts.station.tail.spare());
         let Self { parts, .. } = self;
         let views = &parts.views;
         let state = parts.shard.state_mut();

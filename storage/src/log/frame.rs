@@ -248,7 +248,14 @@ impl<'a> FrameView<'a> {
 
     /// An owned copy.
     pub fn to_frame(&self) -> Frame {
-        Frame { bytes: self.bytes.to_vec() }
+        self.to_frame_in(Vec::new())
+    }
+
+    /// An owned copy in memory that an earlier frame [left](Frame::into_spare).
+    pub fn to_frame_in(&self, mut spare: Vec<u8>) -> Frame {
+        spare.clear();
+        spare.extend_from_slice(self.bytes);
+        Frame { bytes: spare }
     }
 
     pub(super) fn body(&self) -> &'a [u8] {
@@ -294,5 +301,10 @@ impl Frame {
     /// Header and records, without padding.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The frame's memory, for another.
+    pub fn into_spare(self) -> Vec<u8> {
+        self.bytes
     }
 }

@@ -85,6 +85,14 @@ impl FrameBuf {
         self.view().to_frame()
     }
 
+    /// As [`to_frame`](Self::to_frame), in memory that an earlier frame [left](Frame::into_spare).
+    ///
+    /// # Panics
+    /// If the records were not appended yet: there is no frame.
+    pub fn to_frame_in(&self, spare: Vec<u8>) -> Frame {
+        self.view().to_frame_in(spare)
+    }
+
     /// Bytes that the frame takes on disk.
     pub(super) fn padded_bytes(&self) -> u64 {
         self.len_bytes().next_multiple_of(SECTOR_BYTES) as u64
