@@ -21,7 +21,9 @@ pub mod sale;
 pub mod samples;
 pub mod scratch;
 pub mod shard;
+pub mod store;
 pub mod table;
+pub mod till;
 pub mod unary;
 
 pub use failure::Failure;

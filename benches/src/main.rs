@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use onrush_benches::heap::Counting;
-use onrush_benches::{Failure, fsync, group, idle, replay, shard, unary};
+use onrush_benches::{Failure, fsync, group, idle, replay, shard, store, unary};
 
 #[global_allocator]
 static HEAP: Counting = Counting;
@@ -21,6 +21,7 @@ enum Bench {
     Unary(unary::Args),
     Fsync(fsync::Args),
     Group(group::Args),
+    Store(store::Args),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Bench::Unary(args) => unary::run(&args),
         Bench::Fsync(args) => fsync::run(&args),
         Bench::Group(args) => group::run(&args),
+        Bench::Store(args) => store::run(&args),
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,16 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Parser;
 use onrush_engine::recover::{LogPosition, recover};
 use onrush_engine::shard::ShardOptions;
-use onrush_engine::{Engine, EngineOptions, HostKind, Port, StoreKind};
-use onrush_proto::{
-    Command, GatewayResult, IdempotencyKey, KeyHasher, OrderId, Outcome, Receipt, Request, SettleAttempt,
-    ShardId, SlotMap, StartPayment, Text,
-};
+use onrush_engine::{Engine, EngineOptions, HostKind, StoreKind};
+use onrush_proto::{KeyHasher, ShardId, SlotMap};
 use onrush_storage::disk::RealDisk;
 use onrush_storage::log::{Log, LogOptions};
 use onrush_storage::store::MemoryStore;
@@ -24,11 +21,9 @@ use crate::sale::Sale;
 use crate::samples::Samples;
 use crate::scratch::Scratch;
 use crate::table::Table;
+use crate::till::{answers, settle, start};
 
 const MIB: f64 = 1_048_576.0;
-/// How long an answer may take before the run is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Recovery of a log of orders and payments, in MiB per second of CPU
 #[derive(Clone, Debug, Parser)]
 pub struct Args {
@@ -175,45 +170,4 @@ fn write(args: &Args, data: &Path) -> Result<(), Failure> {
     }
     drop(port);
     Ok(engine.close()?)
-}
-
-/// Has all requests accepted.
-fn answers(port: &mut Port, requests: Vec<Request>) -> Result<Vec<Receipt>, Failure> {
-    for request in requests {
-        if port.submit(0, request).is_err() {
-            return Err(Failure::unexpected("a port with room", port.in_flight()));
-        }
-    }
-    port.flush();
-    let (mut receipts, mut refused) = (Vec::new(), None);
-    while port.in_flight() > 0 {
-        let answered = port.drain(|_, reply| match reply.outcome {
-            Outcome::Accepted(receipt) => receipts.push(receipt),
-            other => refused = Some(other),
-        });
-        if answered == 0 && !port.wait(PATIENCE) {
-            return Err(Failure::unexpected("an answer in time", PATIENCE));
-        }
-    }
-    refused.map_or(Ok(receipts), |outcome| Err(Failure::unexpected("an acceptance", outcome)))
-}
-
-/// The payment of an order that was accepted.
-fn start(created: &Receipt) -> Option<Request> {
-    let Receipt::Order { order, .. } = created else { return None };
-    let method = Text::new("pm_card_visa").unwrap_or_default();
-    let start = StartPayment { order: *order, method, capture: true };
-    Some(Request::new(key(*order, 1), Command::StartPayment(Box::new(start))))
-}
-
-/// What the gateway says of it.
-fn settle(started: &Receipt) -> Option<Request> {
-    let Receipt::AttemptStarted { order, attempt, .. } = started else { return None };
-    let result = GatewayResult::Captured { reference: Text::new("ch_0123456789abcdef").unwrap_or_default() };
-    let settle = SettleAttempt { order: *order, attempt: *attempt, result };
-    Some(Request::unkeyed(Command::SettleAttempt(Box::new(settle))))
-}
-
-fn key(order: OrderId, step: u128) -> IdempotencyKey {
-    IdempotencyKey(order.0.rotate_left(64) ^ step)
 }

@@ -30,7 +30,8 @@ pub(crate) fn orders_of(
         // Buckets follow time, slots do not: the newest of a bucket come first.
         ids.sort_unstable_by_key(|id| std::cmp::Reverse(place(*id)));
         for id in ids.into_iter().take(limit - taken) {
-            if let Some(order) = stored.order(id)?.filter(is_seen) {
+            let of_customer = |order: &OrderRow| is_seen(order) && order.customer == *customer;
+            if let Some(order) = stored.order(id)?.filter(of_customer) {
                 found.push(order);
                 taken += 1;
             }

@@ -2,10 +2,11 @@
 //!
 //! `cargo run --release -p onrush-storage --example store_cost -- DIR --orders 6000000`
 //!
-//! One order is three rows of History (order 21 + 220 B, key 21 + 48 B, by-user 29 + 0 B), and the
-//! order row once more 200,000 orders later, when it is paid: over the old row, or in Current under
-//! a tag, the bucket and the id. Current also gets one hot stock row per run. Runs end at bucket
-//! boundaries where they can.
+//! One order is a row of History (21 + 220 B), its part of two sets of 32 index pages per bucket and
+//! run (37 and 36 B), and a customer's count in Current (17 + 24 B, scattered). With `--paid` its row
+//! comes once more 200,000 orders later: over the old row, or in Current under a tag, the bucket and
+//! the id; an order that closes within its run (`never`) is written once. Current also gets one hot
+//! stock row per run. Runs end at bucket boundaries where they can.
 //! Buckets come from a simulated clock of 300,000 orders per second. CPU includes making the rows
 //! and building the runs, shown apart as `build`, and all compaction until nothing is left to do.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement prints and has a clock")]
@@ -132,6 +133,8 @@ struct Load {
     orders: u64,
     random: u64,
     unpaid: VecDeque<[u8; 21]>,
+    /// The bucket whose entries are collected, and how many there are.
+    paged: (u32, usize),
     history: RunBuilder,
     current: RunBuilder,
 }
@@ -139,7 +142,7 @@ struct Load {
 impl Load {
     fn new(shift: u32, paid: Paid) -> Self {
         let (history, current) = (SortedRun::builder(), SortedRun::builder());
-        Self { shift, paid, orders: 0, random: 7, unpaid: VecDeque::new(), history, current }
+        Self { shift, paid, orders: 0, random: 7, unpaid: VecDeque::new(), paged: (0, 0), history, current }
     }
 
     /// A run of at least `rows` rows: cut at the first bucket boundary from there, so that no bucket
@@ -148,8 +151,22 @@ impl Load {
         while self.history.len() < rows || self.history.len() < 2 * rows && !self.at_boundary() {
             self.push_order();
         }
+        self.push_pages();
         self.current.push(b"\x02sku-of-the-sale", Some(&self.orders.to_be_bytes()));
         self.history.finish()
+    }
+
+    /// The index pages of the bucket so far.
+    fn push_pages(&mut self) {
+        let (bucket, entries) = std::mem::take(&mut self.paged);
+        for (tag, entry_bytes) in [(5, 37), (0x20, 36)] {
+            for partition in 0..32u8 {
+                let page: Vec<u8> =
+                    (0..entries * entry_bytes / 32 / 8).flat_map(|_| self.next().to_be_bytes()).collect();
+                let head = [&bucket.to_be_bytes()[..], &[tag, partition]].concat();
+                self.history.push(&[&head[..], &self.orders.to_be_bytes()].concat(), Some(&page));
+            }
+        }
     }
 
     fn at_boundary(&self) -> bool {
@@ -166,17 +183,19 @@ impl Load {
 
     fn push_order(&mut self) {
         let time_us = self.orders * 1_000_000 / ORDERS_PER_SECOND;
-        let bucket = self.bucket(self.orders).to_be_bytes();
-        let (tail, key, user) = (self.next(), self.next(), self.next());
+        let bucket = self.bucket(self.orders);
+        if bucket != self.paged.0 && self.paged.1 > 0 {
+            self.push_pages();
+        }
+        self.paged = (bucket, self.paged.1 + 1);
+        let (tail, user) = (self.next(), self.next());
         let id = ((u128::from(time_us) << 64) | u128::from(tail)).to_be_bytes();
 
-        let order_key = row_key(bucket, 1, id);
+        let order_key = row_key(bucket.to_be_bytes(), 3, id);
         let value = self.order_value();
         self.history.push(&order_key, Some(&value));
-        let random_key = (u128::from(key) << 64 | u128::from(tail)).to_be_bytes();
-        self.history.push(&row_key(bucket, 2, random_key), Some(&value[..48]));
-        let by_user = [&bucket[..], &[3], &user.to_be_bytes(), &id].concat();
-        self.history.push(&by_user, Some(&[]));
+        let count = [&[6][..], &user.to_be_bytes(), &tail.to_be_bytes()].concat();
+        self.current.push(&count, Some(&value[..24]));
 
         self.unpaid.push_back(order_key);
         if self.unpaid.len() > PAID_AFTER_ORDERS
@@ -184,9 +203,13 @@ impl Load {
         {
             let value = self.order_value();
             match self.paid {
-                Paid::History => self.history.push(&order_key, Some(&value)),
+                Paid::History => {
+                    self.history.push(&order_key, Some(&value));
+                }
                 Paid::Never => {}
-                Paid::Current => self.current.push(&[&[1], &order_key[..]].concat(), Some(&value)),
+                Paid::Current => {
+                    self.current.push(&[&[1], &order_key[..]].concat(), Some(&value));
+                }
             }
         }
         self.orders += 1;
@@ -226,7 +249,7 @@ impl Arguments {
             orders: 6_000_000,
             shifts: vec![20, 22, 24, 26],
             run_rows: vec![50_000, 100_000, 200_000, 400_000],
-            paid: vec![Paid::History, Paid::Current],
+            paid: vec![Paid::Never, Paid::Current],
             options: FjallOptions::default(),
         };
         while let Some(name) = words.next() {

@@ -2,13 +2,13 @@
 //! shard has its claim there.
 
 use onrush_proto::{
-    IdempotencyKey, KeyRow, KeyState, OrderId, OrderRow, OrderState, Receipt, ShardId, Slot, SlotMap,
+    IdempotencyKey, KeyState, OrderId, OrderRow, OrderState, Receipt, ShardId, Slot, SlotMap,
 };
 
 use hashbrown::HashMap;
 
 use super::{AuditReport, ShardCut};
-use crate::flush::StoredError;
+use crate::flush::{KeyNames, StoredError};
 use crate::tables::FixedState;
 
 /// Order-independent sums of hashes: two equal sets have equal sums. Millions of keys are compared
@@ -52,20 +52,16 @@ impl Keys {
         }
     }
 
-    pub(super) fn row(&mut self, shard: ShardId, row: &KeyRow) {
-        match row.state {
-            KeyState::First { receipt, .. } => {
-                if let Receipt::Order { order: OrderId(order), .. } = receipt {
-                    self.of_rows.add(row.key, order);
-                }
-                if self.map.shard(Slot::of_hash(row.key.0)) != shard {
-                    self.wanted.add(row.key, u128::from(shard.0));
-                }
-            }
-            KeyState::Claim { home } => {
-                let home = self.map.shard(Slot(home));
-                self.claimed.add(row.key, u128::from(home.0));
-            }
+    pub(super) fn key(&mut self, shard: ShardId, key: IdempotencyKey, names: KeyNames) {
+        if let KeyNames::State(KeyState::Claim { home }) = names {
+            let home = self.map.shard(Slot(home));
+            return self.claimed.add(key, u128::from(home.0));
+        }
+        if let Some(OrderId(order)) = order_of(names) {
+            self.of_rows.add(key, order);
+        }
+        if self.map.shard(Slot::of_hash(key.0)) != shard {
+            self.wanted.add(key, u128::from(shard.0));
         }
     }
 
@@ -73,6 +69,15 @@ impl Keys {
     pub(super) fn finish(self, report: &mut AuditReport) -> bool {
         report.expect(|| "keys: one per keyed order".into(), self.of_orders, self.of_rows);
         self.wanted == self.claimed
+    }
+}
+
+/// The order that a key names.
+fn order_of(names: KeyNames) -> Option<OrderId> {
+    match names {
+        KeyNames::Order(order)
+        | KeyNames::State(KeyState::First { receipt: Receipt::Order { order, .. }, .. }) => Some(order),
+        KeyNames::State(_) => None,
     }
 }
 
@@ -122,13 +127,14 @@ fn tell(shards: &[ShardCut], map: SlotMap) -> Result<(Told, Told), StoredError> 
         let shard = ShardId(number as u16);
         let mut next = rows.next_bucket(0)?;
         while let Some(bucket) = next {
-            rows.each_key(bucket, |row| match row.state {
-                KeyState::Claim { home } => drop(claimed.insert(row.key, (map.shard(Slot(home)), 0))),
-                KeyState::First { receipt, .. } if map.shard(Slot::of_hash(row.key.0)) != shard => {
-                    let lsn = if let Receipt::Order { order, .. } = receipt { order.sequence() } else { 0 };
-                    wanted.insert(row.key, (shard, lsn));
+            rows.each_key(bucket, |key, names| match names {
+                KeyNames::State(KeyState::Claim { home }) => {
+                    claimed.insert(key, (map.shard(Slot(home)), 0));
                 }
-                KeyState::First { .. } => {}
+                names if map.shard(Slot::of_hash(key.0)) != shard => {
+                    wanted.insert(key, (shard, order_of(names).map_or(0, OrderId::sequence)));
+                }
+                _ => {}
             })?;
             next = rows.next_bucket(bucket + 1)?;
         }

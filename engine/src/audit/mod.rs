@@ -68,7 +68,7 @@ pub fn audit(shards: &[ShardCut], map: SlotMap, hasher: KeyHasher) -> Result<Aud
                 payments::check(&order, &mut report);
                 report.count(order.state);
             })?;
-            rows.each_key(bucket, |key| keys.row(shard, &key))?;
+            rows.each_key(bucket, |key, names| keys.key(shard, key, names))?;
             next = rows.next_bucket(bucket + 1)?;
         }
         rows.each_ledger(|row| ledger.row(&row))?;

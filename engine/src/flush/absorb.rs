@@ -3,42 +3,85 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use onrush_proto::{
-    FactError, FactView, KeyRow, KeyState, OrderId, OrderRow, RecordKind, Row, RowTag, Text, Topic,
+    FactError, FactView, KeyRow, OrderId, OrderRow, RecordKind, Row, RowTag, Text, Topic,
     row::{
         ArchivedDocumentRow, ArchivedHoldRow, ArchivedKeyRow, ArchivedLimitRow, ArchivedNameRow,
-        ArchivedProductRow, ArchivedStockRow, DocumentRow, HoldRow, LedgerRow, LimitRow, NameRow, OffsetRow,
-        ProductRow, RowEncoder, StockRow, view,
+        ArchivedOrderRow, ArchivedOrderState, ArchivedProductRow, ArchivedStockRow, DocumentRow, HoldRow,
+        LedgerRow, LimitRow, NameRow, OffsetRow, ProductRow, StockRow, view,
     },
 };
 use onrush_storage::log::FrameView;
 use onrush_storage::store::{Frozen, SortedRun};
 
-use super::keys::StoreKey;
+use super::keys::{CUSTOMER_TAG, KEY_TAG, StoreKey, customer_hash};
 use super::overlay::{Overlay, Pending};
-use super::stored::{Stored, checkpoint_rows};
-use crate::state::order_receipt;
+use super::pages::PageBuilder;
+use super::stored::{NAMES_ORDER, Stored, checkpoint_rows};
+use crate::tables::{FixedState, hash_of};
 
-/// What is ready for the store.
+/// What is ready for the store. Current is ingested first: it holds the values as of a later
+/// record, which tells a store that is ahead of a damaged log.
 pub struct Flush {
     /// Rows by time.
     pub history: SortedRun,
     /// Rows that live on.
     pub current: SortedRun,
-    /// The last record whose rows are in the runs.
-    pub applied: u64,
+    /// Every history row of a record up to here is in the store with this run.
+    pub history_applied: u64,
+    /// Every current row of a record up to here is in the store with this run.
+    pub current_applied: u64,
+}
+
+/// History rows that were born in one stretch of the log.
+#[derive(Default)]
+struct Generation {
+    orders: Pending,
+    keys: PageBuilder,
+    customers: PageBuilder,
+}
+
+impl Generation {
+    /// Turns what is kept by hash into rows.
+    fn emit_pages(&mut self, lsn: u64) {
+        self.keys.emit(KEY_TAG, lsn, true, &mut self.orders);
+        self.customers.emit(CUSTOMER_TAG, lsn, false, &mut self.orders);
+    }
+
+    /// Orders and entries of the indices.
+    fn len(&self) -> usize {
+        self.orders.len() + self.keys.len() + self.customers.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// Collects rows until they are worth a run.
+///
+/// An order is written once if it closes while its generation is in memory: the run that is handed
+/// to the store holds the orders born before the last but one, in their latest form. What changes
+/// after that goes to the current keyspace.
 pub struct Absorber {
-    history: Pending,
+    /// Orders born up to `cut`, which the next run writes.
+    elder: Generation,
+    /// Orders born since.
+    younger: Generation,
     current: Pending,
+    /// Where rows that were touched lately stand in `current`, by a hash of their key: a hot row is
+    /// changed in place and sorted once.
+    touched: Box<[usize; TOUCHED]>,
     /// What the store had when the present runs were begun.
     history_applied: u64,
     current_applied: u64,
+    /// The last record of the elder generation.
+    cut: u64,
     end_lsn: u64,
-    /// Orders and holds with a running deadline, as of `end_lsn`.
-    open: BTreeSet<OrderId>,
+    /// Orders with a running deadline, as of `end_lsn`, and where their row stands in its generation.
+    open: HashMap<OrderId, usize, FixedState>,
     open_holds: BTreeSet<OrderId>,
     /// Positions of the groups that carry money or goods, which hold the log.
     holding: BTreeMap<(Text<47>, u8), u64>,
@@ -46,8 +89,12 @@ pub struct Absorber {
     bucket: u32,
     bytes: u64,
     bytes_since_checkpoint: u64,
-    encoder: RowEncoder,
 }
+
+/// Rows of current whose place is known.
+const TOUCHED: usize = 1 << 10;
+/// No row of this index: an order whose row is in the store.
+const STORED: usize = usize::MAX;
 
 impl Absorber {
     /// Continues a store. `open` and `open_holds` come from its checkpoint.
@@ -57,28 +104,32 @@ impl Absorber {
         open: Vec<OrderId>,
         open_holds: Vec<OrderId>,
     ) -> Self {
+        let mut orders = HashMap::with_hasher(FixedState);
+        orders.extend(open.into_iter().map(|id| (id, STORED)));
         Self {
-            history: Pending::default(),
+            elder: Generation::default(),
+            younger: Generation::default(),
             current: Pending::default(),
+            touched: Box::new([STORED; TOUCHED]),
             history_applied,
             current_applied,
+            cut: history_applied,
             end_lsn: 0,
-            open: open.into_iter().collect(),
+            open: orders,
             open_holds: open_holds.into_iter().collect(),
             holding: BTreeMap::new(),
             bucket: 0,
             bytes: 0,
             bytes_since_checkpoint: 0,
-            encoder: RowEncoder::default(),
         }
     }
 
-    /// Rows collected.
+    /// Rows collected: orders of this generation, and rows that live on. Entries of pages do not count.
     pub fn rows(&self) -> usize {
-        self.history.len() + self.current.len()
+        self.younger.orders.len() + self.current.len()
     }
 
-    /// Log bytes collected since the last flush.
+    /// Log bytes collected in this generation.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -126,24 +177,66 @@ impl Absorber {
         Ok(())
     }
 
-    /// Freezes what was collected. With `checkpoint` the list of what is open goes with it.
+    /// Ends the generation, and freezes the one before it, if there is one: its orders have had a
+    /// generation's time to close, and are written once. With `checkpoint` the list of what is open
+    /// goes with it.
+    pub fn rotate(&mut self, checkpoint: bool) -> Option<Flush> {
+        let ready = self.cut > self.history_applied && self.end_lsn > self.current_applied;
+        let flush = ready.then(|| self.freeze(checkpoint));
+        if ready || self.elder.is_empty() {
+            std::mem::swap(&mut self.elder, &mut self.younger);
+            self.cut = self.end_lsn;
+            self.bytes = 0;
+        }
+        flush
+    }
+
+    /// Freezes everything that was collected, the running generation too: when a store is closed.
     pub fn flush(&mut self, checkpoint: bool) -> Flush {
+        self.emit_pages();
+        self.elder.orders.append(&mut self.younger.orders);
+        self.cut = self.end_lsn;
+        self.bytes = 0;
+        self.freeze(checkpoint)
+    }
+
+    /// Takes back the memory of runs that the store has.
+    pub fn recycle(&mut self, flush: Flush) {
+        self.younger.orders.recycle(flush.history);
+        self.current.recycle(flush.current);
+    }
+
+    fn freeze(&mut self, checkpoint: bool) -> Flush {
         if checkpoint {
-            for (key, value) in checkpoint_rows(self.end_lsn, &self.open, &self.open_holds) {
+            let mut open: Vec<OrderId> =
+                self.open.keys().filter(|id| id.sequence() <= self.cut).copied().collect();
+            open.sort_unstable();
+            for (key, value) in checkpoint_rows(self.cut, &open, &self.open_holds) {
                 self.current.push(&key.bytes, Some(&value));
             }
             self.bytes_since_checkpoint = 0;
         }
-        self.history_applied = self.history_applied.max(self.end_lsn);
+        self.elder.emit_pages(self.cut);
+        self.history_applied = self.history_applied.max(self.cut);
         self.current_applied = self.current_applied.max(self.end_lsn);
-        self.bytes = 0;
-        Flush { history: self.history.take(), current: self.current.take(), applied: self.end_lsn }
+        Flush {
+            history: self.elder.orders.take(),
+            current: self.current.take(),
+            history_applied: self.cut,
+            current_applied: self.end_lsn,
+        }
+    }
+
+    fn emit_pages(&mut self) {
+        self.elder.emit_pages(self.cut);
+        self.younger.emit_pages(self.end_lsn);
     }
 
     /// Everything absorbed so far, laid over a frozen store: rows as of [`end_lsn`](Self::end_lsn).
     pub fn lay_over(&mut self, frozen: Frozen) -> Stored {
-        let pending = (&mut self.history, &mut self.current);
-        Stored::new(Arc::new(Overlay::new(frozen, pending)))
+        self.emit_pages();
+        let history = [&mut self.elder.orders, &mut self.younger.orders];
+        Stored::new(Arc::new(Overlay::new(frozen, history, &mut self.current)))
     }
 
     fn record(&mut self, lsn: u64, fact: FactView<'_>) -> Result<(), FactError> {
@@ -165,45 +258,60 @@ impl Absorber {
         let row = view::<OrderRow>(RowTag::Order, bytes)?;
         let id = OrderId(row.id.0.to_native());
         self.bucket = self.bucket.max(id.bucket());
-        let open = matches!(
-            row.state,
-            onrush_proto::row::ArchivedOrderState::Pending | onrush_proto::row::ArchivedOrderState::Reserving
-        );
-        match open {
-            true => self.open.insert(id),
-            false => self.open.remove(&id),
-        };
-        // In two keyspaces only while one of them is behind the other after a crash.
-        if id.sequence() > self.history_applied && lsn > self.history_applied {
-            self.history.push(&StoreKey::order(id).bytes, Some(bytes));
-        }
-        if id.sequence() <= self.history_applied.max(self.current_applied) && lsn > self.current_applied {
-            self.current.push(&StoreKey::late_order(id).bytes, Some(bytes));
+        let open = matches!(row.state, ArchivedOrderState::Pending | ArchivedOrderState::Reserving);
+        if id.sequence() > self.history_applied {
+            self.put_order(id, open, bytes);
+        } else {
+            match open {
+                true => drop(self.open.insert(id, STORED)),
+                false => drop(self.open.remove(&id)),
+            }
+            if lsn > self.current_applied {
+                self.current.push(&StoreKey::late_order(id).bytes, Some(bytes));
+            }
         }
         if kind == RecordKind::OrderCreated && lsn > self.history_applied {
-            self.created(bytes)?;
+            self.created(id, row);
         }
         Ok(())
     }
 
-    /// What follows from an accepted order: its key, and the way from its customer.
-    fn created(&mut self, bytes: &[u8]) -> Result<(), FactError> {
-        let Row::Order(order) = Row::decode(RowTag::Order, bytes)? else { return Ok(()) };
-        self.history.push(&StoreKey::customer(&order.customer, order.id).bytes, Some(&[]));
-        if !order.key.is_none() {
-            let state = KeyState::First { body: order.body, receipt: order_receipt(&order) };
-            let row = Row::Key(KeyRow { key: order.key, state, bucket: order.id.bucket() });
-            let key = StoreKey::key(order.id.bucket(), order.key.0);
-            self.history.push(&key.bytes, Some(self.encoder.encode(&row)));
+    /// An order whose generation is in memory: its latest form takes the place of the one before.
+    fn put_order(&mut self, id: OrderId, open: bool, bytes: &[u8]) {
+        let generation = if id.sequence() > self.cut { &mut self.younger } else { &mut self.elder };
+        let (rows, key) = (&mut generation.orders, StoreKey::order(id).bytes);
+        match self.open.entry(id) {
+            Entry::Occupied(mut known) => {
+                if !rows.replace(*known.get(), &key, bytes) {
+                    known.insert(rows.push(&key, Some(bytes)));
+                }
+                if !open {
+                    known.remove();
+                }
+            }
+            Entry::Vacant(free) => {
+                let index = rows.push(&key, Some(bytes));
+                if open {
+                    free.insert(index);
+                }
+            }
         }
-        Ok(())
+    }
+
+    /// What follows from an accepted order: its key, and the way from its customer.
+    fn created(&mut self, id: OrderId, row: &ArchivedOrderRow) {
+        let (bucket, bytes) = (id.bucket(), id.0.to_le_bytes());
+        self.younger.customers.push(bucket, customer_hash(row.customer.as_bytes()), [&bytes, &[]]);
+        let key = row.key.0.to_native();
+        if key != 0 {
+            self.younger.keys.push(bucket, key, [&[NAMES_ORDER], &bytes]);
+        }
     }
 
     fn key(&mut self, lsn: u64, bytes: &[u8]) -> Result<(), FactError> {
         if lsn > self.history_applied {
             let row: &ArchivedKeyRow = view::<KeyRow>(RowTag::Key, bytes)?;
-            let key = StoreKey::key(row.bucket.to_native(), row.key.0.to_native());
-            self.history.push(&key.bytes, Some(bytes));
+            self.younger.keys.push(row.bucket.to_native(), row.key.0.to_native(), [bytes, &[]]);
         }
         Ok(())
     }
@@ -261,7 +369,10 @@ impl Absorber {
             RowTag::Ledger => StoreKey::current_row(tag, &view::<LedgerRow>(tag, bytes)?.currency.0),
             RowTag::Order | RowTag::Key | RowTag::Hold | RowTag::Offset => return Ok(()),
         };
-        self.current.push(&key.bytes, Some(bytes));
+        let touched = &mut self.touched[hash_of(&key.bytes[..]) as usize % TOUCHED];
+        if !self.current.replace(*touched, &key.bytes, bytes) {
+            *touched = self.current.push(&key.bytes, Some(bytes));
+        }
         Ok(())
     }
 }

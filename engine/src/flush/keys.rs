@@ -1,20 +1,28 @@
 //! Where rows stand in the store.
 //!
-//! *History*: bucket (u32, big-endian), tag, key. A bucket is a stretch of a shard's life, ended by
+//! *History*: bucket (u32, big-endian), tag, key: orders by id, and pages of the indices by key and
+//! by customer. A bucket is a stretch of a shard's life, ended by
 //! the shard after a number of orders or a time, so a run of whole buckets lies above everything
 //! older and is moved down the LSM unread. *Current*: tag, key; late versions of orders carry the
 //! lowest tag and their bucket, for the same reason.
 
-use onrush_proto::{CustomerId, OrderId, RowTag};
+use onrush_proto::{OrderId, RowTag};
 use onrush_storage::store::Keyspace;
 use smallvec::SmallVec;
 
+/// The tag of the index from idempotency key to what it names, in the history.
+pub(super) const KEY_TAG: u8 = RowTag::Key as u8;
 /// The tag of the index from customer to order in the history.
-pub const CUSTOMER_TAG: u8 = 0x20;
+pub(super) const CUSTOMER_TAG: u8 = 0x20;
 /// The tag of orders that changed after their birth's run: lower than any row's.
 pub(super) const LATE_ORDER_TAG: u8 = 0;
 /// The tag of checkpoint rows in the current keyspace.
 pub(super) const CHECKPOINT_TAG: u8 = 0x40;
+
+/// Where a customer's orders stand in the index: who makes two names meet gains a longer look-up.
+pub(super) fn customer_hash(customer: &[u8]) -> u128 {
+    xxhash_rust::xxh3::xxh3_128(customer)
+}
 
 /// A key of the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,27 +62,20 @@ impl StoreKey {
         Self::current(LATE_ORDER_TAG, &key)
     }
 
-    /// An idempotency key, in the bucket of its time.
-    pub fn key(bucket: u32, hash: u128) -> Self {
-        Self::history(bucket, RowTag::Key as u8, &hash.to_be_bytes())
-    }
-
-    /// The index entry that leads from a customer to an order.
-    pub fn customer(customer: &CustomerId, id: OrderId) -> Self {
-        let mut key = Self::customer_prefix(id.bucket(), customer);
-        key.bytes.extend_from_slice(&id.0.to_be_bytes());
+    /// A page of an index ([`KEY_TAG`] or [`CUSTOMER_TAG`]) of one bucket, written at `lsn`.
+    pub(super) fn page(bucket: u32, tag: u8, partition: u8, lsn: u64) -> Self {
+        let mut key = Self::pages(bucket, tag, partition);
+        key.bytes.extend_from_slice(&lsn.to_be_bytes());
         key
     }
 
-    /// What all index entries of a customer in one bucket begin with.
-    pub fn customer_prefix(bucket: u32, customer: &CustomerId) -> Self {
-        let mut key = Self::history(bucket, CUSTOMER_TAG, &[customer.as_bytes().len() as u8]);
-        key.bytes.extend_from_slice(customer.as_bytes());
-        key
+    /// What all pages of one partition begin with.
+    pub(super) fn pages(bucket: u32, tag: u8, partition: u8) -> Self {
+        Self::history(bucket, tag, &[partition])
     }
 
     /// What all rows of a kind in one bucket of the history begin with.
-    pub fn history_prefix(bucket: u32, tag: u8) -> Self {
+    pub(super) fn history_prefix(bucket: u32, tag: u8) -> Self {
         Self::history(bucket, tag, &[])
     }
 

@@ -6,8 +6,10 @@
 mod absorb;
 mod keys;
 mod overlay;
+mod pages;
 mod stored;
 
 pub use absorb::{Absorber, Flush};
-pub use keys::{CUSTOMER_TAG, StoreKey};
-pub use stored::{Checkpoint, Stored, StoredError};
+pub use keys::StoreKey;
+pub use pages::PageError;
+pub use stored::{Checkpoint, KeyNames, Stored, StoredError};

@@ -17,8 +17,31 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
-        self.builder.push(key, value);
+    /// Adds a row; returns its index, for [`replace`](Self::replace).
+    pub(super) fn push(&mut self, key: &[u8], value: Option<&[u8]>) -> usize {
+        self.builder.push(key, value)
+    }
+
+    /// Changes a row that was pushed at `index`; false if it is not there any more: push it again.
+    pub(super) fn replace(&mut self, index: usize, key: &[u8], value: &[u8]) -> bool {
+        self.builder.replace(index, key, Some(value))
+    }
+
+    /// Takes over the rows of a later one.
+    pub(super) fn append(&mut self, later: &mut Self) {
+        if later.runs.is_empty() {
+            return self.builder.append(&mut later.builder);
+        }
+        self.sorted();
+        self.runs.append(&mut later.sorted());
+        later.runs.clear();
+    }
+
+    /// Gives the memory of a run that is done with to the rows to come.
+    pub(super) fn recycle(&mut self, run: SortedRun) {
+        if self.builder.is_empty() && self.builder.capacity() < run.capacity() {
+            self.builder = run.into_builder();
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -60,9 +83,10 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    pub(super) fn new(frozen: Frozen, (history, current): (&mut Pending, &mut Pending)) -> Self {
-        let (history, current) = (merged(&history.sorted()), merged(&current.sorted()));
-        Self { frozen, history, current }
+    /// Lays the generations of history (the elder first) and the rows of current over a store.
+    pub(super) fn new(frozen: Frozen, history: [&mut Pending; 2], current: &mut Pending) -> Self {
+        let history: Vec<_> = history.into_iter().flat_map(Pending::sorted).collect();
+        Self { frozen, history: merged(&history), current: merged(&current.sorted()) }
     }
 
     fn run(&self, keyspace: Keyspace) -> &SortedRun {
@@ -201,7 +225,8 @@ mod tests {
             }
             store.ingest(Keyspace::Current, &run.finish(), 1).unwrap();
             let mut model: BTreeMap<u8, u8> = below.clone();
-            let (mut history, mut pending) = (Pending::default(), Pending::default());
+            let (mut elder, mut younger) = (Pending::default(), Pending::default());
+            let mut pending = Pending::default();
             for (at, (key, value)) in above.iter().enumerate() {
                 pending.push(&[*key], Some(&[*value]));
                 model.insert(*key, *value);
@@ -210,7 +235,7 @@ mod tests {
                 }
             }
             let frozen = store.reader().freeze().unwrap();
-            let overlay = Overlay::new(frozen, (&mut history, &mut pending));
+            let overlay = Overlay::new(frozen, [&mut elder, &mut younger], &mut pending);
             let bounds = ([from], [from.saturating_add(len)]);
             let (low, high) = (Bound::Included(bounds.0.as_slice()), Bound::Excluded(bounds.1.as_slice()));
             let mut expected: Vec<(u8, u8)> = model.range(from..from.saturating_add(len)).map(|(key, value)| (*key, *value)).collect();

@@ -5,14 +5,17 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use onrush_proto::{
-    CustomerId, DocKey, DocumentRow, HoldRow, KeyRow, KeyState, LedgerRow, LimitRow, NameRow, OffsetRow,
-    OrderId, OrderRow, ProductRow, Row, RowError, RowTag, StockRow,
+    CustomerId, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, LedgerRow, LimitRow, NameRow,
+    OffsetRow, OrderId, OrderRow, ProductRow, Row, RowError, RowTag, StockRow,
 };
 use onrush_storage::store::{Keyspace, StoreError, StoreReader};
 
-use super::keys::{CHECKPOINT_TAG, LATE_ORDER_TAG, StoreKey, after_prefix};
+use super::keys::{
+    CHECKPOINT_TAG, CUSTOMER_TAG, KEY_TAG, LATE_ORDER_TAG, StoreKey, after_prefix, customer_hash,
+};
+use super::pages::{Page, PageError, partition};
 use crate::shard::{Found, Shard, Want};
-use crate::state::Count;
+use crate::state::{Count, order_receipt};
 
 const IDS_PER_ROW: usize = 1 << 15;
 
@@ -25,6 +28,48 @@ pub enum StoredError {
     /// The store holds bytes that are not the row they should be.
     #[error(transparent)]
     Row(#[from] RowError),
+    /// The store holds bytes that are not the index page they should be.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// An index leads nowhere.
+    #[error("expected order {order} behind key {key:032x}, found none")]
+    Order {
+        /// The key.
+        key: u128,
+        /// The order that it names.
+        order: OrderId,
+    },
+    /// A key's entry is neither a row nor an order's id.
+    #[error("expected what key {key:032x} names, found {len} bytes that do not tell")]
+    Key {
+        /// The key.
+        key: u128,
+        /// Length of the entry.
+        len: usize,
+    },
+}
+
+/// In front of an order's id: what a key of an accepted order names. A row begins with its version.
+pub(super) const NAMES_ORDER: u8 = 0;
+
+/// What the index says of an idempotency key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyNames {
+    /// An order that was accepted here: its row carries body and receipt.
+    Order(OrderId),
+    /// Anything else, in full.
+    State(KeyState),
+}
+
+fn key_names(key: u128, entry: &[u8]) -> Result<KeyNames, StoredError> {
+    if let [NAMES_ORDER, id @ ..] = entry {
+        let id: [u8; 16] = id.try_into().map_err(|_| StoredError::Key { key, len: entry.len() })?;
+        return Ok(KeyNames::Order(OrderId(u128::from_le_bytes(id))));
+    }
+    match Row::decode(RowTag::Key, entry)? {
+        Row::Key(row) => Ok(KeyNames::State(row.state)),
+        _ => Err(StoredError::Key { key, len: entry.len() }),
+    }
 }
 
 /// What was open when a checkpoint was written.
@@ -41,7 +86,7 @@ pub struct Checkpoint {
 /// The checkpoint's rows: one that names the position and the number of parts, then the parts.
 pub(super) fn checkpoint_rows(
     lsn: u64,
-    orders: &BTreeSet<OrderId>,
+    orders: &[OrderId],
     holds: &BTreeSet<OrderId>,
 ) -> Vec<(StoreKey, Vec<u8>)> {
     let mut head = Vec::with_capacity(24);
@@ -101,12 +146,34 @@ impl Stored {
     pub fn key(&self, hash: u128, spans: &[(u32, u32)]) -> Result<Option<(KeyState, u32)>, StoredError> {
         for (first, last) in spans {
             for bucket in (*first..=*last).rev() {
-                if let Some(Row::Key(row)) = self.row(&StoreKey::key(bucket, hash), RowTag::Key)? {
-                    return Ok(Some((row.state, bucket)));
+                if let Some(names) = self.key_in(bucket, hash)? {
+                    return Ok(Some((self.key_state(hash, names)?, bucket)));
                 }
             }
         }
         Ok(None)
+    }
+
+    fn key_in(&self, bucket: u32, hash: u128) -> Result<Option<KeyNames>, StoredError> {
+        let mut names = None;
+        // A later page comes later, and knows better.
+        self.each_page(bucket, (KEY_TAG, Some(hash)), &mut |page| {
+            if let Some(entry) = page.find(hash).next_back() {
+                names = Some(key_names(hash, entry)?);
+            }
+            Ok(())
+        })?;
+        Ok(names)
+    }
+
+    fn key_state(&self, key: u128, names: KeyNames) -> Result<KeyState, StoredError> {
+        match names {
+            KeyNames::State(state) => Ok(state),
+            KeyNames::Order(id) => {
+                let order = self.order(id)?.ok_or(StoredError::Order { key, order: id })?;
+                Ok(KeyState::First { body: order.body, receipt: order_receipt(&order) })
+            }
+        }
     }
 
     /// A customer's count.
@@ -250,24 +317,41 @@ impl Stored {
         Ok(found)
     }
 
-    /// Every idempotency key of a bucket.
-    pub fn each_key(&self, bucket: u32, mut each: impl FnMut(KeyRow)) -> Result<(), StoredError> {
-        let prefix = StoreKey::history_prefix(bucket, RowTag::Key as u8);
-        self.each_under(Keyspace::History, &prefix.bytes, &mut |_, bytes| {
-            if let Row::Key(row) = Row::decode(RowTag::Key, bytes)? {
-                each(row);
-            }
-            Ok(ControlFlow::Continue(()))
+    /// Every idempotency key of a bucket, newest page last.
+    pub fn each_key(
+        &self,
+        bucket: u32,
+        mut each: impl FnMut(IdempotencyKey, KeyNames),
+    ) -> Result<(), StoredError> {
+        self.each_page(bucket, (KEY_TAG, None), &mut |page| {
+            page.iter().try_for_each(|(hash, entry)| {
+                each(IdempotencyKey(hash), key_names(hash, entry)?);
+                Ok(())
+            })
         })
     }
 
-    /// The hash of every idempotency key of a bucket, without reading the rows.
+    /// The hash of every idempotency key of a bucket, without reading what they name.
     pub fn each_key_hash(&self, bucket: u32, mut each: impl FnMut(u128)) -> Result<(), StoredError> {
-        let prefix = StoreKey::history_prefix(bucket, RowTag::Key as u8);
-        self.each_under(Keyspace::History, &prefix.bytes, &mut |key, _| {
-            if let Some(hash) = key.last_chunk::<16>() {
-                each(u128::from_be_bytes(*hash));
-            }
+        self.each_page(bucket, (KEY_TAG, None), &mut |page| {
+            page.hashes().for_each(&mut each);
+            Ok(())
+        })
+    }
+
+    /// The pages of an index in one bucket, those of one hash's partition if it is given.
+    fn each_page(
+        &self,
+        bucket: u32,
+        (tag, hash): (u8, Option<u128>),
+        each: &mut dyn FnMut(Page<'_>) -> Result<(), StoredError>,
+    ) -> Result<(), StoredError> {
+        let prefix = match hash {
+            Some(hash) => StoreKey::pages(bucket, tag, partition(hash)),
+            None => StoreKey::history_prefix(bucket, tag),
+        };
+        self.each_under(Keyspace::History, &prefix.bytes, &mut |_, bytes| {
+            each(Page::parse(bytes)?)?;
             Ok(ControlFlow::Continue(()))
         })
     }
@@ -294,17 +378,14 @@ impl Stored {
         })
     }
 
-    /// Orders of a customer in one bucket, newest first within each slot.
+    /// Orders of a customer in one bucket, as the index tells: the rows say whose they really are.
     pub fn customer_orders(&self, bucket: u32, customer: &CustomerId) -> Result<Vec<OrderId>, StoredError> {
-        let prefix = StoreKey::customer_prefix(bucket, customer);
-        let mut ids = Vec::new();
-        self.each_under(Keyspace::History, &prefix.bytes, &mut |key, _| {
-            if let Some(id) = key.last_chunk::<16>() {
-                ids.push(OrderId(u128::from_be_bytes(*id)));
-            }
-            Ok(ControlFlow::Continue(()))
+        let (hash, mut ids) = (customer_hash(customer.as_bytes()), Vec::new());
+        self.each_page(bucket, (CUSTOMER_TAG, Some(hash)), &mut |page| {
+            let found = page.find(hash).filter_map(|id| id.try_into().ok());
+            ids.extend(found.map(|id| OrderId(u128::from_le_bytes(id))));
+            Ok(())
         })?;
-        ids.reverse();
         Ok(ids)
     }
 

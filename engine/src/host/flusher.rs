@@ -15,7 +15,7 @@ use onrush_storage::store::{Keyspace, Store};
 
 use super::snapshots::Snapshots;
 use super::station::Station;
-use crate::flush::{Absorber, Stored};
+use crate::flush::{Absorber, Flush, Stored};
 use crate::options::FlushOptions;
 use crate::subscription::Frames;
 
@@ -183,24 +183,37 @@ impl Flusher {
     }
 
     fn flush(&mut self) -> Result<(), String> {
-        let checkpoint = self.absorber.bytes_since_checkpoint() >= self.options.checkpoint_bytes
-            || self.closing.load(Ordering::Acquire);
+        let closing = self.closing.load(Ordering::Acquire);
+        let checkpoint = closing || self.absorber.bytes_since_checkpoint() >= self.options.checkpoint_bytes;
         let log_bytes = self.absorber.bytes();
-        let flush = self.absorber.flush(checkpoint);
-        for (keyspace, run) in [(Keyspace::History, &flush.history), (Keyspace::Current, &flush.current)] {
-            self.store.ingest(keyspace, run, flush.applied).map_err(|error| error.to_string())?;
+        let flush = match closing {
+            true => Some(self.absorber.flush(checkpoint)),
+            false => self.absorber.rotate(checkpoint),
+        };
+        if let Some(flush) = flush {
+            self.ingest(flush, checkpoint)?;
         }
-        if checkpoint {
-            self.checkpoint_lsn = flush.applied;
-        }
-        self.station.stored.store(flush.applied, Ordering::Release);
-        self.publish_counters();
-        let due = self.snapshots.grew(log_bytes);
-        if due {
+        if self.snapshots.grew(log_bytes) {
             let frozen = self.store.reader().freeze().map_err(|error| error.to_string())?;
             self.snapshots.take(frozen);
         }
         self.release();
+        Ok(())
+    }
+
+    fn ingest(&mut self, flush: Flush, checkpoint: bool) -> Result<(), String> {
+        let Flush { history, current, history_applied, current_applied } = &flush;
+        let runs =
+            [(Keyspace::Current, current, current_applied), (Keyspace::History, history, history_applied)];
+        for (keyspace, run, applied) in runs {
+            self.store.ingest(keyspace, run, *applied).map_err(|error| error.to_string())?;
+        }
+        if checkpoint {
+            self.checkpoint_lsn = *history_applied;
+        }
+        self.station.stored.store(*history_applied.min(current_applied), Ordering::Release);
+        self.absorber.recycle(flush);
+        self.publish_counters();
         Ok(())
     }
 

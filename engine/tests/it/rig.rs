@@ -314,8 +314,8 @@ impl Node {
             return;
         }
         let flush = self.absorber.flush(checkpoint);
-        self.store.ingest(Keyspace::History, &flush.history, flush.applied).unwrap();
-        self.store.ingest(Keyspace::Current, &flush.current, flush.applied).unwrap();
-        self.shard.set_stored(flush.applied);
+        self.store.ingest(Keyspace::Current, &flush.current, flush.current_applied).unwrap();
+        self.store.ingest(Keyspace::History, &flush.history, flush.history_applied).unwrap();
+        self.shard.set_stored(flush.history_applied);
     }
 }

@@ -51,7 +51,12 @@ impl Seat {
         if end == 0 || end <= applied {
             return Ok(());
         }
-        let flush = live.absorber.flush(checkpoint);
+        // Mostly as the host's flusher does while it runs, now and then as it does when it closes.
+        let flush = match end % 4 {
+            0 => Some(live.absorber.flush(checkpoint)),
+            _ => live.absorber.rotate(checkpoint),
+        };
+        let Some(flush) = flush else { return Ok(()) };
         self.ingest(flush, crash)?;
         if crash == FlushCrash::No {
             self.tell_stored();
@@ -60,9 +65,9 @@ impl Seat {
     }
 
     fn ingest(&mut self, flush: Flush, crash: FlushCrash) -> Verdict {
-        let Flush { history, current, applied } = flush;
-        let has_history = applied > self.store.applied(Keyspace::History);
-        let mut put = |keyspace, run: &SortedRun| {
+        let Flush { history, current, history_applied, current_applied } = flush;
+        let has_history = history_applied > self.store.applied(Keyspace::History);
+        let mut put = |keyspace, run: &SortedRun, applied: u64| {
             if applied > self.store.applied(keyspace) {
                 self.store.ingest(keyspace, run, applied)
             } else {
@@ -72,13 +77,13 @@ impl Seat {
         if crash == FlushCrash::Before {
             return Ok(());
         }
-        put(Keyspace::History, &history).map_err(failed)?;
-        if crash == FlushCrash::HistoryOnly {
+        put(Keyspace::Current, &current, current_applied).map_err(failed)?;
+        if crash == FlushCrash::CurrentOnly {
             return Ok(());
         }
-        put(Keyspace::Current, &current).map_err(failed)?;
-        if crash == FlushCrash::CurrentOnly && has_history {
-            self.store.lose_last_runs(Keyspace::History, 1);
+        put(Keyspace::History, &history, history_applied).map_err(failed)?;
+        if crash == FlushCrash::HistoryOnly && has_history {
+            self.store.lose_last_runs(Keyspace::Current, 1);
         }
         Ok(())
     }
