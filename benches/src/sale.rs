@@ -42,12 +42,18 @@ impl Sale {
 
     /// The next one-line order, under a key of its own, from a customer of its own.
     pub fn order(&mut self) -> Request {
-        self.made += 1;
+        let key = self.key();
         let pick = mixed(self.made) % self.skus.len() as u64;
         let line = OrderLine::new(self.skus[pick as usize], 1);
         let order = CreateOrder { customer: self.customer(), lines: smallvec![line], hold_us: 0 };
+        Request::new(key, Command::CreateOrder(order))
+    }
+
+    /// A key that no request of this sale has yet.
+    pub fn key(&mut self) -> IdempotencyKey {
+        self.made += 1;
         let key = u128::from(mixed(self.made)) << 64 | u128::from(mixed(!self.made));
-        Request::new(IdempotencyKey(key.max(1)), Command::CreateOrder(order))
+        IdempotencyKey(key.max(1))
     }
 
     /// The next `count` orders.

@@ -1,7 +1,11 @@
 //! `shard`: CPU and heap allocations of one command in a shard, without host, disk and store.
 
+use std::collections::VecDeque;
+
 use clap::Parser;
-use onrush_proto::{Outcome, Refusal, Request};
+use onrush_proto::{
+    Command, GatewayResult, OrderId, Outcome, Receipt, Refusal, Request, SettleAttempt, StartPayment, Text,
+};
 
 use crate::Failure;
 use crate::cpu::thread_ns;
@@ -31,6 +35,9 @@ pub struct Args {
     /// SKUs of the uniform sale
     #[arg(long, default_value_t = 10_000)]
     pub skus: usize,
+    /// Orders that come between an order and its payment, and between a payment and its result
+    #[arg(long, default_value_t = 50_000)]
+    pub pay_after: usize,
     /// Only this kind, for profiles
     #[arg(long)]
     pub only: Option<String>,
@@ -40,56 +47,133 @@ pub struct Args {
 struct Kind {
     name: &'static str,
     sale: fn(&Args) -> Sale,
-    /// What is measured, from the next order.
-    ask: fn(Request) -> Request,
-    /// True if the order is accepted first, unmeasured.
-    again: bool,
+    /// The next commands; what must come before them goes through the shard unmeasured.
+    group: fn(&mut Stage, usize) -> Result<Vec<Request>, Failure>,
     fits: fn(&Outcome) -> bool,
-    reach_ns: f64,
+    reach_ns: Option<f64>,
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 7] = [
     Kind {
         name: "accepted-hot",
         sale: |_| Sale::hot(),
-        ask: |order| order,
-        again: false,
-        fits: |outcome| matches!(outcome, Outcome::Accepted(_)),
-        reach_ns: 1_000.0,
+        group: |stage, count| Ok(stage.sale.orders(count)),
+        fits: is_accepted,
+        reach_ns: Some(1_000.0),
     },
     Kind {
         name: "accepted-uniform",
         sale: |args| Sale::uniform(args.skus),
-        ask: |order| order,
-        again: false,
-        fits: |outcome| matches!(outcome, Outcome::Accepted(_)),
-        reach_ns: 1_000.0,
+        group: |stage, count| Ok(stage.sale.orders(count)),
+        fits: is_accepted,
+        reach_ns: Some(1_000.0),
     },
     Kind {
         name: "sold-out",
         sale: |_| Sale::sold_out(),
-        ask: |order| order,
-        again: false,
+        group: |stage, count| Ok(stage.sale.orders(count)),
         fits: |outcome| matches!(outcome, Outcome::Refused(Refusal::OutOfStock { .. })),
-        reach_ns: 150.0,
+        reach_ns: Some(150.0),
     },
     Kind {
         name: "replay-same-body",
         sale: |_| Sale::hot(),
-        ask: |order| order,
-        again: true,
-        fits: |outcome| matches!(outcome, Outcome::Accepted(_)),
-        reach_ns: 150.0,
+        group: |stage, count| Ok(stage.asked_before(count)),
+        fits: is_accepted,
+        reach_ns: Some(150.0),
     },
     Kind {
         name: "replay-other-body",
         sale: |_| Sale::hot(),
-        ask: |order| tampered(&order),
-        again: true,
+        group: |stage, count| Ok(stage.asked_before(count).iter().map(tampered).collect()),
         fits: |outcome| matches!(outcome, Outcome::Refused(Refusal::KeyReused)),
-        reach_ns: 150.0,
+        reach_ns: Some(150.0),
+    },
+    Kind {
+        name: "pay-start",
+        sale: |_| Sale::hot(),
+        group: Stage::starts,
+        fits: is_accepted,
+        reach_ns: None,
+    },
+    Kind {
+        name: "pay-settle",
+        sale: |_| Sale::hot(),
+        group: Stage::results,
+        fits: is_accepted,
+        reach_ns: None,
     },
 ];
+
+fn is_accepted(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Accepted(_))
+}
+
+/// A shard and its customers.
+struct Stage {
+    sale: Sale,
+    lone: LoneShard,
+    /// Orders that wait for their payment, then for the gateway's word on it.
+    placed: VecDeque<OrderId>,
+    started: VecDeque<OrderId>,
+    pay_after: usize,
+}
+
+impl Stage {
+    fn open(args: &Args, kind: &Kind) -> Result<Self, Failure> {
+        let sale = (kind.sale)(args);
+        let mut lone = LoneShard::open(&sale)?;
+        let mut orders = sale.clone();
+        for count in groups(args.warm, args.group) {
+            pass(&mut lone, orders.orders(count));
+            lone.let_go();
+        }
+        lone.expire();
+        let (placed, started) = (VecDeque::new(), VecDeque::new());
+        Ok(Self { sale: orders, lone, placed, started, pay_after: args.pay_after })
+    }
+
+    /// Orders that the shard has accepted already.
+    fn asked_before(&mut self, count: usize) -> Vec<Request> {
+        let orders = self.sale.orders(count);
+        pass(&mut self.lone, orders.clone());
+        self.lone.let_go();
+        orders
+    }
+
+    /// Payments of orders that have waited their time.
+    fn starts(&mut self, count: usize) -> Result<Vec<Request>, Failure> {
+        while self.placed.len() < self.pay_after + count {
+            pass(&mut self.lone, self.sale.orders(count));
+            self.lone.expect("an order", is_accepted)?;
+            let receipts = self.lone.replies().iter().filter_map(|(_, reply)| match reply.outcome {
+                Outcome::Accepted(Receipt::Order { order, .. }) => Some(order),
+                _ => None,
+            });
+            self.placed.extend(receipts);
+            self.lone.let_go();
+        }
+        let due: Vec<OrderId> = self.placed.drain(..count).collect();
+        self.started.extend(&due);
+        let method = Text::new("pm_simulated").unwrap_or_default();
+        let start = |order| Command::StartPayment(Box::new(StartPayment { order, method, capture: true }));
+        Ok(due.into_iter().map(|order| Request::new(self.sale.key(), start(order))).collect())
+    }
+
+    /// What the gateway says of payments that have waited their time.
+    fn results(&mut self, count: usize) -> Result<Vec<Request>, Failure> {
+        while self.started.len() < self.pay_after + count {
+            let starts = self.starts(count)?;
+            pass(&mut self.lone, starts);
+            self.lone.expect("a payment", is_accepted)?;
+            self.lone.let_go();
+        }
+        let due: Vec<OrderId> = self.started.drain(..count).collect();
+        let result = GatewayResult::Captured { reference: Text::new("simulated").unwrap_or_default() };
+        let settle = |order| Command::SettleAttempt(Box::new(SettleAttempt { order, attempt: 1, result }));
+        Ok(due.into_iter().map(|order| Request::new(self.sale.key(), settle(order))).collect())
+    }
+}
 
 /// Figures of one kind in one round.
 #[derive(Default)]
@@ -105,10 +189,10 @@ struct Round {
 /// Measures and prints.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let method = format!(
-        "thread CPU time around Shard::turn and the release of its effects, groups of {}, {} commands of \
-         each kind in each of {} rounds after {} orders that came and expired; one-line orders with key, customer limit \
-         and hold; no host, disk or store",
-        args.group, args.orders, args.rounds, args.warm
+        "thread CPU time around Shard::wants, Shard::turn and the release of its effects, groups of {}, {} commands \
+         of each kind in each of {} rounds after {} orders that came and expired; one-line orders with key, customer \
+         limit and hold; a payment {} orders after its order, its result as long after it; no host, disk or store",
+        args.group, args.orders, args.rounds, args.warm, args.pay_after
     );
     machine::head("shard: one command in a shard", &method);
     let chosen = |kind: &&Kind| args.only.as_ref().is_none_or(|only| only == kind.name);
@@ -129,8 +213,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 fn print(kinds: &[&Kind], rounds: &[Vec<Round>]) {
     let mut table = Table::new([
         "kind",
-        "turn ns",
+        "both ns",
         "rounds",
+        "turn ns",
         "wants ns",
         "frame B",
         "allocations",
@@ -142,38 +227,29 @@ fn print(kinds: &[&Kind], rounds: &[Vec<Round>]) {
         let per = |figure: fn(&Round) -> u64| -> Samples {
             rounds.iter().map(|round| figure(round) as f64 / round.commands.max(1) as f64).collect()
         };
-        let turn = per(|round| round.turn_ns);
+        let both = per(|round| round.turn_ns + round.wants_ns);
         table.row([
             kind.name.to_owned(),
-            format!("{:.0}", turn.median()),
-            turn.range(),
+            format!("{:.0}", both.median()),
+            both.range(),
+            format!("{:.0}", per(|round| round.turn_ns).median()),
             format!("{:.0}", per(|round| round.wants_ns).median()),
             format!("{:.0}", per(|round| round.frame_bytes).median()),
             format!("{:.5}", per(|round| round.heap.calls).median()),
             format!("{:.1}", per(|round| round.heap.bytes).median()),
             format!("{:.5}", per(|round| round.cold).median()),
-            Reach::AtMost(kind.reach_ns).verdict(turn.median()),
+            kind.reach_ns.map_or("-".to_owned(), |reach| Reach::AtMost(reach).verdict(both.median())),
         ]);
     }
     table.print();
 }
 
 fn measure(args: &Args, kind: &Kind) -> Result<Round, Failure> {
-    let mut sale = (kind.sale)(args);
-    let mut lone = LoneShard::open(&sale)?;
+    let mut stage = Stage::open(args, kind)?;
     let mut round = Round::default();
-    for orders in groups(args.warm, args.group) {
-        pass(&mut lone, sale.orders(orders));
-        lone.let_go();
-    }
-    lone.expire();
-    for orders in groups(args.orders, args.group) {
-        let mut group = sale.orders(orders);
-        if kind.again {
-            pass(&mut lone, group.clone());
-            lone.let_go();
-        }
-        group = group.into_iter().map(kind.ask).collect();
+    for count in groups(args.orders, args.group) {
+        let group = (kind.group)(&mut stage, count)?;
+        let lone = &mut stage.lone;
         lone.load(group);
         let cold = lone.cold();
         let start = thread_ns();
