@@ -398,7 +398,20 @@ impl Command {
                     }
                 };
             }
-            // The rest is cold; the debug form names every field in order.
+            Self::StartPayment(start) => {
+                body.number(3).order(start.order).text(start.method.as_bytes()).number(start.capture.into());
+            }
+            Self::SettleAttempt(settle) => {
+                body.number(4).order(settle.order).number(settle.attempt.into());
+                match &settle.result {
+                    GatewayResult::Authorised { reference } => body.number(1).text(reference.as_bytes()),
+                    GatewayResult::Captured { reference } => body.number(2).text(reference.as_bytes()),
+                    GatewayResult::Declined { code } => body.number(3).text(code.as_bytes()),
+                    GatewayResult::Unknown => body.number(4),
+                };
+            }
+            // The rest is cold; the debug form names every field in order. It begins with its length,
+            // which is above every number here.
             other => {
                 body.text(format!("{other:?}").as_bytes());
             }
@@ -418,6 +431,10 @@ impl Body {
     fn number(&mut self, value: u64) -> &mut Self {
         self.0.extend_from_slice(&value.to_le_bytes());
         self
+    }
+
+    fn order(&mut self, order: OrderId) -> &mut Self {
+        self.number(order.0 as u64).number((order.0 >> 64) as u64)
     }
 
     fn text(&mut self, bytes: &[u8]) -> &mut Self {
@@ -451,5 +468,33 @@ mod tests {
             Command::UpdateStock(UpdateStock { sku: Sku::EMPTY, change, reason: Text::EMPTY }).body_hash()
         };
         assert_ne!(set(StockChange::Set(5)), set(StockChange::Add(5)));
+    }
+
+    #[test]
+    fn bodies_of_payments_differ_where_payments_do() {
+        let start = |order: u128, method: &str, capture: bool| {
+            let (order, method) = (OrderId(order), method.parse().unwrap());
+            Command::StartPayment(Box::new(StartPayment { order, method, capture })).body_hash()
+        };
+        let settle = |attempt, result| {
+            Command::SettleAttempt(Box::new(SettleAttempt { order: OrderId(7), attempt, result })).body_hash()
+        };
+        let (reference, code) = ("r".parse().unwrap(), "r".parse().unwrap());
+        let bodies = [
+            start(7, "card", true),
+            start(7 << 64, "card", true),
+            start(7, "cash", true),
+            start(7, "card", false),
+            settle(1, GatewayResult::Captured { reference }),
+            settle(2, GatewayResult::Captured { reference }),
+            settle(1, GatewayResult::Authorised { reference }),
+            settle(1, GatewayResult::Declined { code }),
+            settle(1, GatewayResult::Unknown),
+        ];
+        let mut different = bodies.to_vec();
+        different.sort_unstable();
+        different.dedup();
+        assert_eq!(different.len(), bodies.len());
+        assert_eq!(start(7, "card", true), bodies[0]);
     }
 }

@@ -263,12 +263,15 @@ impl Fact {
     /// Appends the record's payload to `out`: per row a tag byte, a length (u32, little-endian)
     /// and the encoded row.
     pub fn encode(&self, encoder: &mut RowEncoder, out: &mut Vec<u8>) {
-        for row in &self.rows {
-            let bytes = encoder.encode(row);
-            out.push(row.tag() as u8);
-            out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-            out.extend_from_slice(bytes);
-        }
+        self.rows.iter().for_each(|row| Self::encode_row(row, encoder, out));
+    }
+
+    /// Appends one more row to a payload, as if the fact had carried it last.
+    pub fn encode_row(row: &Row, encoder: &mut RowEncoder, out: &mut Vec<u8>) {
+        let bytes = encoder.encode(row);
+        out.push(row.tag() as u8);
+        out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        out.extend_from_slice(bytes);
     }
 }
 

@@ -30,6 +30,10 @@ pub struct CallerKey<'a> {
     pub key: &'a str,
 }
 
+const LENGTH_BYTES: usize = size_of::<u64>();
+/// Room for the length and two ids of 39 bytes.
+const ONE_MESSAGE_BYTES: usize = 96;
+
 /// Hashes keys with a secret that is drawn when the data directory is formatted, so that no
 /// caller can craft a key that collides with another caller's (SipHash-1-3, 128 bits).
 #[derive(Clone, Copy, Debug)]
@@ -52,10 +56,19 @@ impl KeyHasher {
     /// Hashes an ordered pair of byte strings.
     pub fn pair(&self, first: &[u8], second: &[u8]) -> u128 {
         let mut hasher = SipHasher13::new_with_keys(self.secret[0], self.secret[1]);
-        hasher.write_u64(first.len() as u64);
-        hasher.write(first);
-        hasher.write(second);
-        hasher.finish128().as_u128()
+        let (split, end) = (LENGTH_BYTES + first.len(), LENGTH_BYTES + first.len() + second.len());
+        let mut message = [0; ONE_MESSAGE_BYTES];
+        if end > message.len() {
+            hasher.write_u64(first.len() as u64);
+            hasher.write(first);
+            hasher.write(second);
+            return hasher.finish128().as_u128();
+        }
+        // The same bytes in one piece: half the time.
+        message[..LENGTH_BYTES].copy_from_slice(&(first.len() as u64).to_le_bytes());
+        message[LENGTH_BYTES..split].copy_from_slice(first);
+        message[split..end].copy_from_slice(second);
+        hasher.hash(&message[..end]).as_u128()
     }
 }
 
@@ -70,5 +83,20 @@ mod tests {
         let two = hasher.key(CallerKey { caller: "a", key: "bc" });
         assert_ne!(one, two);
         assert_ne!(one, KeyHasher::new([1, 3]).key(CallerKey { caller: "ab", key: "c" }));
+    }
+
+    #[test]
+    fn one_piece_or_three_make_one_hash() {
+        let hasher = KeyHasher::new([1, 2]);
+        for first in 0..60 {
+            for second in [0, 1, 7, 8, 9, 28, 39, 100] {
+                let (first, second) = (vec![b'a'; first], vec![b'b'; second]);
+                let mut pieces = SipHasher13::new_with_keys(1, 2);
+                pieces.write_u64(first.len() as u64);
+                pieces.write(&first);
+                pieces.write(&second);
+                assert_eq!(hasher.pair(&first, &second), pieces.finish128().as_u128());
+            }
+        }
     }
 }
