@@ -77,10 +77,10 @@ impl State {
         }
     }
 
-    /// Writes a fact's rows. `lsn` is its position.
-    pub fn apply(&mut self, fact: Fact, lsn: u64) {
+    /// Writes a fact's rows, which move out of it. `lsn` is its position.
+    pub fn apply(&mut self, fact: &mut Fact, lsn: u64) {
         let created = fact.kind == RecordKind::OrderCreated;
-        for row in fact.rows {
+        for row in fact.rows.drain(..) {
             match row {
                 Row::Order(order) => self.apply_order(order, created, lsn),
                 other => self.apply_row(other, lsn),
@@ -106,7 +106,7 @@ impl State {
                 let deadline = hold_deadline(&row);
                 self.holds.put(row.order, *row, lsn, deadline);
             }
-            Row::Key(KeyRow { key, state, bucket }) => self.keys.put(key.0, state, lsn, bucket),
+            Row::Key(row) => self.apply_key(row, lsn),
             Row::Limit(LimitRow { hash, units, limit }) => {
                 self.limits.put(hash, Count { units, limit }, lsn, 0);
             }
@@ -117,6 +117,11 @@ impl State {
             }
             Row::Ledger(row) => self.apply_ledger(row),
         }
+    }
+
+    /// Writes a key row that stands beside its fact.
+    pub(crate) fn apply_key(&mut self, KeyRow { key, state, bucket }: KeyRow, lsn: u64) {
+        self.keys.put(key.0, state, lsn, bucket);
     }
 
     fn apply_ledger(&mut self, row: LedgerRow) {

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::{Accepted, Context, Decision};
 use crate::state::{Count, State};
-use crate::tables::{Memory, hash_of};
+use crate::tables::hash_of;
 
 const NAME_BYTES_MAX: usize = 400;
 const DESCRIPTION_BYTES_MAX: usize = 64 << 10;
@@ -109,10 +109,10 @@ pub fn update_stock(state: &State, update: &UpdateStock) -> Decision {
     Ok(Accepted { fact, receipt: Receipt::Stock { on_hand, held: stock.held, version: stock.version } })
 }
 
-/// Lines that can be held: priced, with the rows that hold them.
+/// Lines with today's prices.
 #[derive(Debug)]
-pub struct Holdable {
-    /// The lines with today's prices.
+pub struct Priced {
+    /// The lines.
     pub lines: Lines,
     /// Sum of the lines in minor units.
     pub total_minor: i64,
@@ -120,13 +120,18 @@ pub struct Holdable {
     pub currency: Currency,
     /// The longest hold that the SKUs name in us; 0 = none does.
     pub hold_us: u64,
+}
+
+/// Lines that can be held.
+#[derive(Debug)]
+pub struct Holdable {
+    /// The lines with today's prices.
+    pub lines: Lines,
     /// Stock and count rows with the units held.
     pub rows: Rows,
 }
 
-/// Checks lines in order and prices them. Their shape is checked before (each SKU once, quantities
-/// in bounds). `lines` carries each line's index in its order, for the refusal; `currency` is that
-/// of the order's lines elsewhere, if there are any.
+/// Holds lines of another shard's order, whose lines elsewhere are in `currency`.
 pub fn hold<'a>(
     state: &State,
     context: &Context,
@@ -134,36 +139,51 @@ pub fn hold<'a>(
     currency: Option<Currency>,
     lines: impl Iterator<Item = (u16, &'a OrderLine)>,
 ) -> Result<Holdable, Refusal> {
-    let mut held = Holdable {
+    let mut rows = Rows::new();
+    let priced = price(state, context, (customer, currency), lines, &mut rows)?;
+    Ok(Holdable { lines: priced.lines, rows })
+}
+
+/// Checks lines in order, prices them, and adds the stock and count rows that hold them to `rows`.
+/// Their shape is checked before (each SKU once, quantities in bounds). `lines` carries each line's
+/// index in its order, for the refusal; `currency` is that of the order's lines elsewhere, if there
+/// are any.
+pub fn price<'a>(
+    state: &State,
+    context: &Context,
+    (customer, currency): (&CustomerId, Option<Currency>),
+    lines: impl Iterator<Item = (u16, &'a OrderLine)>,
+    rows: &mut Rows,
+) -> Result<Priced, Refusal> {
+    let mut priced = Priced {
         lines: Lines::new(),
         total_minor: 0,
         currency: currency.unwrap_or(Currency::USD),
         hold_us: 0,
-        rows: Rows::new(),
     };
     for (index, line) in lines {
         let stock = state.stock.row(&line.sku).ok_or(Refusal::UnknownSku { line: index })?;
-        if held.lines.is_empty() && currency.is_none() {
-            held.currency = stock.price.currency;
+        if priced.lines.is_empty() && currency.is_none() {
+            priced.currency = stock.price.currency;
         }
-        let quantity = check_line(stock, index, line, held.currency)?;
-        held.total_minor = stock
+        let quantity = check_line(stock, index, line, priced.currency)?;
+        priced.total_minor = stock
             .price
             .times(quantity)
-            .and_then(|price| held.total_minor.checked_add(price.minor))
+            .and_then(|price| priced.total_minor.checked_add(price.minor))
             .ok_or(Refusal::AmountOverflow { line: index })?;
         if let Some(count) = count_up(state, context, customer, stock, (index, quantity))? {
-            held.rows.push(count);
+            rows.push(count);
         }
         let available = if cfg!(planted = "11") { stock.on_hand } else { stock.available() };
         if available + i64::from(stock.backorder) < i64::from(quantity) {
             return Err(Refusal::OutOfStock { line: index, asked: quantity, available });
         }
-        held.hold_us = held.hold_us.max(stock.hold_us);
-        held.rows.push(Row::Stock(StockRow { held: stock.held + i64::from(quantity), ..*stock }));
-        held.lines.push(Line { sku: line.sku, quantity, unit_minor: stock.price.minor });
+        priced.hold_us = priced.hold_us.max(stock.hold_us);
+        rows.push(Row::Stock(StockRow { held: stock.held + i64::from(quantity), ..*stock }));
+        priced.lines.push(Line { sku: line.sku, quantity, unit_minor: stock.price.minor });
     }
-    Ok(held)
+    Ok(priced)
 }
 
 fn check_line(stock: &StockRow, index: u16, line: &OrderLine, currency: Currency) -> Result<u32, Refusal> {
@@ -193,11 +213,8 @@ fn count_up(
         return Ok(None);
     }
     let hash = limit_hash(context, &stock.sku, customer);
-    let bought = match state.limits.recall(hash) {
-        Memory::Known(count) => count.units,
-        // A cold count was asked of the store before this decision.
-        Memory::Absent | Memory::Cold => 0,
-    };
+    // A cold count was asked of the store before this decision.
+    let bought = state.limits.known(hash).map_or(0, |count| count.units);
     match bought.checked_add(quantity).filter(|units| *units <= limit) {
         Some(units) => Ok(Some(Row::Limit(onrush_proto::LimitRow { hash, units, limit }))),
         None => Err(Refusal::LimitExceeded { line, limit, bought }),

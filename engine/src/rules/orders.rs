@@ -1,13 +1,13 @@
 //! Orders: create, cancel, expire, move.
 
 use onrush_proto::{
-    CreateOrder, Fact, Line, Lines, Money, MoveOrder, OrderId, OrderRow, OrderState, Receipt, RecordKind,
-    Refusal, Request, Row,
+    CreateOrder, Fact, LimitRow, Line, Lines, Money, MoveOrder, OrderId, OrderRow, OrderState, Receipt,
+    RecordKind, Refusal, Request, Row,
     command::{MAX_LINES, MAX_QUANTITY},
 };
 use smallvec::SmallVec;
 
-use super::inventory::{self, HOLD_US_MAX, Holdable, Resolution, Rows};
+use super::inventory::{self, HOLD_US_MAX, Priced, Resolution, Rows};
 use super::payments;
 use super::{Accepted, Context, Decision};
 use crate::state::{State, order_receipt};
@@ -50,15 +50,24 @@ fn check_each_once(create: &CreateOrder) -> Result<(), Refusal> {
 }
 
 /// Creates an order whose lines all live on this shard: hold, limit, order and payment intent in
-/// one record.
-pub fn create(state: &State, context: &Context, request: &Request, create: &CreateOrder) -> Decision {
+/// one record, made in `fact`.
+pub fn create(
+    state: &State,
+    context: &Context,
+    request: &Request,
+    create: &CreateOrder,
+    fact: &mut Fact,
+) -> Result<Receipt, Refusal> {
+    // The order comes first, and what it says is known last: its place is kept for it.
+    fact.rows.clear();
+    fact.rows.push(Row::Limit(LimitRow { hash: 0, units: 0, limit: 0 }));
     let lines = create.lines.iter().enumerate().map(|(index, line)| (index as u16, line));
-    let held = inventory::hold(state, context, &create.customer, None, lines)?;
-    let order = new_order(context, request, create, &held, OrderState::Pending);
+    let priced = inventory::price(state, context, (&create.customer, None), lines, &mut fact.rows)?;
+    let order = new_order(context, request, create, priced, OrderState::Pending);
     let receipt = order_receipt(&order);
-    let mut fact = Fact::new(RecordKind::OrderCreated, hash_of(&order.id)).with(Row::Order(order));
-    fact.rows.extend(held.rows);
-    Ok(Accepted { fact, receipt })
+    (fact.kind, fact.key_hash) = (RecordKind::OrderCreated, hash_of(&order.id));
+    fact.rows[0] = Row::Order(order);
+    Ok(receipt)
 }
 
 /// Begins an order over several shards: holds the lines that live here and records the order as
@@ -67,7 +76,8 @@ pub fn reserve(state: &State, context: &Context, request: &Request, create: &Cre
     let home = context.map.shard(request.command.slot());
     let own = create.lines.iter().enumerate().map(|(index, line)| (index as u16, line));
     let own = own.filter(|(_, line)| context.map.shard(onrush_proto::Slot::of(line.sku.as_bytes())) == home);
-    let mut held = inventory::hold(state, context, &create.customer, None, own)?;
+    let mut rows = Rows::new();
+    let mut held = inventory::price(state, context, (&create.customer, None), own, &mut rows)?;
     let mut priced = std::mem::take(&mut held.lines).into_iter().peekable();
     held.lines = Lines::with_capacity(create.lines.len());
     for line in &create.lines {
@@ -75,10 +85,10 @@ pub fn reserve(state: &State, context: &Context, request: &Request, create: &Cre
         let quantity = line.quantity as u32;
         held.lines.push(found.unwrap_or(Line { sku: line.sku, quantity, unit_minor: 0 }));
     }
-    let order = new_order(context, request, create, &held, OrderState::Reserving);
+    let order = new_order(context, request, create, held, OrderState::Reserving);
     let receipt = order_receipt(&order);
     let mut fact = Fact::new(RecordKind::OrderReserving, hash_of(&order.id)).with(Row::Order(order));
-    fact.rows.extend(held.rows);
+    fact.rows.extend(rows);
     Ok(Accepted { fact, receipt })
 }
 
@@ -86,15 +96,15 @@ fn new_order(
     context: &Context,
     request: &Request,
     create: &CreateOrder,
-    held: &Holdable,
+    priced: Priced,
     state: OrderState,
 ) -> OrderRow {
-    let hold_us = [create.hold_us, held.hold_us, context.default_hold_us].into_iter().find(|us| *us > 0);
+    let hold_us = [create.hold_us, priced.hold_us, context.default_hold_us].into_iter().find(|us| *us > 0);
     OrderRow {
         id: OrderId::new(request.command.slot(), context.now_us, context.bucket, context.lsn),
         customer: create.customer,
-        lines: held.lines.clone(),
-        total: Money::new(held.total_minor, held.currency),
+        lines: priced.lines,
+        total: Money::new(priced.total_minor, priced.currency),
         state,
         held_until_us: context.now_us + hold_us.unwrap_or_default(),
         changed_us: context.now_us,

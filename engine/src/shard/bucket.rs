@@ -30,12 +30,15 @@ impl Bucket {
             Row::Key(key) => Some(key.bucket),
             _ => None,
         };
-        for number in fact.rows.iter().filter_map(in_bucket) {
-            if number > self.number {
-                self.begin(number);
-            }
-            self.orders += u32::from(number == self.number);
+        fact.rows.iter().filter_map(in_bucket).for_each(|number| self.saw_row(number));
+    }
+
+    /// Counts a row of bucket `number`.
+    pub(crate) fn saw_row(&mut self, number: u32) {
+        if number > self.number {
+            self.begin(number);
         }
+        self.orders += u32::from(number == self.number);
     }
 
     /// Between two turns: ends the bucket if it is full or old.

@@ -8,11 +8,12 @@
 //! those records in the log it replays and re-sends their claims before anything is admitted.
 
 use onrush_proto::{
-    Fact, IdempotencyKey, KeyRow, KeyState, Outcome, RecordKind, Refusal, Reply, Request, Row, ShardId, Slot,
+    Command, Fact, IdempotencyKey, KeyRow, KeyState, OrderId, Outcome, RecordKind, Refusal, Reply, Request,
+    Row, ShardId, Slot,
 };
 
-use super::{Effects, Origin, PeerMessage, ReplyTo, Shard};
-use crate::tables::{Memory, hash_of};
+use super::{Effects, Input, Origin, PeerMessage, ReplyTo, Shard};
+use crate::tables::hash_of;
 
 impl Shard {
     /// The shard that a key lives on.
@@ -20,26 +21,27 @@ impl Shard {
         self.options.map.shard(Slot::of_hash(key.0))
     }
 
-    /// A client's request.
-    pub(crate) fn request(&mut self, to: ReplyTo, request: Request, out: &mut Effects) {
+    /// A client's request. False if it takes another turn.
+    pub(crate) fn request(&mut self, to: ReplyTo, request: &mut Request, out: &mut Effects) -> bool {
         let (origin, key) = (Origin::Client(to), request.key);
-        if self.is_late(&request) {
-            return self.refuse(origin, key, Refusal::DeadlineExceeded, out);
+        if self.is_late(request) {
+            self.refuse(origin, key, Refusal::DeadlineExceeded, out);
+            return true;
         }
         if key.is_none() {
             return self.decide(origin, request, out);
         }
-        match self.state.keys.recall(key.0) {
-            Memory::Known(KeyState::First { body, receipt }) => {
-                let reply = self.replay_of(&request, body, receipt);
+        match self.state.keys.known(key.0) {
+            Some(KeyState::First { body, receipt }) => {
+                let reply = self.replay_of(request, body, receipt);
                 self.answer(origin, key, false, reply, out);
             }
-            Memory::Known(KeyState::Claim { home }) => {
+            Some(KeyState::Claim { home }) => {
                 out.urgent.push((self.options.map.shard(Slot(home)), forward(to, request)));
             }
-            _ if self.running.contains_key(&key) => self.refuse(origin, key, Refusal::KeyInProgress, out),
-            _ if self.owns(request.command.slot()) => self.decide(origin, request, out),
-            _ => {
+            None if self.is_running(&key) => self.refuse(origin, key, Refusal::KeyInProgress, out),
+            None if self.is_home(&request.command) => return self.decide(origin, request, out),
+            None => {
                 if !cfg!(planted = "13") {
                     self.running.insert(key, ());
                 }
@@ -47,18 +49,40 @@ impl Shard {
                 out.urgent.push((home, forward(to, request)));
             }
         }
+        true
+    }
+
+    /// True if the command is decided here. Where there is one shard nothing needs to be hashed.
+    fn is_home(&self, command: &Command) -> bool {
+        self.options.map.shards() == 1 || self.owns(command.slot())
+    }
+
+    /// True if the first call of a key waits for other shards.
+    fn is_running(&self, key: &IdempotencyKey) -> bool {
+        !self.running.is_empty() && self.running.contains_key(key)
     }
 
     /// A request that its key's shard forwarded.
-    pub(crate) fn forwarded(&mut self, keeper: ShardId, to: ReplyTo, request: Request, out: &mut Effects) {
+    pub(crate) fn forwarded(
+        &mut self,
+        keeper: ShardId,
+        to: ReplyTo,
+        request: Box<Request>,
+        out: &mut Effects,
+    ) {
         let (origin, key) = (Origin::Keeper(keeper, to), request.key);
-        match self.state.keys.recall(key.0) {
-            Memory::Known(KeyState::First { body, receipt }) => {
+        match self.state.keys.known(key.0) {
+            Some(KeyState::First { body, receipt }) => {
                 let reply = self.replay_of(&request, body, receipt);
                 self.answer(origin, key, true, reply, out);
             }
-            _ if self.running.contains_key(&key) => self.refuse(origin, key, Refusal::KeyInProgress, out),
-            _ => self.decide(origin, request, out),
+            _ if self.is_running(&key) => self.refuse(origin, key, Refusal::KeyInProgress, out),
+            _ => {
+                if !self.decide(origin, &request, out) {
+                    let message = PeerMessage::Forward { to, request };
+                    self.postponed = Some(Input::Peer { from: keeper, message });
+                }
+            }
         }
     }
 
@@ -100,7 +124,7 @@ impl Shard {
         out: &mut Effects,
     ) -> onrush_proto::Lsn {
         out.outbound.push((from, PeerMessage::Confirmed { key }));
-        if matches!(self.state.keys.recall(key.0), Memory::Known(_)) {
+        if self.state.keys.known(key.0).is_some() {
             return self.end();
         }
         let row = KeyRow { key, state: KeyState::Claim { home: home.0 }, bucket: self.bucket.number };
@@ -132,6 +156,8 @@ impl Shard {
     }
 }
 
-fn forward(to: ReplyTo, request: Request) -> PeerMessage {
-    PeerMessage::Forward { to, request: Box::new(request) }
+/// Takes the request with it.
+fn forward(to: ReplyTo, request: &mut Request) -> PeerMessage {
+    let nothing = Request::unkeyed(Command::GetOrder(OrderId::default()));
+    PeerMessage::Forward { to, request: Box::new(std::mem::replace(request, nothing)) }
 }

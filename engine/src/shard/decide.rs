@@ -1,12 +1,13 @@
 //! From a command to its rule.
 
 use onrush_proto::{
-    Command, CreateOrder, DocKey, NameCommand, OrderId, OrderRow, Outcome, RecordKind, Refusal, Request, Slot,
+    Command, CreateOrder, DocKey, Fact, NameCommand, OrderId, OrderRow, Outcome, Receipt, RecordKind,
+    Refusal, Request, Slot,
 };
 
 use super::{Effects, Origin, Shard};
 use crate::rules::payments::Settlement;
-use crate::rules::{Accepted, Decision, documents, groups, inventory, names, orders, payments};
+use crate::rules::{Accepted, documents, groups, inventory, names, orders, payments};
 
 /// What a command comes to.
 #[expect(clippy::large_enum_variant, reason = "built and taken apart on the hot path; never stored")]
@@ -32,6 +33,11 @@ impl From<Settlement> for Verdict {
     }
 }
 
+/// A fact that no rule has made yet.
+fn unmade() -> Fact {
+    Fact::new(RecordKind::OrderCreated, 0)
+}
+
 /// True if dead holds that are not swept yet would change the answer. Of an order that is short
 /// this shows when it is decided.
 fn rests_on_units(command: &Command) -> bool {
@@ -45,22 +51,17 @@ pub(crate) fn is_short(refusal: &Refusal) -> bool {
 }
 
 impl Shard {
-    /// Decides a request whose key is free, and answers it; or leaves it to the next turn, if dead
-    /// holds that it rests on could not all be swept.
-    pub(crate) fn decide(&mut self, origin: Origin, request: Request, out: &mut Effects) {
+    /// Decides a request whose key is free, and answers it. False if it takes another turn: dead holds
+    /// that it rests on could not all be swept.
+    pub(crate) fn decide(&mut self, origin: Origin, request: &Request, out: &mut Effects) -> bool {
+        if let Command::CreateOrder(create) = &request.command {
+            return self.create(origin, request, create, out);
+        }
         if let Some(order) = request.command.order() {
             self.bury(order, out);
         }
         if rests_on_units(&request.command) && !self.sweep_all(out) {
-            self.postponed = Some(origin.input(request));
-            return;
-        }
-        if let Command::CreateOrder(create) = &request.command {
-            let decided = self.create(origin, &request, create, out);
-            if !decided {
-                self.postponed = Some(origin.input(request));
-            }
-            return;
+            return false;
         }
         match self.verdict(&request.command) {
             Ok(Verdict::Accept(accepted)) => {
@@ -74,37 +75,60 @@ impl Shard {
             Ok(Verdict::Answer(outcome)) => self.answer_now(origin, request.key, outcome, out),
             Err(refusal) => self.refuse(origin, request.key, refusal, out),
         }
+        true
     }
 
     /// False if it could not be decided: it fell short, and the dead are not all swept.
     fn create(&mut self, origin: Origin, request: &Request, create: &CreateOrder, out: &mut Effects) -> bool {
-        let mut decision = self.decide_order(request, create);
+        let mut fact = self.spare_fact.take().unwrap_or_else(|| Box::new(unmade()));
+        let decided = self.create_in(&mut fact, origin, (request, create), out);
+        fact.rows.clear();
+        self.spare_fact = Some(fact);
+        decided
+    }
+
+    fn create_in(
+        &mut self,
+        fact: &mut Fact,
+        origin: Origin,
+        (request, create): (&Request, &CreateOrder),
+        out: &mut Effects,
+    ) -> bool {
+        let mut decision = self.decide_order(request, create, fact);
         if self.backlog && decision.as_ref().is_err_and(is_short) {
             if !self.sweep_all(out) {
                 return false;
             }
-            decision = self.decide_order(request, create);
+            decision = self.decide_order(request, create, fact);
         }
         match decision {
-            Ok(accepted) if accepted.fact.kind == RecordKind::OrderReserving => {
-                self.reserve(origin, (request, create), accepted, out);
+            Ok(receipt) if fact.kind == RecordKind::OrderReserving => {
+                let fact = std::mem::replace(fact, unmade());
+                self.reserve(origin, (request, create), Accepted { fact, receipt }, out);
             }
-            Ok(accepted) => self.accept(origin, request.key, request.body, accepted, out),
+            Ok(receipt) => self.accept_fact(origin, (request.key, request.body), (fact, receipt), out),
             Err(refusal) => self.refuse(origin, request.key, refusal, out),
         }
         true
     }
 
-    fn decide_order(&self, request: &Request, create: &CreateOrder) -> Decision {
+    fn decide_order(
+        &self,
+        request: &Request,
+        create: &CreateOrder,
+        fact: &mut Fact,
+    ) -> Result<Receipt, Refusal> {
         orders::check_shape(create)?;
         if self.state.orders.open_len() >= self.options.open_orders_max {
             return Err(Refusal::Overloaded);
         }
         let own = |line: &onrush_proto::OrderLine| self.owns(Slot::of(line.sku.as_bytes()));
-        match create.lines.len() > 1 && !create.lines.iter().all(own) {
-            true => orders::reserve(&self.state, &self.context(), request, create),
-            false => orders::create(&self.state, &self.context(), request, create),
+        if create.lines.len() > 1 && !create.lines.iter().all(own) {
+            let accepted = orders::reserve(&self.state, &self.context(), request, create)?;
+            *fact = accepted.fact;
+            return Ok(accepted.receipt);
         }
+        orders::create(&self.state, &self.context(), request, create, fact)
     }
 
     /// True if from this command on orders of a SKU need counts that nobody asked the store for.

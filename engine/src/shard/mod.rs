@@ -18,10 +18,11 @@ use std::collections::{BTreeMap, VecDeque};
 use hashbrown::HashMap;
 use onrush_proto::{
     Fact, IdempotencyKey, KeyHasher, KeyRow, KeyState, Lsn, OrderId, Outcome, Receipt, Refusal, Reply,
-    Request, Row, ShardId, SlotMap, row::RowEncoder,
+    Request, Row, ShardId, Slot, SlotMap, row::RowEncoder,
 };
 
 pub use effects::{Effects, HoldRequest, Input, PeerMessage, ReplyTo};
+use wants::Asked;
 pub use wants::{Found, Want};
 
 use crate::rules::Context;
@@ -96,22 +97,11 @@ pub(crate) enum Origin {
     Keeper(ShardId, ReplyTo),
 }
 
-impl Origin {
-    /// The input that a request came as.
-    pub(crate) fn input(self, request: Request) -> Input {
-        match self {
-            Self::Client(to) => Input::Request { to, request },
-            Self::Keeper(from, to) => {
-                let request = Box::new(request);
-                Input::Peer { from, message: PeerMessage::Forward { to, request } }
-            }
-        }
-    }
-}
-
 /// One shard.
 pub struct Shard {
     options: ShardOptions,
+    /// One of its slots: the return address of what it says to other shards.
+    own_slot: Slot,
     state: State,
     now_us: u64,
     next_lsn: u64,
@@ -128,7 +118,8 @@ pub struct Shard {
     backlog: bool,
     /// Rows that a sweep needs and that only the store has.
     wanted: Vec<Want>,
-    /// An input that takes another turn; it goes back to the head of the line.
+    asked: Asked,
+    /// A message that takes another turn; it goes back to the head of the line.
     postponed: Option<Input>,
     /// True once what the next inputs want is no longer what it was when the turn began.
     turn_ends: bool,
@@ -136,13 +127,17 @@ pub struct Shard {
     bucket: Bucket,
     encoder: RowEncoder,
     payload: Vec<u8>,
+    /// Where the next order's fact is made: with three rows in place, too large to be moved about.
+    spare_fact: Option<Box<Fact>>,
 }
 
 impl Shard {
     /// An empty shard.
     pub fn new(options: ShardOptions) -> Self {
+        let owned = |slot: &u8| options.map.shard(Slot(*slot)) == options.id;
         Self {
             state: State::new(options.limits),
+            own_slot: Slot((0..=255).find(owned).unwrap_or(0)),
             options,
             now_us: 0,
             next_lsn: 1,
@@ -154,12 +149,14 @@ impl Shard {
             returns: Returns::default(),
             backlog: false,
             wanted: Vec::new(),
+            asked: Asked::default(),
             postponed: None,
             turn_ends: false,
             took_office: false,
             bucket: Bucket::default(),
             encoder: RowEncoder::default(),
             payload: Vec::new(),
+            spare_fact: None,
         }
     }
 
@@ -221,13 +218,13 @@ impl Shard {
     }
 
     /// Applies a record from the log.
-    pub fn replay(&mut self, fact: Fact, lsn: u64, time_us: u64) {
+    pub fn replay(&mut self, mut fact: Fact, lsn: u64, time_us: u64) {
         if let Some(key) = self.foreign_key(&fact) {
             self.await_confirmation(key, lsn);
         }
         self.replay_return(&fact, lsn);
         self.bucket.saw(&fact);
-        self.state.apply(fact, lsn);
+        self.state.apply(&mut fact, lsn);
         self.resume(lsn, time_us);
     }
 
@@ -238,8 +235,7 @@ impl Shard {
 
     /// Claims that this shard re-sends when it takes office, before their shards admit anything.
     pub fn reclaims(&self) -> Vec<(ShardId, PeerMessage)> {
-        let home =
-            onrush_proto::Slot((0..=255).find(|slot| self.owns(onrush_proto::Slot(*slot))).unwrap_or(0));
+        let home = self.own_slot;
         let claim = |key: &IdempotencyKey| (self.keeper(*key), PeerMessage::Reclaim { key: *key, home });
         self.unconfirmed.values().map(claim).collect()
     }
@@ -259,28 +255,40 @@ impl Shard {
     }
 
     fn take_inputs(&mut self, inputs: &mut VecDeque<Input>, out: &mut Effects) {
-        for _ in 0..self.options.turn_inputs_max {
-            if out.frame.len_bytes() >= self.options.frame_bytes_max {
+        let mut taken = 0;
+        // They are looked at where they lie: an order is too large to be moved about.
+        for input in inputs.iter_mut().take(self.options.turn_inputs_max) {
+            if out.frame.len_bytes() >= self.options.frame_bytes_max || !self.take(input, out) {
                 break;
             }
-            match inputs.pop_front() {
-                Some(Input::Request { to, request }) => self.request(to, request, out),
-                Some(Input::Peer { from, message }) => self.peer(from, message, out),
-                None => break,
-            }
-            if let Some(input) = self.postponed.take() {
-                inputs.push_front(input);
-                break;
-            }
+            taken += 1;
             if std::mem::take(&mut self.turn_ends) {
                 break;
+            }
+        }
+        inputs.drain(..taken);
+    }
+
+    /// False if the input takes another turn: it stays at the head of the line.
+    fn take(&mut self, input: &mut Input, out: &mut Effects) -> bool {
+        match input {
+            Input::Request { to, request } => self.request(*to, request, out),
+            Input::Peer { from, message } => {
+                let nothing = PeerMessage::Confirmed { key: IdempotencyKey::NONE };
+                self.peer(*from, std::mem::replace(message, nothing), out);
+                let postponed = self.postponed.take();
+                let stays = postponed.is_some();
+                if let Some(postponed) = postponed {
+                    *input = postponed;
+                }
+                !stays
             }
         }
     }
 
     fn peer(&mut self, from: ShardId, message: PeerMessage, out: &mut Effects) {
         match message {
-            PeerMessage::Forward { to, request } => self.forwarded(from, to, *request, out),
+            PeerMessage::Forward { to, request } => self.forwarded(from, to, request, out),
             PeerMessage::Answered { key, home, accepted, to, reply } => {
                 self.answered(from, (key, home, accepted), (to, *reply), out);
             }
@@ -298,7 +306,7 @@ impl Shard {
         }
     }
 
-    pub(crate) fn owns(&self, slot: onrush_proto::Slot) -> bool {
+    pub(crate) fn owns(&self, slot: Slot) -> bool {
         self.options.map.shard(slot) == self.options.id
     }
 
@@ -314,14 +322,25 @@ impl Shard {
     }
 
     /// Appends a fact to the frame and applies it. Returns its position.
-    pub(crate) fn record(&mut self, fact: Fact, out: &mut Effects) -> Lsn {
+    pub(crate) fn record(&mut self, mut fact: Fact, out: &mut Effects) -> Lsn {
+        self.record_rows(&mut fact, None, out)
+    }
+
+    /// Appends a fact to the frame and moves its rows into the state. A key that is not carried by
+    /// an order is its last row. Returns its position.
+    fn record_rows(&mut self, fact: &mut Fact, key: Option<KeyRow>, out: &mut Effects) -> Lsn {
         self.payload.clear();
         fact.encode(&mut self.encoder, &mut self.payload);
-        out.frame.push(fact.kind as u16, fact.key_hash, &self.payload);
         let lsn = self.next_lsn;
         self.next_lsn += 1;
-        self.bucket.saw(&fact);
+        self.bucket.saw(fact);
         self.state.apply(fact, lsn);
+        if let Some(key) = key {
+            Fact::encode_row(&Row::Key(key), &mut self.encoder, &mut self.payload);
+            self.bucket.saw_row(key.bucket);
+            self.state.apply_key(key, lsn);
+        }
+        out.frame.push(fact.kind as u16, fact.key_hash, &self.payload);
         Lsn(lsn)
     }
 
@@ -335,13 +354,22 @@ impl Shard {
         out: &mut Effects,
     ) {
         let crate::rules::Accepted { mut fact, receipt } = accepted;
+        self.accept_fact(origin, (key, body), (&mut fact, receipt), out);
+    }
+
+    /// The same where the fact lies; its rows move into the state.
+    pub(crate) fn accept_fact(
+        &mut self,
+        origin: Origin,
+        (key, body): (IdempotencyKey, u64),
+        (fact, receipt): (&mut Fact, Receipt),
+        out: &mut Effects,
+    ) {
         // An order row carries its key itself.
         let carried = matches!(receipt, Receipt::Order { .. });
-        if !carried && !key.is_none() {
-            let state = KeyState::First { body, receipt };
-            fact.rows.push(Row::Key(KeyRow { key, state, bucket: self.bucket.number }));
-        }
-        let lsn = self.record(fact, out);
+        let state = KeyState::First { body, receipt };
+        let row = (!carried && !key.is_none()).then_some(KeyRow { key, state, bucket: self.bucket.number });
+        let lsn = self.record_rows(fact, row, out);
         if !key.is_none() && self.keeper(key) != self.options.id {
             self.await_confirmation(key, lsn.0);
         }
@@ -382,10 +410,7 @@ impl Shard {
         match origin {
             Origin::Client(to) => out.replies.push((to, reply)),
             Origin::Keeper(keeper, to) => {
-                let home = onrush_proto::Slot(
-                    (0..=255).find(|slot| self.owns(onrush_proto::Slot(*slot))).unwrap_or(0),
-                );
-                let reply = Box::new(reply);
+                let (home, reply) = (self.own_slot, Box::new(reply));
                 out.outbound.push((keeper, PeerMessage::Answered { key, home, accepted, to, reply }));
             }
         }

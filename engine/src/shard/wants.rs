@@ -5,13 +5,13 @@
 
 use onrush_proto::{
     Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, OrderState,
-    Request, Slot,
+    Request,
 };
 
 use super::{Input, PeerMessage, Shard};
 use crate::rules::inventory::limit_hash;
 use crate::state::{Count, hold_deadline};
-use crate::tables::{Memory, Spans};
+use crate::tables::Spans;
 
 /// A row that only the store has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +47,13 @@ pub enum Found {
     Name(DocKey, Option<Box<NameRow>>),
 }
 
+/// Hashes that the inputs of the next turn look for: collected first, then looked for together.
+#[derive(Default)]
+pub(crate) struct Asked {
+    keys: Vec<u128>,
+    counts: Vec<u128>,
+}
+
 impl Shard {
     /// Adds what the inputs of the next turn, and sweeps before it, need from the store.
     pub fn wants<'a>(&mut self, inputs: impl Iterator<Item = &'a Input>, wants: &mut Vec<Want>) {
@@ -54,12 +61,18 @@ impl Shard {
         if !self.took_office {
             self.want_unfinished(wants);
         }
+        let mut asked = std::mem::take(&mut self.asked);
         for input in inputs.take(self.options.turn_inputs_max) {
             match input {
-                Input::Request { request, .. } => self.want_request(request, wants),
-                Input::Peer { message, .. } => self.want_peer(message, wants),
+                Input::Request { request, .. } => self.want_request(request, &mut asked, wants),
+                Input::Peer { message, .. } => self.want_peer(message, &mut asked, wants),
             }
         }
+        self.state.keys.cold(&asked.keys, |hash| wants.push(Want::Key(IdempotencyKey(hash))));
+        self.state.limits.cold(&asked.counts, |hash| wants.push(Want::Limit(hash)));
+        asked.keys.clear();
+        asked.counts.clear();
+        self.asked = asked;
     }
 
     /// The spans of history buckets in which a cold key may stand, newest first.
@@ -99,14 +112,14 @@ impl Shard {
         }
     }
 
-    fn want_request(&self, request: &Request, wants: &mut Vec<Want>) {
-        if !request.key.is_none() && self.state.keys.recall(request.key.0) == Memory::Cold {
-            wants.push(Want::Key(request.key));
+    fn want_request(&self, request: &Request, asked: &mut Asked, wants: &mut Vec<Want>) {
+        if !request.key.is_none() {
+            asked.keys.push(request.key.0);
         }
         match &request.command {
             Command::CreateOrder(create) => {
                 for line in &create.lines {
-                    self.want_limit(&line.sku, &create.customer, wants);
+                    self.want_limit(&line.sku, &create.customer, asked);
                 }
             }
             Command::PutDocument(put) => self.want_document(put.key, wants),
@@ -125,21 +138,17 @@ impl Shard {
         }
     }
 
-    fn want_peer(&self, message: &PeerMessage, wants: &mut Vec<Want>) {
+    fn want_peer(&self, message: &PeerMessage, asked: &mut Asked, wants: &mut Vec<Want>) {
         match message {
-            PeerMessage::Forward { request, .. } => self.want_request(request, wants),
-            PeerMessage::Answered { key, .. } | PeerMessage::Reclaim { key, .. } => {
-                if self.state.keys.recall(key.0) == Memory::Cold {
-                    wants.push(Want::Key(*key));
-                }
-            }
+            PeerMessage::Forward { request, .. } => self.want_request(request, asked, wants),
+            PeerMessage::Answered { key, .. } | PeerMessage::Reclaim { key, .. } => asked.keys.push(key.0),
             PeerMessage::Hold(hold) => {
                 for (_, line) in &hold.lines {
-                    self.want_limit(&line.sku, &hold.customer, wants);
+                    self.want_limit(&line.sku, &hold.customer, asked);
                 }
-                self.want_hold(hold.order, wants);
+                self.want_hold(hold.order, asked, wants);
             }
-            PeerMessage::Resolve { order, .. } => self.want_hold(*order, wants),
+            PeerMessage::Resolve { order, .. } => self.want_hold(*order, asked, wants),
             // What a participant says may end the basket.
             PeerMessage::Ask { order }
             | PeerMessage::Held { order, .. }
@@ -159,11 +168,11 @@ impl Shard {
         }
     }
 
-    fn want_hold(&self, order: OrderId, wants: &mut Vec<Want>) {
+    fn want_hold(&self, order: OrderId, asked: &mut Asked, wants: &mut Vec<Want>) {
         match self.state.holds.row(&order) {
             Some(hold) => {
                 for line in &hold.lines {
-                    self.want_limit(&line.sku, &hold.customer, wants);
+                    self.want_limit(&line.sku, &hold.customer, asked);
                 }
             }
             None if self.state.holds.is_cold(&order) => wants.push(Want::Hold(order)),
@@ -171,19 +180,10 @@ impl Shard {
         }
     }
 
-    fn want_limit(
-        &self,
-        sku: &onrush_proto::Sku,
-        customer: &onrush_proto::CustomerId,
-        wants: &mut Vec<Want>,
-    ) {
-        let limited = self.owns(Slot::of(sku.as_bytes()))
-            && self.state.stock.row(sku).is_some_and(|stock| stock.limit_per_customer > 0);
-        if limited {
-            let hash = limit_hash(&self.context(), sku, customer);
-            if self.state.limits.recall(hash) == Memory::Cold {
-                wants.push(Want::Limit(hash));
-            }
+    fn want_limit(&self, sku: &onrush_proto::Sku, customer: &onrush_proto::CustomerId, asked: &mut Asked) {
+        // SKUs of other shards have no row here.
+        if self.state.stock.row(sku).is_some_and(|stock| stock.limit_per_customer > 0) {
+            asked.counts.push(limit_hash(&self.context(), sku, customer));
         }
     }
 

@@ -3,10 +3,36 @@
 use std::collections::VecDeque;
 use std::hash::Hash;
 
-use hashbrown::{HashSet, HashTable};
+use hashbrown::{HashSet, HashTable, hash_table};
+use onrush_proto::{DocKey, OrderId};
 
 use super::hash::{FixedState, hash_of};
 use super::wheel::Wheel;
+
+/// A key of rows, which knows its place in an index.
+pub trait RowKey: Copy + Eq + Hash {
+    /// Its hash in the index: the low bits say where to look first, the top seven tell neighbours
+    /// apart.
+    fn index_hash(&self) -> u64;
+}
+
+impl RowKey for OrderId {
+    /// Orders that came one after another stand side by side, 64 in a stretch, so that to add
+    /// one, or to find those of one moment, touches few cache lines. Stretches are scattered: full ones
+    /// do not pile up.
+    fn index_hash(&self) -> u64 {
+        const TOP_SEVEN: u64 = 0x7F << 57;
+        let sequence = self.0 as u64;
+        let place = (sequence >> 6).wrapping_mul(0x9E37_79B9_7F4A_7C15) << 6 | sequence & 63;
+        hash_of(self) & TOP_SEVEN | place & !TOP_SEVEN
+    }
+}
+
+impl RowKey for DocKey {
+    fn index_hash(&self) -> u64 {
+        hash_of(self)
+    }
+}
 
 /// A row in memory.
 pub struct Entry<K, R> {
@@ -31,7 +57,7 @@ pub struct RowTable<K, R> {
     absent: HashSet<K, FixedState>,
 }
 
-impl<K: Copy + Eq + Hash, R> RowTable<K, R> {
+impl<K: RowKey, R> RowTable<K, R> {
     /// Keeps at least `recent_min` closed rows.
     pub fn new(recent_min: usize) -> Self {
         Self {
@@ -57,7 +83,7 @@ impl<K: Copy + Eq + Hash, R> RowTable<K, R> {
 
     /// Inserts or replaces a row. With a deadline it is open: it stays, and its timer is armed.
     pub fn put(&mut self, key: K, row: R, lsn: u64, deadline_us: Option<u64>) {
-        let position = self.position(&key).unwrap_or_else(|| self.insert(key));
+        let position = self.place(key);
         self.slab[position as usize] = Some(Entry { key, row, lsn });
         match deadline_us {
             Some(deadline_us) => self.wheel.arm(position, deadline_us),
@@ -154,23 +180,29 @@ impl<K: Copy + Eq + Hash, R> RowTable<K, R> {
     fn position(&self, key: &K) -> Option<u32> {
         let slab = &self.slab;
         let same = |position: &u32| slab[*position as usize].as_ref().is_some_and(|entry| entry.key == *key);
-        self.index.find(hash_of(key), same).copied()
+        self.index.find(key.index_hash(), same).copied()
     }
 
-    fn insert(&mut self, key: K) -> u32 {
-        let position = self.free.pop().unwrap_or_else(|| {
-            self.slab.push(None);
-            self.slab.len() as u32 - 1
-        });
-        let slab = &self.slab;
-        self.index.insert_unique(hash_of(&key), position, |at| {
-            slab[*at as usize].as_ref().map_or(0, |entry| hash_of(&entry.key))
-        });
-        position
+    /// The position of a key, which is given one if it has none.
+    fn place(&mut self, key: K) -> u32 {
+        let Self { slab, free, index, .. } = self;
+        let at = |position: &u32| slab[*position as usize].as_ref().map(|entry| &entry.key);
+        let rehash = |position: &u32| at(position).map_or(0, K::index_hash);
+        match index.entry(key.index_hash(), |position| at(position) == Some(&key), rehash) {
+            hash_table::Entry::Occupied(found) => *found.get(),
+            hash_table::Entry::Vacant(place) => {
+                let position = free.pop().unwrap_or_else(|| {
+                    slab.push(None);
+                    slab.len() as u32 - 1
+                });
+                place.insert(position);
+                position
+            }
+        }
     }
 
     fn remove(&mut self, key: &K, position: u32) {
-        if let Ok(found) = self.index.find_entry(hash_of(key), |at| *at == position) {
+        if let Ok(found) = self.index.find_entry(key.index_hash(), |at| *at == position) {
             found.remove();
         }
         self.slab[position as usize] = None;

@@ -69,6 +69,12 @@ impl StockTable {
     }
 
     fn position(&self, sku: &Sku) -> Option<u32> {
+        // In a sale one order after another wants the same, and each changes its row.
+        let last = self.changed.last().copied().filter(|last| self.rows[*last as usize].sku == *sku);
+        last.or_else(|| self.find(sku))
+    }
+
+    fn find(&self, sku: &Sku) -> Option<u32> {
         self.index.find(hash_of(sku), |position| self.rows[*position as usize].sku == *sku).copied()
     }
 
