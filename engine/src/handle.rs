@@ -14,6 +14,7 @@ use onrush_proto::{
 use crate::audit::{AuditError, AuditReport, ShardCut, audit};
 use crate::flush::StoredError;
 use crate::host::{Call, Cut, Desk, FlushControl, InlineHost, Parcel, Ports, Station};
+use crate::lane::{Lane, Pump};
 use crate::port::Port;
 use crate::stats::EngineStats;
 use crate::subscription::Subscription;
@@ -95,6 +96,11 @@ impl EngineHandle {
             (false, true) => Ok(call),
             (false, false) => Err(refused(Refusal::Overloaded)),
         }
+    }
+
+    /// A way for the calls of one event loop, which leave together. The loop polls the [`Pump`].
+    pub fn lane(&self) -> (Lane, Pump) {
+        Lane::open(self.clone())
     }
 
     /// A batch interface of its own: one per client thread.
@@ -237,7 +243,7 @@ fn await_cut(station: &Station, answer: &Receiver<Result<Cut, String>>) -> Resul
     }
 }
 
-fn refused(refusal: Refusal) -> Reply {
+pub(crate) fn refused(refusal: Refusal) -> Reply {
     Reply { outcome: Outcome::Refused(refusal), replayed: false, lsn: Lsn(0) }
 }
 

@@ -1,9 +1,10 @@
 //! Shards, rules, published views, subscriptions and hosts. Embeddable: no sockets.
 //!
 //! [`Engine::open`] starts it, an [`EngineHandle`] speaks to it: [`call`](EngineHandle::call) for
-//! one request, a [`Port`] for batches, [`stock`](EngineHandle::stock) and
-//! [`product`](EngineHandle::product) for published reads, [`subscribe`](EngineHandle::subscribe) for
-//! what happened, [`audit`](EngineHandle::audit) for the books.
+//! one request, a [`Lane`] for the calls of an event loop, a [`Port`] for batches,
+//! [`stock`](EngineHandle::stock) and [`product`](EngineHandle::product) for published reads,
+//! [`subscribe`](EngineHandle::subscribe) for what happened, [`audit`](EngineHandle::audit) for the
+//! books.
 
 pub mod audit;
 mod engine;
@@ -12,6 +13,8 @@ pub mod format;
 mod handle;
 #[allow(clippy::disallowed_types, reason = "hosts and doors are where threads meet")]
 mod host;
+#[allow(clippy::disallowed_types, reason = "calls may be dropped and replies taken by other threads")]
+mod lane;
 mod lists;
 mod options;
 mod port;
@@ -29,6 +32,7 @@ pub use audit::AuditReport;
 pub use engine::{CloseError, Engine, OpenError};
 pub use handle::{EngineHandle, ListError};
 pub use host::{HostError, InstallError};
+pub use lane::{Lane, Pump};
 pub use options::{EngineOptions, FlushOptions, HostKind, StoreKind};
 pub use port::{IN_FLIGHT_MAX, Port};
 pub use stats::EngineStats;

@@ -68,7 +68,7 @@ impl Port {
     pub fn drain(&mut self, mut reply: impl FnMut(u64, Reply)) -> usize {
         self.engine.drive();
         let mut taken = 0;
-        let closed = self.engine.station(0).is_closed();
+        let closed = self.is_closed();
         for (tag, _) in self.turned_away.drain(..) {
             let outcome = Outcome::Refused(if closed { Refusal::Stopped } else { Refusal::Overloaded });
             reply(tag, Reply { outcome, replayed: false, lsn: Lsn(0) });
@@ -99,6 +99,15 @@ impl Port {
     /// Requests submitted and not answered.
     pub fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// True once the engine closes: what is sent from now on may never be looked at.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.engine.station(0).is_closed()
+    }
+
+    pub(crate) fn queue(&self) -> &Arc<PortQueue> {
+        &self.queue
     }
 
     fn is_quiet(&self) -> bool {

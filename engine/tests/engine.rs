@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use onrush_engine::{Engine, EngineOptions, FlushOptions, HostKind, SubscribeError, verify};
+use onrush_engine::{Engine, EngineOptions, FlushOptions, HostKind, Pump, SubscribeError, verify};
 use onrush_proto::{
-    CallerKey, Command, CreateOrder, Currency, Lsn, Money, OrderLine, Outcome, PutProduct, Refusal, Request,
-    ShardId, Sku, StockChange, Text, UpdateStock,
+    CallerKey, Command, CreateOrder, Currency, Lsn, Money, OrderLine, Outcome, PutProduct, Refusal, Reply,
+    Request, ShardId, Sku, StockChange, Text, UpdateStock,
 };
 
 fn options(dir: &std::path::Path) -> EngineOptions {
@@ -187,4 +190,100 @@ fn a_closed_door_answers() {
     let mut beyond = handle.subscribe(ShardId(0), Lsn(1));
     let polled: Result<usize, SubscribeError> = beyond.poll(10, |_| {});
     assert!(polled.is_ok(), "{polled:?}");
+}
+
+/// An event loop of one thread: polls pump and calls in turn whenever something was woken.
+fn run(pump: &mut Pump, calls: Vec<impl Future<Output = Reply>>) -> Vec<Reply> {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut calls: Vec<_> = calls.into_iter().map(Box::pin).collect();
+    let mut replies: Vec<Option<Reply>> = calls.iter().map(|_| None).collect();
+    while replies.iter().any(Option::is_none) {
+        for (call, reply) in calls.iter_mut().zip(&mut replies).filter(|(_, reply)| reply.is_none()) {
+            if let Poll::Ready(found) = call.as_mut().poll(&mut context) {
+                *reply = Some(found);
+            }
+        }
+        assert!(Pin::new(&mut *pump).poll(&mut context).is_pending(), "a pump never ends");
+        if replies.iter().any(Option::is_none) {
+            std::thread::park();
+        }
+    }
+    replies.into_iter().flatten().collect()
+}
+
+#[test]
+fn calls_of_one_loop_are_one_durable_write_on_every_host() {
+    for (host, shards) in [(HostKind::Inline, 1), (HostKind::Thread, 1), (HostKind::Thread, 4)] {
+        let engine =
+            Engine::open(EngineOptions { host, shards: Some(shards), ..EngineOptions::default() }).unwrap();
+        let sku = stocked(&engine, "console", 150);
+        let (lane, mut pump) = engine.handle().lane();
+        for round in 0..2 {
+            let before = engine.handle().stats().durable_writes;
+            let call = |number| lane.call(order(&engine, sku, round * 100 + number));
+            let replies = run(&mut pump, (0..100).map(call).collect());
+            let accepted = replies.iter().filter(|reply| matches!(reply.outcome, Outcome::Accepted(_)));
+            assert_eq!(accepted.count(), if round == 0 { 100 } else { 50 }, "{host:?}, round {round}");
+            if host == HostKind::Inline {
+                assert_eq!(engine.handle().stats().durable_writes, before + 1, "round {round}");
+            }
+            // Each call got its own reply: the same request again gets the same receipt.
+            for (number, first) in replies.iter().enumerate().filter(|(number, _)| number % 17 == 0) {
+                let again = engine.handle().call_blocking(order(&engine, sku, round * 100 + number as u64));
+                assert_eq!(again.outcome, first.outcome, "{host:?}, order {number}");
+            }
+        }
+        engine.close().unwrap();
+    }
+}
+
+#[test]
+fn a_full_door_turns_a_lanes_parcel_away_whole() {
+    let options = EngineOptions { inbox_requests_max: 10, ..EngineOptions::default() };
+    let engine = Engine::open(options).unwrap();
+    let sku = stocked(&engine, "console", 100);
+    let (lane, mut pump) = engine.handle().lane();
+    let replies = run(&mut pump, (0..11).map(|number| lane.call(order(&engine, sku, number))).collect());
+    let overloaded = Outcome::Refused(Refusal::Overloaded);
+    assert!(replies.iter().all(|reply| reply.outcome == overloaded), "{replies:?}");
+    let replies = run(&mut pump, vec![lane.call(order(&engine, sku, 1))]);
+    assert!(matches!(replies[0].outcome, Outcome::Accepted(_)), "{replies:?}");
+    engine.close().unwrap();
+}
+
+#[test]
+fn calls_without_a_pump_or_an_engine_are_answered() {
+    let engine = Engine::open(EngineOptions { host: HostKind::Inline, ..EngineOptions::default() }).unwrap();
+    let sku = stocked(&engine, "console", 10);
+    let stopped = Outcome::Refused(Refusal::Stopped);
+    let mut context = Context::from_waker(Waker::noop());
+
+    // Given up after it was sent: the deed is done, and nobody trips over its reply.
+    let (lane, mut pump) = engine.handle().lane();
+    let mut given_up = Box::pin(lane.call(order(&engine, sku, 1)));
+    assert!(given_up.as_mut().poll(&mut context).is_pending());
+    drop(given_up);
+    assert!(matches!(
+        run(&mut pump, vec![lane.call(order(&engine, sku, 2))])[0].outcome,
+        Outcome::Accepted(_)
+    ));
+    assert_eq!(engine.handle().stock(&sku).map(|view| view.available), Some(8));
+
+    let mut open = Box::pin(lane.call(order(&engine, sku, 3)));
+    assert!(open.as_mut().poll(&mut context).is_pending());
+    drop(pump);
+    let Poll::Ready(reply) = open.as_mut().poll(&mut context) else { panic!("the pump is gone") };
+    assert_eq!(reply.outcome, stopped);
+
+    let (lane, mut pump) = engine.handle().lane();
+    let late = order(&engine, sku, 4);
+    engine.close().unwrap();
+    assert_eq!(run(&mut pump, vec![lane.call(late)])[0].outcome, stopped);
 }
