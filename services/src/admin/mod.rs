@@ -1,6 +1,6 @@
 //! `onrush.admin.v1.AdminService`: answered to callers on this machine only.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use onrush_engine::{AuditReport, EngineStats};
 use onrush_grpc::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
@@ -10,19 +10,25 @@ use onrush_grpc::admin::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::backend::{Backend, off_front};
-use crate::gateway::{Gateway, reconcile};
+use crate::gateway::Gateway;
+use crate::gateway::reconcile::Reconciler;
 use crate::status::Rejection;
 
 /// The handlers.
 pub struct Admin {
     backend: Backend,
     gateway: Arc<Gateway>,
+    reconciler: Arc<Mutex<Reconciler>>,
 }
 
 impl Admin {
     /// The service, ready to be served.
-    pub fn server(backend: Backend, gateway: Arc<Gateway>) -> AdminServiceServer<Self> {
-        AdminServiceServer::new(Self { backend, gateway })
+    pub fn server(
+        backend: Backend,
+        gateway: Arc<Gateway>,
+        reconciler: Arc<Mutex<Reconciler>>,
+    ) -> AdminServiceServer<Self> {
+        AdminServiceServer::new(Self { backend, gateway, reconciler })
     }
 }
 
@@ -46,7 +52,12 @@ impl AdminService for Admin {
     ) -> Result<Response<ReconcileResponse>, Status> {
         local_only(&request)?;
         let (backend, gateway) = (self.backend.clone(), self.gateway.clone());
-        let report = off_front(move || reconcile::compare(&backend, &gateway)).await??;
+        let reconciler = self.reconciler.clone();
+        // One at a time: each goes on where the one before it ended.
+        let report = off_front(move || {
+            reconciler.lock().unwrap_or_else(PoisonError::into_inner).compare(&backend, &gateway)
+        });
+        let report = report.await??;
         Ok(Response::new(ReconcileResponse {
             ok: report.differences.is_empty(),
             differences: report.differences,

@@ -1,34 +1,43 @@
-//! Compares the gateway's books with the engine's ledger.
+//! Compares the gateway's books with the engine's ledger, going on where the last comparison ended.
 //!
-//! The ledger is read from the log up to one cut, the gateway's listing is taken, and the log is
-//! read on to a second cut. An order that is the same at both cuts, with nothing under way, must
-//! agree with the listing between them. Orders whose records the log has released are read from
-//! their owner.
+//! What is compared is what moved on either side since then: orders with new payment records in the
+//! log, orders with new entries at the gateway, and what did not agree before. The log is read up to
+//! one cut, the gateway's balances are taken, and the log is read on to a second cut. An order that
+//! is the same at both cuts, with nothing under way, must agree with the balance between them; once it
+//! does it is forgotten. Orders without a record in what was read are read from their owner.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use onrush_engine::{Event, SubscribeError, Subscription};
+use onrush_engine::{Event, SubscribeError};
 use onrush_proto::{AttemptState, Lsn, OrderId, OrderRow, RefundState, Refusal, Row, RowTag, ShardId};
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use super::Gateway;
-use super::simulated::Balance;
 use crate::backend::Backend;
 use crate::records;
 use crate::status::Rejection;
 
 /// Records read at once.
 const BATCH_RECORDS: usize = 4_096;
+/// Entries of the gateway, and with them orders, read at once.
+const BATCH_ENTRIES: usize = 256;
 /// How long a committed record may take to come.
 const RECORD_WAIT: Duration = Duration::from_secs(5);
+/// Payments kept between two batches. Those that agree are forgotten; if more do not, the comparison
+/// ends there and the next one begins with the first record again.
+const UNSETTLED_MAX: usize = 65_536;
+/// Differences told one by one.
+const DIFFERENCES_MAX: usize = 1_000;
 
 /// What a comparison found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
     /// One line per difference.
     pub differences: Vec<String>,
-    /// Payments compared.
+    /// Comparisons made: payments that moved or did not agree before. One that moved on both sides
+    /// counts twice if there is more to compare than fits in memory.
     pub payments: u64,
     /// Payments with something under way.
     pub open: u64,
@@ -41,82 +50,174 @@ struct Ledger {
     open: bool,
 }
 
-/// Compares the books. Reads the whole log: not for a front thread, but within a runtime.
-pub fn compare(backend: &Backend, gateway: &Gateway) -> Result<Report, Rejection> {
-    let mut shards: Vec<_> = (0..backend.shards()).map(|shard| Fold::new(backend, ShardId(shard))).collect();
-    let mut ledger = BTreeMap::new();
-    for shard in &mut shards {
-        shard.advance(backend, &mut ledger, &mut BTreeSet::new())?;
-    }
-    let listing = match gateway {
-        Gateway::Simulated(gateway) => gateway.balances(),
-    };
-    let mut moved = BTreeSet::new();
-    for shard in &mut shards {
-        shard.advance(backend, &mut ledger, &mut moved)?;
-    }
-    for order in listing.iter().map(|balance| balance.order) {
-        if !ledger.contains_key(&order)
-            && let Some(row) = present(backend, order)?
-        {
-            ledger.insert(order, entry(&row));
+/// How far the books were compared.
+#[derive(Default)]
+pub struct Reconciler {
+    /// The last record read, per shard.
+    read: Vec<Lsn>,
+    /// Entries of the gateway that were looked at.
+    heard: usize,
+    /// Payments to compare: what moved, what has something under way, what differs.
+    unsettled: BTreeMap<OrderId, Ledger>,
+}
+
+impl Reconciler {
+    /// Compares what is new. Reads the log: not for a front thread, but within a runtime.
+    pub fn compare(&mut self, backend: &Backend, gateway: &Gateway) -> Result<Report, Rejection> {
+        self.read.resize(usize::from(backend.shards()), Lsn(0));
+        let mut report = Report::default();
+        for shard in 0..backend.shards() {
+            self.advance(backend, ShardId(shard), &mut |this, _| this.make_room(gateway, &mut report))?;
         }
-    }
-    Ok(difference(&ledger, &listing, &moved))
-}
-
-fn present(backend: &Backend, order: OrderId) -> Result<Option<OrderRow>, Rejection> {
-    match Handle::current().block_on(backend.order(order)) {
-        Ok(row) => Ok(Some(row)),
-        Err(Rejection::Refused(Refusal::UnknownOrder { .. })) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-struct Fold {
-    shard: ShardId,
-    subscription: Subscription,
-    read: Lsn,
-}
-
-impl Fold {
-    fn new(backend: &Backend, shard: ShardId) -> Self {
-        Self { shard, subscription: backend.subscribe(shard, Lsn(1)), read: Lsn(0) }
+        self.hear(backend, gateway, &mut report)?;
+        if self.unsettled.len() > UNSETTLED_MAX {
+            *self = Self::default();
+            let line =
+                format!("expected at most {UNSETTLED_MAX} payments that differ or are under way, found more");
+            report.differences.push(line);
+            return Ok(report);
+        }
+        let balances: BTreeMap<OrderId, (i64, i64)> =
+            self.unsettled.keys().map(|order| (*order, balance(gateway, *order))).collect();
+        let mut moved = BTreeSet::new();
+        for shard in 0..backend.shards() {
+            self.advance(backend, ShardId(shard), &mut |_, entered| {
+                moved.extend(entered);
+                true
+            })?;
+        }
+        self.settle(&balances, &moved, &mut report);
+        Ok(report)
     }
 
-    /// Reads on to the present end of the shard's log.
+    /// Reads on to the present end of a shard's log, while `more` says so; it hears of the orders
+    /// that each batch entered.
     fn advance(
         &mut self,
         backend: &Backend,
-        ledger: &mut BTreeMap<OrderId, Ledger>,
-        moved: &mut BTreeSet<OrderId>,
+        shard: ShardId,
+        more: &mut dyn FnMut(&mut Self, Vec<OrderId>) -> bool,
     ) -> Result<(), Rejection> {
-        let end = backend.end(self.shard);
-        while self.read < end {
-            let read = &mut self.read;
-            let polled = records::read(&mut self.subscription, BATCH_RECORDS, |event| {
-                *read = event.lsn;
+        let (at, end) = (usize::from(shard.0), backend.end(shard));
+        let mut subscription = backend.subscribe(shard, Lsn(self.read[at].0 + 1));
+        while self.read[at] < end {
+            let mut entered = Vec::new();
+            let polled = records::read(&mut subscription, BATCH_RECORDS, |event| {
+                self.read[at] = event.lsn;
                 if let Some(row) = paid_order(&event) {
-                    moved.insert(row.id);
-                    ledger.insert(row.id, entry(&row));
+                    entered.push(row.id);
+                    self.unsettled.insert(row.id, entry(&row));
                 }
             });
             let count = match polled {
                 Ok(count) => count,
                 Err(SubscribeError::OutOfRange { first, .. }) => {
-                    self.read = Lsn(first.saturating_sub(1));
-                    self.subscription.seek(self.read);
+                    self.read[at] = Lsn(first.saturating_sub(1));
+                    subscription.seek(self.read[at]);
                     continue;
                 }
                 Err(error) => return Err(Rejection::Internal(error.to_string())),
             };
-            if count == 0 && !self.subscription.wait(RECORD_WAIT) {
-                let message = format!("expected records up to {} of shard {}", end.0, self.shard.0);
-                return Err(Rejection::Internal(format!("{message}, found none after {}", self.read.0)));
+            if count == 0 && !subscription.wait(RECORD_WAIT) {
+                let message = format!("expected records up to {} of shard {}", end.0, shard.0);
+                return Err(Rejection::Internal(format!("{message}, found none after {}", self.read[at].0)));
+            }
+            if !more(self, entered) {
+                return Ok(());
             }
         }
         Ok(())
     }
+
+    /// Enters the orders of the gateway's new entries.
+    fn hear(&mut self, backend: &Backend, gateway: &Gateway, report: &mut Report) -> Result<(), Rejection> {
+        loop {
+            let news = match gateway {
+                Gateway::Simulated(gateway) => gateway.news(self.heard, BATCH_ENTRIES),
+            };
+            if news.is_empty() {
+                return Ok(());
+            }
+            let orders: BTreeSet<OrderId> = news.iter().copied().collect();
+            let missing = orders.into_iter().filter(|order| !self.unsettled.contains_key(order));
+            let found = Handle::current().block_on(present(backend, missing.collect()))?;
+            self.unsettled.extend(found);
+            self.heard += news.len();
+            if !self.make_room(gateway, report) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Forgets what agrees already if there is too much to keep; what does not may be on its way.
+    /// False if too much is left.
+    fn make_room(&mut self, gateway: &Gateway, report: &mut Report) -> bool {
+        if self.unsettled.len() > UNSETTLED_MAX {
+            self.unsettled.retain(|order, ours| {
+                let agrees = !ours.open && balance(gateway, *order) == (ours.captured, ours.refunded);
+                report.payments += u64::from(agrees);
+                !agrees
+            });
+        }
+        self.unsettled.len() <= UNSETTLED_MAX
+    }
+
+    /// Compares what stood still between the cuts, and forgets what agrees.
+    fn settle(
+        &mut self,
+        balances: &BTreeMap<OrderId, (i64, i64)>,
+        moved: &BTreeSet<OrderId>,
+        report: &mut Report,
+    ) {
+        let mut untold = 0u64;
+        self.unsettled.retain(|order, ours| {
+            if moved.contains(order) || ours.open {
+                report.open += 1;
+                return true;
+            }
+            report.payments += 1;
+            let theirs = balances.get(order).copied().unwrap_or_default();
+            let agrees = (ours.captured, ours.refunded) == theirs;
+            if !agrees && report.differences.len() < DIFFERENCES_MAX {
+                report.differences.push(format!(
+                    "payment {order}: expected captured {} and refunded {} (ledger), found {} and {} (gateway)",
+                    ours.captured, ours.refunded, theirs.0, theirs.1
+                ));
+            } else if !agrees {
+                untold += 1;
+            }
+            !agrees
+        });
+        if untold > 0 {
+            report.differences.push(format!("{untold} more payments differ"));
+        }
+    }
+}
+
+fn balance(gateway: &Gateway, order: OrderId) -> (i64, i64) {
+    let balance = match gateway {
+        Gateway::Simulated(gateway) => gateway.balance(order),
+    };
+    balance.map_or((0, 0), |balance| (balance.captured, balance.refunded))
+}
+
+/// Orders as their owners have them; one that nobody knows owes nothing.
+async fn present(backend: &Backend, orders: Vec<OrderId>) -> Result<Vec<(OrderId, Ledger)>, Rejection> {
+    let mut reads = JoinSet::new();
+    for order in orders {
+        let backend = backend.clone();
+        reads.spawn(async move { (order, backend.order(order).await) });
+    }
+    let mut found = Vec::with_capacity(reads.len());
+    while let Some(read) = reads.join_next().await {
+        let (order, row) = read.map_err(|error| Rejection::Internal(error.to_string()))?;
+        match row {
+            Ok(row) => found.push((order, entry(&row))),
+            Err(Rejection::Refused(Refusal::UnknownOrder { .. })) => found.push((order, Ledger::default())),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 fn paid_order(event: &Event<'_>) -> Option<OrderRow> {
@@ -138,54 +239,30 @@ fn entry(row: &OrderRow) -> Ledger {
     }
 }
 
-fn difference(ledger: &BTreeMap<OrderId, Ledger>, listing: &[Balance], moved: &BTreeSet<OrderId>) -> Report {
-    let mut report = Report::default();
-    let listed: BTreeMap<OrderId, &Balance> =
-        listing.iter().map(|balance| (balance.order, balance)).collect();
-    let orders: BTreeSet<&OrderId> = ledger.keys().chain(listed.keys()).collect();
-    for order in orders {
-        let ours = ledger.get(order).copied();
-        if moved.contains(order) || ours.is_some_and(|ours| ours.open) {
-            report.open += 1;
-            continue;
-        }
-        report.payments += 1;
-        let ours = ours.map_or((0, 0), |ours| (ours.captured, ours.refunded));
-        let theirs = listed.get(order).map_or((0, 0), |balance| (balance.captured, balance.refunded));
-        if ours != theirs {
-            report.differences.push(format!(
-                "payment {order}: expected captured {} and refunded {} (ledger), found {} and {} (gateway)",
-                ours.0, ours.1, theirs.0, theirs.1
-            ));
-        }
-    }
-    report
-}
-
 #[cfg(test)]
 mod tests {
-    use onrush_proto::Currency;
-
     use super::*;
 
     #[test]
-    fn lists_what_differs_and_skips_what_is_under_way() {
-        let order = |at| OrderId(at);
-        let balance =
-            |at, captured| Balance { order: order(at), currency: Currency::EUR, captured, refunded: 0 };
+    fn lists_what_differs_and_keeps_it_with_what_is_under_way() {
         let settled = |captured| Ledger { captured, refunded: 0, open: false };
-        let ledger = BTreeMap::from([
-            (order(1), settled(5)),
-            (order(2), settled(5)),
-            (order(3), Ledger { open: true, ..settled(0) }),
-            (order(4), settled(7)),
+        let mut books = Reconciler::default();
+        books.unsettled = BTreeMap::from([
+            (OrderId(1), settled(5)),
+            (OrderId(2), settled(5)),
+            (OrderId(3), Ledger { open: true, ..settled(0) }),
+            (OrderId(4), settled(7)),
+            (OrderId(5), settled(0)),
         ]);
-        let listing = [balance(1, 5), balance(2, 6), balance(3, 9), balance(5, 1)];
-        let report = difference(&ledger, &listing, &BTreeSet::from([order(4)]));
+        let balances =
+            [(1, 5), (2, 6), (3, 9), (5, 1)].map(|(order, captured)| (OrderId(order), (captured, 0)));
+        let mut report = Report::default();
+        books.settle(&BTreeMap::from(balances), &BTreeSet::from([OrderId(4)]), &mut report);
         assert_eq!((report.payments, report.open, report.differences.len()), (3, 2, 2));
         assert!(
             report.differences[0]
                 .ends_with("expected captured 5 and refunded 0 (ledger), found 6 and 0 (gateway)")
         );
+        assert_eq!(books.unsettled.keys().map(|order| order.0).collect::<Vec<_>>(), [2, 3, 4, 5]);
     }
 }

@@ -109,14 +109,14 @@ async fn serve(service: Service, shop: Shop, incoming: Incoming, stop: watch::Re
 }
 
 fn routes(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Receiver<bool>) -> Routes {
-    let Shop { backend, settlements, gateway } = shop.clone();
+    let Shop { backend, settlements, gateway, reconciler } = shop.clone();
     let routes = match service {
         Service::Product => Routes::new(Products::server(backend.clone())),
         Service::Order => Routes::new(Orders::server(backend.clone(), settlements)),
         Service::Payment => Routes::new(Payments::server(backend.clone(), settlements, gateway.clone())),
     };
     let mut routes = routes
-        .add_service(Admin::server(backend, gateway))
+        .add_service(Admin::server(backend, gateway, reconciler))
         .add_service(HealthServer::new(HealthService::from_health_reporter(health)));
     // The descriptors are compiled in and checked by a test; without them only reflection is missing.
     match (reflection(service).build_v1(), reflection(service).build_v1alpha()) {

@@ -9,7 +9,7 @@ mod listen;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use onrush_engine::{CloseError, Engine, EngineHandle, OpenError};
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::backend::Backend;
 use crate::config::{Config, Service};
+use crate::gateway::reconcile::Reconciler;
 use crate::gateway::simulated::{Books, BooksError};
 use crate::gateway::{Gateway, Simulated};
 use crate::settlements::Settlements;
@@ -65,6 +66,7 @@ pub(crate) struct Shop {
     backend: Backend,
     settlements: Settlements,
     gateway: Arc<Gateway>,
+    reconciler: Arc<Mutex<Reconciler>>,
 }
 
 /// A process that serves.
@@ -93,6 +95,7 @@ impl Serving {
             backend: Backend::Local(engine.handle()),
             settlements: Settlements::default(),
             gateway: gateway.clone(),
+            reconciler: Arc::default(),
         };
         let (stop, stopped) = watch::channel(false);
         let background = background::start(shop.clone(), config.host, stopped.clone())?;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use onrush_grpc::order::v1::{GetOrderStatusRequest, OrderPaymentStatus, OrderStatus};
 use onrush_net::client::Retry;
 use onrush_net::client::grpc::Client;
+use onrush_proto::{Currency, Money, OrderId, Text};
+use onrush_services::gateway::{Charge, GatewayKey, Op};
 
 use crate::shop::{Shop, payment};
 
@@ -69,6 +71,43 @@ async fn every_payment_ends_and_the_books_agree() {
     assert!(books.ok && books.open == 0, "{books:?}");
     let audit = shop.client.audit(Default::default()).await.unwrap();
     assert!(audit.ok && audit.units_sold == paid, "{audit:?}");
+}
+
+/// Reading the whole log for every comparison once made each dearer than the one before.
+#[tokio::test]
+async fn a_comparison_goes_on_where_the_last_one_ended() {
+    let shop = Shop::open();
+    shop.stock("tea", 500, 10).await;
+    for expected in [2, 1, 0] {
+        for _ in 0..expected {
+            shop.paid("tea").await;
+        }
+        let books = shop.client.reconcile(Default::default()).await.unwrap();
+        assert_eq!((books.ok, books.payments, books.open), (true, expected, 0), "{books:?}");
+    }
+    // The gateway takes money for an order that nobody made, and again for one that was settled.
+    let paid = shop.paid("tea").await.parse().unwrap();
+    for (order, number) in [(OrderId(7), 1), (paid, 9)] {
+        let key = GatewayKey { order, number, op: Op::Charge };
+        let amount = Money::new(995, Currency::EUR);
+        let charge = Charge { key, amount, method: Text::new("pm_card").unwrap(), capture: true };
+        shop.gateway().charge(charge, 0).await.unwrap();
+    }
+    for _ in 0..2 {
+        let books = shop.client.reconcile(Default::default()).await.unwrap();
+        assert_eq!((books.payments, books.differences.len()), (2, 2), "{books:?}");
+        assert!(
+            books.differences[0]
+                .ends_with("expected captured 0 and refunded 0 (ledger), found 995 and 0 (gateway)")
+        );
+        assert!(
+            books.differences[1]
+                .ends_with("expected captured 500 and refunded 0 (ledger), found 1495 and 0 (gateway)")
+        );
+    }
+    shop.paid("tea").await;
+    let books = shop.client.reconcile(Default::default()).await.unwrap();
+    assert_eq!((books.payments, books.differences.len()), (3, 2), "{books:?}");
 }
 
 #[tokio::test]

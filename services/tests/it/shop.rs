@@ -10,6 +10,7 @@ use onrush_grpc::product::v1::{PutProductRequest, UpdateStockRequest};
 use onrush_net::client::grpc::{Addresses, Client};
 use onrush_net::client::{CallError, Refused, Retry};
 use onrush_services::config::{Config, Service};
+use onrush_services::gateway::Gateway;
 use onrush_services::serve::Serving;
 use tempfile::TempDir;
 
@@ -64,6 +65,11 @@ impl Shop {
         };
         let client = Client::new(&addresses, 2, Retry::NEVER).unwrap();
         Self { client, addresses, dir, serving: Some(serving) }
+    }
+
+    /// The gateway behind the shop.
+    pub(crate) fn gateway(&self) -> &Gateway {
+        self.serving.as_ref().unwrap().gateway()
     }
 
     /// Stops and starts again on the same directory.

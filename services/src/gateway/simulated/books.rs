@@ -78,13 +78,16 @@ pub enum BooksError {
 /// The books.
 pub struct Books {
     entries: HashMap<GatewayKey, Entry>,
+    balances: HashMap<OrderId, Balance>,
+    /// The orders of all entries, in the order in which they were made.
+    journal: Vec<OrderId>,
     file: Option<File>,
 }
 
 impl Books {
     /// Books that end with the process.
     pub fn in_memory() -> Self {
-        Self { entries: HashMap::new(), file: None }
+        Self { entries: HashMap::new(), balances: HashMap::new(), journal: Vec::new(), file: None }
     }
 
     /// Opens the books in a file.
@@ -98,15 +101,15 @@ impl Books {
         file.set_len(whole as u64).map_err(io)?;
         file.seek(SeekFrom::Start(whole as u64)).map_err(io)?;
 
-        let mut entries = HashMap::new();
+        let mut books = Self { file: Some(file), ..Self::in_memory() };
         for (index, line) in text[..whole].lines().enumerate() {
             let entry: Entry = line.parse().map_err(|NotAnEntry| {
                 let found = line.chars().take(80).collect();
                 BooksError::Damaged { path: path.into(), line: index + 1, found }
             })?;
-            entries.insert(entry.key, entry);
+            books.enter(entry);
         }
-        Ok(Self { entries, file: Some(file) })
+        Ok(books)
     }
 
     /// The entry under a key.
@@ -125,26 +128,32 @@ impl Books {
         {
             tracing::error!(%error, key = %key, "the simulated gateway could not write its books");
         }
-        self.entries.insert(key, entry);
+        self.enter(entry);
         entry
     }
 
-    /// Every order's balance, in the order of their ids.
-    pub fn balances(&self) -> Vec<Balance> {
-        let mut balances: HashMap<OrderId, Balance> = HashMap::new();
-        for entry in self.entries.values() {
-            let order = entry.key.order;
-            let blank = Balance { order, currency: entry.amount.currency, captured: 0, refunded: 0 };
-            let balance = balances.entry(order).or_insert(blank);
-            match entry.decision {
-                Decision::Captured => balance.captured += entry.amount.minor,
-                Decision::Refunded => balance.refunded += entry.amount.minor,
-                Decision::Authorised | Decision::Voided | Decision::Declined(_) => {}
-            }
+    fn enter(&mut self, entry: Entry) {
+        let order = entry.key.order;
+        let blank = Balance { order, currency: entry.amount.currency, captured: 0, refunded: 0 };
+        let balance = self.balances.entry(order).or_insert(blank);
+        match entry.decision {
+            Decision::Captured => balance.captured += entry.amount.minor,
+            Decision::Refunded => balance.refunded += entry.amount.minor,
+            Decision::Authorised | Decision::Voided | Decision::Declined(_) => {}
         }
-        let mut balances: Vec<_> = balances.into_values().collect();
-        balances.sort_unstable_by_key(|balance| balance.order);
-        balances
+        self.journal.push(order);
+        self.entries.insert(entry.key, entry);
+    }
+
+    /// An order's balance.
+    pub fn balance(&self, order: OrderId) -> Option<Balance> {
+        self.balances.get(&order).copied()
+    }
+
+    /// The orders of up to `max` entries behind the first `from`.
+    pub fn news(&self, from: usize, max: usize) -> &[OrderId] {
+        let news = self.journal.get(from..).unwrap_or_default();
+        &news[..news.len().min(max)]
     }
 }
 
@@ -214,7 +223,9 @@ mod tests {
 
         let mut books = Books::open(&path).unwrap();
         assert_eq!(books.once(kept.key, || entry(1, Decision::Captured)), kept, "the first result stands");
-        assert_eq!(books.balances()[1].captured, 995);
+        assert_eq!(books.balance(OrderId(2)).unwrap().captured, 995);
+        assert_eq!(books.news(1, 5), [OrderId(2)]);
+        assert_eq!(books.news(9, 5), []);
         drop(books);
         std::fs::write(&path, format!("junk\n{text}\n")).unwrap();
         let Err(error) = Books::open(&path) else { panic!("damage must be refused") };

@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use onrush_proto::{GatewayResult, Money, Text};
+use onrush_proto::{GatewayResult, Money, OrderId, Text};
 use tokio::sync::mpsc;
 
 pub use books::{Balance, Books, BooksError, Decision, Entry};
@@ -50,9 +50,14 @@ impl Simulated {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Every order's balance in the gateway's books.
-    pub fn balances(&self) -> Vec<Balance> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner).balances()
+    /// An order's balance in the gateway's books.
+    pub fn balance(&self, order: OrderId) -> Option<Balance> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner).balance(order)
+    }
+
+    /// The orders of up to `max` of the gateway's entries behind the first `from`, oldest first.
+    pub fn news(&self, from: usize, max: usize) -> Vec<OrderId> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner).news(from, max).to_vec()
     }
 
     pub(super) async fn charge(&self, charge: Charge, call: u32) -> Result<GatewayResult, NoAnswer> {
@@ -177,7 +182,7 @@ fn reference(key: GatewayKey) -> Text<63> {
 
 #[cfg(test)]
 mod tests {
-    use onrush_proto::{Currency, OrderId};
+    use onrush_proto::Currency;
 
     use super::*;
 
@@ -194,7 +199,8 @@ mod tests {
             let first = gateway.charge(charge(sequence, "pm"), 0).await.unwrap();
             assert_eq!(gateway.charge(charge(sequence, "pm"), 1).await, Ok(first));
         }
-        let captured: i64 = gateway.balances().iter().map(|balance| balance.captured).sum();
+        let balances = (0..100).filter_map(|order| gateway.balance(OrderId(order)));
+        let captured: i64 = balances.map(|balance| balance.captured).sum();
         assert!((30 * 995..70 * 995).contains(&captured), "about half are declined, found {captured}");
         assert_eq!(captured % 995, 0);
     }
