@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use onrush_engine::audit::AuditError;
-use onrush_engine::{AuditReport, EngineHandle, EngineStats, ListError, StockView, Subscription};
+use onrush_engine::{AuditReport, EngineHandle, EngineStats, Lane, ListError, Pump, StockView, Subscription};
 use onrush_proto::{
     CallerKey, Command, CustomerId, IdempotencyKey, Lsn, OrderId, OrderRow, Outcome, ProductRow, Receipt,
     Reply, Request, ShardId, Sku, Slot,
@@ -21,7 +21,12 @@ const ANONYMOUS: &str = "anonymous";
 #[derive(Clone)]
 pub enum Backend {
     /// In this process.
-    Local(EngineHandle),
+    Local {
+        /// The engine.
+        engine: EngineHandle,
+        /// What the calls of one front leave by; without it each goes alone.
+        lane: Option<Lane>,
+    },
 }
 
 /// A command under its idempotency key.
@@ -43,10 +48,26 @@ pub struct Accepted {
 }
 
 impl Backend {
+    /// An engine in this process.
+    pub fn local(engine: EngineHandle) -> Self {
+        Self::Local { engine, lane: None }
+    }
+
+    /// The same for the tasks of one event loop, which has to poll the pump.
+    pub fn for_loop(&self) -> (Self, Pump) {
+        match self {
+            Self::Local { engine, .. } => {
+                let (lane, pump) = engine.lane();
+                (Self::Local { engine: engine.clone(), lane: Some(lane) }, pump)
+            }
+        }
+    }
+
     /// Asks the engine.
     pub async fn call(&self, request: Request) -> Reply {
         match self {
-            Self::Local(engine) => engine.call(request).await,
+            Self::Local { lane: Some(lane), .. } => lane.call(request).await,
+            Self::Local { engine, lane: None } => engine.call(request).await,
         }
     }
 
@@ -83,14 +104,14 @@ impl Backend {
     /// A SKU's published stock.
     pub fn stock(&self, sku: &Sku) -> Option<StockView> {
         match self {
-            Self::Local(engine) => engine.stock(sku),
+            Self::Local { engine, .. } => engine.stock(sku),
         }
     }
 
     /// A SKU's published description.
     pub fn product(&self, sku: &Sku) -> Option<Arc<ProductRow>> {
         match self {
-            Self::Local(engine) => engine.product(sku),
+            Self::Local { engine, .. } => engine.product(sku),
         }
     }
 
@@ -102,7 +123,7 @@ impl Backend {
         keep: &mut dyn FnMut(&ProductRow) -> bool,
     ) -> Vec<Arc<ProductRow>> {
         match self {
-            Self::Local(engine) => engine.views().products(after, limit, keep),
+            Self::Local { engine, .. } => engine.views().products(after, limit, keep),
         }
     }
 
@@ -114,48 +135,48 @@ impl Backend {
         limit: usize,
     ) -> Result<Vec<OrderRow>, ListError> {
         match self {
-            Self::Local(engine) => engine.orders_of(customer, before, limit),
+            Self::Local { engine, .. } => engine.orders_of(customer, before, limit),
         }
     }
 
     /// Number of shards.
     pub fn shards(&self) -> u16 {
         match self {
-            Self::Local(engine) => engine.slot_map().shards(),
+            Self::Local { engine, .. } => engine.slot_map().shards(),
         }
     }
 
     /// Committed records of a shard.
     pub fn subscribe(&self, shard: ShardId, from: Lsn) -> Subscription {
         match self {
-            Self::Local(engine) => engine.subscribe(shard, from),
+            Self::Local { engine, .. } => engine.subscribe(shard, from),
         }
     }
 
     /// Where a shard's committed log ends.
     pub fn end(&self, shard: ShardId) -> Lsn {
         match self {
-            Self::Local(engine) => engine.end(shard),
+            Self::Local { engine, .. } => engine.end(shard),
         }
     }
 
     /// Checks all books. Takes as long as the books are big: not for a front thread.
     pub fn audit(&self) -> Result<AuditReport, AuditError> {
         match self {
-            Self::Local(engine) => engine.audit(),
+            Self::Local { engine, .. } => engine.audit(),
         }
     }
 
     /// The engine's counters.
     pub fn stats(&self) -> EngineStats {
         match self {
-            Self::Local(engine) => engine.stats(),
+            Self::Local { engine, .. } => engine.stats(),
         }
     }
 
     fn key(&self, text: &str) -> IdempotencyKey {
         match self {
-            Self::Local(engine) => engine.key(CallerKey { caller: ANONYMOUS, key: text }),
+            Self::Local { engine, .. } => engine.key(CallerKey { caller: ANONYMOUS, key: text }),
         }
     }
 
@@ -163,7 +184,7 @@ impl Backend {
     /// text is what a caller may send again; a try costs one hash, and there are as many as shards.
     fn fresh_key(&self, slot: Slot) -> (String, IdempotencyKey) {
         let map = match self {
-            Self::Local(engine) => engine.slot_map(),
+            Self::Local { engine, .. } => engine.slot_map(),
         };
         let base = Uuid::new_v4().simple().to_string();
         let mut step = 0u32;

@@ -20,3 +20,4 @@ mod records;
 pub mod serve;
 pub mod settlements;
 pub mod status;
+mod unread;

@@ -66,6 +66,9 @@ impl Rejection {
 
     fn field(&self) -> Option<String> {
         match self {
+            // On the wire its name has its unit.
+            Self::Refused(Refusal::Invalid { field: "hold", .. }) => Some("hold_us".into()),
+            Self::Refused(Refusal::BelowHeld { .. }) => Some("change".into()),
             Self::Refused(refusal) => refusal.field(),
             Self::Field(error) => Some(error.path.clone()),
             _ => None,

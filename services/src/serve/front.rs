@@ -15,6 +15,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use super::connections::{Incoming, Limit};
+use super::door::{Door, Main};
 use super::health::with_health;
 use super::{ServeError, Shop};
 use crate::admin::Admin;
@@ -23,9 +24,7 @@ use crate::order::Orders;
 use crate::payment::Payments;
 use crate::product::Products;
 
-/// Calls in flight on one connection; more are refused with RESOURCE_EXHAUSTED.
-const CALLS_PER_CONNECTION: usize = 4_096;
-/// Streams that one connection may open at once.
+/// Calls that one connection may have open: HTTP/2 bounds its streams, and a call is one.
 const STREAMS_PER_CONNECTION: u32 = 4_096;
 /// Bytes of request headers.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
@@ -52,7 +51,11 @@ impl Front {
         Builder::new().name("onrush-front".into()).spawn(work).map_err(start)
     }
 
-    async fn serve(self) {
+    async fn serve(mut self) {
+        let (backend, pump) = self.shop.backend.for_loop();
+        self.shop.backend = backend;
+        // Ends with the runtime, after the last call.
+        tokio::spawn(pump);
         let (drain, mut stop) = (self.drain, self.stop.clone());
         let mut servers = JoinSet::new();
         for (service, socket) in self.sockets {
@@ -84,7 +87,7 @@ async fn serve(service: Service, shop: Shop, incoming: Incoming, stop: watch::Re
     for name in ["", service.grpc_name()] {
         health.set_service_status(name, ServingStatus::Serving).await;
     }
-    let routes = routes(service, &shop, health.clone(), stop.clone());
+    let door = door(service, &shop, health.clone(), stop.clone());
     let mut stopped = stop.clone();
     let signal = async move {
         let _ = stopped.wait_for(|stop| *stop).await;
@@ -94,36 +97,33 @@ async fn serve(service: Service, shop: Shop, incoming: Incoming, stop: watch::Re
     };
     let served = Server::builder()
         .accept_http1(true)
-        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
-        .load_shed(true)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_adaptive_window(Some(true))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, signal)
+        .serve_with_incoming_shutdown(door, incoming, signal)
         .await;
     if let Err(error) = served {
         tracing::error!(%error, service = service.name(), "a front stopped serving");
     }
 }
 
-fn routes(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Receiver<bool>) -> Routes {
+fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Receiver<bool>) -> Door {
     let Shop { backend, settlements, gateway, reconciler } = shop.clone();
-    let routes = match service {
-        Service::Product => Routes::new(Products::server(backend.clone())),
-        Service::Order => Routes::new(Orders::server(backend.clone(), settlements)),
-        Service::Payment => Routes::new(Payments::server(backend.clone(), settlements, gateway.clone())),
+    let main = match service {
+        Service::Product => Main::Product(Products::server(backend.clone())),
+        Service::Order => Main::Order(Orders::server(backend.clone(), settlements)),
+        Service::Payment => Main::Payment(Payments::server(backend.clone(), settlements, gateway.clone())),
     };
-    let mut routes = routes
-        .add_service(Admin::server(backend, gateway, reconciler))
+    let mut routes = Routes::new(Admin::server(backend, gateway, reconciler))
         .add_service(HealthServer::new(HealthService::from_health_reporter(health)));
     // The descriptors are compiled in and checked by a test; without them only reflection is missing.
     match (reflection(service).build_v1(), reflection(service).build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "reflection is not served"),
     }
-    Routes::from(with_health(routes.into_axum_router(), stop))
+    let rest = Routes::from(with_health(routes.into_axum_router(), stop));
+    Door::new(main, service.grpc_name(), rest)
 }
 
 fn reflection(service: Service) -> tonic_reflection::server::Builder<'static> {

@@ -2,6 +2,7 @@
 
 mod background;
 mod connections;
+mod door;
 mod front;
 mod health;
 mod listen;
@@ -92,7 +93,7 @@ impl Serving {
             sockets.push((*service, taken.sockets));
         }
         let shop = Shop {
-            backend: Backend::Local(engine.handle()),
+            backend: Backend::local(engine.handle()),
             settlements: Settlements::default(),
             gateway: gateway.clone(),
             reconciler: Arc::default(),

@@ -1,0 +1,108 @@
+//! Where a call comes in: a service's own calls go straight to it, the rest by the router. What the
+//! transport refuses by itself leaves in the terms of the services.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use onrush_grpc::order::v1::order_service_server::OrderServiceServer;
+use onrush_grpc::payment::v1::payment_service_server::PaymentServiceServer;
+use onrush_grpc::product::v1::product_service_server::ProductServiceServer;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderName, Request, Response};
+use tonic::codegen::{BoxFuture, Service};
+use tonic::service::Routes;
+
+use crate::order::Orders;
+use crate::payment::Payments;
+use crate::product::Products;
+use crate::unread::Unread;
+
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+
+/// The service that a port is for.
+#[derive(Clone)]
+pub(super) enum Main {
+    /// Products.
+    Product(ProductServiceServer<Products>),
+    /// Orders.
+    Order(OrderServiceServer<Orders>),
+    /// Payments.
+    Payment(PaymentServiceServer<Payments>),
+}
+
+/// All that one port answers.
+#[derive(Clone)]
+pub(super) struct Door {
+    main: Main,
+    main_name: &'static str,
+    rest: Routes,
+}
+
+impl Door {
+    /// A door to the service of this full name, and to the rest.
+    pub(super) fn new(main: Main, main_name: &'static str, rest: Routes) -> Self {
+        Self { main, main_name, rest: rest.prepare() }
+    }
+
+    fn is_main(&self, path: &str) -> bool {
+        let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(self.main_name));
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
+impl Service<Request<Body>> for Door {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Neither the generated services nor the router ever make a caller wait here.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Answer {
+        if !self.is_main(request.uri().path()) {
+            return Answer::Rest(self.rest.call(request));
+        }
+        Answer::Main(match &mut self.main {
+            Main::Product(service) => service.call(request),
+            Main::Order(service) => service.call(request),
+            Main::Payment(service) => service.call(request),
+        })
+    }
+}
+
+/// An answer under way.
+pub(super) enum Answer {
+    /// Of the main service.
+    Main(BoxFuture<Response<Body>, Infallible>),
+    /// Of anything else.
+    Rest(<Routes as Service<Request<Body>>>::Future),
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = match self.get_mut() {
+            Self::Main(answer) => ready!(answer.as_mut().poll(context))?,
+            Self::Rest(answer) => ready!(Pin::new(answer).poll(context))?,
+        };
+        Poll::Ready(Ok(named(response)))
+    }
+}
+
+/// A refusal without details is the transport's own.
+fn named(response: Response<Body>) -> Response<Body> {
+    if !response.headers().contains_key(STATUS) || response.headers().contains_key(DETAILS) {
+        return response;
+    }
+    let status = Status::from_header_map(response.headers());
+    match status.as_ref().and_then(Unread::of) {
+        Some(unread) => Status::from(unread).into_http(),
+        None => response,
+    }
+}
