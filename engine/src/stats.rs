@@ -36,6 +36,8 @@ pub struct EngineStats {
     pub state_bytes: u64,
     /// Log bytes that the stores have not absorbed.
     pub store_lag_bytes: u64,
+    /// The lag at which admission waits for the store.
+    pub store_lag_bytes_max: u64,
     /// The most runs that a store has in level 0.
     pub level0_runs: u64,
     /// Bytes of all stores on disk.
@@ -45,9 +47,13 @@ pub struct EngineStats {
 }
 
 impl EngineStats {
-    pub(crate) fn of(stations: &[Arc<Station>], durability: &str) -> Self {
-        let mut stats =
-            Self { durability: durability.into(), shards: stations.len() as u16, ..Self::default() };
+    pub(crate) fn of(stations: &[Arc<Station>], durability: &str, lag_bytes_max: u64) -> Self {
+        let mut stats = Self {
+            durability: durability.into(),
+            shards: stations.len() as u16,
+            store_lag_bytes_max: lag_bytes_max.saturating_mul(stations.len() as u64),
+            ..Self::default()
+        };
         for station in stations {
             let counters = &station.counters;
             let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -9,6 +9,11 @@ use onrush_proto::{OrderState, Reply, Request, Sku};
 use tempfile::TempDir;
 
 use super::{Books, Page, Setup, Target, TargetError, Viewed};
+use crate::machine;
+use crate::meter::{Gauges, Meter};
+
+/// Least time between two readings of the counters: one costs some tens of us.
+const METER_PAUSE: Duration = Duration::from_millis(10);
 
 /// How to open the engine.
 #[derive(Clone, Debug)]
@@ -133,6 +138,12 @@ impl Target for Embedded {
             units_sold: report.units_sold,
             open_cross_shard: report.open_cross_shard,
         })
+    }
+
+    fn meter(&self) -> Result<Meter, TargetError> {
+        let handle = self.handle.clone();
+        let read = move || Some(Gauges::of(&handle.stats(), machine::resident_bytes()?));
+        Ok(Meter { read: Box::new(read), shares_process: true, pause_min: METER_PAUSE })
     }
 
     fn setup(&self) -> Setup {

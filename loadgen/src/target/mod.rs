@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use onrush_proto::{Reply, Request, Sku};
 
+use crate::meter::Meter;
 pub(crate) use embedded::{Embedded, EmbeddedOptions};
 pub(crate) use error::TargetError;
 pub(crate) use grpc::{Grpc, LinkOptions};
@@ -60,6 +61,9 @@ pub(crate) trait Target {
 
     /// Checks the engine's books.
     fn books(&mut self) -> Result<Books, TargetError>;
+
+    /// What reads its memory and its lag while it is loaded.
+    fn meter(&self) -> Result<Meter, TargetError>;
 
     /// How it is set up.
     fn setup(&self) -> Setup;

@@ -99,5 +99,15 @@ fn stats(stats: EngineStats) -> StatsResponse {
         skus: stats.skus,
         store_bytes: stats.store_bytes,
         stopped_shards: stats.stopped_shards.into(),
+        orders_in_memory: stats.orders_in_memory,
+        store_lag_bytes_max: stats.store_lag_bytes_max,
+        process_bytes: process_bytes().unwrap_or(0),
     }
+}
+
+/// Memory this process has resident, if the system tells.
+fn process_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(1024 * kib.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?)
 }

@@ -16,12 +16,15 @@ use onrush_proto::{Command, Outcome, Reply, Request, Sku, StockChange};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Books, EmbeddedOptions, Page, Setup, Target, TargetError, Viewed};
+use crate::meter::Meter;
 use lane::Lane;
 use message::Asked;
 use server::Server;
 
 /// Orders that an audit reads back: each is a call of its own.
 const ORDERS_READ_MAX: usize = 20_000;
+/// Least time between two readings of the counters: each is a call.
+const METER_PAUSE: Duration = Duration::from_millis(100);
 
 /// How the client reaches the server.
 #[derive(Clone, Copy, Debug)]
@@ -57,24 +60,23 @@ struct Operator {
     // Declared before its runtime: connections end before what drives them.
     client: Client,
     runtime: Runtime,
-    address: String,
+    addresses: Addresses,
 }
 
 impl Operator {
     fn new(addresses: &Addresses) -> Result<Self, TargetError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(TargetError::Client)?;
-        let address = addresses.order.clone();
         let client = {
             let _context = runtime.enter();
             Client::new(addresses, 1, Retry::default())
-                .map_err(|error| refused(&address, "a client", error))?
+                .map_err(|error| refused(&addresses.order, "a client", error))?
         };
-        Ok(Self { client, runtime, address })
+        Ok(Self { client, runtime, addresses: addresses.clone() })
     }
 
     fn stats(&self) -> Result<StatsResponse, TargetError> {
         let answer = self.runtime.block_on(self.client.stats(StatsRequest {}));
-        answer.map_err(|error| refused(&self.address, "AdminService/Stats", error))
+        answer.map_err(|error| refused(&self.addresses.order, "AdminService/Stats", error))
     }
 }
 
@@ -232,11 +234,18 @@ impl Target for Grpc {
     }
 
     fn books(&mut self) -> Result<Books, TargetError> {
-        let Operator { client, runtime, address } = &self.operator;
+        let Operator { client, runtime, addresses } = &self.operator;
         let report = runtime
             .block_on(client.audit(AuditRequest {}))
-            .map_err(|error| refused(address, "AdminService/Audit", error))?;
+            .map_err(|error| refused(&addresses.order, "AdminService/Audit", error))?;
         Ok(reply::books(report))
+    }
+
+    fn meter(&self) -> Result<Meter, TargetError> {
+        let operator = Operator::new(&self.operator.addresses)?;
+        let read = move || operator.stats().ok().map(|stats| reply::gauges(&stats));
+        let shares_process = self.server.is_some();
+        Ok(Meter { read: Box::new(read), shares_process, pause_min: METER_PAUSE })
     }
 
     fn setup(&self) -> Setup {

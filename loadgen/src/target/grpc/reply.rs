@@ -1,6 +1,6 @@
 //! Answers as outcomes. An answer that makes no sense becomes a refusal that says so.
 
-use onrush_grpc::admin::v1::AuditResponse;
+use onrush_grpc::admin::v1::{AuditResponse, StatsResponse};
 use onrush_grpc::money::v1::Money as WireMoney;
 use onrush_grpc::order::v1 as order;
 use onrush_grpc::order::v1::{OrderPaymentStatus, OrderStatus};
@@ -12,6 +12,7 @@ use onrush_proto::{
 };
 
 use super::Books;
+use crate::meter::Gauges;
 
 /// What came, and whether it is the first answer again.
 pub(super) type Answer = (Outcome, bool);
@@ -208,6 +209,19 @@ pub(super) fn books(report: AuditResponse) -> Books {
         units_held: report.units_held,
         units_sold: report.units_sold,
         open_cross_shard: report.open_cross_shard,
+    }
+}
+
+/// The server's counters as gauges.
+pub(super) fn gauges(stats: &StatsResponse) -> Gauges {
+    Gauges {
+        process_bytes: stats.process_bytes,
+        state_bytes: stats.state_bytes,
+        orders_in_memory: stats.orders_in_memory,
+        remembered_keys: stats.remembered_keys,
+        lag_bytes: stats.store_lag_bytes,
+        lag_bytes_max: stats.store_lag_bytes_max,
+        level0_runs: stats.level0_runs,
     }
 }
 
