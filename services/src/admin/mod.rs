@@ -5,11 +5,14 @@ use std::sync::Arc;
 use onrush_engine::{AuditReport, EngineStats};
 use onrush_grpc::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use onrush_grpc::admin::v1::{
-    AuditRequest, AuditResponse, ReconcileRequest, ReconcileResponse, StateCount, StatsRequest, StatsResponse,
+    AuditRequest, AuditResponse, GetStockRequest, GetStockResponse, ReconcileRequest, ReconcileResponse,
+    StateCount, StatsRequest, StatsResponse,
 };
+use onrush_proto::{Command, Outcome, StockRow};
 use tonic::{Request, Response, Status};
 
-use crate::backend::{Backend, off_front};
+use crate::backend::{Backend, off_front, unexpected};
+use crate::field;
 use crate::gateway::{Gateway, reconcile};
 use crate::status::Rejection;
 
@@ -33,6 +36,20 @@ impl AdminService for Admin {
         let backend = self.backend.clone();
         let report = off_front(move || backend.audit()).await?;
         Ok(Response::new(audit(report.map_err(|error| Rejection::Internal(error.to_string()))?)))
+    }
+
+    async fn get_stock(
+        &self,
+        request: Request<GetStockRequest>,
+    ) -> Result<Response<GetStockResponse>, Status> {
+        local_only(&request)?;
+        let sku = field::name("sku", &request.get_ref().sku)?;
+        let reply = self.backend.call(onrush_proto::Request::unkeyed(Command::GetStock(sku))).await;
+        match reply.outcome {
+            Outcome::Stock(row) => Ok(Response::new(stock(&row))),
+            Outcome::Refused(refusal) => Err(Rejection::from(refusal).into()),
+            other => Err(unexpected("stock or a refusal", &other).into()),
+        }
     }
 
     async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
@@ -78,6 +95,18 @@ fn audit(report: AuditReport) -> AuditResponse {
         orders_by_state: by_state
             .map(|(state, orders)| StateCount { state: format!("{state:?}"), orders })
             .collect(),
+    }
+}
+
+fn stock(row: &StockRow) -> GetStockResponse {
+    let StockRow { sku, on_hand, held, sold, received, version, .. } = row;
+    GetStockResponse {
+        sku: sku.to_string(),
+        on_hand: *on_hand,
+        held: *held,
+        sold: *sold,
+        received: *received,
+        version: *version,
     }
 }
 

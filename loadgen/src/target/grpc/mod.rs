@@ -5,14 +5,13 @@ mod message;
 mod reply;
 mod server;
 
-use std::collections::HashMap;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use onrush_grpc::admin::v1::{AuditRequest, StatsRequest, StatsResponse};
 use onrush_net::client::grpc::{Addresses, Client};
 use onrush_net::client::{CallError, Retry};
-use onrush_proto::{Command, Outcome, Reply, Request, Sku, StockChange};
+use onrush_proto::{Reply, Request, Sku};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Books, EmbeddedOptions, Page, Setup, Target, TargetError, Viewed};
@@ -49,8 +48,6 @@ pub(crate) struct Grpc {
     heard: Option<(u64, Reply)>,
     in_flight: usize,
     in_flight_max: usize,
-    /// First stock as loaded: the wire tells what is on hand and held, the rest is sold.
-    received: HashMap<Sku, i64>,
     operator: Operator,
     server: Option<Server>,
 }
@@ -130,7 +127,6 @@ impl Grpc {
             heard: None,
             in_flight: 0,
             in_flight_max: link.in_flight_max,
-            received: HashMap::new(),
             operator: Operator::new(addresses)?,
             server,
         })
@@ -141,14 +137,6 @@ impl Grpc {
         self.batch.push((tag, asked));
     }
 
-    fn take(&mut self, tag: u64, mut reply: Reply) -> (u64, Reply) {
-        self.in_flight -= 1;
-        if let Outcome::Stock(row) = &mut reply.outcome {
-            row.received = self.received.get(&row.sku).copied().unwrap_or(row.on_hand);
-            row.sold = row.received - row.on_hand;
-        }
-        (tag, reply)
-    }
 }
 
 /// The port an address names.
@@ -174,11 +162,6 @@ impl Target for Grpc {
         if !self.has_room() {
             return Some(request);
         }
-        if let Command::UpdateStock(update) = &request.command
-            && let StockChange::Set(units) = update.change
-        {
-            self.received.insert(update.sku, units);
-        }
         self.ask(tag, Asked::Request(request));
         None
     }
@@ -198,11 +181,12 @@ impl Target for Grpc {
 
     fn drain(&mut self, replies: &mut Vec<(u64, Reply)>) -> usize {
         let before = replies.len();
-        while let Some((tag, reply)) = self.heard.take().or_else(|| self.answers.try_recv().ok()) {
-            let taken = self.take(tag, reply);
-            replies.push(taken);
+        while let Some(answer) = self.heard.take().or_else(|| self.answers.try_recv().ok()) {
+            replies.push(answer);
         }
-        replies.len() - before
+        let count = replies.len() - before;
+        self.in_flight -= count;
+        count
     }
 
     fn wait(&mut self, timeout: Duration) -> bool {

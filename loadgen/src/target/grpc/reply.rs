@@ -1,6 +1,6 @@
 //! Answers as outcomes. An answer that makes no sense becomes a refusal that says so.
 
-use onrush_grpc::admin::v1::{AuditResponse, StatsResponse};
+use onrush_grpc::admin::v1::{AuditResponse, GetStockResponse, StatsResponse};
 use onrush_grpc::money::v1::Money as WireMoney;
 use onrush_grpc::order::v1 as order;
 use onrush_grpc::order::v1::{OrderPaymentStatus, OrderStatus};
@@ -91,14 +91,14 @@ pub(super) fn stock_changed(changed: product::UpdateStockResponse) -> Answer {
     (Outcome::Accepted(Receipt::Stock { on_hand, held, version }), replayed)
 }
 
-/// Stock was counted. What the wire does not tell is zero; the target knows what was received.
-pub(super) fn stock(sku: Sku, counted: &product::UpdateStockResponse) -> Answer {
-    let row = StockRow {
+/// Stock was counted by its owner. What is not counted is zero here.
+pub(super) fn stock(counted: &GetStockResponse) -> Answer {
+    let row = |sku: Sku| StockRow {
         sku,
         on_hand: counted.on_hand,
         held: counted.held,
-        sold: 0,
-        received: 0,
+        sold: counted.sold,
+        received: counted.received,
         version: counted.version,
         price: Money::new(0, Currency::USD),
         limit_per_customer: 0,
@@ -107,7 +107,7 @@ pub(super) fn stock(sku: Sku, counted: &product::UpdateStockResponse) -> Answer 
         hold_us: 0,
         active: true,
     };
-    (Outcome::Stock(Box::new(row)), false)
+    answer(counted.sku.parse().ok().map(|sku| Outcome::Stock(Box::new(row(sku)))), false)
 }
 
 /// A product page.
