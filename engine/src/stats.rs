@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::host::Station;
+use crate::stages::StageTimes;
 
 /// Sums over all shards since the engine was opened, as of each shard's last turn.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,8 @@ pub struct EngineStats {
     pub store_bytes: u64,
     /// Shards that stopped after a failed durable write.
     pub stopped_shards: u16,
+    /// How long each stage of a turn took, in the order of the stages.
+    pub stages: Vec<StageTimes>,
 }
 
 impl EngineStats {
@@ -52,6 +55,7 @@ impl EngineStats {
             durability: durability.into(),
             shards: stations.len() as u16,
             store_lag_bytes_max: lag_bytes_max.saturating_mul(stations.len() as u64),
+            stages: StageTimes::none(),
             ..Self::default()
         };
         for station in stations {
@@ -71,6 +75,7 @@ impl EngineStats {
             stats.store_lag_bytes += station.lag_bytes();
             stats.level0_runs = stats.level0_runs.max(read(&counters.level0_runs));
             stats.store_bytes += read(&counters.store_bytes);
+            stats.stages.iter_mut().for_each(|times| times.add(&counters.stages));
             stats.stopped_shards += u16::from(station.stopped.load(Ordering::Relaxed));
         }
         stats

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{QUANTILES, Summary, course};
+use super::{QUANTILES, Summary, course, stages};
 use crate::machine;
 use crate::operation::Verdict;
 use crate::recorder::Track;
@@ -54,6 +54,7 @@ pub(super) fn value(summary: &Summary) -> Value {
         "memory_peak_mib": summary.memory_peak_mib,
         "memory": course::memory(&summary.course),
         "lag": course::lag(&summary.course),
+        "stages_us": stages::value(&setup.stages),
         "commit": machine::commit(),
         "version": env!("CARGO_PKG_VERSION"),
         "machine": { "cores": summary.machine.cores, "cpu": summary.machine.cpu },

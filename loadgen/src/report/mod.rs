@@ -4,6 +4,7 @@ mod course;
 mod hgrm;
 mod html;
 mod json;
+mod stages;
 mod table;
 
 use hdrhistogram::Histogram;
@@ -156,9 +157,10 @@ impl Summary {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::operation::Operation;
     use crate::meter::Gauges;
+    use crate::operation::Operation;
     use crate::recorder::Recorder;
+    use crate::target::StageTimes;
     use crate::watch::Reading;
 
     /// A hundred readings of an engine whose memory is flat but for 12 bits per key.
@@ -194,6 +196,15 @@ pub(crate) mod tests {
         summary.target = "embedded".into();
         summary.setup.durability = "O_DIRECT+O_DSYNC".into();
         summary.setup.shards = 1;
+        summary.setup.stages = vec![StageTimes {
+            stage: "commit".into(),
+            turns: 1_000,
+            p50_ns: 130_000,
+            p90_ns: 170_000,
+            p99_ns: 400_000,
+            max_ns: 2_000_000,
+            total_ns: 150_000_000,
+        }];
         summary.tally.offered = 4_000;
         summary.tally.answered = 4_000;
         summary.tally.accepted = 2_000;

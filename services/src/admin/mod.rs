@@ -6,7 +6,7 @@ use onrush_engine::{AuditReport, EngineStats};
 use onrush_grpc::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use onrush_grpc::admin::v1::{
     AuditRequest, AuditResponse, GetStockRequest, GetStockResponse, ReconcileRequest, ReconcileResponse,
-    StateCount, StatsRequest, StatsResponse,
+    StageTimes, StateCount, StatsRequest, StatsResponse,
 };
 use onrush_proto::{Command, Outcome, StockRow};
 use tonic::{Request, Response, Status};
@@ -131,6 +131,20 @@ fn stats(stats: EngineStats) -> StatsResponse {
         orders_in_memory: stats.orders_in_memory,
         store_lag_bytes_max: stats.store_lag_bytes_max,
         process_bytes: process_bytes().unwrap_or(0),
+        stages: stats.stages.iter().map(stage).collect(),
+    }
+}
+
+fn stage(times: &onrush_engine::StageTimes) -> StageTimes {
+    let at = |quantile| times.quantile_ns(quantile);
+    StageTimes {
+        stage: times.stage().name().into(),
+        turns: times.turns(),
+        p50_ns: at(0.5),
+        p90_ns: at(0.9),
+        p99_ns: at(0.99),
+        max_ns: times.max_ns(),
+        total_ns: times.total_ns(),
     }
 }
 

@@ -29,6 +29,10 @@ async fn the_audit_counts_what_happened() {
     }
     assert_eq!((stats.shards, stats.open_orders), (4, 1));
     assert!(stats.durable_writes > 0 && !stats.durability.is_empty());
+    assert!(stats.process_bytes > stats.state_bytes && stats.orders_in_memory == 2, "{stats:?}");
+    let stages: Vec<&str> = stats.stages.iter().map(|times| times.stage.as_str()).collect();
+    assert_eq!(stages, ["admit", "decide", "commit", "apply", "respond"]);
+    assert!(stats.stages.iter().all(|times| times.turns > 0 && times.max_ns >= times.p50_ns), "{stats:?}");
 }
 
 #[tokio::test]

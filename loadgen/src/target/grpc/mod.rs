@@ -136,7 +136,6 @@ impl Grpc {
         self.in_flight += 1;
         self.batch.push((tag, asked));
     }
-
 }
 
 /// The port an address names.
@@ -245,6 +244,7 @@ impl Target for Grpc {
             records: stats.records,
             log_bytes: stats.log_bytes,
             kept: self.server.as_ref().and_then(Server::kept),
+            stages: stats.stages.into_iter().map(reply::stage).collect(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Answers as outcomes. An answer that makes no sense becomes a refusal that says so.
 
+use onrush_grpc::admin::v1 as admin;
 use onrush_grpc::admin::v1::{AuditResponse, GetStockResponse, StatsResponse};
 use onrush_grpc::money::v1::Money as WireMoney;
 use onrush_grpc::order::v1 as order;
@@ -13,6 +14,7 @@ use onrush_proto::{
 
 use super::Books;
 use crate::meter::Gauges;
+use crate::target::StageTimes;
 
 /// What came, and whether it is the first answer again.
 pub(super) type Answer = (Outcome, bool);
@@ -223,6 +225,12 @@ pub(super) fn gauges(stats: &StatsResponse) -> Gauges {
         lag_bytes_max: stats.store_lag_bytes_max,
         level0_runs: stats.level0_runs,
     }
+}
+
+/// The server's word on a stage.
+pub(super) fn stage(times: admin::StageTimes) -> StageTimes {
+    let admin::StageTimes { stage, turns, p50_ns, p90_ns, p99_ns, max_ns, total_ns } = times;
+    StageTimes { stage, turns, p50_ns, p90_ns, p99_ns, max_ns, total_ns }
 }
 
 #[cfg(test)]
