@@ -379,6 +379,7 @@ fn assemble(shards: Vec<Booted>, boot: &Boot<'_>, durability: String) -> (Core, 
         flush_controls,
         driver: None,
         durability,
+        lag_bytes_max: boot.options.flush.lag_bytes_max,
     };
     (core, workers, flushers)
 }

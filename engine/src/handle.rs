@@ -32,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) flush_controls: Vec<Arc<crossbeam_queue::SegQueue<FlushControl>>>,
     pub(crate) driver: Option<Arc<InlineHost>>,
     pub(crate) durability: String,
+    /// Log bytes by which each store may lag before admission waits.
+    pub(crate) lag_bytes_max: u64,
 }
 
 /// Speaks to an open engine. Cheap to clone, shared between threads. When the engine is closed,
@@ -178,7 +180,7 @@ impl EngineHandle {
 
     /// Counters of all shards.
     pub fn stats(&self) -> EngineStats {
-        EngineStats::of(&self.core.stations, &self.core.durability)
+        EngineStats::of(&self.core.stations, &self.core.durability, self.core.lag_bytes_max)
     }
 
     /// All rows of every shard as of its committed end.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::host::Station;
+use crate::stages::StageTimes;
 
 /// Sums over all shards since the engine was opened, as of each shard's last turn.
 #[derive(Clone, Debug, Default)]
@@ -36,18 +37,27 @@ pub struct EngineStats {
     pub state_bytes: u64,
     /// Log bytes that the stores have not absorbed.
     pub store_lag_bytes: u64,
+    /// The lag at which admission waits for the store.
+    pub store_lag_bytes_max: u64,
     /// The most runs that a store has in level 0.
     pub level0_runs: u64,
     /// Bytes of all stores on disk.
     pub store_bytes: u64,
     /// Shards that stopped after a failed durable write.
     pub stopped_shards: u16,
+    /// How long each stage of a turn took, in the order of the stages.
+    pub stages: Vec<StageTimes>,
 }
 
 impl EngineStats {
-    pub(crate) fn of(stations: &[Arc<Station>], durability: &str) -> Self {
-        let mut stats =
-            Self { durability: durability.into(), shards: stations.len() as u16, ..Self::default() };
+    pub(crate) fn of(stations: &[Arc<Station>], durability: &str, lag_bytes_max: u64) -> Self {
+        let mut stats = Self {
+            durability: durability.into(),
+            shards: stations.len() as u16,
+            store_lag_bytes_max: lag_bytes_max.saturating_mul(stations.len() as u64),
+            stages: StageTimes::none(),
+            ..Self::default()
+        };
         for station in stations {
             let counters = &station.counters;
             let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -65,6 +75,7 @@ impl EngineStats {
             stats.store_lag_bytes += station.lag_bytes();
             stats.level0_runs = stats.level0_runs.max(read(&counters.level0_runs));
             stats.store_bytes += read(&counters.store_bytes);
+            stats.stages.iter_mut().for_each(|times| times.add(&counters.stages));
             stats.stopped_shards += u16::from(station.stopped.load(Ordering::Relaxed));
         }
         stats

@@ -1,5 +1,8 @@
 //! The client's own books: every acceptance it saw, to be held against the engine's.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use onrush_proto::{OrderId, OrderState};
 
 /// Where the client left an order.
@@ -68,6 +71,7 @@ impl Violations {
 pub(crate) struct Journal {
     entries: Vec<Entry>,
     lines: Vec<(u32, u32)>,
+    bytes: Arc<AtomicU64>,
     /// Buys that may or may not have become an order: the client never heard.
     pub(crate) unknown: u64,
     /// What went wrong while it ran.
@@ -95,7 +99,14 @@ impl Journal {
             fate: Fate::Unpaid,
         });
         self.lines.extend_from_slice(lines);
+        let bytes = size_of_val(&*self.entries) + size_of_val(&*self.lines);
+        self.bytes.store(bytes as u64, Ordering::Relaxed);
         number
+    }
+
+    /// How much memory the entries take, as anybody may read it while they grow.
+    pub(crate) fn bytes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.bytes)
     }
 
     /// Notes what the engine last said of an order.
@@ -158,6 +169,7 @@ mod tests {
             "the unpaid first order does not count"
         );
         assert!(size_of::<Entry>() <= 48, "millions of these are kept");
+        assert_eq!(journal.bytes().load(Ordering::Relaxed), 2 * size_of::<Entry>() as u64 + 3 * 8);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod driver;
 mod group;
 mod journal;
 mod machine;
+mod meter;
 mod number;
 mod operation;
 mod plan;
@@ -26,6 +27,7 @@ mod run;
 mod scenario;
 mod schedule;
 mod target;
+mod watch;
 mod zipf;
 
 pub use run::main;

@@ -63,10 +63,18 @@ fn spent_us(clock: ClockId) -> u64 {
 
 /// Most memory this process ever had resident, in MiB, if the system tells.
 pub(crate) fn memory_peak_mib() -> Option<u64> {
+    status_kib("VmHWM:").map(|kib| kib / 1024)
+}
+
+/// Memory this process has resident now, if the system tells.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    status_kib("VmRSS:").map(|kib| kib * 1024)
+}
+
+fn status_kib(field: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib / 1024)
+    let line = text.lines().find(|line| line.starts_with(field))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The commit this binary was built from, if the build set `ONRUSH_COMMIT`.

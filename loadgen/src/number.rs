@@ -30,6 +30,21 @@ pub(crate) fn duration(ns: u64) -> String {
     }
 }
 
+/// Bytes in the unit that keeps three digits: `870 B`, `12.3 KiB`, `4.56 MiB`, `1.20 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    let scaled = |shift: u32, unit: &str| {
+        let value = bytes as f64 / (1u64 << shift) as f64;
+        let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+        format!("{value:.digits$} {unit}")
+    };
+    match bytes {
+        0..0x400 => format!("{bytes} B"),
+        0x400..0x10_0000 => scaled(10, "KiB"),
+        0x10_0000..0x4000_0000 => scaled(20, "MiB"),
+        _ => scaled(30, "GiB"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,5 +59,11 @@ mod tests {
     fn durations_pick_their_unit() {
         let texts = [870, 12_340, 4_560_000, 1_200_000_000, 250_000].map(duration);
         assert_eq!(texts, ["870 ns", "12.3 us", "4.56 ms", "1.20 s", "250 us"]);
+    }
+
+    #[test]
+    fn sizes_pick_their_unit() {
+        let texts = [870, 12_600, 4_781_506, 1_288_490_189, 256 << 20].map(size);
+        assert_eq!(texts, ["870 B", "12.3 KiB", "4.56 MiB", "1.20 GiB", "256 MiB"]);
     }
 }

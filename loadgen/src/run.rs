@@ -21,6 +21,7 @@ use crate::recorder::Recorder;
 use crate::report::{self, Summary};
 use crate::scenario::{ReplayError, group_plan};
 use crate::target::{Embedded, EmbeddedOptions, Grpc, LinkOptions, Setup, Target, TargetError};
+use crate::watch::{Course, Watch};
 
 /// Requests under way over a connection, if nobody says otherwise.
 const IN_FLIGHT_MAX: u32 = 1_024;
@@ -38,6 +39,8 @@ enum RunError {
     Load(#[from] LoadError),
     #[error("the audit cannot read the target: {0}")]
     Audit(#[from] Unanswered),
+    #[error("the thread that watches memory and lag does not start: {0}")]
+    Watch(std::io::Error),
     #[error("expected to write {file}: {source}")]
     Write { file: PathBuf, source: std::io::Error },
 }
@@ -72,6 +75,7 @@ struct Ran {
     recorder: Recorder,
     journal: Journal,
     tally: Tally,
+    course: Course,
 }
 
 fn run(scenario: &Scenario) -> Result<Findings, RunError> {
@@ -95,20 +99,23 @@ fn run_plan(scenario: &Scenario, plan: Plan) -> Result<Findings, RunError> {
     announce(common, target.as_ref(), &plan.items, &format!("about {:.0} buys", plan.times.expected()));
     catalogue::load(target.as_mut(), &plan.items, plan.hold_us, plan.seed)?;
     machine::sleep_precisely();
+    let meter = target.meter()?;
     let start = CpuTime::now();
     let mut driver = Driver::new(&plan, target.as_mut(), Progress::new(common.quiet, plan.duration_s));
+    let watch = Watch::start(meter, driver.journal.bytes(), plan.duration_s).map_err(RunError::Watch)?;
     driver.run();
     let Driver { recorder, journal, tally, .. } = driver;
     let cpu = CpuTime::since(start);
+    let ran = Ran { recorder, journal, tally, course: watch.finish() };
     let claims = Claims {
         items: &plan.items,
         seed: plan.seed,
         sells_out: plan.sells_out,
-        ran_out: tally.sold_out_ns.is_some(),
+        ran_out: ran.tally.sold_out_ns.is_some(),
     };
     let mut summary = Summary::new(plan.scenario, "open loop", plan.seed, plan.duration_s);
     summary.start_s = plan.start_s;
-    conclude(target, &claims, Ran { recorder, journal, tally }, summary.costing(cpu), common)
+    conclude(target, &claims, ran, summary.costing(cpu), common)
 }
 
 /// A closed-loop run.
@@ -122,15 +129,18 @@ fn run_groups(scenario: &Scenario, plan: GroupPlan) -> Result<Findings, RunError
     };
     announce(common, target.as_ref(), &plan.items, &format!("{load} always under way"));
     catalogue::load(target.as_mut(), &plan.items, plan.hold_us, plan.seed)?;
+    let meter = target.meter()?;
     let start = CpuTime::now();
     let mut groups = Groups::new(&plan, target.as_mut(), Progress::new(common.quiet, plan.duration_s));
+    let watch = Watch::start(meter, groups.journal.bytes(), plan.duration_s).map_err(RunError::Watch)?;
     groups.run();
     let Groups { recorder, journal, tally, .. } = groups;
     let cpu = CpuTime::since(start);
+    let ran = Ran { recorder, journal, tally, course: watch.finish() };
     let claims = Claims { items: &plan.items, seed: plan.seed, sells_out: 0, ran_out: false };
     let mode = format!("closed loop, {load}");
     let summary = Summary::new(scenario.name(), &mode, plan.seed, plan.duration_s);
-    conclude(target, &claims, Ran { recorder, journal, tally }, summary.costing(cpu), common)
+    conclude(target, &claims, ran, summary.costing(cpu), common)
 }
 
 /// Audits, closes, reports.
@@ -149,6 +159,7 @@ fn conclude(
     summary.target = name;
     summary.setup = setup;
     summary.tally = ran.tally;
+    summary.course = ran.course;
     summary.tracks = tracks;
     summary.lateness = Some(lateness).filter(|lateness| !lateness.is_empty());
     summary.unknown = ran.journal.unknown;

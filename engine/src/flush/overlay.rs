@@ -3,7 +3,9 @@
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-use onrush_storage::store::{Frozen, Keyspace, RowVisitor, RunBuilder, SortedRun, StoreError, StoreReader};
+use onrush_storage::store::{
+    Frozen, KeyOrder, KeyRange, Keyspace, RowVisitor, RunBuilder, SortedRun, StoreError, StoreReader,
+};
 
 /// Sorted runs in memory are merged when there are more than this.
 const RUNS_MAX: usize = 8;
@@ -131,32 +133,24 @@ impl StoreReader for Overlay {
     fn scan(
         &self,
         keyspace: Keyspace,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
+        range: KeyRange<'_>,
+        order: KeyOrder,
         row: &mut RowVisitor<'_>,
     ) -> Result<(), StoreError> {
+        let (from, to) = range;
         let run = self.run(keyspace);
         let rows = match from {
             Bound::Included(start) | Bound::Excluded(start) => run.range(start),
             Bound::Unbounded => run.iter(),
         };
-        let rows: Vec<_> = rows
+        let mut rows: Vec<_> = rows
             .skip_while(|(key, _)| !within(key, from, Bound::Unbounded))
             .take_while(|(key, _)| within(key, Bound::Unbounded, to))
             .collect();
-        lay_over(&rows, false, row, |visit| self.frozen.reader.scan(keyspace, from, to, visit))
-    }
-
-    fn scan_rev(
-        &self,
-        keyspace: Keyspace,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-        row: &mut RowVisitor<'_>,
-    ) -> Result<(), StoreError> {
-        let mut rows: Vec<_> = self.run(keyspace).iter().filter(|(key, _)| within(key, from, to)).collect();
-        rows.reverse();
-        lay_over(&rows, true, row, |visit| self.frozen.reader.scan_rev(keyspace, from, to, visit))
+        if order == KeyOrder::Descending {
+            rows.reverse();
+        }
+        lay_over(&rows, order, row, |visit| self.frozen.reader.scan(keyspace, range, order, visit))
     }
 
     fn freeze(&self) -> Result<Frozen, StoreError> {
@@ -169,16 +163,18 @@ type Pushed<'a> = (&'a [u8], Option<&'a [u8]>);
 /// Merges `over` (in scan order) with what `scan` visits; of equal keys the upper row wins.
 fn lay_over(
     over: &[Pushed<'_>],
-    reversed: bool,
+    order: KeyOrder,
     row: &mut RowVisitor<'_>,
     scan: impl FnOnce(&mut RowVisitor<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let mut upper = over.iter().peekable();
     let mut broken = false;
     scan(&mut |key, value| {
-        while let Some((ahead, held)) =
-            upper.next_if(|(ahead, _)| if reversed { *ahead > key } else { *ahead < key })
-        {
+        let comes_first = |ahead: &[u8]| match order {
+            KeyOrder::Ascending => ahead < key,
+            KeyOrder::Descending => ahead > key,
+        };
+        while let Some((ahead, held)) = upper.next_if(|(ahead, _)| comes_first(ahead)) {
             if held.is_some_and(|held| row(ahead, held).is_break()) {
                 broken = true;
                 return ControlFlow::Break(());
@@ -239,16 +235,13 @@ mod tests {
             let bounds = ([from], [from.saturating_add(len)]);
             let (low, high) = (Bound::Included(bounds.0.as_slice()), Bound::Excluded(bounds.1.as_slice()));
             let mut expected: Vec<(u8, u8)> = model.range(from..from.saturating_add(len)).map(|(key, value)| (*key, *value)).collect();
-            for reversed in [false, true] {
+            for order in [KeyOrder::Ascending, KeyOrder::Descending] {
                 let mut found = Vec::new();
                 let mut visit = |key: &[u8], value: &[u8]| {
                     found.push((key[0], value[0]));
                     if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
                 };
-                match reversed {
-                    false => overlay.scan(Keyspace::Current, low, high, &mut visit).unwrap(),
-                    true => overlay.scan_rev(Keyspace::Current, low, high, &mut visit).unwrap(),
-                }
+                overlay.scan(Keyspace::Current, (low, high), order, &mut visit).unwrap();
                 let wanted: Vec<_> = expected.iter().take(most).copied().collect();
                 prop_assert_eq!(found, wanted);
                 expected.reverse();

@@ -8,7 +8,7 @@ use onrush_proto::{
     CustomerId, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, LedgerRow, LimitRow, NameRow,
     OffsetRow, OrderId, OrderRow, ProductRow, Row, RowError, RowTag, StockRow,
 };
-use onrush_storage::store::{Keyspace, StoreError, StoreReader};
+use onrush_storage::store::{KeyOrder, KeyRange, Keyspace, StoreError, StoreReader};
 
 use super::keys::{
     CHECKPOINT_TAG, CUSTOMER_TAG, KEY_TAG, LATE_ORDER_TAG, StoreKey, after_prefix, customer_hash,
@@ -275,42 +275,33 @@ impl Stored {
         let end = after_prefix(prefix);
         let to = end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_slice()));
         let mut failed = None;
-        self.reader.scan(
-            keyspace,
-            Bound::Included(prefix),
-            to,
-            &mut |key, value| match each(key, value) {
-                Ok(flow) => flow,
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            },
-        )?;
+        let range = (Bound::Included(prefix), to);
+        self.reader.scan(keyspace, range, KeyOrder::Ascending, &mut |key, value| {
+            each(key, value).unwrap_or_else(|error| {
+                failed = Some(error);
+                ControlFlow::Break(())
+            })
+        })?;
         failed.map_or(Ok(()), Err)
     }
 
     /// The first bucket at or after `from` that holds anything.
     pub fn next_bucket(&self, from: u32) -> Result<Option<u32>, StoredError> {
-        let mut found = None;
-        self.reader.scan(
-            Keyspace::History,
-            Bound::Included(&from.to_be_bytes()),
-            Bound::Unbounded,
-            &mut |key, _| {
-                found = bucket_in(key);
-                ControlFlow::Break(())
-            },
-        )?;
-        Ok(found)
+        let from = from.to_be_bytes();
+        self.bucket_at((Bound::Included(&from), Bound::Unbounded), KeyOrder::Ascending)
     }
 
     /// The last bucket before `before` that holds anything.
     pub fn previous_bucket(&self, before: Option<u32>) -> Result<Option<u32>, StoredError> {
         let end = before.map(u32::to_be_bytes);
         let to = end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_slice()));
+        self.bucket_at((Bound::Unbounded, to), KeyOrder::Descending)
+    }
+
+    /// The bucket of the first history row in this order.
+    fn bucket_at(&self, range: KeyRange<'_>, order: KeyOrder) -> Result<Option<u32>, StoredError> {
         let mut found = None;
-        self.reader.scan_rev(Keyspace::History, Bound::Unbounded, to, &mut |key, _| {
+        self.reader.scan(Keyspace::History, range, order, &mut |key, _| {
             found = bucket_in(key);
             ControlFlow::Break(())
         })?;

@@ -10,6 +10,7 @@ mod flusher;
 mod glommio;
 mod host_error;
 mod inline;
+mod laps;
 mod ports;
 mod snapshots;
 mod station;

@@ -7,7 +7,9 @@ use std::thread::{self, JoinHandle};
 use onrush_proto::ShardId;
 use onrush_storage::disk::Disk;
 use onrush_storage::snapshot::{SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, prune};
-use onrush_storage::store::{Frozen, Keyspace, SortedRun, Store, StoreError, StoreReader};
+use onrush_storage::store::{
+    Frozen, KeyOrder, Keyspace, SortedRun, Store, StoreError, StoreReader, WHOLE_RANGE,
+};
 
 /// Snapshots kept, all verified.
 const KEEP: usize = 2;
@@ -137,7 +139,7 @@ fn write_and_prune(
 type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> std::ops::ControlFlow<()> + 'a;
 
 fn each_row(reader: &dyn StoreReader, keyspace: Keyspace, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-    reader.scan(keyspace, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded, visit)
+    reader.scan(keyspace, WHOLE_RANGE, KeyOrder::Ascending, visit)
 }
 
 /// A hash over all rows in order: equal stores have equal hashes.

@@ -10,6 +10,7 @@ use onrush_proto::{Request, ShardId};
 
 use super::tail::Tail;
 use crate::shard::PeerMessage;
+use crate::stages::StageCells;
 
 /// Requests of one port on their way to a shard.
 pub(crate) enum Parcel {
@@ -43,6 +44,7 @@ pub(crate) struct Counters {
     pub(crate) state_bytes: AtomicU64,
     pub(crate) level0_runs: AtomicU64,
     pub(crate) store_bytes: AtomicU64,
+    pub(crate) stages: StageCells,
 }
 
 /// A shard's door.

@@ -9,10 +9,12 @@ use onrush_proto::{Lsn, Outcome, Refusal, Reply, ShardId};
 use onrush_storage::log::Log;
 
 use super::clock::HostClock;
+use super::laps::Laps;
 use super::ports::{Ports, Sink};
 use super::station::{Parcel, Station};
 use crate::flush::Stored;
 use crate::shard::{Effects, Input, PeerMessage, ReplyTo, Shard, Want};
+use crate::stages::Stage;
 use crate::tables::FixedState;
 use crate::views::ShardViews;
 
@@ -69,6 +71,7 @@ impl Worker {
 
     /// One turn; false if there was nothing to do.
     pub(crate) fn turn(&mut self) -> bool {
+        let mut laps = Laps::start();
         self.take_inputs();
         let now_us = self.parts.clock.now_us();
         let due = self.parts.shard.next_deadline_us().is_some_and(|deadline| deadline <= now_us);
@@ -79,13 +82,22 @@ impl Worker {
             self.refuse_inputs();
             return false;
         }
-        self.fetch_cold();
-        self.effects.clear();
         let before = self.inputs.len();
+        let span = tracing::trace_span!("turn", shard = self.parts.station.id.0, inputs = before);
+        let _turn = span.entered();
+        self.fetch_cold();
+        self.end(Stage::Admit, &mut laps);
+        self.effects.clear();
         self.parts.shard.turn(now_us, &mut self.inputs, &mut self.effects);
         self.post_messages(true);
-        self.commit(before - self.inputs.len());
+        self.end(Stage::Decide, &mut laps);
+        self.commit(before - self.inputs.len(), &mut laps);
+        laps.trace();
         true
+    }
+
+    fn end(&self, stage: Stage, laps: &mut Laps) {
+        laps.end(stage, &self.parts.station.counters.stages);
     }
 
     /// How long nothing will be due, in us; `None` = until something comes.
@@ -160,14 +172,18 @@ impl Worker {
     }
 
     /// Makes the turn's frame durable, then lets everything go.
-    fn commit(&mut self, taken: usize) {
+    fn commit(&mut self, taken: usize, laps: &mut Laps) {
         if self.parts.station.stopped.load(Ordering::Relaxed) {
             return self.abandon();
         }
         if !self.effects.frame.is_empty() {
             let appended = self.parts.log.append(&mut self.effects.frame, self.parts.shard.now_us());
             match appended {
-                Ok(_) => self.publish(),
+                Ok(_) => {
+                    self.end(Stage::Commit, laps);
+                    self.publish();
+                    self.end(Stage::Apply, laps);
+                }
                 Err(error) => {
                     self.stop(&error);
                     return self.abandon();
@@ -176,6 +192,7 @@ impl Worker {
         }
         self.deliver();
         self.post_messages(false);
+        self.end(Stage::Respond, laps);
         self.count(taken);
         self.release();
     }

@@ -32,25 +32,6 @@ use baskets::Reservation;
 use bucket::Bucket;
 use returns::Returns;
 
-/// The stations of a command, in order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Stage {
-    /// Its deadline and key are looked at, cold rows are fetched,
-    Admit,
-    /// the rules accept or refuse it,
-    Decide,
-    /// its fact joins the batch's frame,
-    Append,
-    /// which followers receive,
-    Replicate,
-    /// and which is durable on a quorum;
-    Commit,
-    /// the rows are published and handed to the store,
-    Apply,
-    /// and the answer leaves.
-    Respond,
-}
-
 /// What a shard is told when it is made; frozen with the data directory but for the bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct ShardOptions {

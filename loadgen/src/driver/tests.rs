@@ -7,6 +7,7 @@ use onrush_proto::{Lsn, Outcome, Refusal, Sku};
 
 use super::*;
 use crate::cli::Cli;
+use crate::meter::Meter;
 use crate::schedule::Curve;
 use crate::target::{Books, Page, Setup, TargetError, Viewed};
 
@@ -52,6 +53,10 @@ impl Target for Wall {
 
     fn books(&mut self) -> Result<Books, TargetError> {
         Ok(Books::default())
+    }
+
+    fn meter(&self) -> Result<Meter, TargetError> {
+        Ok(Meter::blind())
     }
 
     fn setup(&self) -> Setup {

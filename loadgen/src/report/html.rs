@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::json::value;
 use super::table::headline;
-use super::{QUANTILES, Summary};
+use super::{QUANTILES, Summary, course};
 use crate::number::{duration, grouped};
 use crate::recorder::Track;
 
@@ -17,6 +17,7 @@ pub(crate) fn html(summary: &Summary) -> String {
         "tracks": summary.tracks.iter().map(track).collect::<Vec<_>>(),
         "start_s": summary.start_s,
         "duration_s": summary.duration_s,
+        "course": course::plot(&summary.course),
     });
     // Inside a script element only `</` and `<!--` could end the data early.
     let data = data.to_string().replace('<', "\\u003c");
@@ -30,6 +31,10 @@ pub(crate) fn html(summary: &Summary) -> String {
         ("{{headline}}", rows(&headline(summary))),
         ("{{latencies}}", latencies(&summary.tracks)),
         ("{{findings}}", findings(summary)),
+        (
+            "{{course}}",
+            course::lines(&summary.course).iter().map(|line| format!("{}. ", escaped(line))).collect(),
+        ),
         ("{{method}}", summary.method().iter().map(|line| format!("<p>{}</p>", escaped(line))).collect()),
         ("{{data}}", data),
     ];
@@ -122,9 +127,14 @@ mod tests {
         }
         // The SVG namespace is a name, not an address that anybody opens.
         assert_eq!(page.matches("http://").count(), page.matches("http://www.w3.org/2000/svg").count());
-        for expected in
-            ["<!doctype html>", "create_order accepted", "passed", "prefers-color-scheme", "open loop"]
-        {
+        for expected in [
+            "<!doctype html>",
+            "create_order accepted",
+            "passed",
+            "prefers-color-scheme",
+            "open loop",
+            "store lag p50",
+        ] {
             assert!(page.contains(expected), "{expected}");
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{QUANTILES, Summary};
+use super::{QUANTILES, Summary, course, stages};
 use crate::machine;
 use crate::operation::Verdict;
 use crate::recorder::Track;
@@ -52,6 +52,9 @@ pub(super) fn value(summary: &Summary) -> Value {
         "cpu_us_per_order": summary.cpu_us_per_order().map(|(all, _)| rounded(all)),
         "generator_cpu_us_per_order": summary.cpu_us_per_order().map(|(_, generator)| rounded(generator)),
         "memory_peak_mib": summary.memory_peak_mib,
+        "memory": course::memory(&summary.course),
+        "lag": course::lag(&summary.course),
+        "stages_us": stages::value(&setup.stages),
         "commit": machine::commit(),
         "version": env!("CARGO_PKG_VERSION"),
         "machine": { "cores": summary.machine.cores, "cpu": summary.machine.cpu },
@@ -89,7 +92,7 @@ fn percentiles(histogram: &hdrhistogram::Histogram<u64>) -> Value {
 }
 
 /// Three digits behind the point: more would be noise.
-fn rounded(number: f64) -> f64 {
+pub(super) fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }
 

@@ -1,8 +1,10 @@
 //! What a run comes to: a table for people, JSON for machines, HTML to show, percentile files.
 
+mod course;
 mod hgrm;
 mod html;
 mod json;
+mod stages;
 mod table;
 
 use hdrhistogram::Histogram;
@@ -13,6 +15,7 @@ use crate::machine::{self, CpuTime, Machine};
 use crate::operation::Verdict;
 use crate::recorder::Track;
 use crate::target::Setup;
+use crate::watch::Course;
 
 pub(crate) use hgrm::hgrm;
 pub(crate) use html::html;
@@ -38,6 +41,8 @@ pub(crate) struct Summary {
     pub(crate) machine: Machine,
     pub(crate) memory_peak_mib: Option<u64>,
     pub(crate) tally: Tally,
+    /// Memory and lag.
+    pub(crate) course: Course,
     pub(crate) tracks: Vec<Track>,
     /// How late the generator sent; a closed loop has no times to be late for.
     pub(crate) lateness: Option<Histogram<u64>>,
@@ -61,6 +66,7 @@ impl Summary {
             machine: Machine::here(),
             memory_peak_mib: machine::memory_peak_mib(),
             tally: Tally::default(),
+            course: Course::default(),
             tracks: Vec::new(),
             lateness: None,
             unknown: 0,
@@ -138,6 +144,12 @@ impl Summary {
              engine's clock from the orders themselves."
                 .into(),
         );
+        method.push(
+            "Memory and lag are read by a thread of their own, about a thousand times. Flat means that the highest \
+             reading of the last quarter is that of the second quarter's median; the journal is what the generator \
+             keeps of each accepted order to audit it, and grows with them."
+                .into(),
+        );
         method
     }
 }
@@ -145,8 +157,29 @@ impl Summary {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::meter::Gauges;
     use crate::operation::Operation;
     use crate::recorder::Recorder;
+    use crate::target::StageTimes;
+    use crate::watch::Reading;
+
+    /// A hundred readings of an engine whose memory is flat but for 12 bits per key.
+    pub(crate) fn course() -> Course {
+        let reading = |at: u64| {
+            let keys = at * 1_000;
+            let gauges = Gauges {
+                process_bytes: (100 << 20) + at * 48_000,
+                state_bytes: (20 << 20) + keys * 3 / 2,
+                orders_in_memory: 5_000,
+                remembered_keys: keys,
+                lag_bytes: (at % 10) << 20,
+                lag_bytes_max: 256 << 20,
+                level0_runs: 3,
+            };
+            Reading { at_ns: at * 100_000_000, gauges, journal_bytes: at * 48_000 }
+        };
+        Course { readings: (0..100).map(reading).collect() }
+    }
 
     /// A summary with a little of everything.
     pub(crate) fn sample() -> Summary {
@@ -163,6 +196,15 @@ pub(crate) mod tests {
         summary.target = "embedded".into();
         summary.setup.durability = "O_DIRECT+O_DSYNC".into();
         summary.setup.shards = 1;
+        summary.setup.stages = vec![StageTimes {
+            stage: "commit".into(),
+            turns: 1_000,
+            p50_ns: 130_000,
+            p90_ns: 170_000,
+            p99_ns: 400_000,
+            max_ns: 2_000_000,
+            total_ns: 150_000_000,
+        }];
         summary.tally.offered = 4_000;
         summary.tally.answered = 4_000;
         summary.tally.accepted = 2_000;
@@ -171,6 +213,7 @@ pub(crate) mod tests {
         summary.tally.done_ns = 10_100_000_000;
         let (tracks, lateness) = recorder.finish();
         summary.tracks = tracks;
+        summary.course = course();
         summary.lateness = Some(lateness);
         summary.findings.lines.push("2,000 units received = 0 available + 0 held + 2,000 sold".into());
         summary

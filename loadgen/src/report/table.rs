@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{QUANTILES, Summary};
+use super::{QUANTILES, Summary, course, stages};
 use crate::audit::Findings;
 use crate::machine;
 use crate::number::{duration, grouped};
@@ -17,6 +17,8 @@ pub(crate) fn table(summary: &Summary) -> String {
     }
     text.push('\n');
     text.push_str(&latencies(summary));
+    text.push_str(&stages::table(&summary.setup.stages));
+    text.push_str(&course::table(&summary.course));
     text.push_str(&findings(&summary.findings));
     text
 }
@@ -134,6 +136,8 @@ mod tests {
             "p99.99",
             "2,000 units received = 0 available + 0 held + 2,000 sold",
             "audit passed",
+            "memory over the run",
+            "stages of a turn",
             "1,000 accepted per second",
             "first sold out         1.700 s after T0",
         ] {

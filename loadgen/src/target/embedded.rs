@@ -8,7 +8,12 @@ use onrush_engine::{Engine, EngineHandle, EngineOptions, HostKind, Port, StoreKi
 use onrush_proto::{OrderState, Reply, Request, Sku};
 use tempfile::TempDir;
 
-use super::{Books, Page, Setup, Target, TargetError, Viewed};
+use super::{Books, Page, Setup, StageTimes, Target, TargetError, Viewed};
+use crate::machine;
+use crate::meter::{Gauges, Meter};
+
+/// Least time between two readings of the counters: one costs some tens of us.
+const METER_PAUSE: Duration = Duration::from_millis(10);
 
 /// How to open the engine.
 #[derive(Clone, Debug)]
@@ -76,6 +81,19 @@ pub(super) fn directory(options: &EmbeddedOptions) -> Result<(PathBuf, Option<Te
     Ok((dir.clone(), None))
 }
 
+fn stage(times: &onrush_engine::StageTimes) -> StageTimes {
+    let at = |quantile| times.quantile_ns(quantile);
+    StageTimes {
+        stage: times.stage().name().into(),
+        turns: times.turns(),
+        p50_ns: at(0.5),
+        p90_ns: at(0.9),
+        p99_ns: at(0.99),
+        max_ns: times.max_ns(),
+        total_ns: times.total_ns(),
+    }
+}
+
 fn entries(dir: &Path) -> std::io::Result<usize> {
     Ok(fs::read_dir(dir)?.count())
 }
@@ -135,6 +153,12 @@ impl Target for Embedded {
         })
     }
 
+    fn meter(&self) -> Result<Meter, TargetError> {
+        let handle = self.handle.clone();
+        let read = move || Some(Gauges::of(&handle.stats(), machine::resident_bytes()?));
+        Ok(Meter { read: Box::new(read), shares_process: true, pause_min: METER_PAUSE })
+    }
+
     fn setup(&self) -> Setup {
         let stats = self.handle.stats();
         Setup {
@@ -146,6 +170,7 @@ impl Target for Embedded {
             records: stats.records,
             log_bytes: stats.log_bytes,
             kept: self.temporary.is_none().then(|| self.data_dir.clone()),
+            stages: stats.stages.iter().map(stage).collect(),
         }
     }
 

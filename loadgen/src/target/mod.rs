@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use onrush_proto::{Reply, Request, Sku};
 
+use crate::meter::Meter;
 pub(crate) use embedded::{Embedded, EmbeddedOptions};
 pub(crate) use error::TargetError;
 pub(crate) use grpc::{Grpc, LinkOptions};
@@ -61,6 +62,9 @@ pub(crate) trait Target {
     /// Checks the engine's books.
     fn books(&mut self) -> Result<Books, TargetError>;
 
+    /// What reads its memory and its lag while it is loaded.
+    fn meter(&self) -> Result<Meter, TargetError>;
+
     /// How it is set up.
     fn setup(&self) -> Setup;
 
@@ -103,6 +107,18 @@ pub(crate) struct Books {
     pub(crate) open_cross_shard: u64,
 }
 
+/// How long a stage took, over all turns since the engine was opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct StageTimes {
+    pub(crate) stage: String,
+    pub(crate) turns: u64,
+    pub(crate) p50_ns: u64,
+    pub(crate) p90_ns: u64,
+    pub(crate) p99_ns: u64,
+    pub(crate) max_ns: u64,
+    pub(crate) total_ns: u64,
+}
+
 /// How a target is set up, for reports.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Setup {
@@ -119,4 +135,6 @@ pub(crate) struct Setup {
     pub(crate) log_bytes: u64,
     /// Where the data stays after the run, if it does.
     pub(crate) kept: Option<PathBuf>,
+    /// How long the stages of a turn took, in their order.
+    pub(crate) stages: Vec<StageTimes>,
 }

@@ -9,6 +9,7 @@ use onrush_proto::{
 };
 
 use super::{Books, Page, Setup, Target, TargetError, Viewed};
+use crate::meter::Meter;
 
 /// A rule for the shelf to break.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -248,6 +249,10 @@ impl Target for Shelf {
             units_sold: sum(|row| row.sold),
             open_cross_shard: 0,
         })
+    }
+
+    fn meter(&self) -> Result<Meter, TargetError> {
+        Ok(Meter::blind())
     }
 
     fn setup(&self) -> Setup {

@@ -1,6 +1,14 @@
 //! Whole runs against an engine in the same process.
 
 use std::fs;
+use std::time::Duration;
+
+use onrush_engine::{EngineHandle, StoreKind};
+use onrush_proto::{
+    Command, Currency, Money, Outcome, PutProduct, Request, Sku, StockChange, Text, UpdateStock,
+};
+use onrush_services::config::{Config, Service, Sources};
+use onrush_services::serve::Serving;
 
 use crate::{loadgen, stderr, stdout, text};
 
@@ -84,4 +92,58 @@ fn a_directory_in_use_is_not_loaded() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("expected an empty data directory"), "{}", stderr(&output));
     assert!(dir.path().join("precious").exists());
+}
+
+/// A shop that somebody else changes during the sale: its books are no longer the client's.
+#[test]
+fn a_failed_audit_exits_with_1_and_says_what_is_broken() {
+    let dir = tempfile::tempdir().unwrap();
+    let flag = |name: &str| name.ends_with("-port").then(|| "0".to_owned());
+    let resolved = Sources { flag: &flag, env: &|_| None, file: &|_| None }.resolve().unwrap();
+    let config = Config { data_dir: dir.path().join("data"), store: StoreKind::Memory, ..resolved.config };
+    let serving = Serving::start(&config).unwrap();
+    let address = |wanted: Service| {
+        let found = serving.addresses().iter().find(|(service, _)| *service == wanted).unwrap();
+        format!("http://{}", found.1)
+    };
+    let [product, order, payment] = Service::ALL.map(address);
+    let output = std::thread::scope(|scope| {
+        let (product, payment) = (&product, &payment);
+        let targets = ["--target", &order, "--product-target", product, "--payment-target", payment];
+        let sale = ["flash-sale", "--duration", "1", "--rate", "200", "--skus", "5"];
+        let run = scope.spawn(move || loadgen(&[&sale[..], &targets].concat()));
+        let engine = serving.engine();
+        // The load generator wants an empty shop: the stranger comes when the first item is there.
+        while engine.stats().skus == 0 && !run.is_finished() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        put_on_sale(&engine, "a-stranger", 7);
+        run.join().unwrap()
+    });
+    assert_eq!(output.status.code(), Some(1), "{}{}", stdout(&output), stderr(&output));
+    let table = stdout(&output);
+    assert!(table.contains("audit FAILED") && table.contains("BROKEN: units received"), "{table}");
+    serving.stop().unwrap();
+}
+
+fn put_on_sale(engine: &EngineHandle, sku: &str, units: i64) {
+    let sku: Sku = sku.parse().expect("a short name is a SKU");
+    let product = PutProduct {
+        sku,
+        name: "Not of this sale".into(),
+        description: String::new(),
+        category: Text::EMPTY,
+        brand: Text::EMPTY,
+        price: Money::new(100, Currency::EUR),
+        limit_per_customer: 0,
+        limit_returns: false,
+        backorder: 0,
+        hold_us: 0,
+        active: true,
+    };
+    let stock = UpdateStock { sku, change: StockChange::Set(units), reason: Text::EMPTY };
+    for command in [Command::PutProduct(Box::new(product)), Command::UpdateStock(stock)] {
+        let reply = engine.call_blocking(Request::unkeyed(command));
+        assert!(matches!(reply.outcome, Outcome::Accepted(_)), "{reply:?}");
+    }
 }

@@ -183,6 +183,8 @@ calls! {
     list_transactions(read, payment, PaymentServiceClient, payment::ListTransactionsRequest) -> ListTransactionsResponse;
     /// Checks all books live.
     audit(slow, order, AdminServiceClient, admin::AuditRequest) -> AuditResponse;
+    /// A SKU's stock as its owner has it.
+    get_stock(read, order, AdminServiceClient, admin::GetStockRequest) -> GetStockResponse;
     /// The engine's counters.
     stats(read, order, AdminServiceClient, admin::StatsRequest) -> StatsResponse;
     /// Compares the gateway's books with the ledger.

@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use onrush_engine::{AuditReport, EngineStats};
 use onrush_grpc::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use onrush_grpc::admin::v1::{
-    AuditRequest, AuditResponse, ReconcileRequest, ReconcileResponse, StateCount, StatsRequest, StatsResponse,
+    AuditRequest, AuditResponse, GetStockRequest, GetStockResponse, ReconcileRequest, ReconcileResponse,
+    StageTimes, StateCount, StatsRequest, StatsResponse,
 };
+use onrush_proto::{Command, Outcome, StockRow};
 use tonic::{Request, Response, Status};
 
-use crate::backend::{Backend, off_front};
+use crate::backend::{Backend, off_front, unexpected};
+use crate::field;
 use crate::gateway::Gateway;
 use crate::gateway::reconcile::Reconciler;
 use crate::status::Rejection;
@@ -39,6 +42,20 @@ impl AdminService for Admin {
         let backend = self.backend.clone();
         let report = off_front(move || backend.audit()).await?;
         Ok(Response::new(audit(report.map_err(|error| Rejection::Internal(error.to_string()))?)))
+    }
+
+    async fn get_stock(
+        &self,
+        request: Request<GetStockRequest>,
+    ) -> Result<Response<GetStockResponse>, Status> {
+        local_only(&request)?;
+        let sku = field::name("sku", &request.get_ref().sku)?;
+        let reply = self.backend.call(onrush_proto::Request::unkeyed(Command::GetStock(sku))).await;
+        match reply.outcome {
+            Outcome::Stock(row) => Ok(Response::new(stock(&row))),
+            Outcome::Refused(refusal) => Err(Rejection::from(refusal).into()),
+            other => Err(unexpected("stock or a refusal", &other).into()),
+        }
     }
 
     async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
@@ -92,6 +109,18 @@ fn audit(report: AuditReport) -> AuditResponse {
     }
 }
 
+fn stock(row: &StockRow) -> GetStockResponse {
+    let StockRow { sku, on_hand, held, sold, received, version, .. } = row;
+    GetStockResponse {
+        sku: sku.to_string(),
+        on_hand: *on_hand,
+        held: *held,
+        sold: *sold,
+        received: *received,
+        version: *version,
+    }
+}
+
 fn stats(stats: EngineStats) -> StatsResponse {
     StatsResponse {
         durability: stats.durability,
@@ -110,5 +139,29 @@ fn stats(stats: EngineStats) -> StatsResponse {
         skus: stats.skus,
         store_bytes: stats.store_bytes,
         stopped_shards: stats.stopped_shards.into(),
+        orders_in_memory: stats.orders_in_memory,
+        store_lag_bytes_max: stats.store_lag_bytes_max,
+        process_bytes: process_bytes().unwrap_or(0),
+        stages: stats.stages.iter().map(stage).collect(),
     }
+}
+
+fn stage(times: &onrush_engine::StageTimes) -> StageTimes {
+    let at = |quantile| times.quantile_ns(quantile);
+    StageTimes {
+        stage: times.stage().name().into(),
+        turns: times.turns(),
+        p50_ns: at(0.5),
+        p90_ns: at(0.9),
+        p99_ns: at(0.99),
+        max_ns: times.max_ns(),
+        total_ns: times.total_ns(),
+    }
+}
+
+/// Memory this process has resident, if the system tells.
+fn process_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(1024 * kib.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?)
 }

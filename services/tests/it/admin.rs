@@ -1,6 +1,9 @@
 //! AdminService.
 
-use crate::shop::Shop;
+use onrush_grpc::admin::v1::GetStockRequest;
+use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
+
+use crate::shop::{Shop, assert_refused};
 
 #[tokio::test]
 async fn the_audit_counts_what_happened() {
@@ -26,4 +29,29 @@ async fn the_audit_counts_what_happened() {
     }
     assert_eq!((stats.shards, stats.open_orders), (4, 1));
     assert!(stats.durable_writes > 0 && !stats.durability.is_empty());
+    assert!(stats.process_bytes > stats.state_bytes && stats.orders_in_memory == 2, "{stats:?}");
+    let stages: Vec<&str> = stats.stages.iter().map(|times| times.stage.as_str()).collect();
+    assert_eq!(stages, ["admit", "decide", "commit", "apply", "respond"]);
+    assert!(stats.stages.iter().all(|times| times.turns > 0 && times.max_ns >= times.p50_ns), "{stats:?}");
+}
+
+#[tokio::test]
+async fn stock_is_told_by_its_owner_on_each_port_and_not_changed_by_that() {
+    let shop = Shop::open();
+    shop.stock("tea", 500, 10).await;
+    shop.paid("tea").await;
+    shop.order("", "tea", 2).await.unwrap();
+    let mut versions = Vec::new();
+    let addresses = [&shop.addresses.product, &shop.addresses.order, &shop.addresses.payment];
+    for address in addresses {
+        let mut client = AdminServiceClient::connect(address.clone()).await.unwrap();
+        let stock = client.get_stock(GetStockRequest { sku: "tea".into() }).await.unwrap().into_inner();
+        assert_eq!((stock.on_hand, stock.held, stock.sold, stock.received), (9, 2, 1, 10), "{address}");
+        versions.push(stock.version);
+    }
+    let unknown = GetStockRequest { sku: "nothing".into() };
+    assert_refused(shop.client.get_stock(unknown).await, "UNKNOWN_PRODUCT", Some("sku"));
+    let none = GetStockRequest::default();
+    assert_refused(shop.client.get_stock(none).await, "MISSING_FIELD", Some("sku"));
+    assert!(versions.iter().all(|version| *version == versions[0]), "{versions:?}");
 }

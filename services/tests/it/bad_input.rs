@@ -2,7 +2,7 @@
 
 use onrush_grpc::order::v1::order_service_client::OrderServiceClient;
 use onrush_grpc::order::v1::{
-    CreateOrderRequest, CreateOrderResponse, GetOrderStatusRequest, ListOrdersRequest,
+    CreateOrderRequest, CreateOrderResponse, GetOrderStatusRequest, ListOrdersRequest, OrderStatus,
 };
 use onrush_grpc::payment::v1::{CreatePaymentRequest, ListTransactionsRequest, ProcessRefundRequest};
 use onrush_grpc::product::v1::update_stock_request::Change;
@@ -295,4 +295,24 @@ async fn refusals_carry_the_whole_status() {
         let status = client.create_order(request).await.unwrap_err();
         assert_status(&status, code, reason, field);
     }
+}
+
+#[tokio::test]
+async fn an_expired_hold_takes_no_money() {
+    let shop = Shop::open();
+    shop.stock("tea", 499, 1).await;
+    let brief = CreateOrderRequest { hold_us: 1, ..order("", "ada", &[("tea", 1)]) };
+    let order_id = shop.client.create_order(brief).await.unwrap().order_id;
+    let status = loop {
+        let request = GetOrderStatusRequest { order_id: order_id.clone() };
+        let found = shop.client.get_order_status(request).await.unwrap().order.unwrap();
+        if found.status() != OrderStatus::Pending {
+            break found.status();
+        }
+    };
+    assert_eq!(status, OrderStatus::Expired);
+    let late = shop.client.process_payment(payment("", &order_id, "pm_card")).await;
+    assert_refused(late, "ILLEGAL_TRANSITION", None);
+    let books = shop.client.audit(Default::default()).await.unwrap();
+    assert!(books.ok && (books.units_available, books.units_sold) == (1, 0), "{books:?}");
 }

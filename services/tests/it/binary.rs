@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use onrush_grpc::order::v1::{GetOrderStatusRequest, OrderPaymentStatus};
 use onrush_grpc::product::v1::UpdateStockRequest;
 use onrush_grpc::product::v1::update_stock_request::Change;
 use onrush_net::client::Retry;
@@ -33,10 +34,15 @@ struct Process {
 
 impl Process {
     fn start(dir: &Path) -> Self {
-        let dir = dir.to_str().unwrap();
-        let mut arguments = vec!["serve", "--data-dir", dir];
-        arguments.extend(FREE_PORTS);
-        let mut child = onrush(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_with(dir, &FREE_PORTS, &[])
+    }
+
+    fn start_with(dir: &Path, more: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut arguments = vec!["serve", "--data-dir", dir.to_str().unwrap()];
+        arguments.extend(more);
+        let mut command = onrush(&arguments);
+        command.envs(env.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut banner = String::new();
         for line in lines.by_ref() {
@@ -52,11 +58,20 @@ impl Process {
         Self { child, banner }
     }
 
+    /// Where a service listens, as the banner says.
+    fn address(&self, service: &str) -> String {
+        let line = self.banner.lines().find(|line| line.starts_with(service)).unwrap();
+        line.split_whitespace().last().unwrap().to_owned()
+    }
+
+    fn errors(&mut self) -> String {
+        let mut errors = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        errors
+    }
+
     fn client(&self) -> Client {
-        let address = |service: &str| {
-            let line = self.banner.lines().find(|line| line.starts_with(service)).unwrap();
-            format!("http://{}", line.split_whitespace().last().unwrap())
-        };
+        let address = |service: &str| format!("http://{}", self.address(service));
         let addresses =
             Addresses { product: address("product"), order: address("order"), payment: address("payment") };
         Client::new(&addresses, 1, Retry::NEVER).unwrap()
@@ -103,10 +118,51 @@ fn it_serves_says_where_and_ends_well_on_sigterm_and_sigint() {
         }
         process.signal(signal);
         assert_eq!(process.wait(), 0);
-        let mut errors = String::new();
-        process.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-        assert_eq!(errors, "");
+        assert_eq!(process.errors(), "");
     }
+}
+
+#[tokio::test]
+async fn sigterm_lets_open_calls_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = [&FREE_PORTS[..], &["--gateway-faults", "p50_ms=300,p99_ms=300"]].concat();
+    let mut process = Process::start_with(dir.path(), &slow, &[]);
+    let client = process.client();
+    stock_up(&client).await;
+    let order_id = client.create_order(order("", "ada", &[("tea", 1)])).await.unwrap().order_id;
+    let (paying, paid) = (client.clone(), payment("", &order_id, "pm_card"));
+    let call = tokio::spawn(async move { paying.process_payment(paid).await });
+    loop {
+        let request = GetOrderStatusRequest { order_id: order_id.clone() };
+        let found = client.get_order_status(request).await.unwrap().order.unwrap();
+        if found.payment_status() == OrderPaymentStatus::Processing {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    process.signal("-TERM");
+    let answer = call.await.unwrap().unwrap();
+    assert_eq!(answer.order_status().as_str_name(), "ORDER_STATUS_PAID");
+    // The client's connections hear of the end while this waits.
+    assert_eq!(tokio::task::spawn_blocking(move || process.wait()).await.unwrap(), 0);
+}
+
+#[test]
+fn a_bare_port_means_the_one_service_and_is_passed_over_aloud_by_several() {
+    let dir = tempfile::tempdir().unwrap();
+    for env in [&[("PORT", "0")][..], &[("PORT", "1"), ("GRPC_PORT", "0")], &[("ORDER_GRPC_PORT", "0")]] {
+        let mut process = Process::start_with(dir.path(), &["--services", "order"], env);
+        // A free port was asked for: neither the default nor the weaker variable's.
+        let address = process.address("order");
+        assert!(!address.ends_with(":50052") && !address.ends_with(":1"), "{env:?}: {address}");
+        process.signal("-TERM");
+        assert_eq!((process.wait(), process.errors().as_str()), (0, ""));
+    }
+    let mut process = Process::start_with(dir.path(), &FREE_PORTS, &[("PORT", "8080")]);
+    process.signal("-TERM");
+    assert_eq!(process.wait(), 0);
+    let errors = process.errors();
+    assert!(errors.contains("PORT=8080 is passed over") && errors.contains("ORDER_GRPC_PORT"), "{errors}");
 }
 
 #[test]
@@ -137,7 +193,7 @@ fn an_unwritable_directory_and_another_shard_count_are_refused() {
     let below = file.join("data");
     let mut arguments = vec!["serve", "--data-dir", below.to_str().unwrap()];
     arguments.extend(FREE_PORTS);
-    assert_one_line(&output(&arguments), 1, "onrush: ");
+    assert_one_line(&output(&arguments), 1, below.to_str().unwrap());
 
     let formatted = dir.path().join("data");
     let mut process = Process::start(&formatted);

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    ops::{Bound, ControlFlow},
+    ops::ControlFlow,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use super::{
-    Frozen, Keyspace, RowVisitor, SortedRun, Store, StoreError, StoreReader, check_run, is_empty_range,
+    Frozen, KeyOrder, KeyRange, Keyspace, RowVisitor, SortedRun, Store, StoreError, StoreReader, check_run,
+    is_empty_range,
 };
 
 type Map = BTreeMap<Box<[u8]>, Box<[u8]>>;
@@ -168,27 +169,17 @@ impl StoreReader for MemoryStore {
     fn scan(
         &self,
         keyspace: Keyspace,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
+        range: KeyRange<'_>,
+        order: KeyOrder,
         row: &mut RowVisitor<'_>,
     ) -> Result<(), StoreError> {
         let rows = self.read().table(keyspace).rows.clone();
-        if !is_empty_range(from, to) {
-            visit(rows.range::<[u8], _>((from, to)), row);
-        }
-        Ok(())
-    }
-
-    fn scan_rev(
-        &self,
-        keyspace: Keyspace,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-        row: &mut RowVisitor<'_>,
-    ) -> Result<(), StoreError> {
-        let rows = self.read().table(keyspace).rows.clone();
-        if !is_empty_range(from, to) {
-            visit(rows.range::<[u8], _>((from, to)).rev(), row);
+        if !is_empty_range(range) {
+            let rows = rows.range::<[u8], _>(range);
+            match order {
+                KeyOrder::Ascending => visit(rows, row),
+                KeyOrder::Descending => visit(rows.rev(), row),
+            }
         }
         Ok(())
     }

@@ -85,6 +85,21 @@ pub trait Store: Send {
 /// Called with a key and a value; says whether to go on.
 pub type RowVisitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
+/// From where to where, lowest key first in either order.
+pub type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// Every key.
+pub const WHOLE_RANGE: KeyRange<'static> = (Bound::Unbounded, Bound::Unbounded);
+
+/// In which order a scan goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyOrder {
+    /// Lowest key first.
+    Ascending,
+    /// Highest key first: the newest bucket.
+    Descending,
+}
+
 /// Point and range reads, from any thread.
 pub trait StoreReader: Send + Sync {
     /// Shows the value of `key` to `value` without copying it; false if there is none.
@@ -102,22 +117,13 @@ pub trait StoreReader: Send + Sync {
         Ok(found)
     }
 
-    /// Calls `row` in ascending key order, from `from` until it breaks or `to` is passed. One scan
-    /// sees one moment, whatever is ingested meanwhile.
+    /// Calls `row` for the range's rows in this order until it breaks. One scan sees one moment,
+    /// whatever is ingested meanwhile.
     fn scan(
         &self,
         keyspace: Keyspace,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-        row: &mut RowVisitor<'_>,
-    ) -> Result<(), StoreError>;
-
-    /// The same range in descending key order: newest bucket first.
-    fn scan_rev(
-        &self,
-        keyspace: Keyspace,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
+        range: KeyRange<'_>,
+        order: KeyOrder,
         row: &mut RowVisitor<'_>,
     ) -> Result<(), StoreError>;
 
@@ -136,8 +142,8 @@ pub struct Frozen {
 }
 
 /// True if no key can lie in the range; the map types panic on such a range.
-fn is_empty_range(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
-    match (from, to) {
+fn is_empty_range(range: KeyRange<'_>) -> bool {
+    match range {
         (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
         (Bound::Included(low), Bound::Included(high)) => low > high,
         (Bound::Included(low) | Bound::Excluded(low), Bound::Included(high) | Bound::Excluded(high)) => {

@@ -5,12 +5,12 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    ops::{Bound, ControlFlow},
+    ops::ControlFlow,
     path::Path,
     process::{Command, Stdio},
 };
 
-use onrush_storage::store::{FjallOptions, FjallStore, Keyspace, SortedRun, Store};
+use onrush_storage::store::{FjallOptions, FjallStore, KeyOrder, Keyspace, SortedRun, Store, WHOLE_RANGE};
 
 const DIR: &str = "ONRUSH_STORE_VICTIM_DIR";
 const ROWS: u64 = 5_000;
@@ -87,6 +87,6 @@ fn check_whole(store: &FjallStore, keyspace: Keyspace, applied: u64) {
         assert_eq!(rows.next(), Some((key, Some(value))), "at applied {applied}");
         ControlFlow::Continue(())
     };
-    store.reader().scan(keyspace, Bound::Unbounded, Bound::Unbounded, visit).unwrap();
+    store.reader().scan(keyspace, WHOLE_RANGE, KeyOrder::Ascending, visit).unwrap();
     assert_eq!(rows.len(), 0, "rows of a run are missing at applied {applied}");
 }

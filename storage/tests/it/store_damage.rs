@@ -2,11 +2,13 @@
 
 use std::{
     fs,
-    ops::{Bound, ControlFlow},
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
-use onrush_storage::store::{FjallOptions, FjallStore, Keyspace, OpenError, SortedRun, Store, StoreError};
+use onrush_storage::store::{
+    FjallOptions, FjallStore, KeyOrder, Keyspace, OpenError, SortedRun, Store, StoreError, WHOLE_RANGE,
+};
 
 type Row = (Vec<u8>, Vec<u8>);
 
@@ -39,7 +41,7 @@ fn read_all(dir: &Path) -> Result<Vec<Row>, String> {
             rows.push((key.to_vec(), value.to_vec()));
             ControlFlow::Continue(())
         };
-        let scanned = store.reader().scan(keyspace, Bound::Unbounded, Bound::Unbounded, visit);
+        let scanned = store.reader().scan(keyspace, WHOLE_RANGE, KeyOrder::Ascending, visit);
         scanned.map_err(|error| match error {
             StoreError::Damaged { detail, .. } => detail,
             other => panic!("damage taken for something else: {other}"),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use onrush_storage::store::{
-    FjallOptions, FjallStore, Keyspace, MemoryStore, SortedRun, Store, StoreError, StoreReader,
+    FjallOptions, FjallStore, KeyOrder, Keyspace, MemoryStore, SortedRun, Store, StoreError, StoreReader,
 };
 use proptest::prelude::*;
 
@@ -74,11 +74,13 @@ fn scan(
     (from, to): (&Bound<Key>, &Bound<Key>),
     limit: usize,
 ) -> (Rows, Rows) {
-    let (from, to) = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
-    let (mut forwards, mut backwards) = (Vec::new(), Vec::new());
-    reader.scan(keyspace, from, to, &mut collect(&mut forwards, limit)).unwrap();
-    reader.scan_rev(keyspace, from, to, &mut collect(&mut backwards, limit)).unwrap();
-    (forwards, backwards)
+    let range = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+    let rows = |order| {
+        let mut rows = Vec::new();
+        reader.scan(keyspace, range, order, &mut collect(&mut rows, limit)).unwrap();
+        rows
+    };
+    (rows(KeyOrder::Ascending), rows(KeyOrder::Descending))
 }
 
 fn collect(rows: &mut Rows, limit: usize) -> impl FnMut(&[u8], &[u8]) -> ControlFlow<()> {

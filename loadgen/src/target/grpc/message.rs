@@ -1,5 +1,6 @@
 //! Requests as calls: each command has its message.
 
+use onrush_grpc::admin::v1 as admin;
 use onrush_grpc::money::v1::Money as WireMoney;
 use onrush_grpc::order::v1 as order;
 use onrush_grpc::product::v1 as product;
@@ -58,7 +59,8 @@ async fn call(client: &Client, request: Request) -> Result<Answer, CallError> {
             client.update_stock(update_stock(request_id, &update)).await.map(reply::stock_changed)
         }
         Command::GetStock(sku) => {
-            client.update_stock(read_stock(sku)).await.map(|row| reply::stock(sku, &row))
+            let message = admin::GetStockRequest { sku: sku.to_string() };
+            client.get_stock(message).await.map(|counted| reply::stock(&counted))
         }
         // The wire has no call for the rest, and no scenario asks for it.
         _ => Ok((Outcome::Refused(Refusal::NotFound), false)),
@@ -127,16 +129,6 @@ fn update_stock(request_id: String, update: &UpdateStock) -> product::UpdateStoc
         sku: update.sku.to_string(),
         change: Some(change),
         reason: update.reason.to_string(),
-    }
-}
-
-/// Published views may lag; a change by nothing has the owner say what it has.
-fn read_stock(sku: Sku) -> product::UpdateStockRequest {
-    product::UpdateStockRequest {
-        sku: sku.to_string(),
-        change: Some(Change::Add(0)),
-        reason: "count".into(),
-        ..Default::default()
     }
 }
 

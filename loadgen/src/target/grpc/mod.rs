@@ -5,23 +5,25 @@ mod message;
 mod reply;
 mod server;
 
-use std::collections::HashMap;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use onrush_grpc::admin::v1::{AuditRequest, StatsRequest, StatsResponse};
 use onrush_net::client::grpc::{Addresses, Client};
 use onrush_net::client::{CallError, Retry};
-use onrush_proto::{Command, Outcome, Reply, Request, Sku, StockChange};
+use onrush_proto::{Reply, Request, Sku};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Books, EmbeddedOptions, Page, Setup, Target, TargetError, Viewed};
+use crate::meter::Meter;
 use lane::Lane;
 use message::Asked;
 use server::Server;
 
 /// Orders that an audit reads back: each is a call of its own.
 const ORDERS_READ_MAX: usize = 20_000;
+/// Least time between two readings of the counters: each is a call.
+const METER_PAUSE: Duration = Duration::from_millis(100);
 
 /// How the client reaches the server.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +48,6 @@ pub(crate) struct Grpc {
     heard: Option<(u64, Reply)>,
     in_flight: usize,
     in_flight_max: usize,
-    /// First stock as loaded: the wire tells what is on hand and held, the rest is sold.
-    received: HashMap<Sku, i64>,
     operator: Operator,
     server: Option<Server>,
 }
@@ -57,24 +57,23 @@ struct Operator {
     // Declared before its runtime: connections end before what drives them.
     client: Client,
     runtime: Runtime,
-    address: String,
+    addresses: Addresses,
 }
 
 impl Operator {
     fn new(addresses: &Addresses) -> Result<Self, TargetError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(TargetError::Client)?;
-        let address = addresses.order.clone();
         let client = {
             let _context = runtime.enter();
             Client::new(addresses, 1, Retry::default())
-                .map_err(|error| refused(&address, "a client", error))?
+                .map_err(|error| refused(&addresses.order, "a client", error))?
         };
-        Ok(Self { client, runtime, address })
+        Ok(Self { client, runtime, addresses: addresses.clone() })
     }
 
     fn stats(&self) -> Result<StatsResponse, TargetError> {
         let answer = self.runtime.block_on(self.client.stats(StatsRequest {}));
-        answer.map_err(|error| refused(&self.address, "AdminService/Stats", error))
+        answer.map_err(|error| refused(&self.addresses.order, "AdminService/Stats", error))
     }
 }
 
@@ -128,7 +127,6 @@ impl Grpc {
             heard: None,
             in_flight: 0,
             in_flight_max: link.in_flight_max,
-            received: HashMap::new(),
             operator: Operator::new(addresses)?,
             server,
         })
@@ -137,15 +135,6 @@ impl Grpc {
     fn ask(&mut self, tag: u64, asked: Asked) {
         self.in_flight += 1;
         self.batch.push((tag, asked));
-    }
-
-    fn take(&mut self, tag: u64, mut reply: Reply) -> (u64, Reply) {
-        self.in_flight -= 1;
-        if let Outcome::Stock(row) = &mut reply.outcome {
-            row.received = self.received.get(&row.sku).copied().unwrap_or(row.on_hand);
-            row.sold = row.received - row.on_hand;
-        }
-        (tag, reply)
     }
 }
 
@@ -172,11 +161,6 @@ impl Target for Grpc {
         if !self.has_room() {
             return Some(request);
         }
-        if let Command::UpdateStock(update) = &request.command
-            && let StockChange::Set(units) = update.change
-        {
-            self.received.insert(update.sku, units);
-        }
         self.ask(tag, Asked::Request(request));
         None
     }
@@ -196,11 +180,12 @@ impl Target for Grpc {
 
     fn drain(&mut self, replies: &mut Vec<(u64, Reply)>) -> usize {
         let before = replies.len();
-        while let Some((tag, reply)) = self.heard.take().or_else(|| self.answers.try_recv().ok()) {
-            let taken = self.take(tag, reply);
-            replies.push(taken);
+        while let Some(answer) = self.heard.take().or_else(|| self.answers.try_recv().ok()) {
+            replies.push(answer);
         }
-        replies.len() - before
+        let count = replies.len() - before;
+        self.in_flight -= count;
+        count
     }
 
     fn wait(&mut self, timeout: Duration) -> bool {
@@ -232,11 +217,18 @@ impl Target for Grpc {
     }
 
     fn books(&mut self) -> Result<Books, TargetError> {
-        let Operator { client, runtime, address } = &self.operator;
+        let Operator { client, runtime, addresses } = &self.operator;
         let report = runtime
             .block_on(client.audit(AuditRequest {}))
-            .map_err(|error| refused(address, "AdminService/Audit", error))?;
+            .map_err(|error| refused(&addresses.order, "AdminService/Audit", error))?;
         Ok(reply::books(report))
+    }
+
+    fn meter(&self) -> Result<Meter, TargetError> {
+        let operator = Operator::new(&self.operator.addresses)?;
+        let read = move || operator.stats().ok().map(|stats| reply::gauges(&stats));
+        let shares_process = self.server.is_some();
+        Ok(Meter { read: Box::new(read), shares_process, pause_min: METER_PAUSE })
     }
 
     fn setup(&self) -> Setup {
@@ -252,6 +244,7 @@ impl Target for Grpc {
             records: stats.records,
             log_bytes: stats.log_bytes,
             kept: self.server.as_ref().and_then(Server::kept),
+            stages: stats.stages.into_iter().map(reply::stage).collect(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Answers as outcomes. An answer that makes no sense becomes a refusal that says so.
 
-use onrush_grpc::admin::v1::AuditResponse;
+use onrush_grpc::admin::v1 as admin;
+use onrush_grpc::admin::v1::{AuditResponse, GetStockResponse, StatsResponse};
 use onrush_grpc::money::v1::Money as WireMoney;
 use onrush_grpc::order::v1 as order;
 use onrush_grpc::order::v1::{OrderPaymentStatus, OrderStatus};
@@ -12,6 +13,8 @@ use onrush_proto::{
 };
 
 use super::Books;
+use crate::meter::Gauges;
+use crate::target::StageTimes;
 
 /// What came, and whether it is the first answer again.
 pub(super) type Answer = (Outcome, bool);
@@ -90,14 +93,14 @@ pub(super) fn stock_changed(changed: product::UpdateStockResponse) -> Answer {
     (Outcome::Accepted(Receipt::Stock { on_hand, held, version }), replayed)
 }
 
-/// Stock was counted. What the wire does not tell is zero; the target knows what was received.
-pub(super) fn stock(sku: Sku, counted: &product::UpdateStockResponse) -> Answer {
-    let row = StockRow {
+/// Stock was counted by its owner. What is not counted is zero here.
+pub(super) fn stock(counted: &GetStockResponse) -> Answer {
+    let row = |sku: Sku| StockRow {
         sku,
         on_hand: counted.on_hand,
         held: counted.held,
-        sold: 0,
-        received: 0,
+        sold: counted.sold,
+        received: counted.received,
         version: counted.version,
         price: Money::new(0, Currency::USD),
         limit_per_customer: 0,
@@ -106,7 +109,7 @@ pub(super) fn stock(sku: Sku, counted: &product::UpdateStockResponse) -> Answer 
         hold_us: 0,
         active: true,
     };
-    (Outcome::Stock(Box::new(row)), false)
+    answer(counted.sku.parse().ok().map(|sku| Outcome::Stock(Box::new(row(sku)))), false)
 }
 
 /// A product page.
@@ -209,6 +212,25 @@ pub(super) fn books(report: AuditResponse) -> Books {
         units_sold: report.units_sold,
         open_cross_shard: report.open_cross_shard,
     }
+}
+
+/// The server's counters as gauges.
+pub(super) fn gauges(stats: &StatsResponse) -> Gauges {
+    Gauges {
+        process_bytes: stats.process_bytes,
+        state_bytes: stats.state_bytes,
+        orders_in_memory: stats.orders_in_memory,
+        remembered_keys: stats.remembered_keys,
+        lag_bytes: stats.store_lag_bytes,
+        lag_bytes_max: stats.store_lag_bytes_max,
+        level0_runs: stats.level0_runs,
+    }
+}
+
+/// The server's word on a stage.
+pub(super) fn stage(times: admin::StageTimes) -> StageTimes {
+    let admin::StageTimes { stage, turns, p50_ns, p90_ns, p99_ns, max_ns, total_ns } = times;
+    StageTimes { stage, turns, p50_ns, p90_ns, p99_ns, max_ns, total_ns }
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! Reads of a fjall store: live, or frozen at one moment.
 
-use std::{
-    ops::{Bound, ControlFlow},
-    sync::Arc,
-};
+use std::{ops::ControlFlow, sync::Arc};
 
-use ::fjall::{Guard, Iter, Readable, Snapshot};
+use ::fjall::{Guard, Readable, Snapshot};
 
 use super::{Trees, read_head, store_error};
-use crate::store::{Frozen, Keyspace, RESERVED_SUFFIX, RowVisitor, StoreError, StoreReader, is_empty_range};
+use crate::store::{
+    Frozen, KeyOrder, KeyRange, Keyspace, RESERVED_SUFFIX, RowVisitor, StoreError, StoreReader,
+    is_empty_range,
+};
 
 pub(super) struct FjallReader {
     trees: Trees,
@@ -24,11 +24,6 @@ impl FjallReader {
 
     fn moment(&self) -> Snapshot {
         self.moment.clone().unwrap_or_else(|| self.trees.database.snapshot())
-    }
-
-    fn rows(&self, keyspace: Keyspace, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Option<Iter> {
-        let tree = self.trees.tree(keyspace);
-        (!is_empty_range(from, to)).then(|| self.moment().range::<&[u8], _>(tree, (from, to)))
     }
 }
 
@@ -54,21 +49,18 @@ impl StoreReader for FjallReader {
     fn scan(
         &self,
         keyspace: Keyspace,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
+        range: KeyRange<'_>,
+        order: KeyOrder,
         row: &mut RowVisitor<'_>,
     ) -> Result<(), StoreError> {
-        visit(keyspace, self.rows(keyspace, from, to).into_iter().flatten(), row)
-    }
-
-    fn scan_rev(
-        &self,
-        keyspace: Keyspace,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-        row: &mut RowVisitor<'_>,
-    ) -> Result<(), StoreError> {
-        visit(keyspace, self.rows(keyspace, from, to).into_iter().flat_map(Iterator::rev), row)
+        if is_empty_range(range) {
+            return Ok(());
+        }
+        let rows = self.moment().range::<&[u8], _>(self.trees.tree(keyspace), range);
+        match order {
+            KeyOrder::Ascending => visit(keyspace, rows, row),
+            KeyOrder::Descending => visit(keyspace, rows.rev(), row),
+        }
     }
 
     fn freeze(&self) -> Result<Frozen, StoreError> {
