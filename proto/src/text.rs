@@ -5,15 +5,24 @@ use std::str::FromStr;
 
 use rkyv::rancor::{Fallible, Source};
 use rkyv::ser::Writer;
+use rkyv::string::repr::INLINE_CAPACITY;
 use rkyv::string::{ArchivedString, StringResolver};
 use rkyv::{Archive, Deserialize, Place, Serialize};
 
-/// UTF-8 of at most `N` bytes (`N` < 256), compared and hashed as a string.
+/// UTF-8 of at most `N` bytes (`N` < 256), compared and hashed as a string. The bytes are aligned, so
+/// that they are checked, compared and hashed by words.
 #[derive(Clone, Copy)]
+#[repr(C, align(8))]
 pub struct Text<const N: usize> {
-    len: u8,
     bytes: [u8; N],
+    len: u8,
 }
+
+/// As long as any text.
+const LONGEST: &str = match std::str::from_utf8(&[b' '; u8::MAX as usize]) {
+    Ok(longest) => longest,
+    Err(_) => "",
+};
 
 /// A stock-keeping unit, the name of what is sold: up to 39 bytes, so a UUID or an object id fits.
 pub type Sku = Text<39>;
@@ -38,7 +47,7 @@ pub struct TextError {
 
 impl<const N: usize> Text<N> {
     /// The empty text.
-    pub const EMPTY: Self = Self { len: 0, bytes: [0; N] };
+    pub const EMPTY: Self = Self { bytes: [0; N], len: 0 };
 
     /// Copies `text` in place.
     pub fn new(text: &str) -> Result<Self, TextError> {
@@ -48,7 +57,7 @@ impl<const N: usize> Text<N> {
             return Err(TextError { max: N, found: source.len() });
         }
         bytes[..source.len()].copy_from_slice(source);
-        Ok(Self { len: source.len() as u8, bytes })
+        Ok(Self { bytes, len: source.len() as u8 })
     }
 
     /// The string.
@@ -124,7 +133,11 @@ impl<const N: usize> Archive for Text<N> {
     type Resolver = StringResolver;
 
     fn resolve(&self, resolver: Self::Resolver, out: Place<Self::Archived>) {
-        ArchivedString::resolve_from_str(self.as_str(), resolver, out);
+        // Of a text that does not fit in place only the length is asked here; its bytes were written
+        // before, and need no second look.
+        let len = usize::from(self.len);
+        let text = if len > INLINE_CAPACITY { &LONGEST[..len] } else { self.as_str() };
+        ArchivedString::resolve_from_str(text, resolver, out);
     }
 }
 
@@ -156,6 +169,19 @@ mod tests {
     fn refuses_what_does_not_fit_and_names_both_lengths() {
         assert_eq!(Sku::new(&"x".repeat(40)), Err(TextError { max: 39, found: 40 }));
         assert_eq!(Sku::new(&"x".repeat(39)).unwrap().as_str().len(), 39);
+    }
+
+    #[test]
+    fn texts_of_every_length_survive_the_archive() {
+        use crate::row::{NameRow, Row, RowEncoder, RowTag};
+        let mut encoder = RowEncoder::default();
+        for len in 0..=63 {
+            let owner = Text::new(&"1234567".repeat(9)[..len]).unwrap();
+            let name = Text::new(&"x".repeat(2 * len)).unwrap();
+            let row = Row::Name(Box::new(NameRow { name, owner, confirmed: true, deadline_us: 1 }));
+            let bytes = encoder.encode(&row).to_vec();
+            assert_eq!(Row::decode(RowTag::Name, &bytes), Ok(row));
+        }
     }
 
     #[test]
