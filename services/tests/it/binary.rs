@@ -6,13 +6,12 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use onrush_grpc::order::v1::{GetOrderStatusRequest, OrderPaymentStatus};
 use onrush_grpc::product::v1::UpdateStockRequest;
 use onrush_grpc::product::v1::update_stock_request::Change;
 use onrush_net::client::Retry;
 use onrush_net::client::grpc::{Addresses, Client};
 
-use crate::shop::{order, payment, product};
+use crate::shop::{order, payment, product, until_processing};
 
 fn onrush(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onrush"));
@@ -132,14 +131,7 @@ async fn sigterm_lets_open_calls_end() {
     let order_id = client.create_order(order("", "ada", &[("tea", 1)])).await.unwrap().order_id;
     let (paying, paid) = (client.clone(), payment("", &order_id, "pm_card"));
     let call = tokio::spawn(async move { paying.process_payment(paid).await });
-    loop {
-        let request = GetOrderStatusRequest { order_id: order_id.clone() };
-        let found = client.get_order_status(request).await.unwrap().order.unwrap();
-        if found.payment_status() == OrderPaymentStatus::Processing {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_processing(&client, &order_id).await;
     process.signal("-TERM");
     let answer = call.await.unwrap().unwrap();
     assert_eq!(answer.order_status().as_str_name(), "ORDER_STATUS_PAID");

@@ -8,7 +8,7 @@ use onrush_net::client::grpc::Client;
 use onrush_proto::{Currency, Money, OrderId, Text};
 use onrush_services::gateway::{Charge, GatewayKey, Op};
 
-use crate::shop::{Shop, payment};
+use crate::shop::{Shop, payment, until_processing};
 
 async fn paid_in_the_end(shop: &Shop, order_id: &str) -> OrderStatus {
     for _ in 0..500 {
@@ -115,10 +115,10 @@ async fn what_a_restart_interrupts_is_taken_up_again() {
     let shop = Shop::open_with(|config| config.gateway_faults = "p50_ms=60000,p99_ms=60000".parse().unwrap());
     shop.stock("tea", 500, 10).await;
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
-    let patience = Retry { timeout: Duration::from_millis(300), ..Retry::NEVER };
-    let hasty = Client::new(&shop.addresses, 1, patience).unwrap();
-    let answer = hasty.process_payment(payment("", &order_id, "pm_card")).await.unwrap();
-    assert_eq!(answer.payment_status(), OrderPaymentStatus::Processing);
+    let (client, paid) = (shop.client.clone(), payment("", &order_id, "pm_card"));
+    let call = tokio::spawn(async move { client.process_payment(paid).await });
+    until_processing(&shop.client, &order_id).await;
+    call.abort();
     let shop = shop.restart().await;
     assert_eq!(paid_in_the_end(&shop, &order_id).await, OrderStatus::Paid);
     let books = shop.client.reconcile(Default::default()).await.unwrap();

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use onrush_engine::{HostKind, StoreKind};
 use onrush_grpc::money::v1::Money;
-use onrush_grpc::order::v1::{CreateOrderRequest, CreateOrderResponse, NewOrderLine, ProcessPaymentRequest};
+use onrush_grpc::order::v1::{
+    CreateOrderRequest, CreateOrderResponse, GetOrderStatusRequest, NewOrderLine, OrderPaymentStatus,
+    ProcessPaymentRequest,
+};
 use onrush_grpc::product::v1::update_stock_request::Change;
 use onrush_grpc::product::v1::{PutProductRequest, UpdateStockRequest};
 use onrush_net::client::grpc::{Addresses, Client};
@@ -170,4 +173,17 @@ pub(crate) fn assert_refused<T: std::fmt::Debug>(
 ) {
     let found = refused(answer);
     assert_eq!((found.reason.as_str(), found.field.as_deref()), (reason, field), "{}", found.message);
+}
+
+/// Waits until a payment is with the gateway.
+pub(crate) async fn until_processing(client: &Client, order_id: &str) {
+    for _ in 0..2_000 {
+        let request = GetOrderStatusRequest { order_id: order_id.into() };
+        let found = client.get_order_status(request).await.unwrap().order.unwrap();
+        if found.payment_status() == OrderPaymentStatus::Processing {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the payment of {order_id} was not started");
 }
