@@ -52,6 +52,8 @@ pub enum RecordKind {
     HoldReleased = 32,
     /// An idempotency key names something on another shard.
     KeyClaimed = 40,
+    /// A repetition that changed nothing got its answer under a key of its own.
+    KeyKept = 41,
     /// A document was put.
     DocumentPut = 50,
     /// A document was deleted.
@@ -70,7 +72,7 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// All kinds.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::ProductPut,
         Self::StockUpdated,
         Self::OrderReserving,
@@ -92,6 +94,7 @@ impl RecordKind {
         Self::HoldCaptured,
         Self::HoldReleased,
         Self::KeyClaimed,
+        Self::KeyKept,
         Self::DocumentPut,
         Self::DocumentDeleted,
         Self::ShippingUpdated,

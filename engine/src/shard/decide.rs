@@ -8,12 +8,15 @@ use onrush_proto::{
 use super::{Effects, Origin, Shard};
 use crate::rules::payments::Settlement;
 use crate::rules::{Accepted, documents, groups, inventory, names, orders, payments};
+use crate::tables::hash_of;
 
 /// What a command comes to.
 #[expect(clippy::large_enum_variant, reason = "built and taken apart on the hot path; never stored")]
 enum Verdict {
     /// A record.
     Accept(Accepted),
+    /// An acceptance that changes nothing: only its key is worth a record.
+    Known(Receipt),
     /// An answer without a record.
     Answer(Outcome),
 }
@@ -28,7 +31,7 @@ impl From<Settlement> for Verdict {
     fn from(settlement: Settlement) -> Self {
         match settlement {
             Settlement::Changes(accepted) => Self::Accept(accepted),
-            Settlement::Known(receipt) => Self::Answer(Outcome::Accepted(receipt)),
+            Settlement::Known(receipt) => Self::Known(receipt),
         }
     }
 }
@@ -71,6 +74,13 @@ impl Shard {
                 if let Some(order) = request.command.order() {
                     self.resolve_elsewhere(order, moved, out);
                 }
+            }
+            Ok(Verdict::Known(receipt)) if request.key.is_none() => {
+                self.answer_now(origin, request.key, Outcome::Accepted(receipt), out);
+            }
+            Ok(Verdict::Known(receipt)) => {
+                let fact = Fact::new(RecordKind::KeyKept, hash_of(&request.key.0));
+                self.accept(origin, request.key, request.body, Accepted { fact, receipt }, out);
             }
             Ok(Verdict::Answer(outcome)) => self.answer_now(origin, request.key, outcome, out),
             Err(refusal) => self.refuse(origin, request.key, refusal, out),

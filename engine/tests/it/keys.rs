@@ -104,6 +104,42 @@ fn every_command_takes_a_key() {
     );
 }
 
+/// A repetition that changes nothing is an acceptance too: its key remembers the answer, however
+/// the order goes on.
+#[test]
+fn a_repeated_settlement_is_remembered_under_its_key() {
+    for (one, two) in [("b@0", "d@1"), ("b@1", "d@0")] {
+        let table = "at   | command                          | outcome
+             0s   | put tea@0 stock 9                | ok
+             0s   | order ada tea@0 as o             | ok
+             0s   | pay o                            | ok
+             0s   | settle o #1 captured key a       | order Paid payment Succeeded
+             0s   | settle o #1 captured key ONE     | order Paid payment Succeeded
+             0s   | settle o #1 captured key ONE     | order Paid payment Succeeded (replay)
+             0s   | & settle o #1 captured key ONE   | order Paid payment Succeeded (replay)
+             0s   | settle o #1 captured             | order Paid payment Succeeded
+             0s   | refund o 40                      | ok
+             0s   | refunded o #1 ok                 | ok
+             0s   | refunded o #1 ok key TWO         | refund 1 of 40 Succeeded
+             0s   | refunded o #1 failed key TWO     | IDEMPOTENCY_KEY_REUSED
+             0s   | settle o #1 captured key ONE     | order Paid payment Succeeded (replay)
+             0s   | settle o #1 captured key e       | order PartiallyRefunded payment Succeeded
+             0s   | settle o #1 declined key ONE     | IDEMPOTENCY_KEY_REUSED
+             0s   | order ada tea@0 key ONE          | IDEMPOTENCY_KEY_REUSED
+             0s   | restart                          | -
+             0s   | refunded o #1 ok key TWO         | refund 1 of 40 Succeeded (replay)
+             0s   | checkpoint                       | -
+             0s   | restart                          | -
+             0s   | settle o #1 captured key ONE     | order Paid payment Succeeded (replay)
+             0s   | order ada tea@0 key ONE          | IDEMPOTENCY_KEY_REUSED
+             0s   | order ada tea@0 key TWO          | IDEMPOTENCY_KEY_REUSED
+
+             sku   | on_hand | held | sold | available
+             tea@0 | 8       | 0    | 1    | 8";
+        check_on(2, &table.replace("ONE", one).replace("TWO", two));
+    }
+}
+
 /// The key's shard, the order's shard and a third: the same words, the same answers.
 #[test]
 fn a_key_lives_apart_from_what_it_names() {

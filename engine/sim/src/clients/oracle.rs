@@ -94,14 +94,7 @@ impl Oracle {
                     return Err(wrong("an acceptance marked as a replay", reply));
                 }
                 book.accepted = Some(told);
-                // Settlements that were known before change nothing and leave their key free.
-                match attempt.request.command {
-                    Command::SettleAttempt(_) | Command::SettleRefund(_) => {
-                        book.accepted = None;
-                        Ok(())
-                    }
-                    _ => durable(mirror, key, told, reply),
-                }
+                durable(mirror, key, told, reply)
             }
             Outcome::Refused(Refusal::Stopped) => Ok(()),
             Outcome::Refused(refusal) => {
