@@ -28,7 +28,7 @@ pub use money::{Currency, Money};
 pub use receipt::{Outcome, Receipt, Reply};
 pub use refusal::{Reason, Refusal};
 pub use row::{
-    Account, Attempt, AttemptState, DocumentRow, GatewayResult, HoldRow, HoldState, KeyRow, KeyState,
+    Account, Attempt, AttemptState, Delivery, DocumentRow, GatewayResult, HoldRow, HoldState, KeyRow, KeyState,
     LedgerRow, LimitRow, Line, Lines, NameRow, OffsetRow, OrderRow, OrderState, Payment, PaymentState,
     Posting, ProductRow, Refund, RefundState, Row, RowError, RowTag, StockRow,
 };

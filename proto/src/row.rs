@@ -152,6 +152,34 @@ impl OrderState {
     }
 }
 
+/// How far an order got on its way to the buyer, whatever became of its money.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Archive, Serialize, Deserialize,
+)]
+pub enum Delivery {
+    /// Not begun.
+    #[default]
+    Waiting,
+    /// Being packed.
+    Fulfilling,
+    /// With the carrier.
+    Shipped,
+    /// Arrived.
+    Delivered,
+}
+
+impl Delivery {
+    /// The stage that a state of the order names, if it names one.
+    pub fn of(state: OrderState) -> Option<Self> {
+        match state {
+            OrderState::Fulfilling => Some(Self::Fulfilling),
+            OrderState::Shipped => Some(Self::Shipped),
+            OrderState::Delivered => Some(Self::Delivered),
+            _ => None,
+        }
+    }
+}
+
 /// An order with its payment inside.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 pub struct OrderRow {
@@ -165,6 +193,8 @@ pub struct OrderRow {
     pub total: Money,
     /// Where it stands.
     pub state: OrderState,
+    /// How far its delivery got; a refund hides that in `state` and does not undo it.
+    pub delivery: Delivery,
     /// Until when the stock is held, shard time in us. Never changes.
     pub held_until_us: u64,
     /// Shard time of the last change in us.
@@ -175,6 +205,28 @@ pub struct OrderRow {
     pub body: u64,
     /// Attempts, refunds and postings, once there are any.
     pub payment: Option<Box<Payment>>,
+}
+
+impl OrderRow {
+    /// True if the order may go to `to`: its graph has the edge, and delivery goes on from where it
+    /// stands. What has left the house is not called off any more.
+    pub fn may_become(&self, to: OrderState) -> bool {
+        use Delivery::*;
+        let delivery = match to {
+            OrderState::Fulfilling => self.delivery == Waiting,
+            OrderState::Shipped => self.delivery == Fulfilling,
+            OrderState::Delivered => self.delivery == Shipped,
+            OrderState::Cancelled => self.delivery <= Fulfilling,
+            _ => true,
+        };
+        delivery && self.state.may_become(to)
+    }
+
+    /// The refund that calls the order off, while the gateway has it.
+    pub fn calling_off(&self) -> Option<&Refund> {
+        let refunds = self.payment.as_ref().map_or(&[][..], |payment| &payment.refunds);
+        refunds.iter().find(|refund| refund.cancels && refund.state == RefundState::Pending)
+    }
 }
 
 /// Where the money of an order stands (after Stripe's PaymentIntent).
@@ -691,6 +743,7 @@ mod tests {
             lines: (0..lines).map(line).collect(),
             total: Money::new(995, Currency::EUR),
             state: OrderState::Pending,
+            delivery: Delivery::Waiting,
             held_until_us: 1,
             changed_us: 2,
             key: IdempotencyKey(77),

@@ -110,6 +110,7 @@ fn refusal_code(refusal: &Refusal) -> Code {
         | Refusal::PriceChanged { .. }
         | Refusal::OutOfStock { .. }
         | Refusal::IllegalTransition { .. }
+        | Refusal::BeingCancelled { .. }
         | Refusal::IllegalPayment { .. }
         | Refusal::HoldResolved { .. }
         | Refusal::CaptureAboveAuthorised { .. }
@@ -133,6 +134,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         Refusal::IllegalTransition { from, to } => {
             vec![("from", format!("{from:?}")), ("to", format!("{to:?}"))]
         }
+        Refusal::BeingCancelled { refund } => vec![("refund", refund.to_string())],
         Refusal::IllegalPayment { state } => vec![("state", format!("{state:?}"))],
         Refusal::CaptureAboveAuthorised { asked, left } | Refusal::RefundAboveCaptured { asked, left } => {
             vec![("asked", asked.to_string()), ("left", left.to_string())]

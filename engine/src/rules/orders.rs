@@ -1,7 +1,7 @@
 //! Orders: create, cancel, expire, move.
 
 use onrush_proto::{
-    CreateOrder, Fact, LimitRow, Line, Lines, Money, MoveOrder, OrderId, OrderRow, OrderState, Receipt,
+    CreateOrder, Delivery, Fact, LimitRow, Line, Lines, Money, MoveOrder, OrderId, OrderRow, OrderState, Receipt,
     RecordKind, Refusal, Request, Row,
     command::{MAX_LINES, MAX_QUANTITY},
 };
@@ -106,6 +106,7 @@ fn new_order(
         lines: priced.lines,
         total: Money::new(priced.total_minor, priced.currency),
         state,
+        delivery: Delivery::Waiting,
         held_until_us: context.now_us + hold_us.unwrap_or_default(),
         changed_us: context.now_us,
         key: request.key,
@@ -148,12 +149,15 @@ pub fn expire(state: &State, context: &Context, order: &OrderRow) -> Fact {
 /// Calls an order off. A pending one at once; a paid one when its money is back.
 pub fn cancel(state: &State, context: &Context, order: &OrderRow) -> Decision {
     let to = OrderState::Cancelled;
+    if let Some(refund) = order.calling_off() {
+        return Err(Refusal::BeingCancelled { refund: refund.number });
+    }
     match order.state {
         OrderState::Pending => {
             let fact = close(state, context, order, RecordKind::OrderCancelled, (to, Resolution::Release));
             Ok(Accepted { fact, receipt: Receipt::OrderMoved { order: order.id, state: to } })
         }
-        from if from.may_become(to) => payments::refund_to_cancel(state, context, order),
+        _ if order.may_become(to) => payments::refund_to_cancel(state, context, order),
         from => Err(Refusal::IllegalTransition { from, to }),
     }
 }
@@ -173,13 +177,14 @@ fn close(
     fact
 }
 
-/// Moves a paid order towards delivery.
+/// Moves a paid order towards delivery, unless it is being called off.
 pub fn step(context: &Context, order: &OrderRow, step: &MoveOrder) -> Decision {
-    let onward = matches!(step.to, OrderState::Fulfilling | OrderState::Shipped | OrderState::Delivered);
-    if !onward || !order.state.may_become(step.to) {
-        return Err(Refusal::IllegalTransition { from: order.state, to: step.to });
+    let illegal = Refusal::IllegalTransition { from: order.state, to: step.to };
+    let delivery = Delivery::of(step.to).filter(|_| order.may_become(step.to)).ok_or(illegal)?;
+    if let Some(refund) = order.calling_off() {
+        return Err(Refusal::BeingCancelled { refund: refund.number });
     }
-    let moved = OrderRow { state: step.to, changed_us: context.now_us, ..order.clone() };
+    let moved = OrderRow { state: step.to, delivery, changed_us: context.now_us, ..order.clone() };
     let fact = Fact::new(RecordKind::OrderMoved, hash_of(&order.id)).with(Row::Order(moved));
     Ok(Accepted { fact, receipt: Receipt::OrderMoved { order: order.id, state: step.to } })
 }

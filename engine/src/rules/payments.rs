@@ -417,7 +417,7 @@ fn refund_done(mut change: Change<'_>, index: usize) -> Accepted {
     change.post(Account::Captured, Account::Refunded, minor);
     let payment = change.payment();
     let all_back = payment.refunded == payment.captured;
-    let cancelled = cancels && change.order.state.may_become(OrderState::Cancelled);
+    let cancelled = cancels && change.order.may_become(OrderState::Cancelled);
     let to = match (cancelled, all_back) {
         (true, _) => OrderState::Cancelled,
         (false, true) => OrderState::Refunded,
@@ -425,7 +425,7 @@ fn refund_done(mut change: Change<'_>, index: usize) -> Accepted {
     };
     // Money that came for an order which was gone does not bring the order back, and a second charge
     // that goes back leaves the first.
-    let moves = change.order.state.is_sold() && change.order.state.may_become(to) && (all_back || !surplus);
+    let moves = change.order.state.is_sold() && change.order.may_become(to) && (all_back || !surplus);
     if moves {
         change.order.state = to;
     }

@@ -1,6 +1,6 @@
 //! Orders move along the declared graph only.
 
-use onrush_proto::{OrderRow, OrderState, RecordKind};
+use onrush_proto::{Delivery, OrderRow, OrderState, RecordKind};
 
 use super::Step;
 use crate::report::{Verdict, Violation};
@@ -22,6 +22,25 @@ fn edge(from: OrderState, to: OrderState) -> bool {
                 | (Delivered, PartiallyRefunded | Refunded)
                 | (PartiallyRefunded, Refunded | Fulfilling | Shipped | Delivered | Cancelled)
         )
+}
+
+/// Delivery goes on by single steps, says what the state says, and is not undone by refunds. What
+/// has left the house is not called off; what is being called off does not move.
+fn delivered(before: &OrderRow, after: &OrderRow) -> bool {
+    use OrderState::*;
+    let steps = [Delivery::Waiting, Delivery::Fulfilling, Delivery::Shipped, Delivery::Delivered];
+    let step = |delivery| steps.iter().position(|step| *step == delivery);
+    let moved = before.delivery != after.delivery;
+    let onward = step(after.delivery) == step(before.delivery).map(|at| at + 1);
+    let told = match after.state {
+        Fulfilling => after.delivery == Delivery::Fulfilling,
+        Shipped => after.delivery == Delivery::Shipped,
+        Delivered => after.delivery == Delivery::Delivered,
+        Cancelled => matches!(after.delivery, Delivery::Waiting | Delivery::Fulfilling),
+        PartiallyRefunded | Refunded => true,
+        Reserving | Rejected | Pending | Paid | Expired => after.delivery == Delivery::Waiting,
+    };
+    told && (!moved || onward && before.calling_off().is_none())
 }
 
 /// Checks births, moves, and what may never change.
@@ -55,6 +74,10 @@ fn step_of(step: &Step<'_>, before: &OrderRow, after: &OrderRow) -> Verdict {
     if !edge(before.state, after.state) {
         let got = format!("{:?} -> {:?} in {}", before.state, after.state, step.of(after.id));
         return Err(Violation::new(NAME, "an edge of the graph", got));
+    }
+    if !delivered(before, after) {
+        let got = format!("{:?} -> {:?} in {}", before.delivery, after.delivery, step.of(after.id));
+        return Err(Violation::new(NAME, "delivery to go on from where it stands", got));
     }
     let created = step.fact.kind == RecordKind::OrderCreated;
     if created && before.state != OrderState::Reserving {
