@@ -53,7 +53,7 @@ impl Shard {
             out.outbound.push((owner, PeerMessage::Hold(Box::new(hold))));
         }
         if !request.key.is_none() {
-            self.running.insert(request.key, ());
+            self.begin_call(request.key, self.options.id);
         }
         let (key, body) = (request.key, request.body);
         self.reservations.insert(order, Reservation { origin, key, body, waiting, priced: Lines::new() });

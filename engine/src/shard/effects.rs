@@ -67,6 +67,23 @@ pub enum PeerMessage {
         /// A slot of the home.
         home: Slot,
     },
+    /// Home to key's shard, behind its last [`Reclaim`](Self::Reclaim): home has taken office, and
+    /// what was under way to it may be lost.
+    TookOffice,
+    /// Key's shard to home, behind every call it forwarded before: does this one still run?
+    StillRunning {
+        /// The key.
+        key: IdempotencyKey,
+        /// The call's number with the key's shard.
+        call: u64,
+    },
+    /// Home to key's shard: it does not, and the key stands for nothing.
+    NotRunning {
+        /// The key.
+        key: IdempotencyKey,
+        /// The call's number with the key's shard.
+        call: u64,
+    },
     /// Key's shard to home: the claim is durable.
     Confirmed {
         /// The key.

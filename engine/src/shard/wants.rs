@@ -141,7 +141,9 @@ impl Shard {
     fn want_peer(&self, message: &PeerMessage, asked: &mut Asked, wants: &mut Vec<Want>) {
         match message {
             PeerMessage::Forward { request, .. } => self.want_request(request, asked, wants),
-            PeerMessage::Answered { key, .. } | PeerMessage::Reclaim { key, .. } => asked.keys.push(key.0),
+            PeerMessage::Answered { key, .. }
+            | PeerMessage::Reclaim { key, .. }
+            | PeerMessage::StillRunning { key, .. } => asked.keys.push(key.0),
             PeerMessage::Hold(hold) => {
                 for (_, line) in &hold.lines {
                     self.want_limit(&line.sku, &hold.customer, asked);
@@ -153,7 +155,10 @@ impl Shard {
             PeerMessage::Ask { order }
             | PeerMessage::Held { order, .. }
             | PeerMessage::HoldRefused { order, .. } => self.want_order(*order, wants),
-            PeerMessage::Confirmed { .. } | PeerMessage::Returned { .. } => {}
+            PeerMessage::Confirmed { .. }
+            | PeerMessage::Returned { .. }
+            | PeerMessage::TookOffice
+            | PeerMessage::NotRunning { .. } => {}
         }
     }
 

@@ -279,6 +279,45 @@ fn a_claim_that_was_lost_is_sent_again() {
     verify(&mut rig);
 }
 
+/// Home alone restarts and has forgotten a call: one that never arrived, one that is still under
+/// way, or a basket that waited for its holds. Its key is free again once home says so, never
+/// before, and no other body took it meanwhile.
+#[test]
+fn a_home_that_restarts_alone_leaves_no_key_running() {
+    for (case, plan) in ["lost", "under way", "reserving"]
+        .into_iter()
+        .flat_map(|case| [(case, Plan::new(3)), (case, Plan::forgetful(3))])
+    {
+        let mut rig = stocked(plan, &["tea@0", "cup@1"]);
+        let name =
+            crate::table::placed(&rig, "k@2", |name| onrush_proto::Slot::of_hash(rig.key("c", name).0));
+        let key = rig.key("c", &name);
+        let skus = if case == "reserving" { vec!["tea@0", "cup@1"] } else { vec!["tea@0"] };
+        let lines = skus.iter().map(|sku| OrderLine::new(sku_on(&rig, sku), 1)).collect();
+        let customer = "ada".parse().unwrap();
+        let command = Command::CreateOrder(CreateOrder { customer, lines, hold_us: 0 });
+        rig.blocked.insert(if case == "reserving" { (1, 0) } else { (2, 0) });
+        let first = rig.submit(key, command.clone());
+        rig.run();
+        if case == "lost" {
+            rig.wires.clear();
+        }
+        rig.flush(true);
+        rig.restart_one(0);
+        let other = rig.submit(key, one_line(&rig, "cup@1"));
+        rig.run();
+        let refused = Outcome::Refused(Refusal::KeyInProgress);
+        assert_eq!(rig.take_reply(other).unwrap().outcome, refused, "{case}: home has not said yet");
+        rig.blocked.clear();
+        rig.run();
+        let again = rig.ask(key, command.clone());
+        assert!(matches!(again.outcome, Outcome::Accepted(Receipt::Order { .. })), "{case}: {again:?}");
+        assert_eq!(again.replayed, case == "under way", "{case}");
+        assert_eq!(rig.take_reply(first).is_some(), case == "under way", "{case}");
+        verify(&mut rig);
+    }
+}
+
 #[test]
 fn a_late_request_is_not_decided() {
     let mut rig = stocked(Plan::new(1), &["tea"]);
