@@ -98,6 +98,8 @@ pub type Lines = SmallVec<[Line; 1]>;
 pub enum OrderState {
     /// Holds on other shards are being placed; nobody outside sees the order yet.
     Reserving,
+    /// A second try: holds are placed in the order of the shards, and nothing is held here yet.
+    Queued,
     /// A hold on another shard was refused; the order never came to be.
     Rejected,
     /// Accepted; stock is held until the deadline.
@@ -125,6 +127,7 @@ impl OrderState {
     pub fn may_become(self, to: Self) -> bool {
         use OrderState::*;
         match self {
+            Queued => matches!(to, Reserving | Rejected),
             Reserving => matches!(to, Pending | Rejected),
             Pending => matches!(to, Paid | Cancelled | Expired),
             // Money that arrives late takes the stock again if there is any.
@@ -140,9 +143,19 @@ impl OrderState {
         }
     }
 
-    /// True while the order's units are held and its deadline runs.
+    /// True while the order's deadline runs.
     pub fn is_open(self) -> bool {
+        matches!(self, Self::Queued | Self::Reserving | Self::Pending)
+    }
+
+    /// True while the order's units on its own shard are held.
+    pub fn is_held(self) -> bool {
         matches!(self, Self::Reserving | Self::Pending)
+    }
+
+    /// True while it is open whether the order comes to be.
+    pub fn is_unborn(self) -> bool {
+        matches!(self, Self::Queued | Self::Reserving)
     }
 
     /// True if the order's units count as sold.

@@ -258,7 +258,10 @@ impl Absorber {
         let row = view::<OrderRow>(RowTag::Order, bytes)?;
         let id = OrderId(row.id.0.to_native());
         self.bucket = self.bucket.max(id.bucket());
-        let open = matches!(row.state, ArchivedOrderState::Pending | ArchivedOrderState::Reserving);
+        let open = matches!(
+            row.state,
+            ArchivedOrderState::Pending | ArchivedOrderState::Reserving | ArchivedOrderState::Queued
+        );
         if id.sequence() > self.history_applied {
             self.put_order(id, open, bytes);
         } else {

@@ -1,8 +1,8 @@
 //! From a command to its rule.
 
 use onrush_proto::{
-    Command, CreateOrder, DocKey, Fact, NameCommand, OrderId, OrderRow, Outcome, Receipt, RecordKind,
-    Refusal, Request, Slot,
+    Command, CreateOrder, DocKey, Fact, NameCommand, OrderId, OrderRow, OrderState, Outcome, Receipt,
+    RecordKind, Refusal, Request, Slot,
 };
 
 use super::{Effects, Origin, Shard};
@@ -114,7 +114,7 @@ impl Shard {
         match decision {
             Ok(receipt) if fact.kind == RecordKind::OrderReserving => {
                 let fact = std::mem::replace(fact, unmade());
-                self.reserve(origin, (request, create), Accepted { fact, receipt }, out);
+                self.reserve(origin, request, create, Accepted { fact, receipt }, out);
             }
             Ok(receipt) => self.accept_fact(origin, (request.key, request.body), (fact, receipt), out),
             Err(refusal) => self.refuse(origin, request.key, refusal, out),
@@ -196,8 +196,8 @@ impl Shard {
 
     /// An order that somebody outside may see.
     pub(crate) fn order(&self, order: OrderId) -> Result<&OrderRow, Refusal> {
-        use onrush_proto::OrderState::{Rejected, Reserving};
-        let row = self.state.orders.row(&order).filter(|row| !matches!(row.state, Reserving | Rejected));
+        let hidden = |state: OrderState| state.is_unborn() || state == OrderState::Rejected;
+        let row = self.state.orders.row(&order).filter(|row| !hidden(row.state));
         row.ok_or(Refusal::UnknownOrder { order })
     }
 

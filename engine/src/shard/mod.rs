@@ -21,7 +21,7 @@ use onrush_proto::{
     Request, Row, ShardId, Slot, SlotMap, row::RowEncoder,
 };
 
-pub use effects::{Effects, HoldRequest, Input, PeerMessage, ReplyTo};
+pub use effects::{Effects, HoldRequest, Input, Part, PeerMessage, ReplyTo};
 use wants::Asked;
 pub use wants::{Found, Want};
 
@@ -294,7 +294,9 @@ impl Shard {
             PeerMessage::Confirmed { key } => self.confirmed(key),
             PeerMessage::Hold(request) => self.hold(from, request, out),
             PeerMessage::Held { order, lines } => self.held(order, lines, from, out),
-            PeerMessage::HoldRefused { order, refusal } => self.hold_refused(order, refusal, out),
+            PeerMessage::HoldRefused { order, refusal, contested } => {
+                self.hold_refused(from, order, (refusal, contested), out);
+            }
             PeerMessage::Resolve { order, how, until_us } => {
                 self.resolve_hold(order, how, until_us, out);
                 self.acknowledge_return(from, order, how, out);

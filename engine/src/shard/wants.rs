@@ -4,8 +4,7 @@
 //! [`Shard::warm`], until nothing is missing. So a turn never reads, and commands keep their order.
 
 use onrush_proto::{
-    Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, OrderState,
-    Request,
+    Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, Request,
 };
 
 use super::{Input, PeerMessage, Shard};
@@ -107,7 +106,7 @@ impl Shard {
     /// Counts that baskets give back which this shard gives up when it takes office.
     fn want_unfinished(&self, wants: &mut Vec<Want>) {
         let orders = self.state.orders.iter().map(|entry| &entry.row);
-        for order in orders.filter(|order| order.state == OrderState::Reserving) {
+        for order in orders.filter(|order| order.state.is_unborn()) {
             wants.extend(self.missing_counts(order));
         }
     }

@@ -126,6 +126,7 @@ fn legal_edges_move() {
 fn the_graph_is_the_specifications() {
     use OrderState::*;
     let all = [
+        Queued,
         Reserving,
         Rejected,
         Pending,
@@ -139,6 +140,8 @@ fn the_graph_is_the_specifications() {
         Refunded,
     ];
     let edges = [
+        (Queued, Reserving),
+        (Queued, Rejected),
         (Reserving, Pending),
         (Reserving, Rejected),
         (Pending, Paid),

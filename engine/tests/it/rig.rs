@@ -204,6 +204,14 @@ impl Rig {
         self.hasher.key(CallerKey { caller, key })
     }
 
+    /// One turn of each shard, and delivery of what they say.
+    pub(crate) fn step(&mut self) {
+        for id in 0..self.nodes.len() {
+            self.turn(id);
+        }
+        self.carry();
+    }
+
     /// Turns shards until nothing is queued, under way or due.
     pub(crate) fn run(&mut self) {
         for _ in 0..TURNS_MAX {

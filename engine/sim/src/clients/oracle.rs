@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use onrush_proto::{Command, KeyState, Outcome, Receipt, Refusal, Reply, Request, Row, RowTag, Slot};
+use onrush_proto::{Command, KeyState, OrderState, Outcome, Receipt, Refusal, Reply, Request, Row, RowTag, Slot};
 
 use crate::mirror::Mirror;
 use crate::report::{Verdict, Violation};
@@ -183,9 +183,7 @@ fn judge_read(mirror: &mut Mirror, request: &Request, reply: &Reply) -> Verdict 
         }
         (Command::GetOrder(id), Outcome::Refused(Refusal::UnknownOrder { .. })) => {
             return match mirror.order(*id).map(|order| order.state) {
-                None | Some(onrush_proto::OrderState::Reserving | onrush_proto::OrderState::Rejected) => {
-                    Ok(())
-                }
+                None | Some(OrderState::Queued | OrderState::Reserving | OrderState::Rejected) => Ok(()),
                 // Accepted after the read was decided.
                 Some(_) if mirror.version_at(shard, RowTag::Order, &id.0.to_be_bytes(), lsn).is_none() => {
                     Ok(())

@@ -13,7 +13,8 @@ fn edge(from: OrderState, to: OrderState) -> bool {
     from == to
         || matches!(
             (from, to),
-            (Reserving, Pending | Rejected)
+            (Queued, Reserving | Rejected)
+                | (Reserving, Pending | Rejected)
                 | (Pending, Paid | Cancelled | Expired)
                 | (Expired, Paid)
                 | (Paid, Fulfilling | Cancelled | PartiallyRefunded | Refunded)
@@ -38,7 +39,7 @@ fn delivered(before: &OrderRow, after: &OrderRow) -> bool {
         Delivered => after.delivery == Delivery::Delivered,
         Cancelled => matches!(after.delivery, Delivery::Waiting | Delivery::Fulfilling),
         PartiallyRefunded | Refunded => true,
-        Reserving | Rejected | Pending | Paid | Expired => after.delivery == Delivery::Waiting,
+        Queued | Reserving | Rejected | Pending | Paid | Expired => after.delivery == Delivery::Waiting,
     };
     told && (!moved || onward && before.calling_off().is_none())
 }
@@ -55,14 +56,14 @@ pub(crate) fn record(step: &Step<'_>) -> Verdict {
 }
 
 fn birth(step: &Step<'_>, order: &OrderRow) -> Verdict {
-    let expected = match step.fact.kind {
-        RecordKind::OrderCreated => Some(OrderState::Pending),
-        RecordKind::OrderReserving => Some(OrderState::Reserving),
-        _ => None,
+    let fits = match step.fact.kind {
+        RecordKind::OrderCreated => order.state == OrderState::Pending,
+        RecordKind::OrderReserving => order.state.is_unborn(),
+        _ => false,
     };
-    if expected != Some(order.state) {
+    if !fits {
         let got = format!("{:?} in {}", order.state, step.of(order.id));
-        return Err(Violation::new(NAME, "a birth as pending or reserving", got));
+        return Err(Violation::new(NAME, "a birth as pending, reserving or queued", got));
     }
     if step.mirror.owner(order.id.slot()) != step.shard || order.id.sequence() != step.lsn {
         return Err(Violation::new(NAME, "an id that names its shard and record", step.of(order.id)));
@@ -83,17 +84,18 @@ fn step_of(step: &Step<'_>, before: &OrderRow, after: &OrderRow) -> Verdict {
     if created && before.state != OrderState::Reserving {
         return Err(Violation::new(NAME, "one OrderCreated record per order", step.of(after.id)));
     }
+    let priced = created || before.state == OrderState::Queued;
     let same_lines = before.lines.len() == after.lines.len()
         && before.lines.iter().zip(&after.lines).all(|(old, new)| {
             old.sku == new.sku
                 && old.quantity == new.quantity
-                && (created || old.unit_minor == new.unit_minor)
+                && (priced || old.unit_minor == new.unit_minor)
         });
     let same = before.customer == after.customer
         && before.key == after.key
         && before.body == after.body
         && before.held_until_us == after.held_until_us
-        && (created || before.total == after.total);
+        && (priced || before.total == after.total);
     if !same || !same_lines {
         return Err(Violation::new(NAME, format!("{before:?}"), format!("{after:?}")));
     }
