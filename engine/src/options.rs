@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 #[allow(unused_imports, reason = "for the docs")]
 use crate::host::HostError;
+use crate::rules::inventory::HOLD_US_MAX;
 use crate::state::StateLimits;
 
 /// How an engine is opened.
@@ -32,6 +33,8 @@ pub struct EngineOptions {
     pub limits: StateLimits,
     /// When rows go to the store.
     pub flush: FlushOptions,
+    /// How far the wall clock is believed.
+    pub clock: ClockOptions,
 }
 
 impl Default for EngineOptions {
@@ -48,7 +51,26 @@ impl Default for EngineOptions {
             open_orders_max: 8 << 20,
             limits: StateLimits::default(),
             flush: FlushOptions::default(),
+            clock: ClockOptions::default(),
         }
+    }
+}
+
+/// How far the wall clock is believed. It is read once, when an engine opens.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockOptions {
+    /// Most us between the wall clock and the last frame, either way. As long as the longest hold: after
+    /// such a rest there is none left to expire.
+    pub jump_max_us: u64,
+    /// True if an operator has looked at the clock and it may be further away.
+    pub accept_jump: bool,
+    /// Reads the wall clock, in us since the epoch.
+    pub wall_us: fn() -> u64,
+}
+
+impl Default for ClockOptions {
+    fn default() -> Self {
+        Self { jump_max_us: HOLD_US_MAX, accept_jump: false, wall_us: crate::host::wall_us }
     }
 }
 

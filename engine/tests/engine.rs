@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use onrush_engine::{Engine, EngineOptions, FlushOptions, HostKind, Pump, SubscribeError, verify};
+use onrush_engine::{
+    ClockOptions, Engine, EngineOptions, FlushOptions, HostKind, OpenError, Pump, SubscribeError, verify,
+};
 use onrush_proto::{
     CallerKey, Command, CreateOrder, Currency, Lsn, Money, OrderLine, Outcome, PutProduct, Refusal, Reply,
     Request, ShardId, Sku, StockChange, Text, UpdateStock,
@@ -174,6 +176,42 @@ fn restarts_between_flushes_and_checkpoints_lose_nothing() {
         drop(port);
         engine.close().unwrap();
     }
+}
+
+/// A clock that stands a year ahead would expire every hold at once: nothing is decided on it until
+/// somebody accepts it, and looking at the books offline makes nothing expire.
+#[test]
+fn a_clock_that_jumped_is_asked_about() {
+    const NOW_US: u64 = 1_795_641_334_000_000;
+    const YEAR_US: u64 = 365 * 86_400_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let with = |wall_us, accept_jump| {
+        let clock = ClockOptions { wall_us, accept_jump, ..ClockOptions::default() };
+        Engine::open(EngineOptions { clock, ..options(dir.path()) })
+    };
+    let audited = || {
+        let report = onrush_engine::verify(dir.path()).unwrap();
+        assert!(report.ok, "{:?}", report.violations);
+        report.units_held
+    };
+    let engine = with(|| NOW_US, false).unwrap();
+    let sku = stocked(&engine, "console", 10);
+    let placed = engine.handle().call_blocking(order(&engine, sku, 1));
+    assert!(matches!(placed.outcome, Outcome::Accepted(_)), "{placed:?}");
+    engine.close().unwrap();
+    for wall_us in [(|| NOW_US + YEAR_US) as fn() -> u64, || NOW_US - YEAR_US] {
+        let Err(OpenError::Clock(jump)) = with(wall_us, false) else { panic!("a year is beyond the bound") };
+        assert_eq!((jump.wall_us, jump.jump_max_us), (wall_us(), 30 * 86_400_000_000));
+        assert!(jump.last_frame_us.abs_diff(NOW_US) < YEAR_US / 365, "{jump}");
+    }
+    assert_eq!(audited(), 1, "nothing expired");
+    with(|| NOW_US - YEAR_US, true).unwrap().close().unwrap();
+    assert_eq!(audited(), 1, "time does not run back");
+    let engine = with(|| NOW_US + YEAR_US, true).unwrap();
+    let late = engine.handle().call_blocking(order(&engine, sku, 2));
+    assert!(matches!(late.outcome, Outcome::Accepted(_)), "{late:?}");
+    engine.close().unwrap();
+    assert_eq!(audited(), 1, "accepted: the first hold is dead, the new one stands");
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub fn read_file(path: &Path) -> Result<HashMap<&'static str, String>, ConfigErr
         let text = match value {
             toml::Value::String(text) => text,
             toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(truth) => truth.to_string(),
             toml::Value::Array(items) => {
                 let items: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
                 items.ok_or_else(|| wrong(format!("{key}: expected a list of texts")))?.join(",")

@@ -32,6 +32,8 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         host: HostKind::Thread,
         store: StoreKind::Memory,
         hold: Duration::from_secs(600),
+        clock_jump_max: Duration::from_secs(86_400),
+        accept_clock: false,
         fronts: 2,
         connections_max: 100,
         drain: Duration::from_secs(5),
