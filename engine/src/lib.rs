@@ -34,7 +34,7 @@ pub use engine::{CloseError, Engine, OpenError};
 pub use handle::{EngineHandle, ListError};
 pub use host::{ClockJump, HostError, InstallError};
 pub use lane::{Lane, Pump};
-pub use options::{ClockOptions, EngineOptions, FlushOptions, HostKind, StoreKind};
+pub use options::{ClockOptions, EngineOptions, FlushOptions, HostKind, RetentionOptions, StoreKind};
 pub use port::{IN_FLIGHT_MAX, Port};
 pub use stages::{Stage, StageTimes};
 pub use stats::EngineStats;

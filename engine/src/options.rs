@@ -108,6 +108,24 @@ pub struct FlushOptions {
     pub lag_bytes_max: u64,
     /// Log bytes between two snapshots; a snapshot waits for at least its predecessor's size.
     pub snapshot_bytes: u64,
+    /// What consumer groups may keep of the log.
+    pub retention: RetentionOptions,
+}
+
+/// How much log waits for consumer groups that carry neither money nor goods. Beyond it they are
+/// told `OFFSET_OUT_OF_RANGE` with the first position that is left.
+#[derive(Clone, Copy, Debug)]
+pub struct RetentionOptions {
+    /// Log bytes.
+    pub bytes_max: u64,
+    /// Age of a record in us of shard time.
+    pub age_us_max: u64,
+}
+
+impl Default for RetentionOptions {
+    fn default() -> Self {
+        Self { bytes_max: 16 << 30, age_us_max: 3 * 24 * 3600 * 1_000_000 }
+    }
 }
 
 impl Default for FlushOptions {
@@ -118,6 +136,7 @@ impl Default for FlushOptions {
             checkpoint_bytes: 64 << 20,
             lag_bytes_max: 256 << 20,
             snapshot_bytes: 4 << 30,
+            retention: RetentionOptions::default(),
         }
     }
 }

@@ -8,11 +8,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use onrush_engine::{
-    ClockOptions, Engine, EngineOptions, FlushOptions, HostKind, OpenError, Pump, SubscribeError, verify,
+    ClockOptions, Engine, EngineOptions, FlushOptions, HostKind, OpenError, Pump, RetentionOptions,
+    SubscribeError, verify,
 };
 use onrush_proto::{
-    CallerKey, Command, CreateOrder, Currency, Lsn, Money, OrderLine, Outcome, PutProduct, Refusal, Reply,
-    Request, ShardId, Sku, StockChange, Text, UpdateStock,
+    CallerKey, Command, CommitOffset, CreateOrder, Currency, Lsn, Money, OrderLine, Outcome, PutDocument,
+    PutProduct, Refusal, Reply, Request, ShardId, Sku, Slot, StockChange, Text, Topic, UpdateStock,
 };
 
 fn options(dir: &std::path::Path) -> EngineOptions {
@@ -174,6 +175,85 @@ fn restarts_between_flushes_and_checkpoints_lose_nothing() {
         let audit = engine.handle().audit().unwrap();
         assert!(audit.ok && audit.units_held == sold, "round {round}: {:?}", audit.violations);
         drop(port);
+        engine.close().unwrap();
+    }
+}
+
+/// Writes until the log's first records are released, at most `rounds`, each of three megabytes: readers
+/// are served from memory for a while. The rounds it took, and where the log begins now; `None` if it
+/// still reaches back.
+fn released(engine: &Engine, rounds: u64) -> (u64, Option<u64>) {
+    for round in 0..rounds {
+        for _ in 0..16 {
+            let put = PutDocument {
+                key: "pages/front".parse().unwrap(),
+                placement: None,
+                value: vec![7; 200 << 10],
+                expected: None,
+                emit: None,
+            };
+            let put = Request::unkeyed(Command::PutDocument(Box::new(put)));
+            let reply = engine.handle().call_blocking(put);
+            assert!(matches!(reply.outcome, Outcome::Accepted(_)), "{reply:?}");
+        }
+        let mut reader = engine.handle().subscribe(ShardId(0), Lsn(2));
+        match reader.poll(1, |event| assert_eq!(event.lsn, Lsn(2))) {
+            Ok(_) => {}
+            Err(SubscribeError::OutOfRange { first, found }) => {
+                assert_eq!(found, 2);
+                return (round + 1, Some(first));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    (rounds, None)
+}
+
+/// A group that carries no money keeps what it has not read, up to its budget. Beyond it the log
+/// goes on without it: it is told where the log begins now, and reads on from there without a gap.
+#[test]
+fn a_group_keeps_the_log_up_to_its_budget() {
+    let small = RetentionOptions { bytes_max: 2 << 20, age_us_max: u64::MAX };
+    let mut rounds = 100;
+    for (group, retention, kept) in
+        [(false, small, false), (true, small, false), (true, RetentionOptions::default(), true)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let flush = FlushOptions {
+            log_bytes: 1 << 20,
+            checkpoint_bytes: 1 << 20,
+            snapshot_bytes: 1 << 20,
+            retention,
+            ..FlushOptions::default()
+        };
+        let options = EngineOptions { flush, segment_bytes: 1 << 20, ..options(dir.path()) };
+        let engine = Engine::open(options).unwrap();
+        if group {
+            stocked(&engine, "cup", 1);
+            let commit = CommitOffset {
+                slot: Slot(0),
+                group: "mail".parse().unwrap(),
+                topic: Topic::OrderCreated,
+                lsn: Some(Lsn(1)),
+            };
+            let commit = Request::unkeyed(Command::CommitOffset(Box::new(commit)));
+            let reply = engine.handle().call_blocking(commit);
+            assert!(matches!(reply.outcome, Outcome::Accepted(_)), "{reply:?}");
+        }
+        let (took, first) = released(&engine, rounds);
+        assert_eq!(first.is_none(), kept, "group {group}, {retention:?}");
+        if let Some(first) = first {
+            rounds = 2 * took;
+            let mut reader = engine.handle().subscribe(ShardId(0), Lsn(first));
+            let mut next = first;
+            reader
+                .poll(5, |event| {
+                    assert_eq!(event.lsn, Lsn(next));
+                    next += 1;
+                })
+                .unwrap();
+            assert_eq!(next, first + 5);
+        }
         engine.close().unwrap();
     }
 }
