@@ -44,6 +44,8 @@ pub enum RecordKind {
     RefundFailed = 27,
     /// A reservation of money was given back uncaptured.
     PaymentVoided = 28,
+    /// A capture of reserved money waits for the gateway.
+    CaptureStarted = 29,
     /// A part of another shard's order is held here.
     HoldPlaced = 30,
     /// That part is sold.
@@ -72,7 +74,7 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// All kinds.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::ProductPut,
         Self::StockUpdated,
         Self::OrderReserving,
@@ -90,6 +92,7 @@ impl RecordKind {
         Self::RefundSucceeded,
         Self::RefundFailed,
         Self::PaymentVoided,
+        Self::CaptureStarted,
         Self::HoldPlaced,
         Self::HoldCaptured,
         Self::HoldReleased,
@@ -121,7 +124,10 @@ impl RecordKind {
                 matches!(self, Self::OrderCancelled | Self::OrderExpired | Self::HoldReleased)
             }
             Topic::PaymentStarted => {
-                matches!(self, Self::PaymentStarted | Self::RefundStarted | Self::PaymentVoided)
+                matches!(
+                    self,
+                    Self::PaymentStarted | Self::RefundStarted | Self::PaymentVoided | Self::CaptureStarted
+                )
             }
             Topic::PaymentProcessed => self == Self::PaymentCaptured,
             Topic::PaymentAuthorised => self == Self::PaymentAuthorised,
@@ -151,7 +157,7 @@ pub enum Topic {
     OrderUpdated = 5,
     /// `stock.released`
     StockReleased = 6,
-    /// `payment.started`: attempts and refunds for gateway adapters to act on
+    /// `payment.started`: attempts, captures and refunds for gateway adapters to act on
     PaymentStarted = 7,
     /// `payment.processed`
     PaymentProcessed = 8,

@@ -320,6 +320,8 @@ pub struct Attempt {
     pub capture: bool,
     /// Minor units asked for.
     pub minor: i64,
+    /// Minor units of it that are being captured, or were; 0 = it was never asked apart.
+    pub capture_minor: i64,
     /// The caller's token of the payment method.
     pub method: Text<47>,
     /// The gateway's reference, once known.
@@ -345,6 +347,20 @@ pub enum AttemptState {
     Unknown,
     /// Reserved, then given back uncaptured.
     Voided,
+    /// Reserved; its capture is with the gateway.
+    Capturing,
+}
+
+impl AttemptState {
+    /// True while the gateway keeps money for it that is not taken yet.
+    pub fn is_reserved(self) -> bool {
+        matches!(self, Self::Authorised | Self::Capturing)
+    }
+
+    /// True while the gateway has the next word.
+    pub fn is_under_way(self) -> bool {
+        matches!(self, Self::Processing | Self::Unknown | Self::Capturing)
+    }
 }
 
 /// What the gateway said of an attempt.
@@ -363,6 +379,11 @@ pub enum GatewayResult {
     /// The attempt failed for good.
     Declined {
         /// The gateway's decline code.
+        code: Text<31>,
+    },
+    /// What was reserved cannot be taken any more.
+    CaptureFailed {
+        /// The gateway's code.
         code: Text<31>,
     },
     /// Nobody knows yet.
@@ -767,6 +788,7 @@ mod tests {
                     state: AttemptState::Declined,
                     capture: true,
                     minor: 995,
+                    capture_minor: 0,
                     method: "pm_card".parse().unwrap(),
                     reference: Text::EMPTY,
                     decline: "insufficient_funds".parse().unwrap(),

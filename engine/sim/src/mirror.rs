@@ -55,7 +55,7 @@ pub(crate) struct Mirror {
     pub(crate) books: Vec<Book>,
     /// Keys that stand for an acceptance, over all shards.
     pub(crate) firsts: BTreeMap<u128, First>,
-    /// Attempts and refunds that wait for the gateway.
+    /// Attempts, captures of them, and refunds that wait for the gateway.
     pub(crate) attempts_due: BTreeSet<(OrderId, u16)>,
     pub(crate) refunds_due: BTreeSet<(OrderId, u16)>,
     encoder: RowEncoder,
@@ -182,10 +182,9 @@ impl Mirror {
         }
         let payment = order.payment.as_deref();
         for attempt in payment.iter().flat_map(|payment| &payment.attempts) {
-            use onrush_proto::AttemptState::{Processing, Unknown};
-            match attempt.state {
-                Processing | Unknown => self.attempts_due.insert((order.id, attempt.number)),
-                _ => self.attempts_due.remove(&(order.id, attempt.number)),
+            match attempt.state.is_under_way() {
+                true => self.attempts_due.insert((order.id, attempt.number)),
+                false => self.attempts_due.remove(&(order.id, attempt.number)),
             };
         }
         for refund in payment.iter().flat_map(|payment| &payment.refunds) {

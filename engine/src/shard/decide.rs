@@ -44,8 +44,8 @@ fn unmade() -> Fact {
 /// True if dead holds that are not swept yet would change the answer. Of an order that is short
 /// this shows when it is decided.
 fn rests_on_units(command: &Command) -> bool {
-    use Command::{CapturePayment, GetStock, SettleAttempt, UpdateStock};
-    matches!(command, GetStock(_) | UpdateStock(_) | SettleAttempt(_) | CapturePayment(_))
+    use Command::{GetStock, SettleAttempt, UpdateStock};
+    matches!(command, GetStock(_) | UpdateStock(_) | SettleAttempt(_))
 }
 
 /// True if a refusal may be owed to holds that are dead.

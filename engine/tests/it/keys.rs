@@ -78,9 +78,11 @@ fn every_command_takes_a_key() {
          0s | pay o key a                      | attempt 1 for 100 (replay)
          0s | pay o with pm_other key a        | IDEMPOTENCY_KEY_REUSED
          0s | settle o #1 authorised key b     | order Pending payment RequiresCapture
-         0s | capture o 90 key c               | captured 90
+         0s | capture o 90 key c               | capture of 90 from attempt 1
          0s | settle o #1 authorised key b     | order Pending payment RequiresCapture (replay)
-         0s | capture o 90 key c               | captured 90 (replay)
+         0s | capture o 90 key c               | capture of 90 from attempt 1 (replay)
+         0s | settle o #1 captured             | order Paid payment Succeeded
+         0s | capture o 90 key c               | capture of 90 from attempt 1 (replay)
          0s | capture o 91 key c               | IDEMPOTENCY_KEY_REUSED
          0s | refund o 40 key r1               | refund 1 of 40 Pending
          0s | refund o 40 key r1               | refund 1 of 40 Pending (replay)

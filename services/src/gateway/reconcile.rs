@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use onrush_engine::{Event, SubscribeError};
-use onrush_proto::{AttemptState, Lsn, OrderId, OrderRow, RefundState, Refusal, Row, RowTag, ShardId};
+use onrush_proto::{Lsn, OrderId, OrderRow, RefundState, Refusal, Row, RowTag, ShardId};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -230,11 +230,10 @@ fn paid_order(event: &Event<'_>) -> Option<OrderRow> {
 
 fn entry(row: &OrderRow) -> Ledger {
     let Some(payment) = &row.payment else { return Ledger::default() };
-    let open_attempt = |state| matches!(state, AttemptState::Processing | AttemptState::Unknown);
     Ledger {
         captured: payment.captured,
         refunded: payment.refunded,
-        open: payment.attempts.iter().any(|attempt| open_attempt(attempt.state))
+        open: payment.attempts.iter().any(|attempt| attempt.state.is_under_way())
             || payment.refunds.iter().any(|refund| refund.state == RefundState::Pending),
     }
 }
