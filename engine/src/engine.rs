@@ -15,8 +15,8 @@ use crate::handle::{Core, EngineHandle};
 #[cfg(all(feature = "glommio", target_os = "linux"))]
 use crate::host::GlommioHost;
 use crate::host::{
-    ClockJump, Desk, Flusher, FlusherHandle, HostClock, HostError, InlineHost, InstallError, Ports, Sink, Station, Tail,
-    ThreadHost, Worker, WorkerParts, install,
+    ClockJump, Desk, Flusher, FlusherHandle, HostClock, HostError, InlineHost, InstallError, Ports, Sink,
+    Station, Tail, ThreadHost, Worker, WorkerParts, install,
 };
 use crate::options::{EngineOptions, HostKind, StoreKind};
 use crate::recover::{LogPosition, RecoverError, Recovered, recover};

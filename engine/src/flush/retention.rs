@@ -62,9 +62,10 @@ impl Retention {
         self.time_us = self.time_us.max(time_us);
         let step = self.budget.bytes_max / MARKS;
         let age_step_us = self.budget.age_us_max / MARKS;
-        let due = self.marks.back().is_none_or(|mark| {
-            self.bytes - mark.bytes > step || self.time_us - mark.time_us > age_step_us
-        });
+        let due = self
+            .marks
+            .back()
+            .is_none_or(|mark| self.bytes - mark.bytes > step || self.time_us - mark.time_us > age_step_us);
         if due {
             self.marks.push_back(Mark { first_lsn, bytes: self.bytes, time_us: self.time_us });
         }

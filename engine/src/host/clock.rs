@@ -104,9 +104,8 @@ mod tests {
     fn a_jump_beyond_the_bound_needs_somebody_to_accept_it() {
         let asked = ClockOptions { jump_max_us: DAY_US, ..ClockOptions::default() };
         let accepted = ClockOptions { accept_jump: true, ..asked };
-        let (last, jump) = (LAST_US, |wall_us| {
-            Err(ClockJump { wall_us, last_frame_us: LAST_US, jump_max_us: DAY_US })
-        });
+        let (last, jump) =
+            (LAST_US, |wall_us| Err(ClockJump { wall_us, last_frame_us: LAST_US, jump_max_us: DAY_US }));
         let year = 365 * DAY_US;
         for (case, wall, asked_gives, accepted_gives) in [
             ("a moment later", last + 1, Ok(last + 1), Ok(last + 1)),

@@ -1,8 +1,8 @@
 //! Orders: create, cancel, expire, move.
 
 use onrush_proto::{
-    CreateOrder, Delivery, Fact, LimitRow, Line, Lines, Money, MoveOrder, OrderId, OrderLine, OrderRow, OrderState, Receipt,
-    RecordKind, Refusal, Request, Row,
+    CreateOrder, Delivery, Fact, LimitRow, Line, Lines, Money, MoveOrder, OrderId, OrderLine, OrderRow,
+    OrderState, Receipt, RecordKind, Refusal, Request, Row,
     command::{MAX_LINES, MAX_QUANTITY},
 };
 use smallvec::SmallVec;

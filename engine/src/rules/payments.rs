@@ -280,7 +280,8 @@ fn capture_failed(mut change: Change<'_>, number: u16, code: Text<31>) -> Accept
         attempt.decline = code;
     }
     if order_state == OrderState::Pending {
-        let open = |attempt: &Attempt| matches!(attempt.state, AttemptState::Processing | AttemptState::Unknown);
+        let open =
+            |attempt: &Attempt| matches!(attempt.state, AttemptState::Processing | AttemptState::Unknown);
         let waits = payment.attempts.iter().any(open);
         payment.state = if waits { PaymentState::Processing } else { PaymentState::RequiresPaymentMethod };
     } else if !order_state.is_sold() {

@@ -201,8 +201,7 @@ impl Shard {
     }
 
     fn all_held(&mut self, order: OrderId, out: &mut Effects) {
-        let (Some(reservation), Some(row)) =
-            (self.reservations.get(&order), self.state.orders.row(&order))
+        let (Some(reservation), Some(row)) = (self.reservations.get(&order), self.state.orders.row(&order))
         else {
             return;
         };
@@ -367,8 +366,13 @@ impl Shard {
 
     /// What a shard does first: gives up what it had not finished, and asks about what it holds.
     pub(crate) fn take_office(&mut self, out: &mut Effects) {
-        let mut unfinished: Vec<OrderId> =
-            self.state.orders.iter().filter(|entry| entry.row.state.is_unborn()).map(|entry| entry.key).collect();
+        let mut unfinished: Vec<OrderId> = self
+            .state
+            .orders
+            .iter()
+            .filter(|entry| entry.row.state.is_unborn())
+            .map(|entry| entry.key)
+            .collect();
         unfinished.sort_unstable();
         for order in unfinished {
             self.give_up(order, Refusal::Stopped, out);

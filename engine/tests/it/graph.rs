@@ -32,7 +32,6 @@ const PACK: &str = "move o fulfilling";
 const SHIP: &str = "move o shipped";
 const REFUND: &str = "refund o 40";
 
-
 /// What becomes of an order in a state (row) by a command (column); `-` is an illegal transition,
 /// `off` a refusal because the order is being called off. Calling off an order that is paid begins
 /// with its refund.

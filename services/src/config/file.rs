@@ -33,7 +33,9 @@ pub fn read_file(path: &Path) -> Result<HashMap<&'static str, String>, ConfigErr
             }
             other => {
                 let found = other.type_str();
-                return Err(wrong(format!("{key}: expected a text, a number or a list, found a {found}")));
+                return Err(wrong(format!(
+                    "{key}: expected a text, a number, true, false or a list, found a {found}"
+                )));
             }
         };
         values.insert(setting.name, text);

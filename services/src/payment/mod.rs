@@ -31,8 +31,7 @@ pub struct Payments {
 impl Payments {
     /// The service, ready to be served.
     pub fn server(backend: Backend, settlements: Settlements) -> PaymentServiceServer<Self> {
-        PaymentServiceServer::new(Self { backend, settlements })
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        PaymentServiceServer::new(Self { backend, settlements }).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 }
 

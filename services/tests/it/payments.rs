@@ -1,8 +1,8 @@
 //! PaymentService.
 
 use onrush_grpc::payment::v1::{
-    AttemptStatus, CreatePaymentRequest, GetPaymentStatusRequest,
-    LedgerAccount, ListTransactionsRequest, Payment, PaymentStatus, ProcessRefundRequest, RefundStatus,
+    AttemptStatus, CreatePaymentRequest, GetPaymentStatusRequest, LedgerAccount, ListTransactionsRequest,
+    Payment, PaymentStatus, ProcessRefundRequest, RefundStatus,
 };
 
 use crate::shop::{Shop, assert_refused, euro, payment, refused};

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use onrush_engine::{HostKind, StoreKind};
 use onrush_grpc::money::v1::Money;
-use onrush_grpc::order::v1::{CaptureMethod, CreateOrderRequest, CreateOrderResponse, NewOrderLine, ProcessPaymentRequest};
+use onrush_grpc::order::v1::{
+    CaptureMethod, CreateOrderRequest, CreateOrderResponse, NewOrderLine, ProcessPaymentRequest,
+};
 use onrush_grpc::payment::v1::CapturePaymentRequest;
 use onrush_grpc::product::v1::update_stock_request::Change;
 use onrush_grpc::product::v1::{PutProductRequest, UpdateStockRequest};
@@ -125,11 +127,7 @@ impl Shop {
 
     /// Asks to take a part of what is reserved.
     pub(crate) fn capture(key: &str, order_id: &str, minor: i64) -> CapturePaymentRequest {
-        CapturePaymentRequest {
-            request_id: key.into(),
-            payment_id: order_id.into(),
-            amount: euro(minor),
-        }
+        CapturePaymentRequest { request_id: key.into(), payment_id: order_id.into(), amount: euro(minor) }
     }
 
     /// What the gateway's books say of an order, one word per entry.

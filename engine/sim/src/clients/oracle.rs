@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use onrush_proto::{Command, KeyState, OrderState, Outcome, Receipt, Refusal, Reply, Request, Row, RowTag, Slot};
+use onrush_proto::{
+    Command, KeyState, OrderState, Outcome, Receipt, Refusal, Reply, Request, Row, RowTag, Slot,
+};
 
 use crate::mirror::Mirror;
 use crate::report::{Verdict, Violation};

@@ -1,9 +1,9 @@
 //! What clients ask for next.
 
 use onrush_proto::{
-    CallerKey, CancelOrder, CapturePayment, Command, CommitOffset, CreateOrder, DeleteDocument, Delivery, DocKey,
-    GetDocument, IdempotencyKey, KeyHasher, Lsn, MoveOrder, NameCommand, OrderId, OrderLine, OrderState,
-    PutDocument, RefundPayment, Request, Slot, StartPayment, StockChange, Topic, UpdateStock,
+    CallerKey, CancelOrder, CapturePayment, Command, CommitOffset, CreateOrder, DeleteDocument, Delivery,
+    DocKey, GetDocument, IdempotencyKey, KeyHasher, Lsn, MoveOrder, NameCommand, OrderId, OrderLine,
+    OrderState, PutDocument, RefundPayment, Request, Slot, StartPayment, StockChange, Topic, UpdateStock,
 };
 use smallvec::SmallVec;
 

@@ -87,9 +87,7 @@ fn step_of(step: &Step<'_>, before: &OrderRow, after: &OrderRow) -> Verdict {
     let priced = created || before.state == OrderState::Queued;
     let same_lines = before.lines.len() == after.lines.len()
         && before.lines.iter().zip(&after.lines).all(|(old, new)| {
-            old.sku == new.sku
-                && old.quantity == new.quantity
-                && (priced || old.unit_minor == new.unit_minor)
+            old.sku == new.sku && old.quantity == new.quantity && (priced || old.unit_minor == new.unit_minor)
         });
     let same = before.customer == after.customer
         && before.key == after.key

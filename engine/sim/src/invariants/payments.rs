@@ -1,6 +1,8 @@
 //! Money of one order: 0 <= refunded <= captured <= authorised, pending refunds included.
 
-use onrush_proto::{Account, Attempt, AttemptState, OrderRow, OrderState, Payment, PaymentState, RefundState};
+use onrush_proto::{
+    Account, Attempt, AttemptState, OrderRow, OrderState, Payment, PaymentState, RefundState,
+};
 
 use super::Step;
 use crate::mirror::Mirror;

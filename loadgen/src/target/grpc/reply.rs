@@ -8,8 +8,8 @@ use onrush_grpc::order::v1::{OrderPaymentStatus, OrderStatus};
 use onrush_grpc::product::v1 as product;
 use onrush_net::client::CallError;
 use onrush_proto::{
-    Currency, CustomerId, Delivery, IdempotencyKey, Lines, Money, OrderId, OrderRow, OrderState, Outcome, PaymentState,
-    Receipt, Refusal, Sku, StockRow,
+    Currency, CustomerId, Delivery, IdempotencyKey, Lines, Money, OrderId, OrderRow, OrderState, Outcome,
+    PaymentState, Receipt, Refusal, Sku, StockRow,
 };
 
 use super::Books;
