@@ -15,8 +15,8 @@ use crate::handle::{Core, EngineHandle};
 #[cfg(all(feature = "glommio", target_os = "linux"))]
 use crate::host::GlommioHost;
 use crate::host::{
-    Desk, Flusher, FlusherHandle, HostClock, HostError, InlineHost, InstallError, Ports, Sink, Station, Tail,
-    ThreadHost, Worker, WorkerParts, install,
+    ClockJump, Desk, Flusher, FlusherHandle, HostClock, HostError, InlineHost, InstallError, Ports, Sink,
+    Station, Tail, ThreadHost, Worker, WorkerParts, install,
 };
 use crate::options::{EngineOptions, HostKind, StoreKind};
 use crate::recover::{LogPosition, RecoverError, Recovered, recover};
@@ -83,6 +83,9 @@ pub enum OpenError {
     /// The host cannot drive shards here.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The wall clock is too far from the last record.
+    #[error(transparent)]
+    Clock(#[from] ClockJump),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -130,7 +133,9 @@ impl Engine {
         let boot = Boot { dir: &dir, options: &options, format, map };
         let shards = (0..format.shards).map(|shard| boot.shard(shard)).collect::<Result<Vec<_>, _>>()?;
         let durability = shards.first().map(|shard| shard.durability.clone()).unwrap_or_default();
-        let (core, workers, flushers) = assemble(shards, &boot, durability);
+        let last_frame_us = shards.iter().map(|booted| booted.time_us).max().unwrap_or(0);
+        let clock = HostClock::start(last_frame_us, options.clock)?;
+        let (core, workers, flushers) = assemble(shards, &boot, clock, durability);
         let (handle, host) = start(core, workers, &options)?;
         let flushers =
             flushers.into_iter().map(Flusher::start).collect::<Result<_, _>>().map_err(OpenError::Thread)?;
@@ -324,7 +329,12 @@ impl Boot<'_> {
 }
 
 /// Puts shards, doors and queues together.
-fn assemble(shards: Vec<Booted>, boot: &Boot<'_>, durability: String) -> (Core, Vec<Worker>, Vec<Flusher>) {
+fn assemble(
+    shards: Vec<Booted>,
+    boot: &Boot<'_>,
+    clock: HostClock,
+    durability: String,
+) -> (Core, Vec<Worker>, Vec<Flusher>) {
     let (ports, desk) = (Arc::new(Ports::default()), Arc::new(Desk::default()));
     let desk_port = ports.open(Sink::Desk(Arc::clone(&desk)));
     let stations: Arc<[Arc<Station>]> = shards
@@ -346,7 +356,6 @@ fn assemble(shards: Vec<Booted>, boot: &Boot<'_>, durability: String) -> (Core, 
             stations[usize::from(keeper.0)].send_peer(booted.recovered.shard.id(), vec![message]);
         }
     }
-    let clock = HostClock::start(shards.iter().map(|booted| booted.time_us).max().unwrap_or(0));
     let (mut workers, mut flushers) = (Vec::new(), Vec::new());
     for (shard, booted) in shards.into_iter().enumerate() {
         let Booted { recovered, log, store, views, snapshots, .. } = booted;

@@ -42,5 +42,5 @@ pub(crate) fn orders_of(
 }
 
 fn is_seen(order: &OrderRow) -> bool {
-    !matches!(order.state, OrderState::Reserving | OrderState::Rejected)
+    !(order.state.is_unborn() || order.state == OrderState::Rejected)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 #[allow(unused_imports, reason = "for the docs")]
 use crate::host::HostError;
+use crate::rules::inventory::HOLD_US_MAX;
 use crate::state::StateLimits;
 
 /// How an engine is opened.
@@ -32,6 +33,8 @@ pub struct EngineOptions {
     pub limits: StateLimits,
     /// When rows go to the store.
     pub flush: FlushOptions,
+    /// How far the wall clock is believed.
+    pub clock: ClockOptions,
 }
 
 impl Default for EngineOptions {
@@ -48,7 +51,26 @@ impl Default for EngineOptions {
             open_orders_max: 8 << 20,
             limits: StateLimits::default(),
             flush: FlushOptions::default(),
+            clock: ClockOptions::default(),
         }
+    }
+}
+
+/// How far the wall clock is believed. It is read once, when an engine opens.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockOptions {
+    /// Most us between the wall clock and the last frame, either way. As long as the longest hold: after
+    /// such a rest there is none left to expire.
+    pub jump_max_us: u64,
+    /// True if an operator has looked at the clock and it may be further away.
+    pub accept_jump: bool,
+    /// Reads the wall clock, in us since the epoch.
+    pub wall_us: fn() -> u64,
+}
+
+impl Default for ClockOptions {
+    fn default() -> Self {
+        Self { jump_max_us: HOLD_US_MAX, accept_jump: false, wall_us: crate::host::wall_us }
     }
 }
 
@@ -86,6 +108,24 @@ pub struct FlushOptions {
     pub lag_bytes_max: u64,
     /// Log bytes between two snapshots; a snapshot waits for at least its predecessor's size.
     pub snapshot_bytes: u64,
+    /// What consumer groups may keep of the log.
+    pub retention: RetentionOptions,
+}
+
+/// How much log waits for consumer groups that carry neither money nor goods. Beyond it they are
+/// told `OFFSET_OUT_OF_RANGE` with the first position that is left.
+#[derive(Clone, Copy, Debug)]
+pub struct RetentionOptions {
+    /// Log bytes.
+    pub bytes_max: u64,
+    /// Age of a record in us of shard time.
+    pub age_us_max: u64,
+}
+
+impl Default for RetentionOptions {
+    fn default() -> Self {
+        Self { bytes_max: 16 << 30, age_us_max: 3 * 24 * 3600 * 1_000_000 }
+    }
 }
 
 impl Default for FlushOptions {
@@ -96,6 +136,7 @@ impl Default for FlushOptions {
             checkpoint_bytes: 64 << 20,
             lag_bytes_max: 256 << 20,
             snapshot_bytes: 4 << 30,
+            retention: RetentionOptions::default(),
         }
     }
 }

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use onrush_engine::{Engine, EngineOptions, FlushOptions, HostKind, Pump, SubscribeError, verify};
+use onrush_engine::{
+    ClockOptions, Engine, EngineOptions, FlushOptions, HostKind, OpenError, Pump, RetentionOptions,
+    SubscribeError, verify,
+};
 use onrush_proto::{
-    CallerKey, Command, CreateOrder, Currency, Lsn, Money, OrderLine, Outcome, PutProduct, Refusal, Reply,
-    Request, ShardId, Sku, StockChange, Text, UpdateStock,
+    CallerKey, Command, CommitOffset, CreateOrder, Currency, Lsn, Money, OrderLine, Outcome, PutDocument,
+    PutProduct, Refusal, Reply, Request, ShardId, Sku, Slot, StockChange, Text, Topic, UpdateStock,
 };
 
 fn options(dir: &std::path::Path) -> EngineOptions {
@@ -174,6 +177,121 @@ fn restarts_between_flushes_and_checkpoints_lose_nothing() {
         drop(port);
         engine.close().unwrap();
     }
+}
+
+/// Writes until the log's first records are released, at most `rounds`, each of three megabytes: readers
+/// are served from memory for a while. The rounds it took, and where the log begins now; `None` if it
+/// still reaches back.
+fn released(engine: &Engine, rounds: u64) -> (u64, Option<u64>) {
+    for round in 0..rounds {
+        for _ in 0..16 {
+            let put = PutDocument {
+                key: "pages/front".parse().unwrap(),
+                placement: None,
+                value: vec![7; 200 << 10],
+                expected: None,
+                emit: None,
+            };
+            let put = Request::unkeyed(Command::PutDocument(Box::new(put)));
+            let reply = engine.handle().call_blocking(put);
+            assert!(matches!(reply.outcome, Outcome::Accepted(_)), "{reply:?}");
+        }
+        let mut reader = engine.handle().subscribe(ShardId(0), Lsn(2));
+        match reader.poll(1, |event| assert_eq!(event.lsn, Lsn(2))) {
+            Ok(_) => {}
+            Err(SubscribeError::OutOfRange { first, found }) => {
+                assert_eq!(found, 2);
+                return (round + 1, Some(first));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    (rounds, None)
+}
+
+/// A group that carries no money keeps what it has not read, up to its budget. Beyond it the log
+/// goes on without it: it is told where the log begins now, and reads on from there without a gap.
+#[test]
+fn a_group_keeps_the_log_up_to_its_budget() {
+    let small = RetentionOptions { bytes_max: 2 << 20, age_us_max: u64::MAX };
+    let mut rounds = 100;
+    for (group, retention, kept) in
+        [(false, small, false), (true, small, false), (true, RetentionOptions::default(), true)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let flush = FlushOptions {
+            log_bytes: 1 << 20,
+            checkpoint_bytes: 1 << 20,
+            snapshot_bytes: 1 << 20,
+            retention,
+            ..FlushOptions::default()
+        };
+        let options = EngineOptions { flush, segment_bytes: 1 << 20, ..options(dir.path()) };
+        let engine = Engine::open(options).unwrap();
+        if group {
+            stocked(&engine, "cup", 1);
+            let commit = CommitOffset {
+                slot: Slot(0),
+                group: "mail".parse().unwrap(),
+                topic: Topic::OrderCreated,
+                lsn: Some(Lsn(1)),
+            };
+            let commit = Request::unkeyed(Command::CommitOffset(Box::new(commit)));
+            let reply = engine.handle().call_blocking(commit);
+            assert!(matches!(reply.outcome, Outcome::Accepted(_)), "{reply:?}");
+        }
+        let (took, first) = released(&engine, rounds);
+        assert_eq!(first.is_none(), kept, "group {group}, {retention:?}");
+        if let Some(first) = first {
+            rounds = 2 * took;
+            let mut reader = engine.handle().subscribe(ShardId(0), Lsn(first));
+            let mut next = first;
+            reader
+                .poll(5, |event| {
+                    assert_eq!(event.lsn, Lsn(next));
+                    next += 1;
+                })
+                .unwrap();
+            assert_eq!(next, first + 5);
+        }
+        engine.close().unwrap();
+    }
+}
+
+/// A clock that stands a year ahead would expire every hold at once: nothing is decided on it until
+/// somebody accepts it, and looking at the books offline makes nothing expire.
+#[test]
+fn a_clock_that_jumped_is_asked_about() {
+    const NOW_US: u64 = 1_795_641_334_000_000;
+    const YEAR_US: u64 = 365 * 86_400_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let with = |wall_us, accept_jump| {
+        let clock = ClockOptions { wall_us, accept_jump, ..ClockOptions::default() };
+        Engine::open(EngineOptions { clock, ..options(dir.path()) })
+    };
+    let audited = || {
+        let report = onrush_engine::verify(dir.path()).unwrap();
+        assert!(report.ok, "{:?}", report.violations);
+        report.units_held
+    };
+    let engine = with(|| NOW_US, false).unwrap();
+    let sku = stocked(&engine, "console", 10);
+    let placed = engine.handle().call_blocking(order(&engine, sku, 1));
+    assert!(matches!(placed.outcome, Outcome::Accepted(_)), "{placed:?}");
+    engine.close().unwrap();
+    for wall_us in [(|| NOW_US + YEAR_US) as fn() -> u64, || NOW_US - YEAR_US] {
+        let Err(OpenError::Clock(jump)) = with(wall_us, false) else { panic!("a year is beyond the bound") };
+        assert_eq!((jump.wall_us, jump.jump_max_us), (wall_us(), 30 * 86_400_000_000));
+        assert!(jump.last_frame_us.abs_diff(NOW_US) < YEAR_US / 365, "{jump}");
+    }
+    assert_eq!(audited(), 1, "nothing expired");
+    with(|| NOW_US - YEAR_US, true).unwrap().close().unwrap();
+    assert_eq!(audited(), 1, "time does not run back");
+    let engine = with(|| NOW_US + YEAR_US, true).unwrap();
+    let late = engine.handle().call_blocking(order(&engine, sku, 2));
+    assert!(matches!(late.outcome, Outcome::Accepted(_)), "{late:?}");
+    engine.close().unwrap();
+    assert_eq!(audited(), 1, "accepted: the first hold is dead, the new one stands");
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub enum Command {
     StartPayment(Box<StartPayment>),
     /// Record what the gateway said of an attempt.
     SettleAttempt(Box<SettleAttempt>),
-    /// Record that an authorised payment was captured.
+    /// Record that an authorised payment is to be captured; a gateway adapter acts on its event.
     CapturePayment(CapturePayment),
     /// Record a refund; a gateway adapter acts on its event.
     RefundPayment(RefundPayment),
@@ -204,7 +204,7 @@ pub struct SettleAttempt {
     pub result: GatewayResult,
 }
 
-/// Record that (a part of) an authorised payment was captured; the rest is voided.
+/// Record that (a part of) an authorised payment is to be captured; the rest is voided with it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CapturePayment {
     /// The order.
@@ -408,6 +408,7 @@ impl Command {
                     GatewayResult::Captured { reference } => body.number(2).text(reference.as_bytes()),
                     GatewayResult::Declined { code } => body.number(3).text(code.as_bytes()),
                     GatewayResult::Unknown => body.number(4),
+                    GatewayResult::CaptureFailed { code } => body.number(5).text(code.as_bytes()),
                 };
             }
             // The rest is cold; the debug form names every field in order. It begins with its length,

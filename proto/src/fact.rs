@@ -44,6 +44,8 @@ pub enum RecordKind {
     RefundFailed = 27,
     /// A reservation of money was given back uncaptured.
     PaymentVoided = 28,
+    /// A capture of reserved money waits for the gateway.
+    CaptureStarted = 29,
     /// A part of another shard's order is held here.
     HoldPlaced = 30,
     /// That part is sold.
@@ -52,6 +54,8 @@ pub enum RecordKind {
     HoldReleased = 32,
     /// An idempotency key names something on another shard.
     KeyClaimed = 40,
+    /// A repetition that changed nothing got its answer under a key of its own.
+    KeyKept = 41,
     /// A document was put.
     DocumentPut = 50,
     /// A document was deleted.
@@ -70,7 +74,7 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// All kinds.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::ProductPut,
         Self::StockUpdated,
         Self::OrderReserving,
@@ -88,10 +92,12 @@ impl RecordKind {
         Self::RefundSucceeded,
         Self::RefundFailed,
         Self::PaymentVoided,
+        Self::CaptureStarted,
         Self::HoldPlaced,
         Self::HoldCaptured,
         Self::HoldReleased,
         Self::KeyClaimed,
+        Self::KeyKept,
         Self::DocumentPut,
         Self::DocumentDeleted,
         Self::ShippingUpdated,
@@ -118,7 +124,10 @@ impl RecordKind {
                 matches!(self, Self::OrderCancelled | Self::OrderExpired | Self::HoldReleased)
             }
             Topic::PaymentStarted => {
-                matches!(self, Self::PaymentStarted | Self::RefundStarted | Self::PaymentVoided)
+                matches!(
+                    self,
+                    Self::PaymentStarted | Self::RefundStarted | Self::PaymentVoided | Self::CaptureStarted
+                )
             }
             Topic::PaymentProcessed => self == Self::PaymentCaptured,
             Topic::PaymentAuthorised => self == Self::PaymentAuthorised,
@@ -148,7 +157,7 @@ pub enum Topic {
     OrderUpdated = 5,
     /// `stock.released`
     StockReleased = 6,
-    /// `payment.started`: attempts and refunds for gateway adapters to act on
+    /// `payment.started`: attempts, captures and refunds for gateway adapters to act on
     PaymentStarted = 7,
     /// `payment.processed`
     PaymentProcessed = 8,

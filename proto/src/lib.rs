@@ -10,6 +10,7 @@ pub mod fact;
 pub mod id;
 pub mod key;
 pub mod money;
+pub mod progress;
 pub mod receipt;
 pub mod refusal;
 pub mod row;
@@ -25,6 +26,7 @@ pub use fact::{Fact, FactError, FactView, RecordKind, Topic};
 pub use id::OrderId;
 pub use key::{CallerKey, IdempotencyKey, KeyHasher};
 pub use money::{Currency, Money};
+pub use progress::Delivery;
 pub use receipt::{Outcome, Receipt, Reply};
 pub use refusal::{Reason, Refusal};
 pub use row::{

@@ -49,12 +49,14 @@ pub enum Receipt {
         /// Where the payment stands now.
         payment_state: PaymentState,
     },
-    /// An authorised payment was captured.
-    Captured {
+    /// The capture of an authorised payment was recorded; the gateway is asked next.
+    CaptureStarted {
         /// The order.
         order: OrderId,
-        /// What was taken in all.
-        captured: Money,
+        /// The attempt whose reservation it takes from.
+        attempt: u16,
+        /// What is to be taken; the rest is voided.
+        amount: Money,
     },
     /// A refund was recorded or settled.
     Refund {

@@ -121,6 +121,11 @@ pub enum Refusal {
         /// Where it was to go.
         to: OrderState,
     },
+    /// The order is being called off: its money is on the way back.
+    BeingCancelled {
+        /// The refund that calls it off.
+        refund: u16,
+    },
     /// The payment does not allow this now.
     IllegalPayment {
         /// Where the payment stands.
@@ -194,6 +199,7 @@ impl Refusal {
             Self::UnknownProduct => "UNKNOWN_PRODUCT",
             Self::NotFound => "NOT_FOUND",
             Self::IllegalTransition { .. } => "ILLEGAL_TRANSITION",
+            Self::BeingCancelled { .. } => "ORDER_BEING_CANCELLED",
             Self::IllegalPayment { .. } => "ILLEGAL_PAYMENT_STATE",
             Self::HoldResolved { .. } => "HOLD_RESOLVED",
             Self::CaptureAboveAuthorised { .. } => "CAPTURE_ABOVE_AUTHORISED",
@@ -270,6 +276,9 @@ impl fmt::Display for Refusal {
             Self::UnknownProduct => write!(f, "no such product"),
             Self::NotFound => write!(f, "not found"),
             Self::IllegalTransition { from, to } => write!(f, "an order cannot go from {from:?} to {to:?}"),
+            Self::BeingCancelled { refund } => {
+                write!(f, "the order is being called off: refund {refund} is with the gateway")
+            }
             Self::IllegalPayment { state } => write!(f, "not allowed while the payment is {state:?}"),
             Self::HoldResolved { by } => write!(f, "the hold was resolved before: {by:?}"),
             Self::CaptureAboveAuthorised { asked, left } => {

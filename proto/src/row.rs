@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use crate::id::OrderId;
 use crate::key::IdempotencyKey;
 use crate::money::{Currency, Money};
+use crate::progress::Delivery;
 use crate::receipt::Receipt;
 use crate::text::{BrandName, CategoryName, CustomerId, DocKey, Sku, Text};
 
@@ -98,6 +99,8 @@ pub type Lines = SmallVec<[Line; 1]>;
 pub enum OrderState {
     /// Holds on other shards are being placed; nobody outside sees the order yet.
     Reserving,
+    /// A second try: holds are placed in the order of the shards, and nothing is held here yet.
+    Queued,
     /// A hold on another shard was refused; the order never came to be.
     Rejected,
     /// Accepted; stock is held until the deadline.
@@ -120,38 +123,6 @@ pub enum OrderState {
     Refunded,
 }
 
-impl OrderState {
-    /// True if the order's graph has the edge `self -> to`.
-    pub fn may_become(self, to: Self) -> bool {
-        use OrderState::*;
-        match self {
-            Reserving => matches!(to, Pending | Rejected),
-            Pending => matches!(to, Paid | Cancelled | Expired),
-            // Money that arrives late takes the stock again if there is any.
-            Expired => to == Paid,
-            Paid => matches!(to, Fulfilling | Cancelled | PartiallyRefunded | Refunded),
-            Fulfilling => matches!(to, Shipped | Cancelled | PartiallyRefunded | Refunded),
-            Shipped => matches!(to, Delivered | PartiallyRefunded | Refunded),
-            Delivered => matches!(to, PartiallyRefunded | Refunded),
-            PartiallyRefunded => {
-                matches!(to, PartiallyRefunded | Refunded | Fulfilling | Shipped | Delivered | Cancelled)
-            }
-            Rejected | Cancelled | Refunded => false,
-        }
-    }
-
-    /// True while the order's units are held and its deadline runs.
-    pub fn is_open(self) -> bool {
-        matches!(self, Self::Reserving | Self::Pending)
-    }
-
-    /// True if the order's units count as sold.
-    pub fn is_sold(self) -> bool {
-        use OrderState::*;
-        matches!(self, Paid | Fulfilling | Shipped | Delivered | PartiallyRefunded | Refunded)
-    }
-}
-
 /// An order with its payment inside.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 pub struct OrderRow {
@@ -165,6 +136,8 @@ pub struct OrderRow {
     pub total: Money,
     /// Where it stands.
     pub state: OrderState,
+    /// How far its delivery got; a refund hides that in `state` and does not undo it.
+    pub delivery: Delivery,
     /// Until when the stock is held, shard time in us. Never changes.
     pub held_until_us: u64,
     /// Shard time of the last change in us.
@@ -255,6 +228,8 @@ pub struct Attempt {
     pub capture: bool,
     /// Minor units asked for.
     pub minor: i64,
+    /// Minor units of it that are being captured, or were; 0 = it was never asked apart.
+    pub capture_minor: i64,
     /// The caller's token of the payment method.
     pub method: Text<47>,
     /// The gateway's reference, once known.
@@ -280,6 +255,8 @@ pub enum AttemptState {
     Unknown,
     /// Reserved, then given back uncaptured.
     Voided,
+    /// Reserved; its capture is with the gateway.
+    Capturing,
 }
 
 /// What the gateway said of an attempt.
@@ -298,6 +275,11 @@ pub enum GatewayResult {
     /// The attempt failed for good.
     Declined {
         /// The gateway's decline code.
+        code: Text<31>,
+    },
+    /// What was reserved cannot be taken any more.
+    CaptureFailed {
+        /// The gateway's code.
         code: Text<31>,
     },
     /// Nobody knows yet.
@@ -691,6 +673,7 @@ mod tests {
             lines: (0..lines).map(line).collect(),
             total: Money::new(995, Currency::EUR),
             state: OrderState::Pending,
+            delivery: Delivery::Waiting,
             held_until_us: 1,
             changed_us: 2,
             key: IdempotencyKey(77),
@@ -701,6 +684,7 @@ mod tests {
                     state: AttemptState::Declined,
                     capture: true,
                     minor: 995,
+                    capture_minor: 0,
                     method: "pm_card".parse().unwrap(),
                     reference: Text::EMPTY,
                     decline: "insufficient_funds".parse().unwrap(),

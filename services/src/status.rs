@@ -24,9 +24,6 @@ pub enum Rejection {
     /// The edge refused a field.
     #[error(transparent)]
     Field(#[from] FieldError),
-    /// The gateway gave no answer in time.
-    #[error("the gateway gave no answer; the outcome is unknown: retry with the same request_id")]
-    GatewaySilent,
     /// The caller may not call this from where it is.
     #[error("expected a caller on this machine, found one elsewhere")]
     NotLocal,
@@ -47,7 +44,6 @@ impl Rejection {
         match self {
             Self::Refused(refusal) => refusal.reason().0,
             Self::Field(error) => error.reason,
-            Self::GatewaySilent => "GATEWAY_SILENT",
             Self::NotLocal => "NOT_LOCAL",
             Self::Internal(_) => "INTERNAL",
         }
@@ -58,7 +54,6 @@ impl Rejection {
         match self {
             Self::Refused(refusal) => refusal_code(refusal),
             Self::Field(_) => Code::InvalidArgument,
-            Self::GatewaySilent => Code::Unavailable,
             Self::NotLocal => Code::PermissionDenied,
             Self::Internal(_) => Code::Internal,
         }
@@ -79,7 +74,7 @@ impl Rejection {
         match self {
             Self::Refused(Refusal::Overloaded) => Some(Duration::from_millis(100)),
             Self::Refused(Refusal::KeyInProgress) => Some(Duration::from_millis(20)),
-            Self::Refused(Refusal::Stopped) | Self::GatewaySilent => Some(Duration::from_secs(1)),
+            Self::Refused(Refusal::Stopped) => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -110,6 +105,7 @@ fn refusal_code(refusal: &Refusal) -> Code {
         | Refusal::PriceChanged { .. }
         | Refusal::OutOfStock { .. }
         | Refusal::IllegalTransition { .. }
+        | Refusal::BeingCancelled { .. }
         | Refusal::IllegalPayment { .. }
         | Refusal::HoldResolved { .. }
         | Refusal::CaptureAboveAuthorised { .. }
@@ -133,6 +129,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         Refusal::IllegalTransition { from, to } => {
             vec![("from", format!("{from:?}")), ("to", format!("{to:?}"))]
         }
+        Refusal::BeingCancelled { refund } => vec![("refund", refund.to_string())],
         Refusal::IllegalPayment { state } => vec![("state", format!("{state:?}"))],
         Refusal::CaptureAboveAuthorised { asked, left } | Refusal::RefundAboveCaptured { asked, left } => {
             vec![("asked", asked.to_string()), ("left", left.to_string())]

@@ -153,6 +153,8 @@ fn config(args: &Args, dir: &Path) -> Config {
         host: args.host.into(),
         store: args.store.into(),
         hold: std::time::Duration::from_secs(600),
+        clock_jump_max: std::time::Duration::from_secs(86_400),
+        accept_clock: false,
         fronts: args.fronts,
         connections_max: 10_000,
         drain: std::time::Duration::from_secs(1),

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use onrush_proto::{
     Currency, DocKey, DocumentRow, Fact, FactView, HoldRow, KeyHasher, KeyState, LedgerRow, NameRow, OrderId,
-    OrderRow, ProductRow, Receipt, RecordKind, Row, RowTag, ShardId, Sku, Slot, SlotMap, StockRow, Text,
-    row::RowEncoder,
+    OrderRow, OrderState, ProductRow, Receipt, RecordKind, Row, RowTag, ShardId, Sku, Slot, SlotMap,
+    StockRow, Text, row::RowEncoder,
 };
 use onrush_storage::log::{Frame, FrameView};
 use xxhash_rust::xxh3::xxh3_64;
@@ -39,6 +39,17 @@ pub(crate) struct Book {
     versions: BTreeMap<(RowTag, Vec<u8>), Vec<Version>>,
 }
 
+/// How often the rarer things happened.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Seen {
+    /// Orders over several shards that were tried a second time.
+    pub(crate) second_tries: u64,
+    /// Captures that were asked of the gateway.
+    pub(crate) captures: u64,
+    /// Repetitions that got their answer under a key of their own.
+    pub(crate) kept_keys: u64,
+}
+
 /// The first acceptance of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct First {
@@ -55,9 +66,11 @@ pub(crate) struct Mirror {
     pub(crate) books: Vec<Book>,
     /// Keys that stand for an acceptance, over all shards.
     pub(crate) firsts: BTreeMap<u128, First>,
-    /// Attempts and refunds that wait for the gateway.
+    /// Attempts, captures of them, and refunds that wait for the gateway.
     pub(crate) attempts_due: BTreeSet<(OrderId, u16)>,
     pub(crate) refunds_due: BTreeSet<(OrderId, u16)>,
+    /// Records of kinds that a run should have seen.
+    pub(crate) seen: Seen,
     encoder: RowEncoder,
 }
 
@@ -70,6 +83,7 @@ impl Mirror {
             firsts: BTreeMap::new(),
             attempts_due: BTreeSet::new(),
             refunds_due: BTreeSet::new(),
+            seen: Seen::default(),
             encoder: RowEncoder::default(),
         }
     }
@@ -149,6 +163,15 @@ impl Mirror {
     }
 
     fn write(&mut self, shard: usize, lsn: u64, fact: Fact) {
+        let queued = |row: &Row| matches!(row, Row::Order(order) if order.state == OrderState::Queued);
+        match fact.kind {
+            RecordKind::OrderReserving => {
+                self.seen.second_tries += u64::from(fact.rows.iter().any(queued));
+            }
+            RecordKind::CaptureStarted => self.seen.captures += 1,
+            RecordKind::KeyKept => self.seen.kept_keys += 1,
+            _ => {}
+        }
         for row in fact.rows {
             let key = match &row {
                 Row::Order(row) => Some(row.id.0.to_be_bytes().to_vec()),
@@ -182,10 +205,9 @@ impl Mirror {
         }
         let payment = order.payment.as_deref();
         for attempt in payment.iter().flat_map(|payment| &payment.attempts) {
-            use onrush_proto::AttemptState::{Processing, Unknown};
-            match attempt.state {
-                Processing | Unknown => self.attempts_due.insert((order.id, attempt.number)),
-                _ => self.attempts_due.remove(&(order.id, attempt.number)),
+            match attempt.state.is_under_way() {
+                true => self.attempts_due.insert((order.id, attempt.number)),
+                false => self.attempts_due.remove(&(order.id, attempt.number)),
             };
         }
         for refund in payment.iter().flat_map(|payment| &payment.refunds) {

@@ -3,7 +3,7 @@
 use crate::options::RunOptions;
 use crate::plan::Plan;
 use crate::report::{Failure, Violation};
-use crate::world::{Summary, World};
+use crate::world::World;
 
 /// What a seed that broke nothing went through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -24,6 +24,12 @@ pub struct Passed {
     pub claims: u64,
     /// Refunds.
     pub refunds: u64,
+    /// Orders over several shards that were tried a second time.
+    pub second_tries: u64,
+    /// Captures that were asked of the gateway.
+    pub captures: u64,
+    /// Repetitions that got their answer under a key of their own.
+    pub kept_keys: u64,
     /// Logs that were damaged, and refused.
     pub refused_logs: u64,
     /// The hash of all that happened.
@@ -41,6 +47,9 @@ impl Passed {
         self.spread += other.spread;
         self.claims += other.claims;
         self.refunds += other.refunds;
+        self.second_tries += other.second_tries;
+        self.captures += other.captures;
+        self.kept_keys += other.kept_keys;
         self.refused_logs += other.refused_logs;
         self.trace ^= other.trace.rotate_left(1);
     }
@@ -69,18 +78,20 @@ fn run_once(options: &RunOptions, seed: u64) -> Result<Passed, Box<Failure>> {
     if let Err(violation) = outcome {
         return Err(Box::new(failure(options, &plan, event, violation)));
     }
-    let Summary { crashes, records, orders, expired, spread, claims, refunds, refused_log } = world.summary;
-    let refused_logs = u64::from(refused_log);
+    let summary = world.summary;
     Ok(Passed {
         events: event,
-        crashes,
-        records,
-        orders,
-        expired,
-        spread,
-        claims,
-        refunds,
-        refused_logs,
+        crashes: summary.crashes,
+        records: summary.records,
+        orders: summary.orders,
+        expired: summary.expired,
+        spread: summary.spread,
+        claims: summary.claims,
+        refunds: summary.refunds,
+        second_tries: summary.second_tries,
+        captures: summary.captures,
+        kept_keys: summary.kept_keys,
+        refused_logs: u64::from(summary.refused_log),
         trace,
     })
 }

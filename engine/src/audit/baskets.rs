@@ -59,7 +59,7 @@ impl Baskets {
             match settled {
                 true => {}
                 // What home decided may be on its way to a participant.
-                false if held > 0 || state == OrderState::Reserving || state == OrderState::Cancelled => {
+                false if held > 0 || state.is_unborn() || state == OrderState::Cancelled => {
                     report.open_cross_shard += 1;
                 }
                 false => report.violate(format!(

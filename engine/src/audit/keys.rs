@@ -46,7 +46,7 @@ impl Keys {
     }
 
     pub(super) fn order(&mut self, _: ShardId, order: &OrderRow) {
-        let accepted = !matches!(order.state, OrderState::Reserving | OrderState::Rejected);
+        let accepted = !(order.state.is_unborn() || order.state == OrderState::Rejected);
         if accepted && !order.key.is_none() {
             self.of_orders.add(order.key, order.id.0);
         }

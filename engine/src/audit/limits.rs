@@ -28,7 +28,7 @@ impl Limits {
     }
 
     pub(super) fn order(&mut self, order: &OrderRow) {
-        if order.state.is_open() || order.state.is_sold() {
+        if order.state.is_held() || order.state.is_sold() {
             self.add(&order.customer, &order.lines);
         }
     }

@@ -55,7 +55,7 @@ impl AuditReport {
     }
 
     pub(super) fn count(&mut self, state: OrderState) {
-        if matches!(state, OrderState::Reserving | OrderState::Rejected) {
+        if state.is_unborn() || state == OrderState::Rejected {
             return;
         }
         self.orders += 1;

@@ -1,7 +1,7 @@
 //! Units: received = available + held + sold, none negative; held and sold are what the orders say.
 
 use hashbrown::HashMap;
-use onrush_proto::{HoldRow, HoldState, OrderRow, OrderState, ShardId, Sku, Slot, SlotMap, StockRow};
+use onrush_proto::{HoldRow, HoldState, OrderRow, ShardId, Sku, Slot, SlotMap, StockRow};
 
 use super::AuditReport;
 use crate::tables::FixedState;
@@ -29,8 +29,8 @@ impl Stock {
     }
 
     pub(super) fn order(&mut self, order: &OrderRow) {
-        let (held, sold) = (order.state.is_open(), order.state.is_sold());
-        if !held && !sold || order.state == OrderState::Rejected {
+        let (held, sold) = (order.state.is_held(), order.state.is_sold());
+        if !held && !sold {
             return;
         }
         for line in &order.lines {

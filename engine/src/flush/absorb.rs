@@ -1,12 +1,12 @@
 //! Committed frames in, sorted runs out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use onrush_proto::{
-    FactError, FactView, KeyRow, OrderId, OrderRow, RecordKind, Row, RowTag, Text, Topic,
+    FactError, FactView, KeyRow, OrderId, OrderRow, RecordKind, Row, RowTag,
     row::{
         ArchivedDocumentRow, ArchivedHoldRow, ArchivedKeyRow, ArchivedLimitRow, ArchivedNameRow,
         ArchivedOrderRow, ArchivedOrderState, ArchivedProductRow, ArchivedStockRow, DocumentRow, HoldRow,
@@ -19,7 +19,9 @@ use onrush_storage::store::{Frozen, SortedRun};
 use super::keys::{CUSTOMER_TAG, KEY_TAG, StoreKey, customer_hash};
 use super::overlay::{Overlay, Pending};
 use super::pages::PageBuilder;
+use super::retention::Retention;
 use super::stored::{NAMES_ORDER, Stored, checkpoint_rows};
+use crate::options::RetentionOptions;
 use crate::tables::{FixedState, hash_of};
 
 /// What is ready for the store. Current is ingested first: it holds the values as of a later
@@ -83,8 +85,8 @@ pub struct Absorber {
     /// Orders with a running deadline, as of `end_lsn`, and where their row stands in its generation.
     open: HashMap<OrderId, usize, FixedState>,
     open_holds: BTreeSet<OrderId>,
-    /// Positions of the groups that carry money or goods, which hold the log.
-    holding: BTreeMap<(Text<47>, u8), u64>,
+    /// What consumer groups keep of the log.
+    retention: Retention,
     /// The newest history bucket seen.
     bucket: u32,
     bytes: u64,
@@ -117,7 +119,7 @@ impl Absorber {
             end_lsn: 0,
             open: orders,
             open_holds: open_holds.into_iter().collect(),
-            holding: BTreeMap::new(),
+            retention: Retention::new(RetentionOptions::default()),
             bucket: 0,
             bytes: 0,
             bytes_since_checkpoint: 0,
@@ -155,15 +157,17 @@ impl Absorber {
 
     /// Notes a group's position that the store holds already.
     pub fn note_offset(&mut self, row: &OffsetRow) {
-        if Topic::holds_log(row.topic) {
-            self.holding.insert((row.group, row.topic), row.lsn);
-        }
+        self.retention.note(row);
     }
 
-    /// The first record that a group which carries money or goods has not read; `u64::MAX` if
-    /// there is no such group.
-    pub fn first_unread(&self) -> u64 {
-        self.holding.values().min().map_or(u64::MAX, |lsn| lsn + 1)
+    /// Sets what groups that carry neither money nor goods may keep of the log.
+    pub fn set_retention(&mut self, options: RetentionOptions) {
+        self.retention.set_budget(options);
+    }
+
+    /// The first record that a consumer group still has a claim to; `u64::MAX` if there is none.
+    pub fn first_owed(&self) -> u64 {
+        self.retention.first_owed()
     }
 
     /// Takes the rows of a committed frame.
@@ -172,6 +176,8 @@ impl Absorber {
             self.record(record.lsn, FactView::new(record.kind, record.payload)?)?;
             self.end_lsn = record.lsn;
         }
+        let info = frame.info();
+        self.retention.grow(info.first_lsn, frame.bytes().len() as u64, info.time_us);
         self.bytes += frame.bytes().len() as u64;
         self.bytes_since_checkpoint += frame.bytes().len() as u64;
         Ok(())
@@ -258,7 +264,10 @@ impl Absorber {
         let row = view::<OrderRow>(RowTag::Order, bytes)?;
         let id = OrderId(row.id.0.to_native());
         self.bucket = self.bucket.max(id.bucket());
-        let open = matches!(row.state, ArchivedOrderState::Pending | ArchivedOrderState::Reserving);
+        let open = matches!(
+            row.state,
+            ArchivedOrderState::Pending | ArchivedOrderState::Reserving | ArchivedOrderState::Queued
+        );
         if id.sequence() > self.history_applied {
             self.put_order(id, open, bytes);
         } else {

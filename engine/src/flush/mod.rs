@@ -7,6 +7,7 @@ mod absorb;
 mod keys;
 mod overlay;
 mod pages;
+mod retention;
 mod stored;
 
 pub use absorb::{Absorber, Flush};

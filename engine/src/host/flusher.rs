@@ -82,6 +82,8 @@ impl Flusher {
         store: Box<dyn Store>,
         (options, snapshot_disk): (FlushOptions, Arc<dyn Disk>),
     ) -> Self {
+        let mut absorber = absorber;
+        absorber.set_retention(options.retention);
         let snapshots = Snapshots::new(station.id, snapshot_disk, options.snapshot_bytes);
         Self {
             frames: Frames::after(Arc::clone(&station), from),
@@ -217,10 +219,10 @@ impl Flusher {
         Ok(())
     }
 
-    /// The log is recycled only below what a restart, a rebuilt store and the money need.
+    /// The log is recycled only below what a restart, a rebuilt store and consumer groups need.
     fn release(&self) {
         let needed = self.checkpoint_lsn.min(self.snapshots.oldest_kept()) + 1;
-        let below = needed.min(self.absorber.first_unread());
+        let below = needed.min(self.absorber.first_owed());
         self.station.release_below.store(below, Ordering::Release);
         self.station.wake();
     }

@@ -18,7 +18,8 @@ mod tail;
 mod thread;
 mod worker;
 
-pub(crate) use clock::HostClock;
+pub use clock::ClockJump;
+pub(crate) use clock::{HostClock, wall_us};
 pub(crate) use desk::{Call, Desk};
 pub(crate) use flusher::{Cut, FlushControl, Flusher, FlusherHandle};
 #[cfg(all(feature = "glommio", target_os = "linux"))]

@@ -1,8 +1,8 @@
 //! Orders: create, cancel, expire, move.
 
 use onrush_proto::{
-    CreateOrder, Fact, LimitRow, Line, Lines, Money, MoveOrder, OrderId, OrderRow, OrderState, Receipt,
-    RecordKind, Refusal, Request, Row,
+    CreateOrder, Delivery, Fact, LimitRow, Line, Lines, Money, MoveOrder, OrderId, OrderLine, OrderRow,
+    OrderState, Receipt, RecordKind, Refusal, Request, Row,
     command::{MAX_LINES, MAX_QUANTITY},
 };
 use smallvec::SmallVec;
@@ -78,18 +78,61 @@ pub fn reserve(state: &State, context: &Context, request: &Request, create: &Cre
     let own = own.filter(|(_, line)| context.map.shard(onrush_proto::Slot::of(line.sku.as_bytes())) == home);
     let mut rows = Rows::new();
     let mut held = inventory::price(state, context, (&create.customer, None), own, &mut rows)?;
-    let mut priced = std::mem::take(&mut held.lines).into_iter().peekable();
-    held.lines = Lines::with_capacity(create.lines.len());
-    for line in &create.lines {
-        let found = priced.next_if(|priced| priced.sku == line.sku);
-        let quantity = line.quantity as u32;
-        held.lines.push(found.unwrap_or(Line { sku: line.sku, quantity, unit_minor: 0 }));
-    }
+    held.lines = with_unpriced(create, std::mem::take(&mut held.lines));
     let order = new_order(context, request, create, held, OrderState::Reserving);
     let receipt = order_receipt(&order);
     let mut fact = Fact::new(RecordKind::OrderReserving, hash_of(&order.id)).with(Row::Order(order));
     fact.rows.extend(rows);
     Ok(Accepted { fact, receipt })
+}
+
+/// All lines of an order; those that are not `priced` carry no price yet.
+fn with_unpriced(create: &CreateOrder, priced: Lines) -> Lines {
+    let mut priced = priced.into_iter().peekable();
+    let line = |line: &OrderLine| {
+        let found = priced.next_if(|priced| priced.sku == line.sku);
+        found.unwrap_or(Line { sku: line.sku, quantity: line.quantity as u32, unit_minor: 0 })
+    };
+    create.lines.iter().map(line).collect()
+}
+
+/// Begins the second try of an order over several shards. Nothing is held yet: lines that live
+/// here wait until the shards before this one hold theirs.
+pub fn queue(state: &State, context: &Context, request: &Request, create: &CreateOrder) -> Decision {
+    let first = create.lines.first().ok_or(Refusal::NoLines)?;
+    let price = state.stock.row(&first.sku).ok_or(Refusal::UnknownSku { line: 0 })?.price;
+    let own = create.lines.iter().filter_map(|line| state.stock.row(&line.sku));
+    let unheld = Priced {
+        lines: with_unpriced(create, Lines::new()),
+        total_minor: 0,
+        currency: price.currency,
+        hold_us: own.map(|stock| stock.hold_us).max().unwrap_or(0),
+    };
+    let order = new_order(context, request, create, unheld, OrderState::Queued);
+    let receipt = order_receipt(&order);
+    let fact = Fact::new(RecordKind::OrderReserving, hash_of(&order.id)).with(Row::Order(order));
+    Ok(Accepted { fact, receipt })
+}
+
+/// Holds the lines of a queued order that live here. `own` carries each line's index in the order.
+pub fn hold_queued(
+    state: &State,
+    context: &Context,
+    order: &OrderRow,
+    own: &[(u16, OrderLine)],
+) -> Result<Fact, Refusal> {
+    let lines = own.iter().map(|(index, line)| (*index, line));
+    let (mut rows, whose) = (Rows::new(), (&order.customer, Some(order.total.currency)));
+    let held = inventory::price(state, context, whose, lines, &mut rows)?;
+    let mut reserving =
+        OrderRow { state: OrderState::Reserving, changed_us: context.now_us, ..order.clone() };
+    for ((index, _), priced) in own.iter().zip(&held.lines) {
+        reserving.lines[usize::from(*index)] = *priced;
+    }
+    reserving.total = Money::new(held.total_minor, order.total.currency);
+    let mut fact = Fact::new(RecordKind::OrderReserving, hash_of(&order.id)).with(Row::Order(reserving));
+    fact.rows.extend(rows);
+    Ok(fact)
 }
 
 fn new_order(
@@ -106,6 +149,7 @@ fn new_order(
         lines: priced.lines,
         total: Money::new(priced.total_minor, priced.currency),
         state,
+        delivery: Delivery::Waiting,
         held_until_us: context.now_us + hold_us.unwrap_or_default(),
         changed_us: context.now_us,
         key: request.key,
@@ -148,12 +192,15 @@ pub fn expire(state: &State, context: &Context, order: &OrderRow) -> Fact {
 /// Calls an order off. A pending one at once; a paid one when its money is back.
 pub fn cancel(state: &State, context: &Context, order: &OrderRow) -> Decision {
     let to = OrderState::Cancelled;
+    if let Some(refund) = order.calling_off() {
+        return Err(Refusal::BeingCancelled { refund: refund.number });
+    }
     match order.state {
         OrderState::Pending => {
             let fact = close(state, context, order, RecordKind::OrderCancelled, (to, Resolution::Release));
             Ok(Accepted { fact, receipt: Receipt::OrderMoved { order: order.id, state: to } })
         }
-        from if from.may_become(to) => payments::refund_to_cancel(state, context, order),
+        _ if order.may_become(to) => payments::refund_to_cancel(state, context, order),
         from => Err(Refusal::IllegalTransition { from, to }),
     }
 }
@@ -168,18 +215,21 @@ fn close(
     let mut closed = OrderRow { state: to, changed_us: context.now_us, ..order.clone() };
     let ledger = payments::void_open(state, context, &mut closed);
     let mut fact = Fact::new(kind, hash_of(&order.id)).with(Row::Order(closed));
-    fact.rows.extend(inventory::resolve(state, context, &order.customer, &order.lines, how));
+    if order.state.is_held() {
+        fact.rows.extend(inventory::resolve(state, context, &order.customer, &order.lines, how));
+    }
     fact.rows.extend(ledger);
     fact
 }
 
-/// Moves a paid order towards delivery.
+/// Moves a paid order towards delivery, unless it is being called off.
 pub fn step(context: &Context, order: &OrderRow, step: &MoveOrder) -> Decision {
-    let onward = matches!(step.to, OrderState::Fulfilling | OrderState::Shipped | OrderState::Delivered);
-    if !onward || !order.state.may_become(step.to) {
-        return Err(Refusal::IllegalTransition { from: order.state, to: step.to });
+    let illegal = Refusal::IllegalTransition { from: order.state, to: step.to };
+    let delivery = Delivery::of(step.to).filter(|_| order.may_become(step.to)).ok_or(illegal)?;
+    if let Some(refund) = order.calling_off() {
+        return Err(Refusal::BeingCancelled { refund: refund.number });
     }
-    let moved = OrderRow { state: step.to, changed_us: context.now_us, ..order.clone() };
+    let moved = OrderRow { state: step.to, delivery, changed_us: context.now_us, ..order.clone() };
     let fact = Fact::new(RecordKind::OrderMoved, hash_of(&order.id)).with(Row::Order(moved));
     Ok(Accepted { fact, receipt: Receipt::OrderMoved { order: order.id, state: step.to } })
 }

@@ -94,6 +94,7 @@ pub fn start(state: &State, context: &Context, order: &OrderRow, start: &StartPa
         state: AttemptState::Processing,
         capture: start.capture,
         minor: total.minor,
+        capture_minor: 0,
         method: start.method,
         reference: Text::EMPTY,
         decline: Text::EMPTY,
@@ -125,17 +126,21 @@ pub fn settle(
         .and_then(|payment| payment.attempts.iter().find(|attempt| attempt.number == settle.attempt))
         .ok_or(Refusal::UnknownAttempt { attempt: settle.attempt })?;
     let change = Change::of(state, context, order);
-    use AttemptState::{Captured, Declined, Processing, Unknown};
+    use AttemptState::{Captured, Capturing, Declined, Processing, Unknown};
     let settled = match (settle.result, attempt.state) {
         (GatewayResult::Captured { .. }, Captured) => None,
         (GatewayResult::Captured { reference }, _) => {
-            Some(captured(change, settle.attempt, (attempt.minor, reference)))
+            let minor = if attempt.capture_minor > 0 { attempt.capture_minor } else { attempt.minor };
+            Some(captured(change, settle.attempt, (minor, reference)))
         }
         (GatewayResult::Authorised { reference }, Processing | Unknown | Declined) => {
             Some(authorised(change, settle.attempt, reference))
         }
         (GatewayResult::Declined { code }, Processing | Unknown) => {
             Some(refused(change, settle.attempt, Some(code)))
+        }
+        (GatewayResult::CaptureFailed { code }, Capturing) => {
+            Some(capture_failed(change, settle.attempt, code))
         }
         (GatewayResult::Unknown, Processing) => Some(refused(change, settle.attempt, None)),
         _ => None,
@@ -195,7 +200,7 @@ fn captured(mut change: Change<'_>, number: u16, (minor, reference): (i64, Text<
 /// What was reserved and is not taken is void. An attempt that was not reserved is for one step.
 fn book_capture(change: &mut Change<'_>, number: u16, minor: i64, reference: Text<63>) {
     let (was, asked) = mark(change.payment(), number, AttemptState::Captured, reference);
-    if was != AttemptState::Authorised {
+    if !was.is_reserved() {
         change.post(Account::Customer, Account::Authorised, asked);
         change.payment().authorised += asked;
     }
@@ -228,7 +233,7 @@ fn is_local(change: &Change<'_>) -> bool {
 fn authorised(mut change: Change<'_>, number: u16, reference: Text<63>) -> Accepted {
     let pending = change.order.state == OrderState::Pending;
     let payment = change.payment();
-    let waits = pending && payment.state != PaymentState::RequiresCapture;
+    let waits = pending && !payment.attempts.iter().any(|attempt| attempt.state.is_reserved());
     let state = if waits { AttemptState::Authorised } else { AttemptState::Voided };
     let (_, minor) = mark(payment, number, state, reference);
     payment.authorised += minor;
@@ -257,7 +262,8 @@ fn refused(mut change: Change<'_>, number: u16, code: Option<Text<31>>) -> Accep
         attempt.decline = code;
     }
     // Another attempt may have brought the money, or reserved it, meanwhile.
-    if order_state == OrderState::Pending && payment.state == PaymentState::Processing {
+    let reserved = payment.attempts.iter().any(|attempt| attempt.state.is_reserved());
+    if order_state == OrderState::Pending && payment.state == PaymentState::Processing && !reserved {
         payment.state = PaymentState::RequiresPaymentMethod;
     } else if !order_state.is_sold() && order_state != OrderState::Pending {
         payment.state = PaymentState::Canceled;
@@ -265,28 +271,52 @@ fn refused(mut change: Change<'_>, number: u16, code: Option<Text<31>>) -> Accep
     finish(change, number, RecordKind::PaymentDeclined, None)
 }
 
-/// Records that an authorised payment was captured, wholly or in part; the rest is voided. The
-/// gateway may have taken the money just before the order closed: then it is late money.
+/// What was reserved is gone without being taken.
+fn capture_failed(mut change: Change<'_>, number: u16, code: Text<31>) -> Accepted {
+    let order_state = change.order.state;
+    let payment = change.payment();
+    let (_, minor) = mark(payment, number, AttemptState::Declined, Text::EMPTY);
+    if let Some(attempt) = payment.attempts.iter_mut().find(|attempt| attempt.number == number) {
+        attempt.decline = code;
+    }
+    if order_state == OrderState::Pending {
+        let open =
+            |attempt: &Attempt| matches!(attempt.state, AttemptState::Processing | AttemptState::Unknown);
+        let waits = payment.attempts.iter().any(open);
+        payment.state = if waits { PaymentState::Processing } else { PaymentState::RequiresPaymentMethod };
+    } else if !order_state.is_sold() {
+        payment.state = PaymentState::Canceled;
+    }
+    change.post(Account::Authorised, Account::Customer, minor);
+    finish(change, number, RecordKind::PaymentDeclined, None)
+}
+
+/// Records the capture of an authorised payment, wholly or in part; the gateway is asked by a
+/// subscriber, and what it says is settled like any attempt's result. Whatever becomes of the order
+/// meanwhile, the capture is on record: money that comes too late is late money.
 pub fn capture(state: &State, context: &Context, order: &OrderRow, capture: &CapturePayment) -> Decision {
     let payment = order.payment.as_deref();
     let payment_state = payment.map_or(PaymentState::RequiresPaymentMethod, |payment| payment.state);
-    let wanted = match (order.state, payment_state) {
-        (OrderState::Pending, PaymentState::RequiresCapture) => Some(AttemptState::Authorised),
-        (OrderState::Expired | OrderState::Cancelled, PaymentState::Canceled) => Some(AttemptState::Voided),
-        _ => None,
-    };
-    let mut attempts = payment.map_or(&[][..], |payment| &payment.attempts).iter().rev();
-    let attempt = attempts
-        .find(|attempt| Some(attempt.state) == wanted)
-        .ok_or(Refusal::IllegalPayment { state: payment_state })?;
+    let reserved = |attempt: &&Attempt| attempt.state == AttemptState::Authorised;
+    let attempt = payment.and_then(|payment| payment.attempts.iter().find(reserved));
+    let due = order.state == OrderState::Pending && payment_state == PaymentState::RequiresCapture;
+    let illegal = Refusal::IllegalPayment { state: payment_state };
+    let (number, left) =
+        attempt.filter(|_| due).map(|attempt| (attempt.number, attempt.minor)).ok_or(illegal)?;
     check_amount(capture.minor)?;
-    if capture.minor > attempt.minor {
-        return Err(Refusal::CaptureAboveAuthorised { asked: capture.minor, left: attempt.minor });
+    if capture.minor > left {
+        return Err(Refusal::CaptureAboveAuthorised { asked: capture.minor, left });
     }
-    let change = Change::of(state, context, order);
-    let fact = captured(change, attempt.number, (capture.minor, attempt.reference)).fact;
-    let captured = Money::new(capture.minor, order.total.currency);
-    Ok(Accepted { fact, receipt: Receipt::Captured { order: order.id, captured } })
+    let mut change = Change::of(state, context, order);
+    let payment = change.payment();
+    payment.state = PaymentState::Processing;
+    if let Some(attempt) = payment.attempts.iter_mut().find(|attempt| attempt.number == number) {
+        attempt.state = AttemptState::Capturing;
+        attempt.capture_minor = capture.minor;
+    }
+    let amount = Money::new(capture.minor, order.total.currency);
+    let receipt = Receipt::CaptureStarted { order: order.id, attempt: number, amount };
+    Ok(Accepted { fact: change.record(RecordKind::CaptureStarted, None), receipt })
 }
 
 fn check_amount(minor: i64) -> Result<(), Refusal> {
@@ -417,7 +447,7 @@ fn refund_done(mut change: Change<'_>, index: usize) -> Accepted {
     change.post(Account::Captured, Account::Refunded, minor);
     let payment = change.payment();
     let all_back = payment.refunded == payment.captured;
-    let cancelled = cancels && change.order.state.may_become(OrderState::Cancelled);
+    let cancelled = cancels && change.order.may_become(OrderState::Cancelled);
     let to = match (cancelled, all_back) {
         (true, _) => OrderState::Cancelled,
         (false, true) => OrderState::Refunded,
@@ -425,7 +455,7 @@ fn refund_done(mut change: Change<'_>, index: usize) -> Accepted {
     };
     // Money that came for an order which was gone does not bring the order back, and a second charge
     // that goes back leaves the first.
-    let moves = change.order.state.is_sold() && change.order.state.may_become(to) && (all_back || !surplus);
+    let moves = change.order.state.is_sold() && change.order.may_become(to) && (all_back || !surplus);
     if moves {
         change.order.state = to;
     }

@@ -4,17 +4,21 @@
 //! waits, so there is nothing to deadlock. When all are durable one record at home accepts the
 //! order. Participants never expire a hold by themselves: past the deadline they ask home, whose
 //! recorded answer decides. A home that takes office gives up every reserving order.
+//!
+//! Two orders may each hold what the other wants. Who is refused for units that are only held lets
+//! go of everything and tries once more, asking one shard after the other in their order; whoever
+//! holds the first of them comes through. The refusal of a second try stands.
 
 use std::collections::BTreeMap;
 
 use onrush_proto::{
-    CreateOrder, Fact, HoldRow, HoldState, IdempotencyKey, Line, Lines, OrderId, OrderLine, OrderRow,
-    OrderState, RecordKind, Refusal, Request, Row, ShardId, Slot,
+    Command, CreateOrder, Fact, HoldRow, HoldState, Line, Lines, OrderId, OrderRow, OrderState, RecordKind,
+    Refusal, Request, Row, ShardId, Slot,
 };
 use smallvec::SmallVec;
 
 use super::decide::is_short;
-use super::{Effects, HoldRequest, Input, Origin, PeerMessage, Shard};
+use super::{Effects, HoldRequest, Input, Origin, Part, PeerMessage, Shard};
 use crate::rules::inventory::{self, Holdable, Resolution};
 use crate::rules::{Accepted, orders};
 use crate::tables::hash_of;
@@ -22,41 +26,82 @@ use crate::tables::hash_of;
 /// An order that waits for its holds.
 pub(crate) struct Reservation {
     origin: Origin,
-    key: IdempotencyKey,
-    body: u64,
+    request: Request,
+    /// Participants that have not answered.
     waiting: SmallVec<[ShardId; 4]>,
+    /// In a second try, the shards to come, home among them.
+    queue: BTreeMap<ShardId, Part>,
+    /// True for a second try: its refusal stands.
+    second: bool,
     priced: Lines,
 }
 
 impl Shard {
-    /// Begins an order over several shards.
+    /// Begins an order over several shards: its lines here are held, all others are asked for at once.
     pub(crate) fn reserve(
         &mut self,
         origin: Origin,
-        (request, create): (&Request, &CreateOrder),
+        request: &Request,
+        create: &CreateOrder,
         accepted: Accepted,
         out: &mut Effects,
     ) {
-        let onrush_proto::Receipt::Order { order, total, held_until_us } = accepted.receipt else { return };
+        let onrush_proto::Receipt::Order { order, .. } = accepted.receipt else { return };
         self.record(accepted.fact, out);
-        let mut parts: BTreeMap<ShardId, SmallVec<[(u16, OrderLine); 4]>> = BTreeMap::new();
-        for (index, line) in create.lines.iter().enumerate() {
-            let owner = self.options.map.shard(Slot::of(line.sku.as_bytes()));
-            if owner != self.options.id {
-                parts.entry(owner).or_default().push((index as u16, *line));
-            }
-        }
+        let mut parts = self.parts(create);
+        parts.remove(&self.options.id);
         let waiting = parts.keys().copied().collect();
         for (owner, lines) in parts {
-            let (customer, currency) = (create.customer, total.currency);
-            let hold = HoldRequest { order, customer, currency, lines, deadline_us: held_until_us };
-            out.outbound.push((owner, PeerMessage::Hold(Box::new(hold))));
+            self.ask_for_hold(order, owner, lines, out);
         }
-        if !request.key.is_none() {
-            self.running.insert(request.key, ());
+        let (request, queue) = (request.clone(), BTreeMap::new());
+        let reservation =
+            Reservation { origin, request, waiting, queue, second: false, priced: Lines::new() };
+        self.open_reservation(order, reservation);
+    }
+
+    /// Begins the second try of an order that others stood in the way of, and that may have stood in
+    /// theirs: one shard after the other in their order, so of those that want the same units one
+    /// comes through.
+    fn reserve_in_order(&mut self, origin: Origin, request: Request, out: &mut Effects) {
+        let Command::CreateOrder(create) = &request.command else { return };
+        match orders::queue(&self.state, &self.context(), &request, create) {
+            Err(refusal) => self.refuse(origin, request.key, refusal, out),
+            Ok(Accepted { fact, receipt: onrush_proto::Receipt::Order { order, .. } }) => {
+                self.record(fact, out);
+                let (waiting, queue) = (SmallVec::new(), self.parts(create));
+                let reservation =
+                    Reservation { origin, request, waiting, queue, second: true, priced: Lines::new() };
+                self.open_reservation(order, reservation);
+                self.go_on(order, out);
+            }
+            Ok(_) => {}
         }
-        let (key, body) = (request.key, request.body);
-        self.reservations.insert(order, Reservation { origin, key, body, waiting, priced: Lines::new() });
+    }
+
+    /// An order's lines by the shard that they live on.
+    fn parts(&self, create: &CreateOrder) -> BTreeMap<ShardId, Part> {
+        let mut parts: BTreeMap<ShardId, Part> = BTreeMap::new();
+        for (index, line) in create.lines.iter().enumerate() {
+            let owner = self.options.map.shard(Slot::of(line.sku.as_bytes()));
+            parts.entry(owner).or_default().push((index as u16, *line));
+        }
+        parts
+    }
+
+    fn ask_for_hold(&self, order: OrderId, owner: ShardId, lines: Part, out: &mut Effects) {
+        let Some(row) = self.state.orders.row(&order) else { return };
+        let (customer, currency, deadline_us) = (row.customer, row.total.currency, row.held_until_us);
+        let hold = HoldRequest { order, customer, currency, lines, deadline_us };
+        out.outbound.push((owner, PeerMessage::Hold(Box::new(hold))));
+    }
+
+    fn open_reservation(&mut self, order: OrderId, reservation: Reservation) {
+        let key = reservation.request.key;
+        if !key.is_none() {
+            self.begin_call(key, self.options.id);
+        }
+        self.reservations.insert(order, reservation);
     }
 
     /// Participant: home asks for a hold.
@@ -71,7 +116,10 @@ impl Shard {
             decision = self.decide_hold(&request);
         }
         let message = match decision {
-            Err(refusal) => PeerMessage::HoldRefused { order, refusal },
+            Err(refusal) => {
+                let contested = self.is_contested(&request, &refusal);
+                PeerMessage::HoldRefused { order, refusal, contested }
+            }
             Ok(held) => {
                 let row = HoldRow {
                     order,
@@ -90,6 +138,21 @@ impl Shard {
         out.outbound.push((home, message));
     }
 
+    /// True if units that are held, and may come back, are all that is in the way.
+    fn is_contested(&self, request: &HoldRequest, refusal: &Refusal) -> bool {
+        let line = |at: u16| request.lines.iter().find(|(index, _)| *index == at).map(|(_, line)| line);
+        match *refusal {
+            Refusal::OutOfStock { line: at, asked, .. } => {
+                let stock = line(at).and_then(|line| self.state.stock.row(&line.sku));
+                stock.is_some_and(|stock| stock.on_hand + i64::from(stock.backorder) >= i64::from(asked))
+            }
+            Refusal::LimitExceeded { line: at, limit, .. } => {
+                line(at).is_some_and(|line| line.quantity <= i64::from(limit))
+            }
+            _ => false,
+        }
+    }
+
     fn decide_hold(&self, request: &HoldRequest) -> Result<Holdable, Refusal> {
         if let Some(hold) = self.state.holds.row(&request.order) {
             return Err(Refusal::HoldResolved { by: hold.state });
@@ -100,48 +163,104 @@ impl Shard {
 
     /// Home: a participant holds its lines.
     pub(crate) fn held(&mut self, order: OrderId, lines: Lines, from: ShardId, out: &mut Effects) {
-        let context = self.context();
+        let Some(reservation) = self.reservations.get(&order) else { return };
+        // Lines here may be next, and fall short of units that are due.
+        if reservation.second && !self.sweep_all(out) {
+            let message = PeerMessage::Held { order, lines };
+            self.postponed = Some(Input::Peer { from, message });
+            return;
+        }
         let Some(reservation) = self.reservations.get_mut(&order) else { return };
         reservation.waiting.retain(|shard| *shard != from);
         reservation.priced.extend(lines);
-        if !reservation.waiting.is_empty() {
-            return;
+        self.go_on(order, out);
+    }
+
+    /// Home: asks the next shard, or accepts the order if all hold their lines.
+    fn go_on(&mut self, order: OrderId, out: &mut Effects) {
+        while let Some(reservation) = self.reservations.get_mut(&order)
+            && reservation.waiting.is_empty()
+        {
+            let Some((owner, lines)) = reservation.queue.pop_first() else {
+                return self.all_held(order, out);
+            };
+            if owner != self.options.id {
+                reservation.waiting.push(owner);
+                self.ask_for_hold(order, owner, lines, out);
+            } else if let Err(refusal) = self.hold_here(order, &lines, out) {
+                self.give_up(order, refusal, out);
+            }
         }
-        let Some(row) = self.state.orders.row(&order) else { return };
+    }
+
+    fn hold_here(&mut self, order: OrderId, lines: &Part, out: &mut Effects) -> Result<(), Refusal> {
+        let row = self.state.orders.row(&order).ok_or(Refusal::NotFound)?;
+        let fact = orders::hold_queued(&self.state, &self.context(), row, lines)?;
+        self.record(fact, out);
+        Ok(())
+    }
+
+    fn all_held(&mut self, order: OrderId, out: &mut Effects) {
+        let (Some(reservation), Some(row)) = (self.reservations.get(&order), self.state.orders.row(&order))
+        else {
+            return;
+        };
         if row.held_until_us <= self.now_us {
             return self.give_up(order, Refusal::DeadlineExceeded, out);
         }
-        match orders::accept(&context, row, &reservation.priced) {
+        match orders::accept(&self.context(), row, &reservation.priced) {
             Err(refusal) => self.give_up(order, refusal, out),
             Ok(accepted) => {
-                if let Some(reservation) = self.close_reservation(order) {
-                    self.accept(reservation.origin, reservation.key, reservation.body, accepted, out);
+                if let Some(Reservation { origin, request, .. }) = self.close_reservation(order) {
+                    self.accept(origin, request.key, request.body, accepted, out);
                 }
             }
         }
     }
 
-    /// Home: a participant cannot hold its lines.
-    pub(crate) fn hold_refused(&mut self, order: OrderId, refusal: Refusal, out: &mut Effects) {
-        if self.reservations.contains_key(&order) {
-            self.give_up(order, refusal, out);
+    /// Home: a participant cannot hold its lines. Where only holds are in the way, two orders may
+    /// each hold what the other wants: this one lets go and tries a second time, in shard order.
+    pub(crate) fn hold_refused(
+        &mut self,
+        from: ShardId,
+        order: OrderId,
+        (refusal, contested): (Refusal, bool),
+        out: &mut Effects,
+    ) {
+        let Some(reservation) = self.reservations.get(&order) else { return };
+        let again = contested && !reservation.second && !self.is_late(&reservation.request);
+        if !again {
+            return self.give_up(order, refusal, out);
+        }
+        if !self.sweep_all(out) {
+            let message = PeerMessage::HoldRefused { order, refusal, contested };
+            self.postponed = Some(Input::Peer { from, message });
+            return;
+        }
+        if let Some(Reservation { origin, request, .. }) = self.withdraw(order, out) {
+            self.reserve_in_order(origin, request, out);
         }
     }
 
-    /// Home: gives up a reserving order and tells every participant.
+    /// Home: gives up an order that has not come to be, and tells who waits.
     pub(crate) fn give_up(&mut self, order: OrderId, refusal: Refusal, out: &mut Effects) {
-        let Some(row) = self.state.orders.row(&order) else { return };
+        if let Some(Reservation { origin, request, .. }) = self.withdraw(order, out) {
+            self.refuse(origin, request.key, refusal, out);
+        }
+    }
+
+    /// Home: gives up an order that has not come to be, and tells every participant.
+    fn withdraw(&mut self, order: OrderId, out: &mut Effects) -> Option<Reservation> {
+        let row = self.state.orders.row(&order)?;
         let fact = orders::reject(&self.state, &self.context(), row);
         self.record(fact, out);
         self.resolve_elsewhere(order, RecordKind::OrderRejected, out);
-        if let Some(reservation) = self.close_reservation(order) {
-            self.refuse(reservation.origin, reservation.key, refusal, out);
-        }
+        self.close_reservation(order)
     }
 
     fn close_reservation(&mut self, order: OrderId) -> Option<Reservation> {
         let reservation = self.reservations.remove(&order)?;
-        self.running.remove(&reservation.key);
+        self.running.remove(&reservation.request.key);
         Some(reservation)
     }
 
@@ -231,7 +350,7 @@ impl Shard {
         let row = self.state.orders.row(&order);
         let how = match row.map(|row| row.state) {
             None | Some(OrderState::Rejected) => Resolution::Reject,
-            Some(OrderState::Reserving | OrderState::Pending) => return,
+            Some(OrderState::Queued | OrderState::Reserving | OrderState::Pending) => return,
             Some(OrderState::Cancelled | OrderState::Expired) => Resolution::Release,
             Some(_) => Resolution::Capture,
         };
@@ -247,9 +366,13 @@ impl Shard {
 
     /// What a shard does first: gives up what it had not finished, and asks about what it holds.
     pub(crate) fn take_office(&mut self, out: &mut Effects) {
-        let reserving = |row: &OrderRow| row.state == OrderState::Reserving;
-        let mut unfinished: Vec<OrderId> =
-            self.state.orders.iter().filter(|entry| reserving(&entry.row)).map(|entry| entry.key).collect();
+        let mut unfinished: Vec<OrderId> = self
+            .state
+            .orders
+            .iter()
+            .filter(|entry| entry.row.state.is_unborn())
+            .map(|entry| entry.key)
+            .collect();
         unfinished.sort_unstable();
         for order in unfinished {
             self.give_up(order, Refusal::Stopped, out);

@@ -6,13 +6,17 @@
 //! answer go when that is durable too. So a claim never points at a record that a crash can take
 //! away. Home keeps its store behind the first record whose claim is not confirmed: recovery finds
 //! those records in the log it replays and re-sends their claims before anything is admitted.
+//!
+//! A home that restarts alone forgets the calls that were under way to it, so its keepers ask it
+//! about each call that they take for running. The question follows the call on the same way:
+//! what home does not know then it will never decide, and the key is free again.
 
 use onrush_proto::{
     Command, Fact, IdempotencyKey, KeyRow, KeyState, OrderId, Outcome, RecordKind, Refusal, Reply, Request,
     Row, ShardId, Slot,
 };
 
-use super::{Effects, Input, Origin, PeerMessage, ReplyTo, Shard};
+use super::{Effects, Input, Origin, PeerMessage, ReplyTo, RunningCall, Shard};
 use crate::tables::hash_of;
 
 impl Shard {
@@ -42,10 +46,10 @@ impl Shard {
             None if self.is_running(&key) => self.refuse(origin, key, Refusal::KeyInProgress, out),
             None if self.is_home(&request.command) => return self.decide(origin, request, out),
             None => {
-                if !cfg!(planted = "13") {
-                    self.running.insert(key, ());
-                }
                 let home = self.options.map.shard(request.command.slot());
+                if !cfg!(planted = "13") {
+                    self.begin_call(key, home);
+                }
                 out.urgent.push((home, forward(to, request)));
             }
         }
@@ -113,7 +117,43 @@ impl Shard {
 
     /// A claim that home re-sends when it takes office.
     pub(crate) fn reclaimed(&mut self, from: ShardId, key: IdempotencyKey, home: Slot, out: &mut Effects) {
+        self.running.remove(&key);
         self.claim(from, key, home, out);
+    }
+
+    /// Marks a key as running until its call is decided.
+    pub(crate) fn begin_call(&mut self, key: IdempotencyKey, home: ShardId) {
+        self.calls += 1;
+        self.running.insert(key, RunningCall { home, number: self.calls });
+    }
+
+    /// Keeper: a home took office and has sent its claims again. It may not know of other calls.
+    pub(crate) fn ask_what_runs(&mut self, home: ShardId, out: &mut Effects) {
+        let of_home = self.running.iter().filter(|(_, call)| call.home == home);
+        let mut asked: Vec<_> = of_home.map(|(key, call)| (*key, call.number)).collect();
+        asked.sort_unstable();
+        let ask = |(key, call)| (home, PeerMessage::StillRunning { key, call });
+        out.outbound.extend(asked.into_iter().map(ask));
+    }
+
+    /// Home: does a forwarded call still run? One that was decided is answered, or its claim is sent.
+    pub(crate) fn still_running(
+        &mut self,
+        keeper: ShardId,
+        key: IdempotencyKey,
+        call: u64,
+        out: &mut Effects,
+    ) {
+        if self.state.keys.known(key.0).is_none() && !self.running.contains_key(&key) {
+            out.outbound.push((keeper, PeerMessage::NotRunning { key, call }));
+        }
+    }
+
+    /// Keeper: the call was lost. A later call of the key keeps its mark.
+    pub(crate) fn not_running(&mut self, home: ShardId, key: IdempotencyKey, call: u64) {
+        if self.running.get(&key).is_some_and(|running| running.home == home && running.number == call) {
+            self.running.remove(&key);
+        }
     }
 
     fn claim(

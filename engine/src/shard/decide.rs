@@ -1,19 +1,22 @@
 //! From a command to its rule.
 
 use onrush_proto::{
-    Command, CreateOrder, DocKey, Fact, NameCommand, OrderId, OrderRow, Outcome, Receipt, RecordKind,
-    Refusal, Request, Slot,
+    Command, CreateOrder, DocKey, Fact, NameCommand, OrderId, OrderRow, OrderState, Outcome, Receipt,
+    RecordKind, Refusal, Request, Slot,
 };
 
 use super::{Effects, Origin, Shard};
 use crate::rules::payments::Settlement;
 use crate::rules::{Accepted, documents, groups, inventory, names, orders, payments};
+use crate::tables::hash_of;
 
 /// What a command comes to.
 #[expect(clippy::large_enum_variant, reason = "built and taken apart on the hot path; never stored")]
 enum Verdict {
     /// A record.
     Accept(Accepted),
+    /// An acceptance that changes nothing: only its key is worth a record.
+    Known(Receipt),
     /// An answer without a record.
     Answer(Outcome),
 }
@@ -28,7 +31,7 @@ impl From<Settlement> for Verdict {
     fn from(settlement: Settlement) -> Self {
         match settlement {
             Settlement::Changes(accepted) => Self::Accept(accepted),
-            Settlement::Known(receipt) => Self::Answer(Outcome::Accepted(receipt)),
+            Settlement::Known(receipt) => Self::Known(receipt),
         }
     }
 }
@@ -41,8 +44,8 @@ fn unmade() -> Fact {
 /// True if dead holds that are not swept yet would change the answer. Of an order that is short
 /// this shows when it is decided.
 fn rests_on_units(command: &Command) -> bool {
-    use Command::{CapturePayment, GetStock, SettleAttempt, UpdateStock};
-    matches!(command, GetStock(_) | UpdateStock(_) | SettleAttempt(_) | CapturePayment(_))
+    use Command::{GetStock, SettleAttempt, UpdateStock};
+    matches!(command, GetStock(_) | UpdateStock(_) | SettleAttempt(_))
 }
 
 /// True if a refusal may be owed to holds that are dead.
@@ -71,6 +74,13 @@ impl Shard {
                 if let Some(order) = request.command.order() {
                     self.resolve_elsewhere(order, moved, out);
                 }
+            }
+            Ok(Verdict::Known(receipt)) if request.key.is_none() => {
+                self.answer_now(origin, request.key, Outcome::Accepted(receipt), out);
+            }
+            Ok(Verdict::Known(receipt)) => {
+                let fact = Fact::new(RecordKind::KeyKept, hash_of(&request.key.0));
+                self.accept(origin, request.key, request.body, Accepted { fact, receipt }, out);
             }
             Ok(Verdict::Answer(outcome)) => self.answer_now(origin, request.key, outcome, out),
             Err(refusal) => self.refuse(origin, request.key, refusal, out),
@@ -104,7 +114,7 @@ impl Shard {
         match decision {
             Ok(receipt) if fact.kind == RecordKind::OrderReserving => {
                 let fact = std::mem::replace(fact, unmade());
-                self.reserve(origin, (request, create), Accepted { fact, receipt }, out);
+                self.reserve(origin, request, create, Accepted { fact, receipt }, out);
             }
             Ok(receipt) => self.accept_fact(origin, (request.key, request.body), (fact, receipt), out),
             Err(refusal) => self.refuse(origin, request.key, refusal, out),
@@ -186,8 +196,8 @@ impl Shard {
 
     /// An order that somebody outside may see.
     pub(crate) fn order(&self, order: OrderId) -> Result<&OrderRow, Refusal> {
-        use onrush_proto::OrderState::{Rejected, Reserving};
-        let row = self.state.orders.row(&order).filter(|row| !matches!(row.state, Reserving | Rejected));
+        let hidden = |state: OrderState| state.is_unborn() || state == OrderState::Rejected;
+        let row = self.state.orders.row(&order).filter(|row| !hidden(row.state));
         row.ok_or(Refusal::UnknownOrder { order })
     }
 

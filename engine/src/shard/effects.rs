@@ -67,6 +67,23 @@ pub enum PeerMessage {
         /// A slot of the home.
         home: Slot,
     },
+    /// Home to key's shard, behind its last [`Reclaim`](Self::Reclaim): home has taken office, and
+    /// what was under way to it may be lost.
+    TookOffice,
+    /// Key's shard to home, behind every call it forwarded before: does this one still run?
+    StillRunning {
+        /// The key.
+        key: IdempotencyKey,
+        /// The call's number with the key's shard.
+        call: u64,
+    },
+    /// Home to key's shard: it does not, and the key stands for nothing.
+    NotRunning {
+        /// The key.
+        key: IdempotencyKey,
+        /// The call's number with the key's shard.
+        call: u64,
+    },
     /// Key's shard to home: the claim is durable.
     Confirmed {
         /// The key.
@@ -87,6 +104,8 @@ pub enum PeerMessage {
         order: OrderId,
         /// Why.
         refusal: Refusal,
+        /// True if there would be enough, were it not for units that others hold and may give back.
+        contested: bool,
     },
     /// Home to participant: what becomes of the hold.
     Resolve {
@@ -109,6 +128,9 @@ pub enum PeerMessage {
     },
 }
 
+/// Lines of an order that live on one shard, with their indices in the order.
+pub type Part = SmallVec<[(u16, OrderLine); 4]>;
+
 /// Lines of an order that another shard is home to.
 #[derive(Clone, Debug)]
 pub struct HoldRequest {
@@ -119,7 +141,7 @@ pub struct HoldRequest {
     /// The currency of the order's first line.
     pub currency: Currency,
     /// The lines, with their indices in the order.
-    pub lines: SmallVec<[(u16, OrderLine); 4]>,
+    pub lines: Part,
     /// When to ask home, shard time in us.
     pub deadline_us: u64,
 }

@@ -21,7 +21,7 @@ use onrush_proto::{
     Request, Row, ShardId, Slot, SlotMap, row::RowEncoder,
 };
 
-pub use effects::{Effects, HoldRequest, Input, PeerMessage, ReplyTo};
+pub use effects::{Effects, HoldRequest, Input, Part, PeerMessage, ReplyTo};
 use wants::Asked;
 pub use wants::{Found, Want};
 
@@ -78,6 +78,15 @@ pub(crate) enum Origin {
     Keeper(ShardId, ReplyTo),
 }
 
+/// The first call of a key while it runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunningCall {
+    /// Who decides it.
+    home: ShardId,
+    /// Tells it from other calls of the key.
+    number: u64,
+}
+
 /// One shard.
 pub struct Shard {
     options: ShardOptions,
@@ -89,7 +98,8 @@ pub struct Shard {
     /// Everything up to here is in the store.
     stored_lsn: u64,
     /// Keys whose first call is running: forwarded from here, or reserving here.
-    running: HashMap<IdempotencyKey, (), FixedState>,
+    running: HashMap<IdempotencyKey, RunningCall, FixedState>,
+    calls: u64,
     /// Keys accepted here that their own shard has not confirmed yet, by position.
     unconfirmed: BTreeMap<u64, IdempotencyKey>,
     unconfirmed_lsns: HashMap<IdempotencyKey, u64, FixedState>,
@@ -124,6 +134,7 @@ impl Shard {
             next_lsn: 1,
             stored_lsn: 0,
             running: HashMap::with_hasher(FixedState),
+            calls: 0,
             unconfirmed: BTreeMap::new(),
             unconfirmed_lsns: HashMap::with_hasher(FixedState),
             reservations: BTreeMap::new(),
@@ -214,11 +225,14 @@ impl Shard {
         self.state.settle(self.stored_lsn);
     }
 
-    /// Claims that this shard re-sends when it takes office, before their shards admit anything.
+    /// Claims that this shard re-sends when it takes office, before their shards admit anything; then
+    /// word to every shard that this was all.
     pub fn reclaims(&self) -> Vec<(ShardId, PeerMessage)> {
         let home = self.own_slot;
         let claim = |key: &IdempotencyKey| (self.keeper(*key), PeerMessage::Reclaim { key: *key, home });
-        self.unconfirmed.values().map(claim).collect()
+        let others = (0..self.options.map.shards()).map(ShardId).filter(|shard| *shard != self.options.id);
+        let all = others.map(|shard| (shard, PeerMessage::TookOffice));
+        self.unconfirmed.values().map(claim).chain(all).collect()
     }
 
     /// One turn: sweeps the dead, then takes inputs until a bound is reached. What is not taken
@@ -274,10 +288,15 @@ impl Shard {
                 self.answered(from, (key, home, accepted), (to, *reply), out);
             }
             PeerMessage::Reclaim { key, home } => self.reclaimed(from, key, home, out),
+            PeerMessage::TookOffice => self.ask_what_runs(from, out),
+            PeerMessage::StillRunning { key, call } => self.still_running(from, key, call, out),
+            PeerMessage::NotRunning { key, call } => self.not_running(from, key, call),
             PeerMessage::Confirmed { key } => self.confirmed(key),
             PeerMessage::Hold(request) => self.hold(from, request, out),
             PeerMessage::Held { order, lines } => self.held(order, lines, from, out),
-            PeerMessage::HoldRefused { order, refusal } => self.hold_refused(order, refusal, out),
+            PeerMessage::HoldRefused { order, refusal, contested } => {
+                self.hold_refused(from, order, (refusal, contested), out);
+            }
             PeerMessage::Resolve { order, how, until_us } => {
                 self.resolve_hold(order, how, until_us, out);
                 self.acknowledge_return(from, order, how, out);

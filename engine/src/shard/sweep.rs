@@ -1,6 +1,6 @@
 //! Expiry: at the deadline a hold is dead, swept or not.
 
-use onrush_proto::{OrderId, OrderRow, OrderState, Refusal};
+use onrush_proto::{OrderId, OrderRow, Refusal};
 
 use super::{Effects, PeerMessage, Shard, Want};
 use crate::rules::{inventory, orders};
@@ -64,7 +64,7 @@ impl Shard {
             self.wanted.extend(missing);
             return false;
         }
-        if order.state == OrderState::Reserving {
+        if order.state.is_unborn() {
             self.give_up(id, Refusal::DeadlineExceeded, out);
             return true;
         }
@@ -76,10 +76,10 @@ impl Shard {
     }
 
     /// Counts that closing this order gives back and that only the store has. An order that never
-    /// came to be gives back what others keep.
+    /// came to be gives back what others keep, and needs all of them when it holds its lines.
     pub(crate) fn missing_counts(&self, order: &OrderRow) -> Vec<Want> {
         let context = self.context();
-        let unborn = order.state == OrderState::Reserving;
+        let unborn = order.state.is_unborn();
         let returning = order.lines.iter().filter(|line| {
             let stock = self.state.stock.row(&line.sku);
             stock.is_some_and(|stock| stock.limit_per_customer > 0 && (stock.limit_returns || unborn))

@@ -4,8 +4,7 @@
 //! [`Shard::warm`], until nothing is missing. So a turn never reads, and commands keep their order.
 
 use onrush_proto::{
-    Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, OrderState,
-    Request,
+    Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, Request,
 };
 
 use super::{Input, PeerMessage, Shard};
@@ -107,7 +106,7 @@ impl Shard {
     /// Counts that baskets give back which this shard gives up when it takes office.
     fn want_unfinished(&self, wants: &mut Vec<Want>) {
         let orders = self.state.orders.iter().map(|entry| &entry.row);
-        for order in orders.filter(|order| order.state == OrderState::Reserving) {
+        for order in orders.filter(|order| order.state.is_unborn()) {
             wants.extend(self.missing_counts(order));
         }
     }
@@ -141,7 +140,9 @@ impl Shard {
     fn want_peer(&self, message: &PeerMessage, asked: &mut Asked, wants: &mut Vec<Want>) {
         match message {
             PeerMessage::Forward { request, .. } => self.want_request(request, asked, wants),
-            PeerMessage::Answered { key, .. } | PeerMessage::Reclaim { key, .. } => asked.keys.push(key.0),
+            PeerMessage::Answered { key, .. }
+            | PeerMessage::Reclaim { key, .. }
+            | PeerMessage::StillRunning { key, .. } => asked.keys.push(key.0),
             PeerMessage::Hold(hold) => {
                 for (_, line) in &hold.lines {
                     self.want_limit(&line.sku, &hold.customer, asked);
@@ -153,7 +154,10 @@ impl Shard {
             PeerMessage::Ask { order }
             | PeerMessage::Held { order, .. }
             | PeerMessage::HoldRefused { order, .. } => self.want_order(*order, wants),
-            PeerMessage::Confirmed { .. } | PeerMessage::Returned { .. } => {}
+            PeerMessage::Confirmed { .. }
+            | PeerMessage::Returned { .. }
+            | PeerMessage::TookOffice
+            | PeerMessage::NotRunning { .. } => {}
         }
     }
 

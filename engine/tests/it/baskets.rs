@@ -72,7 +72,7 @@ fn expiry_capture_and_cancel_reach_every_shard() {
 }
 
 /// Two shards, `tea@0` and `cup@1` in stock with a limit of two.
-fn stage(plan: Plan) -> Rig {
+pub(crate) fn stage(plan: Plan) -> Rig {
     let mut rig = Rig::new(plan);
     for sku in ["tea@0", "cup@1"] {
         for (key, command) in Speaker::default().requests(&rig, &format!("put {sku} stock 5 limit 2")) {
@@ -82,7 +82,7 @@ fn stage(plan: Plan) -> Rig {
     rig
 }
 
-fn basket(rig: &Rig, customer: &str, lines: &[(&str, i64)]) -> Command {
+pub(crate) fn basket(rig: &Rig, customer: &str, lines: &[(&str, i64)]) -> Command {
     let line = |(sku, quantity): &(&str, i64)| OrderLine::new(sku_on(rig, sku), *quantity);
     let lines = lines.iter().map(line).collect();
     Command::CreateOrder(CreateOrder { customer: customer.parse().unwrap(), lines, hold_us: 0 })
@@ -92,12 +92,12 @@ fn both(rig: &Rig) -> Command {
     basket(rig, "ada", &[("tea@0", 2), ("cup@1", 2)])
 }
 
-fn held(rig: &Rig) -> [i64; 2] {
+pub(crate) fn held(rig: &Rig) -> [i64; 2] {
     [(0, "tea@0"), (1, "cup@1")]
         .map(|(shard, sku)| rig.nodes[shard].shard.state().stock.row(&sku_on(rig, sku)).unwrap().held)
 }
 
-fn accepted(outcome: &Outcome) -> OrderId {
+pub(crate) fn accepted(outcome: &Outcome) -> OrderId {
     match outcome {
         Outcome::Accepted(Receipt::Order { order, .. }) => *order,
         other => panic!("expected an accepted order, found {other:?}"),
@@ -105,7 +105,7 @@ fn accepted(outcome: &Outcome) -> OrderId {
 }
 
 /// The limit of two is free again, so a rejected order left nothing behind.
-fn buys_again(rig: &mut Rig) {
+pub(crate) fn buys_again(rig: &mut Rig) {
     let again = rig.ask(IdempotencyKey::NONE, both(rig));
     accepted(&again.outcome);
     verify(rig);

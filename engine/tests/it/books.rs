@@ -98,7 +98,7 @@ fn check_step(before: Option<&Row>, order: &OrderRow, kind: RecordKind) {
             assert_ne!(kind, RecordKind::OrderCreated, "accepted once: {order:?}");
         }
         Some(Row::Order(before)) => {
-            assert!(before.state.may_become(order.state), "{:?} -> {:?}", before.state, order.state);
+            assert!(before.may_become(order.state), "{before:?} -> {order:?}");
         }
         _ => assert!(order.state.is_open(), "born as {:?}", order.state),
     }

@@ -5,7 +5,7 @@ use onrush_proto::OrderState;
 use crate::table::check;
 
 /// How an order `o` gets into a state.
-const STATES: [(&str, &[&str]); 9] = [
+const STATES: [(&str, &[&str]); 13] = [
     ("Pending", &[]),
     ("Paid", &["pay o", "settle o #1 captured"]),
     ("Fulfilling", &["pay o", "settle o #1 captured", "move o fulfilling"]),
@@ -18,10 +18,23 @@ const STATES: [(&str, &[&str]); 9] = [
     ("Expired", &["tick"]),
     ("PartiallyRefunded", &["pay o", "settle o #1 captured", "refund o 40", "refunded o #1 ok"]),
     ("Refunded", &["pay o", "settle o #1 captured", "refund o 100", "refunded o #1 ok"]),
+    // A refund in part, at each stage of the delivery, and money on its way back.
+    ("PartiallyRefunded, fulfilling", &[PAY, "settle o #1 captured", PACK, REFUND, "refunded o #1 ok"]),
+    ("PartiallyRefunded, shipped", &[PAY, "settle o #1 captured", PACK, SHIP, REFUND, "refunded o #1 ok"]),
+    (
+        "PartiallyRefunded, delivered",
+        &[PAY, "settle o #1 captured", PACK, SHIP, "move o delivered", REFUND, "refunded o #1 ok"],
+    ),
+    ("Fulfilling, being cancelled", &[PAY, "settle o #1 captured", PACK, "cancel o"]),
 ];
+const PAY: &str = "pay o";
+const PACK: &str = "move o fulfilling";
+const SHIP: &str = "move o shipped";
+const REFUND: &str = "refund o 40";
 
-/// What becomes of an order in a state (row) by a command (column); `-` is an illegal transition.
-/// Calling off an order that is paid begins with its refund.
+/// What becomes of an order in a state (row) by a command (column); `-` is an illegal transition,
+/// `off` a refusal because the order is being called off. Calling off an order that is paid begins
+/// with its refund.
 const MATRIX: &str = "
     state             | cancel    | pending | fulfilling | shipped | delivered | pay     | refund
     Pending           | Cancelled | -       | -          | -       | -         | Pending | none
@@ -31,8 +44,12 @@ const MATRIX: &str = "
     Delivered         | -         | -       | -          | -       | -         | -       | Delivered
     Cancelled         | -         | -       | -          | -       | -         | -       | none
     Expired           | -         | -       | -          | -       | -         | -       | none
-    PartiallyRefunded | refund    | -       | Fulfilling | Shipped | Delivered | -       | PartiallyRefunded
+    PartiallyRefunded | refund    | -       | Fulfilling | -       | -         | -       | PartiallyRefunded
     Refunded          | -         | -       | -          | -       | -         | -       | none
+    PartiallyRefunded, fulfilling | refund | - | -       | Shipped | -         | -       | PartiallyRefunded
+    PartiallyRefunded, shipped    | -      | - | -       | -       | Delivered | -       | PartiallyRefunded
+    PartiallyRefunded, delivered  | -      | - | -       | -       | -         | -       | PartiallyRefunded
+    Fulfilling, being cancelled   | off    | - | -       | off     | -         | -       | none
 ";
 
 fn row(line: &str) -> Vec<&str> {
@@ -48,6 +65,7 @@ fn cell(state: &str, command: &str, becomes: &str) -> String {
     let (_, way) = STATES.iter().find(|(name, _)| *name == state).unwrap();
     let mut table = String::from("0s | put tea stock 9 | ok\n0s | order ada tea as o | ok\n");
     let at = if state == "Expired" { "600s" } else { "1s" };
+    let stands = state.split(',').next().unwrap();
     for step in *way {
         table += &format!("{at} | {step} | {}\n", if *step == "tick" { "-" } else { "ok" });
     }
@@ -58,7 +76,8 @@ fn cell(state: &str, command: &str, becomes: &str) -> String {
         onward => (format!("move o {onward}"), camel(onward)),
     };
     let outcome = match becomes {
-        "-" => format!("ILLEGAL_TRANSITION {state} -> {to}"),
+        "-" => format!("ILLEGAL_TRANSITION {stands} -> {to}"),
+        "off" => "ORDER_BEING_CANCELLED".into(),
         "none" => "REFUND_ABOVE_CAPTURED amount".into(),
         _ => "ok".into(),
     };
@@ -106,6 +125,7 @@ fn legal_edges_move() {
 fn the_graph_is_the_specifications() {
     use OrderState::*;
     let all = [
+        Queued,
         Reserving,
         Rejected,
         Pending,
@@ -119,6 +139,8 @@ fn the_graph_is_the_specifications() {
         Refunded,
     ];
     let edges = [
+        (Queued, Reserving),
+        (Queued, Rejected),
         (Reserving, Pending),
         (Reserving, Rejected),
         (Pending, Paid),

@@ -78,9 +78,11 @@ fn every_command_takes_a_key() {
          0s | pay o key a                      | attempt 1 for 100 (replay)
          0s | pay o with pm_other key a        | IDEMPOTENCY_KEY_REUSED
          0s | settle o #1 authorised key b     | order Pending payment RequiresCapture
-         0s | capture o 90 key c               | captured 90
+         0s | capture o 90 key c               | capture of 90 from attempt 1
          0s | settle o #1 authorised key b     | order Pending payment RequiresCapture (replay)
-         0s | capture o 90 key c               | captured 90 (replay)
+         0s | capture o 90 key c               | capture of 90 from attempt 1 (replay)
+         0s | settle o #1 captured             | order Paid payment Succeeded
+         0s | capture o 90 key c               | capture of 90 from attempt 1 (replay)
          0s | capture o 91 key c               | IDEMPOTENCY_KEY_REUSED
          0s | refund o 40 key r1               | refund 1 of 40 Pending
          0s | refund o 40 key r1               | refund 1 of 40 Pending (replay)
@@ -102,6 +104,42 @@ fn every_command_takes_a_key() {
          0s | refund o 40 key r1               | refund 1 of 40 Pending (replay)
          0s | pay o key a                      | attempt 1 for 100 (replay)",
     );
+}
+
+/// A repetition that changes nothing is an acceptance too: its key remembers the answer, however
+/// the order goes on.
+#[test]
+fn a_repeated_settlement_is_remembered_under_its_key() {
+    for (one, two) in [("b@0", "d@1"), ("b@1", "d@0")] {
+        let table = "at   | command                          | outcome
+             0s   | put tea@0 stock 9                | ok
+             0s   | order ada tea@0 as o             | ok
+             0s   | pay o                            | ok
+             0s   | settle o #1 captured key a       | order Paid payment Succeeded
+             0s   | settle o #1 captured key ONE     | order Paid payment Succeeded
+             0s   | settle o #1 captured key ONE     | order Paid payment Succeeded (replay)
+             0s   | & settle o #1 captured key ONE   | order Paid payment Succeeded (replay)
+             0s   | settle o #1 captured             | order Paid payment Succeeded
+             0s   | refund o 40                      | ok
+             0s   | refunded o #1 ok                 | ok
+             0s   | refunded o #1 ok key TWO         | refund 1 of 40 Succeeded
+             0s   | refunded o #1 failed key TWO     | IDEMPOTENCY_KEY_REUSED
+             0s   | settle o #1 captured key ONE     | order Paid payment Succeeded (replay)
+             0s   | settle o #1 captured key e       | order PartiallyRefunded payment Succeeded
+             0s   | settle o #1 declined key ONE     | IDEMPOTENCY_KEY_REUSED
+             0s   | order ada tea@0 key ONE          | IDEMPOTENCY_KEY_REUSED
+             0s   | restart                          | -
+             0s   | refunded o #1 ok key TWO         | refund 1 of 40 Succeeded (replay)
+             0s   | checkpoint                       | -
+             0s   | restart                          | -
+             0s   | settle o #1 captured key ONE     | order Paid payment Succeeded (replay)
+             0s   | order ada tea@0 key ONE          | IDEMPOTENCY_KEY_REUSED
+             0s   | order ada tea@0 key TWO          | IDEMPOTENCY_KEY_REUSED
+
+             sku   | on_hand | held | sold | available
+             tea@0 | 8       | 0    | 1    | 8";
+        check_on(2, &table.replace("ONE", one).replace("TWO", two));
+    }
 }
 
 /// The key's shard, the order's shard and a third: the same words, the same answers.
@@ -241,6 +279,45 @@ fn a_claim_that_was_lost_is_sent_again() {
     let again = rig.ask(key, one_line(&rig, "tea@0"));
     assert!(again.replayed && matches!(again.outcome, Outcome::Accepted(Receipt::Order { .. })));
     verify(&mut rig);
+}
+
+/// Home alone restarts and has forgotten a call: one that never arrived, one that is still under
+/// way, or a basket that waited for its holds. Its key is free again once home says so, never
+/// before, and no other body took it meanwhile.
+#[test]
+fn a_home_that_restarts_alone_leaves_no_key_running() {
+    for (case, plan) in ["lost", "under way", "reserving"]
+        .into_iter()
+        .flat_map(|case| [(case, Plan::new(3)), (case, Plan::forgetful(3))])
+    {
+        let mut rig = stocked(plan, &["tea@0", "cup@1"]);
+        let name =
+            crate::table::placed(&rig, "k@2", |name| onrush_proto::Slot::of_hash(rig.key("c", name).0));
+        let key = rig.key("c", &name);
+        let skus = if case == "reserving" { vec!["tea@0", "cup@1"] } else { vec!["tea@0"] };
+        let lines = skus.iter().map(|sku| OrderLine::new(sku_on(&rig, sku), 1)).collect();
+        let customer = "ada".parse().unwrap();
+        let command = Command::CreateOrder(CreateOrder { customer, lines, hold_us: 0 });
+        rig.blocked.insert(if case == "reserving" { (1, 0) } else { (2, 0) });
+        let first = rig.submit(key, command.clone());
+        rig.run();
+        if case == "lost" {
+            rig.wires.clear();
+        }
+        rig.flush(true);
+        rig.restart_one(0);
+        let other = rig.submit(key, one_line(&rig, "cup@1"));
+        rig.run();
+        let refused = Outcome::Refused(Refusal::KeyInProgress);
+        assert_eq!(rig.take_reply(other).unwrap().outcome, refused, "{case}: home has not said yet");
+        rig.blocked.clear();
+        rig.run();
+        let again = rig.ask(key, command.clone());
+        assert!(matches!(again.outcome, Outcome::Accepted(Receipt::Order { .. })), "{case}: {again:?}");
+        assert_eq!(again.replayed, case == "under way", "{case}");
+        assert_eq!(rig.take_reply(first).is_some(), case == "under way", "{case}");
+        verify(&mut rig);
+    }
 }
 
 #[test]

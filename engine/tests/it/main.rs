@@ -15,6 +15,7 @@ mod recovery;
 mod refunds;
 mod render;
 mod rig;
+mod second_try;
 mod speech;
 mod stock;
 mod table;

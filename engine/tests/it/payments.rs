@@ -84,7 +84,17 @@ fn authorised_then_captured_in_part() {
          0s | capture o 0                 | INVALID_FIELD amount
          0s | capture o -1                | INVALID_FIELD amount
          0s | capture o 101               | CAPTURE_ABOVE_AUTHORISED amount
-         0s | capture o 60                | captured 60
+         0s | capture o 60                | capture of 60 from attempt 1
+         0s | get o                       | Pending Processing authorised 100 captured 0 refunded 0
+         0s | capture o 40                | ILLEGAL_PAYMENT_STATE Processing
+         0s | pay o                       | ILLEGAL_PAYMENT_STATE Processing
+         0s | settle o #1 unknown         | order Pending payment Processing
+         0s | settle o #1 declined        | order Pending payment Processing
+         0s | settle o #1 authorised      | order Pending payment Processing
+         0s | restart                     | -
+         0s | settle o #1 captured        | order Paid payment Succeeded
+         0s | settle o #1 captured        | order Paid payment Succeeded
+         0s | settle o #1 expired         | order Paid payment Succeeded
          0s | capture o 40                | ILLEGAL_PAYMENT_STATE Succeeded
          0s | get o                       | Paid Succeeded authorised 100 captured 60 refunded 0
          0s | refund o 61                 | REFUND_ABOVE_CAPTURED amount
@@ -171,27 +181,86 @@ fn late_money_goes_back_if_the_stock_is_gone() {
     );
 }
 
-/// The gateway captured just before the deadline and its word came just after.
+/// The capture is on record before the gateway is asked, so an order that closes meanwhile gets what
+/// the gateway took as late money, of the amount that was asked for.
 #[test]
 fn a_capture_that_comes_late_is_late_money() {
     check(
         "at   | command                   | outcome
-         0s   | put tea stock 2           | ok
+         0s   | put tea stock 3           | ok
          0s   | order ada tea as o        | ok
          0s   | order ada tea as p        | ok
+         0s   | order ada tea as q        | ok
          0s   | pay o later               | ok
          0s   | settle o #1 authorised    | ok
          0s   | pay p later               | ok
          0s   | settle p #1 authorised    | ok
-         600s | capture o 101             | CAPTURE_ABOVE_AUTHORISED amount
-         600s | capture o 90              | captured 90
-         600s | get o                     | Paid Succeeded authorised 200 captured 90 refunded 0
+         0s   | pay q later               | ok
+         0s   | settle q #1 authorised    | ok
+         0s   | capture o 101             | CAPTURE_ABOVE_AUTHORISED amount
+         0s   | capture o 90              | capture of 90 from attempt 1
+         0s   | capture p 80              | capture of 80 from attempt 1
+         600s | capture q 10              | ILLEGAL_PAYMENT_STATE Canceled
+         600s | get o                     | Expired Processing authorised 100 captured 0 refunded 0
+         600s | settle o #1 captured      | order Paid payment Succeeded
+         600s | get o                     | Paid Succeeded authorised 100 captured 90 refunded 0
          600s | capture o 10              | ILLEGAL_PAYMENT_STATE Succeeded
-         600s | order bob tea             | ok
+         600s | order bob tea x2          | ok
          600s | settle p #1 captured      | order Expired payment Canceled
-         600s | get p                     | Expired Canceled authorised 200 captured 100 refunded 0
+         600s | get p                     | Expired Canceled authorised 100 captured 80 refunded 0
          600s | capture p 10              | ILLEGAL_PAYMENT_STATE Canceled
-         600s | refunded p #1 ok          | refund 1 of 100 Succeeded",
+         600s | refunded p #1 ok          | refund 1 of 80 Succeeded",
+    );
+}
+
+/// The gateway had let go of what it reserved: the order waits for another payment while it can.
+#[test]
+fn a_capture_that_fails_asks_for_another_payment() {
+    check(
+        "at   | command                   | outcome
+         0s   | put tea stock 9           | ok
+         0s   | order ada tea as o        | ok
+         0s   | pay o later               | ok
+         0s   | settle o #1 expired       | order Pending payment Processing
+         0s   | settle o #1 authorised    | ok
+         0s   | settle o #1 expired       | order Pending payment RequiresCapture
+         0s   | capture o 100             | ok
+         0s   | settle o #1 expired       | order Pending payment RequiresPaymentMethod
+         0s   | settle o #1 expired       | order Pending payment RequiresPaymentMethod
+         0s   | get o                     | Pending RequiresPaymentMethod authorised 100 captured 0 refunded 0
+         0s   | pay o                     | attempt 2 for 100
+         0s   | settle o #2 captured      | order Paid payment Succeeded
+         0s   | order ada tea as p        | ok
+         0s   | pay p later               | ok
+         0s   | settle p #1 authorised    | ok
+         0s   | capture p 100             | ok
+         0s   | cancel p                  | now Cancelled
+         0s   | get p                     | Cancelled Processing authorised 100 captured 0 refunded 0
+         0s   | settle p #1 expired       | order Cancelled payment Canceled
+
+         sku | on_hand | held | sold | available
+         tea | 8       | 0    | 1    | 8",
+    );
+}
+
+/// While one attempt is captured, another's reservation goes back, and its decline changes nothing.
+#[test]
+fn a_capture_under_way_is_the_only_one() {
+    check(
+        "at   | command                   | outcome
+         0s   | put tea stock 9           | ok
+         0s   | order ada tea as o        | ok
+         0s   | pay o later               | ok
+         0s   | settle o #1 declined      | ok
+         0s   | pay o later               | ok
+         0s   | settle o #1 authorised    | order Pending payment RequiresCapture
+         0s   | capture o 70              | capture of 70 from attempt 1
+         0s   | settle o #2 declined      | order Pending payment Processing
+         0s   | capture o 70              | ILLEGAL_PAYMENT_STATE Processing
+         0s   | settle o #2 authorised    | order Pending payment Processing
+         0s   | get o                     | Pending Processing authorised 200 captured 0 refunded 0
+         0s   | settle o #1 captured      | order Paid payment Succeeded
+         0s   | get o                     | Paid Succeeded authorised 200 captured 70 refunded 0",
     );
 }
 
@@ -248,7 +317,8 @@ fn at_most_one_attempt_succeeds() {
          0s   | settle o #2 authorised    | order Pending payment RequiresCapture
          0s   | settle o #1 authorised    | order Pending payment RequiresCapture
          0s   | get o                     | Pending RequiresCapture authorised 200 captured 0 refunded 0
-         0s   | capture o 100             | captured 100
+         0s   | capture o 100             | capture of 100 from attempt 2
+         0s   | settle o #2 captured      | order Paid payment Succeeded
          0s   | order ada tea as p        | ok
          0s   | pay p later               | ok
          0s   | settle p #1 declined      | ok

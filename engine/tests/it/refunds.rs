@@ -63,7 +63,7 @@ fn a_paid_order_is_called_off_when_its_money_is_back() {
     check_paid(
         "1s | cancel o               | refund 1 of 100 Pending
          1s | get o                  | Paid Succeeded authorised 100 captured 100 refunded 0
-         1s | cancel o               | ILLEGAL_TRANSITION Paid -> Cancelled
+         1s | cancel o               | ORDER_BEING_CANCELLED
          1s | stock tea              | on_hand 8 held 0 sold 1 v2
          1s | refunded o #1 failed   | refund 1 of 100 Failed
          1s | get o                  | Paid Succeeded authorised 100 captured 100 refunded 0
@@ -94,15 +94,47 @@ fn calling_off_gives_back_what_is_left() {
     );
 }
 
-/// The parcel left while the money was on its way back: nothing returns to the shelf.
+/// While the money is on its way back the parcel stays: else it would leave unpaid. A refund that
+/// failed lets it go.
 #[test]
-fn what_was_shipped_meanwhile_is_refunded_not_cancelled() {
+fn what_is_being_called_off_does_not_move() {
+    check_paid(
+        "1s | cancel o               | refund 1 of 100 Pending
+         1s | move o fulfilling      | ORDER_BEING_CANCELLED
+         1s | move o shipped         | ILLEGAL_TRANSITION Paid -> Shipped
+         1s | refunded o #1 failed   | refund 1 of 100 Failed
+         1s | move o fulfilling      | now Fulfilling
+         1s | cancel o               | refund 2 of 100 Pending
+         1s | move o shipped         | ORDER_BEING_CANCELLED
+         1s | refunded o #2 ok       | refund 2 of 100 Succeeded
+         1s | move o shipped         | ILLEGAL_TRANSITION Cancelled -> Shipped
+         1s | get o                  | Cancelled Succeeded authorised 100 captured 100 refunded 100
+
+         sku | on_hand | held | sold | available
+         tea | 9       | 0    | 0    | 9",
+    );
+}
+
+/// A refund in part hides how far the parcel got and does not change it: what is with the carrier
+/// arrives, is not packed again, and does not come back to the shelf.
+#[test]
+fn a_refund_in_part_leaves_the_delivery_alone() {
     check_paid(
         "1s | move o fulfilling      | ok
-         1s | cancel o               | refund 1 of 100 Pending
-         1s | move o shipped         | now Shipped
-         1s | refunded o #1 ok       | refund 1 of 100 Succeeded
-         1s | get o                  | Refunded Succeeded authorised 100 captured 100 refunded 100
+         1s | move o shipped         | ok
+         1s | refund o 30            | ok
+         1s | refunded o #1 ok       | ok
+         1s | get o                  | PartiallyRefunded Succeeded authorised 100 captured 100 refunded 30
+         1s | move o fulfilling      | ILLEGAL_TRANSITION PartiallyRefunded -> Fulfilling
+         1s | move o shipped         | ILLEGAL_TRANSITION PartiallyRefunded -> Shipped
+         1s | cancel o               | ILLEGAL_TRANSITION PartiallyRefunded -> Cancelled
+         1s | checkpoint             | -
+         1s | restart                | -
+         1s | move o fulfilling      | ILLEGAL_TRANSITION PartiallyRefunded -> Fulfilling
+         1s | move o delivered       | now Delivered
+         1s | refund o 30            | ok
+         1s | refunded o #2 ok       | ok
+         1s | move o delivered       | ILLEGAL_TRANSITION PartiallyRefunded -> Delivered
 
          sku | on_hand | held | sold | available
          tea | 8       | 0    | 1    | 8",

@@ -43,7 +43,9 @@ fn accepted(receipt: &Receipt) -> String {
         Receipt::AttemptSettled { order_state, payment_state, .. } => {
             format!("order {order_state:?} payment {payment_state:?}")
         }
-        Receipt::Captured { captured, .. } => format!("captured {}", money(*captured)),
+        Receipt::CaptureStarted { attempt, amount, .. } => {
+            format!("capture of {} from attempt {attempt}", money(*amount))
+        }
         Receipt::Refund { refund, amount, state, .. } => {
             format!("refund {refund} of {} {state:?}", money(*amount))
         }

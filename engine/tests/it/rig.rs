@@ -134,9 +134,9 @@ impl Rig {
         }
     }
 
-    /// Every home re-sends its unconfirmed claims before anything is admitted.
+    /// Every home re-sends its unconfirmed claims before anything is admitted, in their order.
     fn send_reclaims(&mut self, id: u16) {
-        for (keeper, message) in self.nodes[usize::from(id)].shard.reclaims() {
+        for (keeper, message) in self.nodes[usize::from(id)].shard.reclaims().into_iter().rev() {
             let input = Input::Peer { from: ShardId(id), message };
             self.nodes[usize::from(keeper.0)].inbox.push_front(input);
         }
@@ -202,6 +202,14 @@ impl Rig {
     /// A caller's key.
     pub(crate) fn key(&self, caller: &str, key: &str) -> IdempotencyKey {
         self.hasher.key(CallerKey { caller, key })
+    }
+
+    /// One turn of each shard, and delivery of what they say.
+    pub(crate) fn step(&mut self) {
+        for id in 0..self.nodes.len() {
+            self.turn(id);
+        }
+        self.carry();
     }
 
     /// Turns shards until nothing is queued, under way or due.

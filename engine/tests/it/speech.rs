@@ -204,6 +204,7 @@ fn gateway_result(words: &Words<'_>) -> GatewayResult {
         "captured" => GatewayResult::Captured { reference },
         "authorised" => GatewayResult::Authorised { reference },
         "declined" => GatewayResult::Declined { code: "no_funds".parse().unwrap() },
+        "expired" => GatewayResult::CaptureFailed { code: "expired".parse().unwrap() },
         "unknown" => GatewayResult::Unknown,
         other => panic!("unknown gateway result {other}"),
     }

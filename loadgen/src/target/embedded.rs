@@ -133,7 +133,7 @@ impl Target for Embedded {
 
     fn books(&mut self) -> Result<Books, TargetError> {
         let report = self.handle.audit()?;
-        let never_was = |state: &OrderState| matches!(state, OrderState::Reserving | OrderState::Rejected);
+        let never_was = |state: &OrderState| state.is_unborn() || *state == OrderState::Rejected;
         let accepted = report.orders_by_state.iter().filter(|(state, _)| !never_was(state));
         let mut violations = report.violations;
         if report.violations_dropped > 0 {

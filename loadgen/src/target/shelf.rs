@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use onrush_proto::{
-    Command, CreateOrder, GatewayResult, IdempotencyKey, Lines, Lsn, OrderId, OrderRow, OrderState, Outcome,
-    PaymentState, Receipt, Refusal, Reply, Request, Sku, Slot, StockChange, StockRow,
+    Command, CreateOrder, Delivery, GatewayResult, IdempotencyKey, Lines, Lsn, OrderId, OrderRow, OrderState,
+    Outcome, PaymentState, Receipt, Refusal, Reply, Request, Sku, Slot, StockChange, StockRow,
 };
 
 use super::{Books, Page, Setup, Target, TargetError, Viewed};
@@ -166,6 +166,7 @@ impl Shelf {
             lines,
             total,
             state: OrderState::Pending,
+            delivery: Delivery::Waiting,
             held_until_us: 2_000_000,
             changed_us: 1_000_000,
             key: request.key,

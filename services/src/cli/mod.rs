@@ -100,10 +100,13 @@ fn setting_args() -> Vec<Arg> {
     let settings = SETTINGS.iter().map(|setting| {
         let default = (setting.default)();
         let default = if default.is_empty() { "none".to_owned() } else { default };
-        Arg::new(setting.name)
-            .long(setting.name)
-            .value_name("VALUE")
-            .help(format!("{} [environment {}, default {default}]", setting.help, setting.env))
+        let flag = Arg::new(setting.name).long(setting.name).value_name("VALUE");
+        // A switch may stand alone.
+        let flag = match default == "false" {
+            true => flag.num_args(0..=1).require_equals(true).default_missing_value("true"),
+            false => flag,
+        };
+        flag.help(format!("{} [environment {}, default {default}]", setting.help, setting.env))
     });
     std::iter::once(file).chain(settings).collect()
 }

@@ -26,13 +26,16 @@ pub fn read_file(path: &Path) -> Result<HashMap<&'static str, String>, ConfigErr
         let text = match value {
             toml::Value::String(text) => text,
             toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(truth) => truth.to_string(),
             toml::Value::Array(items) => {
                 let items: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
                 items.ok_or_else(|| wrong(format!("{key}: expected a list of texts")))?.join(",")
             }
             other => {
                 let found = other.type_str();
-                return Err(wrong(format!("{key}: expected a text, a number or a list, found a {found}")));
+                return Err(wrong(format!(
+                    "{key}: expected a text, a number, true, false or a list, found a {found}"
+                )));
             }
         };
         values.insert(setting.name, text);

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use onrush_engine::{EngineOptions, HostKind, StoreKind};
+use onrush_engine::{ClockOptions, EngineOptions, HostKind, StoreKind};
 
 use crate::gateway::simulated::Faults;
 
@@ -129,6 +129,10 @@ pub struct Config {
     pub store: StoreKind,
     /// How long an unpaid order holds its stock, where neither order nor SKU say.
     pub hold: Duration,
+    /// How far the wall clock may be from the last record's time at start.
+    pub clock_jump_max: Duration,
+    /// True to start with the wall clock as it is.
+    pub accept_clock: bool,
     /// Front threads.
     pub fronts: usize,
     /// Most open connections of the process.
@@ -226,6 +230,8 @@ impl Config {
             host: parse(at("host"), "inline, thread or glommio", host)?,
             store: parse(at("store"), "fjall or memory", store)?,
             hold: Duration::from_secs(bounded("hold-s", 1, 31_536_000)? as u64),
+            clock_jump_max: Duration::from_secs(bounded("clock-jump-max-s", 1, 3_153_600_000)? as u64),
+            accept_clock: parse(at("accept-clock"), "true or false", plain)?,
             fronts: bounded("fronts", 1, 256)?,
             connections_max: bounded("connections-max", 1, 1_000_000)?,
             drain: Duration::from_secs(bounded("drain-s", 0, 3_600)? as u64),
@@ -242,6 +248,11 @@ impl Config {
             host: self.host,
             store: self.store,
             default_hold_us: self.hold.as_micros() as u64,
+            clock: ClockOptions {
+                jump_max_us: self.clock_jump_max.as_micros() as u64,
+                accept_jump: self.accept_clock,
+                ..ClockOptions::default()
+            },
             ..EngineOptions::default()
         }
     }

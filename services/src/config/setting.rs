@@ -14,7 +14,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 15] = [
+pub const SETTINGS: [Setting; 17] = [
     Setting {
         name: "data-dir",
         env: "DATA_DIR",
@@ -69,6 +69,18 @@ pub const SETTINGS: [Setting; 15] = [
         env: "HOLD_S",
         help: "Seconds an unpaid order holds its stock, where neither order nor SKU say",
         default: || "600".into(),
+    },
+    Setting {
+        name: "clock-jump-max-s",
+        env: "CLOCK_JUMP_MAX_S",
+        help: "Seconds by which the wall clock may differ from the last record's time at start",
+        default: || "2592000".into(),
+    },
+    Setting {
+        name: "accept-clock",
+        env: "ACCEPT_CLOCK",
+        help: "Starts with the wall clock as it is, however far from the last record's time",
+        default: || "false".into(),
     },
     Setting { name: "fronts", env: "FRONTS", help: "Front threads", default: || fronts().to_string() },
     Setting {

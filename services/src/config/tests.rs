@@ -96,16 +96,20 @@ fn wrong_values_name_setting_origin_expected_and_found() {
 }
 
 #[test]
-fn the_file_takes_texts_numbers_and_lists_and_refuses_the_rest() {
+fn the_file_takes_texts_numbers_truths_and_lists_and_refuses_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("onrush.toml");
-    std::fs::write(&path, "data_dir = \"/d\"\nshards = 4\nservices = [\"order\", \"payment\"]\n").unwrap();
+    std::fs::write(
+        &path,
+        "data_dir = \"/d\"\nshards = 4\naccept_clock = true\nservices = [\"order\", \"payment\"]\n",
+    )
+    .unwrap();
     let values = read_file(&path).unwrap();
     assert_eq!((values["data-dir"].as_str(), values["shards"].as_str()), ("/d", "4"));
-    assert_eq!(values["services"], "order,payment");
+    assert_eq!((values["services"].as_str(), values["accept-clock"].as_str()), ("order,payment", "true"));
     for (text, expected) in [
         ("color = 1", "expected a known setting, found \"color\""),
-        ("shards = true", "shards: expected a text, a number or a list, found a boolean"),
+        ("shards = 1.5", "shards: expected a text, a number, true, false or a list, found a float"),
         ("shards = ", "expected TOML"),
     ] {
         std::fs::write(&path, text).unwrap();

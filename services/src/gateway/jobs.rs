@@ -26,6 +26,8 @@ pub(super) enum Job {
         /// True if an earlier call went unanswered.
         unknown: bool,
     },
+    /// Take what is reserved, or a part of it.
+    Capture(GatewayKey, Money),
     /// Give a reservation back.
     Void(GatewayKey, Money),
     /// Give money back.
@@ -36,15 +38,15 @@ impl Job {
     pub(super) fn key(&self) -> GatewayKey {
         match self {
             Self::Charge { charge, .. } => charge.key,
-            Self::Void(key, _) | Self::Refund(key, _) => *key,
+            Self::Capture(key, _) | Self::Void(key, _) | Self::Refund(key, _) => *key,
         }
     }
 
-    /// True if records of this kind can ask for something. An order that is called off or expires
-    /// gives its reservations of money back.
+    /// True if records of this kind can ask for something. An order that is called off, expires or
+    /// is paid by another attempt gives its reservations of money back.
     pub(super) fn is_asked_by(kind: RecordKind) -> bool {
-        kind.is_in(Topic::PaymentStarted)
-            || matches!(kind, RecordKind::OrderCancelled | RecordKind::OrderExpired)
+        use RecordKind::{OrderCancelled, OrderExpired, PaymentCaptured};
+        kind.is_in(Topic::PaymentStarted) || matches!(kind, OrderCancelled | OrderExpired | PaymentCaptured)
     }
 
     /// What a record of this kind asks for, as the order stands in `row`.
@@ -66,7 +68,14 @@ impl Job {
                     unknown: each.state == AttemptState::Unknown,
                 })
                 .collect(),
-            RecordKind::PaymentVoided | RecordKind::OrderCancelled | RecordKind::OrderExpired => attempts
+            RecordKind::CaptureStarted => attempts
+                .filter(|each| each.state == AttemptState::Capturing)
+                .map(|each| Self::Capture(key(each.number, Op::Capture), money(each.capture_minor)))
+                .collect(),
+            RecordKind::PaymentVoided
+            | RecordKind::OrderCancelled
+            | RecordKind::OrderExpired
+            | RecordKind::PaymentCaptured => attempts
                 .filter(|each| each.state == AttemptState::Voided)
                 .map(|each| Self::Void(key(each.number, Op::Void), money(each.minor)))
                 .collect(),
@@ -128,6 +137,16 @@ pub(super) async fn run(backend: &Backend, gateway: &Gateway, job: Job, open: &O
         Job::Charge { charge, unknown } => {
             charge_until_settled(backend, gateway, charge, unknown, open).await
         }
+        Job::Capture(key, amount) => {
+            let mut retry = Retry::default();
+            let result = loop {
+                match take(gateway, key, amount, retry.call).await {
+                    Ok(result) => break result,
+                    Err(NoAnswer) => pause(&mut retry, open).await,
+                }
+            };
+            record(backend, settle(key, result)).await;
+        }
         Job::Void(key, amount) => {
             let mut retry = Retry::default();
             while answered(gateway.void(key, amount, retry.call)).await.is_err() {
@@ -178,6 +197,22 @@ async fn ask(gateway: &Gateway, charge: Charge, call: u32) -> Result<GatewayResu
         return Ok(result);
     }
     answered(gateway.charge(charge, call)).await
+}
+
+/// Takes a reservation. What an unanswered call did is asked under the same key; a capture that the
+/// gateway never heard of is made again, under the same key too.
+async fn take(
+    gateway: &Gateway,
+    key: GatewayKey,
+    amount: Money,
+    call: u32,
+) -> Result<GatewayResult, NoAnswer> {
+    if call > 0
+        && let Some(result) = answered(gateway.query(key, call)).await?
+    {
+        return Ok(result);
+    }
+    answered(gateway.capture(key, amount, call)).await
 }
 
 fn settle(key: GatewayKey, result: GatewayResult) -> Command {

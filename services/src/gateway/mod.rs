@@ -108,24 +108,22 @@ impl Gateway {
         }
     }
 
-    /// What became of a charge; `None` if the gateway never heard of it.
+    /// What became of a charge or a capture; `None` if the gateway never heard of it.
     pub async fn query(&self, key: GatewayKey, call: u32) -> Result<Option<GatewayResult>, NoAnswer> {
         match self {
             Self::Simulated(gateway) => gateway.query(key, call).await,
         }
     }
 
-    /// Takes (a part of) an authorised amount; asks again under the same key until there is an answer.
-    pub async fn capture_until_answered(&self, key: GatewayKey, amount: Money) {
-        let mut retry = Retry::default();
-        loop {
-            let answer = match self {
-                Self::Simulated(gateway) => gateway.capture(key, amount, retry.call).await,
-            };
-            if answer.is_ok() {
-                return;
-            }
-            tokio::time::sleep(retry.pause()).await;
+    /// Takes (a part of) an authorised amount; the rest goes back.
+    pub async fn capture(
+        &self,
+        key: GatewayKey,
+        amount: Money,
+        call: u32,
+    ) -> Result<GatewayResult, NoAnswer> {
+        match self {
+            Self::Simulated(gateway) => gateway.capture(key, amount, call).await,
         }
     }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use onrush_engine::{Event, SubscribeError};
-use onrush_proto::{AttemptState, Lsn, OrderId, OrderRow, RefundState, Refusal, Row, RowTag, ShardId};
+use onrush_proto::{Lsn, OrderId, OrderRow, RefundState, Refusal, Row, RowTag, ShardId};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -230,11 +230,10 @@ fn paid_order(event: &Event<'_>) -> Option<OrderRow> {
 
 fn entry(row: &OrderRow) -> Ledger {
     let Some(payment) = &row.payment else { return Ledger::default() };
-    let open_attempt = |state| matches!(state, AttemptState::Processing | AttemptState::Unknown);
     Ledger {
         captured: payment.captured,
         refunded: payment.refunded,
-        open: payment.attempts.iter().any(|attempt| open_attempt(attempt.state))
+        open: payment.attempts.iter().any(|attempt| attempt.state.is_under_way())
             || payment.refunds.iter().any(|refund| refund.state == RefundState::Pending),
     }
 }
@@ -246,14 +245,14 @@ mod tests {
     #[test]
     fn lists_what_differs_and_keeps_it_with_what_is_under_way() {
         let settled = |captured| Ledger { captured, refunded: 0, open: false };
-        let mut books = Reconciler::default();
-        books.unsettled = BTreeMap::from([
+        let unsettled = BTreeMap::from([
             (OrderId(1), settled(5)),
             (OrderId(2), settled(5)),
             (OrderId(3), Ledger { open: true, ..settled(0) }),
             (OrderId(4), settled(7)),
             (OrderId(5), settled(0)),
         ]);
+        let mut books = Reconciler { unsettled, ..Reconciler::default() };
         let balances =
             [(1, 5), (2, 6), (3, 9), (5, 1)].map(|(order, captured)| (OrderId(order), (captured, 0)));
         let mut report = Report::default();

@@ -222,7 +222,9 @@ fn intent(event: &Event<'_>) -> Option<Intent> {
     }
     let (_, bytes) = event.fact.rows().flatten().find(|(tag, _)| *tag == RowTag::Order)?;
     match Row::decode(RowTag::Order, bytes) {
-        Ok(Row::Order(row)) if row.payment.is_some() => Some(Intent { lsn: event.lsn.0, kind, row }),
+        Ok(Row::Order(row)) if !Job::of(kind, &row).is_empty() => {
+            Some(Intent { lsn: event.lsn.0, kind, row })
+        }
         _ => None,
     }
 }

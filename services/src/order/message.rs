@@ -32,7 +32,7 @@ pub(super) fn order(row: &OrderRow) -> Order {
 
 pub(super) fn order_status(state: OrderState) -> OrderStatus {
     match state {
-        OrderState::Reserving => OrderStatus::Reserving,
+        OrderState::Queued | OrderState::Reserving => OrderStatus::Reserving,
         OrderState::Rejected => OrderStatus::Rejected,
         OrderState::Pending => OrderStatus::Pending,
         OrderState::Paid => OrderStatus::Paid,

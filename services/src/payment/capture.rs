@@ -1,75 +1,51 @@
-//! CapturePayment: ask the gateway, then record what it took.
-//!
-//! The gateway takes an attempt's money at most once: a repeated call, after a crash or a lost
-//! reply, runs under the same gateway key and gets the first result.
+//! CapturePayment: record the capture, then wait for what the gateway says.
 
 use onrush_grpc::payment::v1::{CapturePaymentRequest, CapturePaymentResponse};
-use onrush_proto::{
-    AttemptState, CapturePayment, Command, Money, OrderRow, PaymentState, Receipt, Refusal, Request,
-};
-use tokio::time::timeout_at;
+use onrush_proto::{Attempt, AttemptState, CapturePayment, Command, Money, OrderRow, Receipt};
 
-use super::wrong_receipt;
-use crate::backend::{Accepted, Backend};
+use super::{message, wrong_receipt};
+use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field;
-use crate::gateway::{Gateway, GatewayKey, Op};
+use crate::settlements::Settlements;
 use crate::status::Rejection;
 
 pub(super) async fn capture(
     backend: &Backend,
-    gateway: &Gateway,
+    settlements: &Settlements,
     deadline: Deadline,
     body: CapturePaymentRequest,
 ) -> Result<CapturePaymentResponse, Rejection> {
     let order = field::order_id("payment_id", &body.payment_id)?;
     field::money("amount", body.amount.as_ref())?;
-    let row = backend.order(order).await?;
-    let amount = field::money_in("amount", body.amount.as_ref(), row.total.currency)?;
+    let currency = backend.order(order).await?.total.currency;
+    let amount = field::money_in("amount", body.amount.as_ref(), currency)?;
     let command = Command::CapturePayment(CapturePayment { order, minor: amount.minor });
     let keyed = backend.keyed(&body.request_id, deadline, command)?;
-    // Where nothing is to capture, or not this much, the engine says why; or that it was done before.
-    let accepted = match to_capture(&row, amount.minor) {
-        None => backend.accept(keyed.request).await?,
-        Some(key) => {
-            let taken = timeout_at(deadline.answer_at(), gateway.capture_until_answered(key, amount));
-            taken.await.map_err(|_| Rejection::GatewaySilent)?;
-            record(backend, keyed.request).await?
-        }
+    let mut watch = settlements.watch(order);
+    let accepted = backend.accept(keyed.request).await?;
+    let Receipt::CaptureStarted { attempt: number, .. } = accepted.receipt else {
+        return Err(wrong_receipt("started capture", &accepted.receipt));
     };
-    let Receipt::Captured { captured, .. } = accepted.receipt else {
-        return Err(wrong_receipt("capture", &accepted.receipt));
+    let done = |row: &OrderRow| find(row, number).is_some_and(|one| one.state != AttemptState::Capturing);
+    let present = if accepted.replayed { Some(backend.order(order).await?) } else { None };
+    let row = match present.filter(&done) {
+        Some(row) => row,
+        None => watch.until(backend, deadline, done).await?,
     };
-    Ok(response(keyed.request_id, accepted, body.payment_id, captured))
+    let attempt = find(&row, number);
+    let taken = attempt.filter(|attempt| attempt.state == AttemptState::Captured);
+    let captured = Money::new(taken.map_or(0, |attempt| attempt.capture_minor), currency);
+    Ok(CapturePaymentResponse {
+        request_id: keyed.request_id,
+        replayed: accepted.replayed,
+        payment_id: body.payment_id,
+        captured: Some(field::money_message(captured)),
+        payment_status: message::payment_status(&row).into(),
+        decline_code: attempt.map(|attempt| attempt.decline.to_string()).unwrap_or_default(),
+    })
 }
 
-fn response(
-    request_id: String,
-    accepted: Accepted,
-    payment_id: String,
-    captured: Money,
-) -> CapturePaymentResponse {
-    let captured = Some(field::money_message(captured));
-    CapturePaymentResponse { request_id, replayed: accepted.replayed, payment_id, captured }
-}
-
-/// Records a capture that the gateway made. It happened, so a key that was used for something else
-/// cannot keep it out of the books.
-async fn record(backend: &Backend, request: Request) -> Result<Accepted, Rejection> {
-    let unkeyed = Request::unkeyed(request.command.clone());
-    match backend.accept(request).await {
-        Err(Rejection::Refused(Refusal::KeyReused | Refusal::DeadlineExceeded)) => {
-            backend.accept(unkeyed).await
-        }
-        answer => answer,
-    }
-}
-
-fn to_capture(row: &OrderRow, minor: i64) -> Option<GatewayKey> {
-    let payment = row.payment.as_ref()?;
-    if payment.state != PaymentState::RequiresCapture || !(1..=payment.authorised).contains(&minor) {
-        return None;
-    }
-    let attempt = payment.attempts.iter().find(|attempt| attempt.state == AttemptState::Authorised)?;
-    Some(GatewayKey { order: row.id, number: attempt.number, op: Op::Capture })
+fn find(row: &OrderRow, number: u16) -> Option<&Attempt> {
+    row.payment.as_ref()?.attempts.iter().find(|attempt| attempt.number == number)
 }

@@ -35,6 +35,7 @@ fn attempt(attempt: &rows::Attempt) -> Attempt {
         AttemptState::Declined => AttemptStatus::Declined,
         AttemptState::Unknown => AttemptStatus::Unknown,
         AttemptState::Voided => AttemptStatus::Voided,
+        AttemptState::Capturing => AttemptStatus::Capturing,
     };
     Attempt {
         number: attempt.number.into(),

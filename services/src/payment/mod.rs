@@ -6,8 +6,6 @@ mod message;
 mod refund;
 mod start;
 
-use std::sync::Arc;
-
 use onrush_grpc::payment::v1::payment_service_server::{PaymentService, PaymentServiceServer};
 use onrush_grpc::payment::v1::{
     CapturePaymentRequest, CapturePaymentResponse, CreatePaymentRequest, CreatePaymentResponse,
@@ -20,7 +18,6 @@ use tonic::{Request, Response, Status};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field;
-use crate::gateway::Gateway;
 use crate::serve::MESSAGE_BYTES_MAX;
 use crate::settlements::Settlements;
 use crate::status::Rejection;
@@ -29,18 +26,12 @@ use crate::status::Rejection;
 pub struct Payments {
     backend: Backend,
     settlements: Settlements,
-    gateway: Arc<Gateway>,
 }
 
 impl Payments {
     /// The service, ready to be served.
-    pub fn server(
-        backend: Backend,
-        settlements: Settlements,
-        gateway: Arc<Gateway>,
-    ) -> PaymentServiceServer<Self> {
-        PaymentServiceServer::new(Self { backend, settlements, gateway })
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub fn server(backend: Backend, settlements: Settlements) -> PaymentServiceServer<Self> {
+        PaymentServiceServer::new(Self { backend, settlements }).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 }
 
@@ -60,7 +51,7 @@ impl PaymentService for Payments {
     ) -> Result<Response<CapturePaymentResponse>, Status> {
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        Ok(Response::new(capture::capture(&self.backend, &self.gateway, deadline, body).await?))
+        Ok(Response::new(capture::capture(&self.backend, &self.settlements, deadline, body).await?))
     }
 
     async fn get_payment_status(

@@ -65,7 +65,7 @@ impl Service<Request<Body>> for Door {
 
     fn call(&mut self, request: Request<Body>) -> Answer {
         if !self.is_main(request.uri().path()) {
-            return Answer::Rest(self.rest.call(request));
+            return Answer::Rest(Box::new(self.rest.call(request)));
         }
         Answer::Main(match &mut self.main {
             Main::Product(service) => service.call(request),
@@ -80,7 +80,7 @@ pub(super) enum Answer {
     /// Of the main service.
     Main(BoxFuture<Response<Body>, Infallible>),
     /// Of anything else.
-    Rest(<Routes as Service<Request<Body>>>::Future),
+    Rest(Box<<Routes as Service<Request<Body>>>::Future>),
 }
 
 impl Future for Answer {

@@ -113,7 +113,7 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
     let main = match service {
         Service::Product => Main::Product(Products::server(backend.clone())),
         Service::Order => Main::Order(Orders::server(backend.clone(), settlements)),
-        Service::Payment => Main::Payment(Payments::server(backend.clone(), settlements, gateway.clone())),
+        Service::Payment => Main::Payment(Payments::server(backend.clone(), settlements)),
     };
     let mut routes = Routes::new(Admin::server(backend, gateway, reconciler))
         .add_service(HealthServer::new(HealthService::from_health_reporter(health)));

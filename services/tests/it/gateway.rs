@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use onrush_grpc::order::v1::{GetOrderStatusRequest, OrderPaymentStatus, OrderStatus};
+use onrush_grpc::order::v1::{CancelOrderRequest, GetOrderStatusRequest, OrderPaymentStatus, OrderStatus};
+use onrush_grpc::payment::v1::PaymentStatus;
 use onrush_net::client::Retry;
 use onrush_net::client::grpc::Client;
 use onrush_proto::{Currency, Money, OrderId, Text};
 use onrush_services::gateway::{Charge, GatewayKey, Op};
 
-use crate::shop::{Shop, payment, until_processing};
+use crate::shop::{Shop, euro, payment, until_processing};
 
 async fn paid_in_the_end(shop: &Shop, order_id: &str) -> OrderStatus {
     for _ in 0..500 {
@@ -108,6 +109,69 @@ async fn a_comparison_goes_on_where_the_last_one_ended() {
     shop.paid("tea").await;
     let books = shop.client.reconcile(Default::default()).await.unwrap();
     assert_eq!((books.payments, books.differences.len()), (3, 2), "{books:?}");
+}
+
+/// The reply is lost after the money was taken: the capture is on record, so it is asked about under
+/// its key and not made a second time.
+#[tokio::test]
+async fn a_capture_whose_reply_was_lost_is_settled_under_its_key() {
+    let shop =
+        Shop::open_with(|config| config.gateway_faults = "dropped=1,p50_ms=1,p99_ms=2".parse().unwrap());
+    shop.stock("tea", 500, 10).await;
+    let order_id = shop.authorised("tea").await;
+    let taken = shop.client.capture_payment(Shop::capture("c", &order_id, 400)).await.unwrap();
+    assert_eq!((taken.payment_status(), taken.captured), (PaymentStatus::Succeeded, euro(400)));
+    assert_eq!(shop.gateway_says(&order_id), ["authorised", "captured"]);
+    let books = shop.client.reconcile(Default::default()).await.unwrap();
+    assert!(books.ok && books.payments == 1, "{books:?}");
+}
+
+#[tokio::test]
+async fn a_reservation_that_lapsed_asks_for_another_payment() {
+    let faults = "capture_decline=1,p50_ms=1,p99_ms=2";
+    let shop = Shop::open_with(|config| config.gateway_faults = faults.parse().unwrap());
+    shop.stock("tea", 500, 10).await;
+    let order_id = shop.authorised("tea").await;
+    let lapsed = shop.client.capture_payment(Shop::capture("c", &order_id, 500)).await.unwrap();
+    assert_eq!((lapsed.payment_status(), lapsed.captured), (PaymentStatus::RequiresPaymentMethod, euro(0)));
+    assert_eq!(lapsed.decline_code, "authorization_expired");
+    let paid = shop.client.process_payment(payment("", &order_id, "pm_card")).await.unwrap();
+    assert_eq!((paid.attempt, paid.order_status()), (2, OrderStatus::Paid));
+    let books = shop.client.reconcile(Default::default()).await.unwrap();
+    assert!(books.ok && books.payments == 1, "{books:?}");
+}
+
+/// The process ends between the record and the gateway's answer, of a capture and of a void: both
+/// are read from the log again and done, whoever still waits for them.
+#[tokio::test]
+async fn captures_and_voids_that_a_restart_interrupts_are_made_after_it() {
+    let shop = Shop::open();
+    shop.stock("tea", 500, 10).await;
+    let (taken, given_back) = (shop.authorised("tea").await, shop.authorised("tea").await);
+    let slow = "p50_ms=60000,p99_ms=60000";
+    let shop = shop.restart_with(|config| config.gateway_faults = slow.parse().unwrap()).await;
+    let patience = Retry { timeout: Duration::from_secs(2), ..Retry::NEVER };
+    let hasty = Client::new(&shop.addresses, 1, patience).unwrap();
+    let answer = hasty.capture_payment(Shop::capture("c", &taken, 400)).await.unwrap();
+    assert_eq!((answer.payment_status(), answer.captured), (PaymentStatus::Processing, euro(0)));
+    let cancel = CancelOrderRequest { order_id: given_back.clone(), ..Default::default() };
+    shop.client.cancel_order(cancel).await.unwrap();
+    assert_eq!(shop.gateway_says(&taken), ["authorised"]);
+    assert_eq!(shop.gateway_says(&given_back), ["authorised"]);
+    let shop = shop.restart().await;
+    assert_eq!(paid_in_the_end(&shop, &taken).await, OrderStatus::Paid);
+    let again = shop.client.capture_payment(Shop::capture("c", &taken, 400)).await.unwrap();
+    assert_eq!((again.replayed, again.captured), (true, euro(400)));
+    for _ in 0..500 {
+        if shop.gateway_says(&given_back).len() > 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(shop.gateway_says(&given_back), ["authorised", "voided"]);
+    assert_eq!(shop.gateway_says(&taken), ["authorised", "captured"]);
+    let books = shop.client.reconcile(Default::default()).await.unwrap();
+    assert!(books.ok && books.open == 0, "{books:?}");
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! PaymentService.
 
 use onrush_grpc::payment::v1::{
-    AttemptStatus, CaptureMethod, CapturePaymentRequest, CreatePaymentRequest, GetPaymentStatusRequest,
-    LedgerAccount, ListTransactionsRequest, Payment, PaymentStatus, ProcessRefundRequest, RefundStatus,
+    AttemptStatus, CreatePaymentRequest, GetPaymentStatusRequest, LedgerAccount, ListTransactionsRequest,
+    Payment, PaymentStatus, ProcessRefundRequest, RefundStatus,
 };
 
 use crate::shop::{Shop, assert_refused, euro, payment, refused};
@@ -66,20 +66,14 @@ async fn a_declined_payment_leaves_the_order_open_for_another() {
 async fn an_authorised_amount_is_captured_in_part_and_the_rest_voided() {
     let shop = Shop::open();
     shop.stock("tea", 500, 10).await;
-    let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
-    let mut manual = payment("", &order_id, "pm_card");
-    manual.capture_method = CaptureMethod::Manual.into();
-    shop.client.process_payment(manual).await.unwrap();
+    let order_id = shop.authorised("tea").await;
     assert_eq!(status(&shop, &order_id).await.status(), PaymentStatus::RequiresCapture);
-    let capture = |key: &str, minor| CapturePaymentRequest {
-        request_id: key.into(),
-        payment_id: order_id.clone(),
-        amount: euro(minor),
-    };
+    let capture = |key: &str, minor| Shop::capture(key, &order_id, minor);
     let above = shop.client.capture_payment(capture("", 501)).await;
     assert_refused(above, "CAPTURE_ABOVE_AUTHORISED", Some("amount"));
     assert_refused(shop.client.capture_payment(capture("", 0)).await, "INVALID_FIELD", Some("amount"));
     let taken = shop.client.capture_payment(capture("c", 400)).await.unwrap();
+    assert_eq!(taken.payment_status(), PaymentStatus::Succeeded);
     assert_eq!((taken.captured, taken.replayed), (euro(400), false));
     assert!(shop.client.capture_payment(capture("c", 400)).await.unwrap().replayed);
     let books = shop.client.reconcile(Default::default()).await.unwrap();

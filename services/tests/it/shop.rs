@@ -5,9 +5,10 @@ use std::time::Duration;
 use onrush_engine::{HostKind, StoreKind};
 use onrush_grpc::money::v1::Money;
 use onrush_grpc::order::v1::{
-    CreateOrderRequest, CreateOrderResponse, GetOrderStatusRequest, NewOrderLine, OrderPaymentStatus,
-    ProcessPaymentRequest,
+    CaptureMethod, CreateOrderRequest, CreateOrderResponse, GetOrderStatusRequest, NewOrderLine,
+    OrderPaymentStatus, ProcessPaymentRequest,
 };
+use onrush_grpc::payment::v1::CapturePaymentRequest;
 use onrush_grpc::product::v1::update_stock_request::Change;
 use onrush_grpc::product::v1::{PutProductRequest, UpdateStockRequest};
 use onrush_net::client::grpc::{Addresses, Client};
@@ -35,6 +36,8 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         host: HostKind::Thread,
         store: StoreKind::Memory,
         hold: Duration::from_secs(600),
+        clock_jump_max: Duration::from_secs(86_400),
+        accept_clock: false,
         fronts: 2,
         connections_max: 100,
         drain: Duration::from_secs(5),
@@ -76,11 +79,17 @@ impl Shop {
     }
 
     /// Stops and starts again on the same directory.
-    pub(crate) async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
+        self.restart_with(|_| ()).await
+    }
+
+    /// The same, with another configuration.
+    pub(crate) async fn restart_with(mut self, change: impl FnOnce(&mut Config)) -> Self {
         let serving = self.serving.take().unwrap();
         tokio::task::spawn_blocking(move || serving.stop().unwrap()).await.unwrap();
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
-        let config = config(&dir);
+        let mut config = config(&dir);
+        change(&mut config);
         Self::serve(dir, &config)
     }
 
@@ -106,6 +115,28 @@ impl Shop {
         let order_id = self.order("", sku, 1).await.unwrap().order_id;
         self.client.process_payment(payment("", &order_id, "pm_card")).await.unwrap();
         order_id
+    }
+
+    /// An order for one unit whose money is reserved.
+    pub(crate) async fn authorised(&self, sku: &str) -> String {
+        let order_id = self.order("", sku, 1).await.unwrap().order_id;
+        let mut manual = payment("", &order_id, "pm_card");
+        manual.capture_method = CaptureMethod::Manual.into();
+        self.client.process_payment(manual).await.unwrap();
+        order_id
+    }
+
+    /// Asks to take a part of what is reserved.
+    pub(crate) fn capture(key: &str, order_id: &str, minor: i64) -> CapturePaymentRequest {
+        CapturePaymentRequest { request_id: key.into(), payment_id: order_id.into(), amount: euro(minor) }
+    }
+
+    /// What the gateway's books say of an order, one word per entry.
+    pub(crate) fn gateway_says(&self, order_id: &str) -> Vec<String> {
+        let books = self.dir.path().join("data/gateway-simulated.books");
+        let text = std::fs::read_to_string(books).unwrap();
+        let lines = text.lines().filter(|line| line.starts_with(order_id));
+        lines.filter_map(|line| line.split(' ').nth(5).map(Into::into)).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A gateway that answers late, twice, out of order, or first with silence.
 
-use onrush_proto::{Command, GatewayResult, OrderId, SettleAttempt, SettleRefund};
+use onrush_proto::{AttemptState, Command, GatewayResult, OrderId, SettleAttempt, SettleRefund};
 
 use super::shop::text;
 use crate::dice::Dice;
@@ -63,6 +63,13 @@ impl Gateway {
         let asked = payment.and_then(|payment| payment.attempts.iter().find(|one| one.number == attempt));
         let capture = asked.is_some_and(|asked| asked.capture);
         let reference = text(&format!("ref-{attempt}"));
+        if asked.is_some_and(|asked| asked.state == AttemptState::Capturing) {
+            let result = match self.truth(order, 2_000 + attempt) {
+                0..85 => GatewayResult::Captured { reference },
+                _ => GatewayResult::CaptureFailed { code: text("authorization_expired") },
+            };
+            return settle(order, attempt, result);
+        }
         let result = match self.truth(order, attempt) {
             0..70 if capture => GatewayResult::Captured { reference },
             0..70 => GatewayResult::Authorised { reference },

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use onrush_proto::{Command, KeyState, Outcome, Receipt, Refusal, Reply, Request, Row, RowTag, Slot};
+use onrush_proto::{
+    Command, KeyState, OrderState, Outcome, Receipt, Refusal, Reply, Request, Row, RowTag, Slot,
+};
 
 use crate::mirror::Mirror;
 use crate::report::{Verdict, Violation};
@@ -94,14 +96,7 @@ impl Oracle {
                     return Err(wrong("an acceptance marked as a replay", reply));
                 }
                 book.accepted = Some(told);
-                // Settlements that were known before change nothing and leave their key free.
-                match attempt.request.command {
-                    Command::SettleAttempt(_) | Command::SettleRefund(_) => {
-                        book.accepted = None;
-                        Ok(())
-                    }
-                    _ => durable(mirror, key, told, reply),
-                }
+                durable(mirror, key, told, reply)
             }
             Outcome::Refused(Refusal::Stopped) => Ok(()),
             Outcome::Refused(refusal) => {
@@ -190,9 +185,7 @@ fn judge_read(mirror: &mut Mirror, request: &Request, reply: &Reply) -> Verdict 
         }
         (Command::GetOrder(id), Outcome::Refused(Refusal::UnknownOrder { .. })) => {
             return match mirror.order(*id).map(|order| order.state) {
-                None | Some(onrush_proto::OrderState::Reserving | onrush_proto::OrderState::Rejected) => {
-                    Ok(())
-                }
+                None | Some(OrderState::Queued | OrderState::Reserving | OrderState::Rejected) => Ok(()),
                 // Accepted after the read was decided.
                 Some(_) if mirror.version_at(shard, RowTag::Order, &id.0.to_be_bytes(), lsn).is_none() => {
                     Ok(())

@@ -1,9 +1,9 @@
 //! What clients ask for next.
 
 use onrush_proto::{
-    CallerKey, CancelOrder, CapturePayment, Command, CommitOffset, CreateOrder, DeleteDocument, DocKey,
-    GetDocument, IdempotencyKey, KeyHasher, Lsn, MoveOrder, NameCommand, OrderId, OrderLine, OrderState,
-    PutDocument, RefundPayment, Request, Slot, StartPayment, StockChange, Topic, UpdateStock,
+    CallerKey, CancelOrder, CapturePayment, Command, CommitOffset, CreateOrder, DeleteDocument, Delivery,
+    DocKey, GetDocument, IdempotencyKey, KeyHasher, Lsn, MoveOrder, NameCommand, OrderId, OrderLine,
+    OrderState, PutDocument, RefundPayment, Request, Slot, StartPayment, StockChange, Topic, UpdateStock,
 };
 use smallvec::SmallVec;
 
@@ -197,9 +197,9 @@ impl Workload {
             return Command::CancelOrder(CancelOrder { order });
         }
         use OrderState::{Delivered, Fulfilling, Shipped};
-        let to = match mirror.order(order).map(|row| row.state) {
-            Some(Fulfilling) => Shipped,
-            Some(Shipped) => Delivered,
+        let to = match mirror.order(order).map(|row| row.delivery) {
+            Some(Delivery::Fulfilling) if self.dice.percent(80) => Shipped,
+            Some(Delivery::Shipped) if self.dice.percent(80) => Delivered,
             _ => self.dice.pick(&[Fulfilling, Fulfilling, Shipped, Delivered]),
         };
         Command::MoveOrder(MoveOrder { order, to })

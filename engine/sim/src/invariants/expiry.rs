@@ -20,9 +20,10 @@ pub(crate) fn record(step: &Step<'_>) -> Verdict {
         let was = before.map(|order| order.state);
         let honoured = match step.fact.kind {
             RecordKind::OrderExpired => Some(false),
-            RecordKind::OrderCancelled | RecordKind::PaymentAuthorised | RecordKind::PaymentStarted => {
-                Some(true)
-            }
+            RecordKind::OrderCancelled
+            | RecordKind::PaymentAuthorised
+            | RecordKind::PaymentStarted
+            | RecordKind::CaptureStarted => Some(true),
             RecordKind::OrderCreated if was == Some(OrderState::Reserving) => Some(true),
             RecordKind::PaymentCaptured => Some(was == Some(OrderState::Pending)),
             _ => None,

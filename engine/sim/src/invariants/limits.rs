@@ -63,7 +63,7 @@ pub(crate) fn record(step: &Step<'_>) -> Verdict {
 
 fn of_order(order: &OrderRow) -> Counts {
     match order.state {
-        OrderState::Rejected => Counts::Never,
+        OrderState::Queued | OrderState::Rejected => Counts::Never,
         OrderState::Cancelled | OrderState::Expired => Counts::UnlessReturned,
         _ => Counts::Always,
     }

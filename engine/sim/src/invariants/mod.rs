@@ -3,7 +3,7 @@
 //! | file | invariant | checked |
 //! |---|---|---|
 //! | [`units`] | per SKU received = available + held + sold; held and sold are exactly the orders' and holds' lines; none negative unless backordered | every record |
-//! | [`orders`] | orders are born pending or reserving, move only along the declared graph, keep who, what and until when | every record |
+//! | [`orders`] | orders are born pending, reserving or queued, move only along the declared graph, are delivered step by step whatever is refunded, keep who, what and until when | every record |
 //! | [`payments`] | 0 <= refunded <= captured <= authorised; refunds, pending included, <= captured; sums follow from postings | every record |
 //! | [`ledger`] | balances sum to zero and are the fold of the orders' postings | every record |
 //! | [`keys`] | one key, one acceptance over all shards; a claim points at a durable acceptance | every record |

@@ -1,6 +1,6 @@
 //! Orders move along the declared graph only.
 
-use onrush_proto::{OrderRow, OrderState, RecordKind};
+use onrush_proto::{Delivery, OrderRow, OrderState, RecordKind};
 
 use super::Step;
 use crate::report::{Verdict, Violation};
@@ -13,7 +13,8 @@ fn edge(from: OrderState, to: OrderState) -> bool {
     from == to
         || matches!(
             (from, to),
-            (Reserving, Pending | Rejected)
+            (Queued, Reserving | Rejected)
+                | (Reserving, Pending | Rejected)
                 | (Pending, Paid | Cancelled | Expired)
                 | (Expired, Paid)
                 | (Paid, Fulfilling | Cancelled | PartiallyRefunded | Refunded)
@@ -22,6 +23,25 @@ fn edge(from: OrderState, to: OrderState) -> bool {
                 | (Delivered, PartiallyRefunded | Refunded)
                 | (PartiallyRefunded, Refunded | Fulfilling | Shipped | Delivered | Cancelled)
         )
+}
+
+/// Delivery goes on by single steps, says what the state says, and is not undone by refunds. What
+/// has left the house is not called off; what is being called off does not move.
+fn delivered(before: &OrderRow, after: &OrderRow) -> bool {
+    use OrderState::*;
+    let steps = [Delivery::Waiting, Delivery::Fulfilling, Delivery::Shipped, Delivery::Delivered];
+    let step = |delivery| steps.iter().position(|step| *step == delivery);
+    let moved = before.delivery != after.delivery;
+    let onward = step(after.delivery) == step(before.delivery).map(|at| at + 1);
+    let told = match after.state {
+        Fulfilling => after.delivery == Delivery::Fulfilling,
+        Shipped => after.delivery == Delivery::Shipped,
+        Delivered => after.delivery == Delivery::Delivered,
+        Cancelled => matches!(after.delivery, Delivery::Waiting | Delivery::Fulfilling),
+        PartiallyRefunded | Refunded => true,
+        Queued | Reserving | Rejected | Pending | Paid | Expired => after.delivery == Delivery::Waiting,
+    };
+    told && (!moved || onward && before.calling_off().is_none())
 }
 
 /// Checks births, moves, and what may never change.
@@ -36,14 +56,14 @@ pub(crate) fn record(step: &Step<'_>) -> Verdict {
 }
 
 fn birth(step: &Step<'_>, order: &OrderRow) -> Verdict {
-    let expected = match step.fact.kind {
-        RecordKind::OrderCreated => Some(OrderState::Pending),
-        RecordKind::OrderReserving => Some(OrderState::Reserving),
-        _ => None,
+    let fits = match step.fact.kind {
+        RecordKind::OrderCreated => order.state == OrderState::Pending,
+        RecordKind::OrderReserving => order.state.is_unborn(),
+        _ => false,
     };
-    if expected != Some(order.state) {
+    if !fits {
         let got = format!("{:?} in {}", order.state, step.of(order.id));
-        return Err(Violation::new(NAME, "a birth as pending or reserving", got));
+        return Err(Violation::new(NAME, "a birth as pending, reserving or queued", got));
     }
     if step.mirror.owner(order.id.slot()) != step.shard || order.id.sequence() != step.lsn {
         return Err(Violation::new(NAME, "an id that names its shard and record", step.of(order.id)));
@@ -56,21 +76,24 @@ fn step_of(step: &Step<'_>, before: &OrderRow, after: &OrderRow) -> Verdict {
         let got = format!("{:?} -> {:?} in {}", before.state, after.state, step.of(after.id));
         return Err(Violation::new(NAME, "an edge of the graph", got));
     }
+    if !delivered(before, after) {
+        let got = format!("{:?} -> {:?} in {}", before.delivery, after.delivery, step.of(after.id));
+        return Err(Violation::new(NAME, "delivery to go on from where it stands", got));
+    }
     let created = step.fact.kind == RecordKind::OrderCreated;
     if created && before.state != OrderState::Reserving {
         return Err(Violation::new(NAME, "one OrderCreated record per order", step.of(after.id)));
     }
+    let priced = created || before.state == OrderState::Queued;
     let same_lines = before.lines.len() == after.lines.len()
         && before.lines.iter().zip(&after.lines).all(|(old, new)| {
-            old.sku == new.sku
-                && old.quantity == new.quantity
-                && (created || old.unit_minor == new.unit_minor)
+            old.sku == new.sku && old.quantity == new.quantity && (priced || old.unit_minor == new.unit_minor)
         });
     let same = before.customer == after.customer
         && before.key == after.key
         && before.body == after.body
         && before.held_until_us == after.held_until_us
-        && (created || before.total == after.total);
+        && (priced || before.total == after.total);
     if !same || !same_lines {
         return Err(Violation::new(NAME, format!("{before:?}"), format!("{after:?}")));
     }

@@ -1,6 +1,8 @@
 //! Money of one order: 0 <= refunded <= captured <= authorised, pending refunds included.
 
-use onrush_proto::{Account, AttemptState, OrderRow, OrderState, Payment, PaymentState, RefundState};
+use onrush_proto::{
+    Account, Attempt, AttemptState, OrderRow, OrderState, Payment, PaymentState, RefundState,
+};
 
 use super::Step;
 use crate::mirror::Mirror;
@@ -68,9 +70,17 @@ fn sums(payment: &Payment) -> Result<(), &'static str> {
         () if *refunded != posted(payment, Account::Captured, Account::Refunded) => {
             Err("refunded = what was posted")
         }
+        () if payment.attempts.iter().any(capture_is_odd) => {
+            Err("a capture of at most what the attempt asked for")
+        }
         () if captured + voided > *authorised => Err("captured + voided within what was authorised"),
         () => Ok(()),
     }
+}
+
+fn capture_is_odd(attempt: &Attempt) -> bool {
+    let capturing = attempt.state == AttemptState::Capturing;
+    !(i64::from(capturing)..=attempt.minor).contains(&attempt.capture_minor)
 }
 
 /// Attempts, refunds and postings are added, never taken away.

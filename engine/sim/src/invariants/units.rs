@@ -62,7 +62,7 @@ fn count_order(step: &Step<'_>, into: &mut BTreeMap<Sku, Units>, order: &OrderRo
             Paid | Fulfilling | Shipped | Delivered | PartiallyRefunded | Refunded => {
                 units.sold += sign * i64::from(line.quantity);
             }
-            Rejected | Cancelled | Expired => {}
+            Queued | Rejected | Cancelled | Expired => {}
         }
     }
 }

@@ -19,7 +19,7 @@ use onrush_storage::store::MemoryStore;
 use crate::clients::{Gateway, Oracle, Workload};
 use crate::dice::Dice;
 use crate::invariants;
-use crate::mirror::Mirror;
+use crate::mirror::{Mirror, Seen};
 use crate::node::{Seat, Stage};
 use crate::plan::{Plan, purpose};
 use crate::report::{Verdict, Violation};
@@ -41,6 +41,9 @@ pub(crate) struct Summary {
     pub(crate) spread: u64,
     pub(crate) claims: u64,
     pub(crate) refunds: u64,
+    pub(crate) second_tries: u64,
+    pub(crate) captures: u64,
+    pub(crate) kept_keys: u64,
     /// True if a damaged log was refused, which ends a run.
     pub(crate) refused_log: bool,
 }
@@ -178,6 +181,9 @@ impl World {
         let refunds =
             |order: &onrush_proto::OrderRow| order.payment.as_ref().map_or(0, |paid| paid.refunds.len());
         self.summary.refunds = orders().map(refunds).sum::<usize>() as u64;
+        let Seen { second_tries, captures, kept_keys } = self.mirror.seen;
+        (self.summary.second_tries, self.summary.captures) = (second_tries, captures);
+        self.summary.kept_keys = kept_keys;
         let keys = books.iter().flat_map(|book| book.keys.values());
         let claim = |key: &&onrush_proto::KeyState| matches!(key, onrush_proto::KeyState::Claim { .. });
         self.summary.claims = keys.filter(claim).count() as u64;

@@ -8,8 +8,8 @@ use onrush_grpc::order::v1::{OrderPaymentStatus, OrderStatus};
 use onrush_grpc::product::v1 as product;
 use onrush_net::client::CallError;
 use onrush_proto::{
-    Currency, CustomerId, IdempotencyKey, Lines, Money, OrderId, OrderRow, OrderState, Outcome, PaymentState,
-    Receipt, Refusal, Sku, StockRow,
+    Currency, CustomerId, Delivery, IdempotencyKey, Lines, Money, OrderId, OrderRow, OrderState, Outcome,
+    PaymentState, Receipt, Refusal, Sku, StockRow,
 };
 
 use super::Books;
@@ -72,6 +72,7 @@ pub(super) fn order_read(read: order::GetOrderStatusResponse) -> Answer {
             lines: Lines::new(),
             total: money(found.total.as_ref())?,
             state: order_state(found.status)?,
+            delivery: Delivery::Waiting,
             held_until_us: u64::try_from(found.held_until_us).ok()?,
             changed_us: u64::try_from(found.changed_us).ok()?,
             key: IdempotencyKey::NONE,

@@ -16,6 +16,8 @@ pub struct Faults {
     pub seed: u64,
     /// Share of charges that are declined.
     pub decline: f64,
+    /// Share of captures that are refused: the reservation has lapsed.
+    pub capture_decline: f64,
     /// Share of first calls that never arrive.
     pub timeout: f64,
     /// Share of first calls that are done and lose their reply.
@@ -41,6 +43,7 @@ impl Default for Faults {
         Self {
             seed: 1,
             decline: 0.0,
+            capture_decline: 0.0,
             timeout: 0.0,
             dropped: 0.0,
             doubled: 0.0,
@@ -62,8 +65,8 @@ pub enum FaultsError {
     Pair(String),
     /// A name that is not known.
     #[error(
-        "expected seed, decline, timeout, dropped, doubled, reordered, brownout_ratio, brownout_at_ms, \
-         brownout_ms, p50_ms or p99_ms, found {0:?}"
+        "expected seed, decline, capture_decline, timeout, dropped, doubled, reordered, brownout_ratio, \
+         brownout_at_ms, brownout_ms, p50_ms or p99_ms, found {0:?}"
     )]
     Name(String),
     /// A value that is out of range or not a number.
@@ -100,6 +103,7 @@ impl Faults {
         match name {
             "seed" => self.seed = whole(name, value)?,
             "decline" => self.decline = share(name, value)?,
+            "capture_decline" => self.capture_decline = share(name, value)?,
             "timeout" => self.timeout = share(name, value)?,
             "dropped" => self.dropped = share(name, value)?,
             "doubled" => self.doubled = share(name, value)?,

@@ -84,9 +84,19 @@ impl Simulated {
         Ok(books.find(key).map(|entry| entry.result()))
     }
 
-    pub(super) async fn capture(&self, key: GatewayKey, amount: Money, call: u32) -> Result<(), NoAnswer> {
-        let entry = Entry { key, amount, decision: Decision::Captured };
-        self.act(key, call, Text::EMPTY, |_| entry).await.map(|_| ())
+    pub(super) async fn capture(
+        &self,
+        key: GatewayKey,
+        amount: Money,
+        call: u32,
+    ) -> Result<GatewayResult, NoAnswer> {
+        let decide = |roll: Roll| {
+            let fails = roll.salted("capture").hits(self.faults.capture_decline);
+            let code = Text::new("authorization_expired").unwrap_or_default();
+            let decision = if fails { Decision::Declined(code) } else { Decision::Captured };
+            Entry { key, amount, decision }
+        };
+        Ok(self.act(key, call, Text::EMPTY, decide).await?.result())
     }
 
     pub(super) async fn void(&self, key: GatewayKey, amount: Money, call: u32) -> Result<(), NoAnswer> {
@@ -160,12 +170,13 @@ impl Simulated {
 }
 
 impl Entry {
-    /// What a charge came to.
+    /// What a charge or a capture came to.
     fn result(&self) -> GatewayResult {
         let reference = reference(self.key);
         match self.decision {
             Decision::Authorised | Decision::Voided => GatewayResult::Authorised { reference },
             Decision::Captured | Decision::Refunded => GatewayResult::Captured { reference },
+            Decision::Declined(code) if self.key.op == Op::Capture => GatewayResult::CaptureFailed { code },
             Decision::Declined(code) => GatewayResult::Declined { code },
         }
     }
