@@ -28,7 +28,7 @@ pub(crate) fn audit(rig: &Rig) {
         state
             .orders
             .iter()
-            .filter(|entry| entry.row.state.is_open())
+            .filter(|entry| entry.row.state.is_held())
             .for_each(|entry| count(&entry.row.lines));
         let is_held = |state| state == HoldState::Held;
         state.holds.iter().filter(|entry| is_held(entry.row.state)).for_each(|entry| count(&entry.row.lines));
