@@ -20,7 +20,7 @@ fn a_shard_is_measured_and_allocates_nothing_per_command() {
     let printed = bench("shard --orders 4096 --warm 4096 --rounds 1 --skus 10");
     for kind in ["accepted-hot", "accepted-uniform", "sold-out", "replay-same-body", "replay-other-body"] {
         let row = printed.lines().find(|line| line.starts_with(kind)).unwrap();
-        let allocations: f64 = row.split_whitespace().nth(5).unwrap().parse().unwrap();
+        let allocations: f64 = row.split_whitespace().nth(6).unwrap().parse().unwrap();
         assert!(allocations < 0.02, "tables grow, commands do not allocate: {row}");
     }
 }

@@ -79,6 +79,8 @@ pub struct Absorber {
     /// What the store had when the present runs were begun.
     history_applied: u64,
     current_applied: u64,
+    /// What the current keyspace had when the store was opened.
+    current_at_open: u64,
     /// The last record of the elder generation.
     cut: u64,
     end_lsn: u64,
@@ -115,6 +117,7 @@ impl Absorber {
             touched: Box::new([STORED; TOUCHED]),
             history_applied,
             current_applied,
+            current_at_open: current_applied,
             cut: history_applied,
             end_lsn: 0,
             open: orders,
@@ -268,16 +271,18 @@ impl Absorber {
             row.state,
             ArchivedOrderState::Pending | ArchivedOrderState::Reserving | ArchivedOrderState::Queued
         );
-        if id.sequence() > self.history_applied {
-            self.put_order(id, open, bytes);
-        } else {
+        let is_late = id.sequence() <= self.history_applied;
+        if is_late {
             match open {
                 true => drop(self.open.insert(id, STORED)),
                 false => drop(self.open.remove(&id)),
             }
-            if lsn > self.current_applied {
-                self.current.push(&StoreKey::late_order(id).bytes, Some(bytes));
-            }
+        } else {
+            self.put_order(id, open, bytes);
+        }
+        // A history that was found behind may have lost a run: of its orders late rows may stand.
+        if (is_late || id.sequence() <= self.current_at_open) && lsn > self.current_applied {
+            self.current.push(&StoreKey::late_order(id).bytes, Some(bytes));
         }
         if kind == RecordKind::OrderCreated && lsn > self.history_applied {
             self.created(id, row);
