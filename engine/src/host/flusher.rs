@@ -187,16 +187,19 @@ impl Flusher {
 
     fn flush(&mut self) -> Result<(), String> {
         let closing = self.closing.load(Ordering::Acquire);
-        let checkpoint = closing || self.absorber.bytes_since_checkpoint() >= self.options.checkpoint_bytes;
-        let log_bytes = self.absorber.bytes();
+        let due = self.snapshots.grew(self.absorber.bytes());
+        // A store that is filled from a snapshot replays from the checkpoint in it, and the log is
+        // released up to the snapshot: the two must meet.
+        let checkpoint = closing
+            || (due && !cfg!(planted = "26"))
+            || self.absorber.bytes_since_checkpoint() >= self.options.checkpoint_bytes;
         let flush = match closing {
             true => Some(self.absorber.flush(checkpoint)),
             false => self.absorber.rotate(checkpoint),
         };
-        if let Some(flush) = flush {
-            self.ingest(flush, checkpoint)?;
-        }
-        if self.snapshots.grew(log_bytes) {
+        let Some(flush) = flush else { return Ok(()) };
+        self.ingest(flush, checkpoint)?;
+        if due {
             let frozen = self.store.reader().freeze().map_err(|error| error.to_string())?;
             self.snapshots.take(frozen);
         }
