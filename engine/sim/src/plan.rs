@@ -1,6 +1,6 @@
 //! What one seed runs with: bounds of the shards, chances of faults.
 
-use onrush_engine::FlushOptions;
+use onrush_engine::{FlushOptions, RetentionOptions};
 use onrush_storage::disk::FaultPlan;
 
 use crate::dice::Dice;
@@ -81,6 +81,10 @@ impl Plan {
                 checkpoint_bytes: dice.pick(&[1, 24 << 10, 96 << 10]),
                 lag_bytes_max: u64::MAX,
                 snapshot_bytes: dice.pick(&[1, 1, 16 << 10, u64::MAX]),
+                retention: RetentionOptions {
+                    bytes_max: dice.pick(&[16 << 10, 256 << 10, u64::MAX]),
+                    ..RetentionOptions::default()
+                },
             },
             tail_bytes_max: dice.pick(&[1, 4 << 10, 32 << 10, 1 << 20]),
             buffered: dice.percent(30),

@@ -34,6 +34,7 @@ fn the_log_reaches_back_to_the_checkpoint_in_each_kept_snapshot() {
         checkpoint_bytes: 5_000,
         lag_bytes_max: u64::MAX,
         snapshot_bytes: 1,
+        ..FlushOptions::default()
     };
     let snapshots = Snapshots::new(ShardId(0), Arc::clone(&shelf), 1).by_hand();
     let absorber = Absorber::new(0, 0, Vec::new(), Vec::new());
