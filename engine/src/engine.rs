@@ -6,7 +6,6 @@ use std::sync::Arc;
 use onrush_proto::{KeyHasher, ShardId, SlotMap};
 use onrush_storage::disk::{DirLock, Disk, LockError, RealDisk};
 use onrush_storage::log::{Log, LogOptions, Prepare};
-use onrush_storage::snapshot::{SnapshotError, newest_verified};
 use onrush_storage::store::{self, FjallOptions, FjallStore, MemoryStore, Store};
 
 use crate::flush::Stored;
@@ -16,10 +15,10 @@ use crate::handle::{Core, EngineHandle};
 use crate::host::GlommioHost;
 use crate::host::{
     ClockJump, Desk, Flusher, FlusherHandle, HostClock, HostError, InlineHost, InstallError, Ports, Sink,
-    Station, Tail, ThreadHost, Worker, WorkerParts, install,
+    Snapshots, Station, TAIL_BYTES_MAX, Tail, ThreadHost, Worker, WorkerParts, install_newest,
 };
 use crate::options::{EngineOptions, HostKind, StoreKind};
-use crate::recover::{LogPosition, RecoverError, Recovered, recover};
+use crate::recover::{LogPosition, RecoverError, Recovered, recover_with_views};
 use crate::shard::ShardOptions;
 use crate::views::{ShardViews, Views};
 
@@ -71,14 +70,6 @@ pub enum OpenError {
         shard: u16,
         /// What is wrong with it.
         source: InstallError,
-    },
-    /// Snapshots could not be listed.
-    #[error("shard {shard}: {source}")]
-    Snapshot {
-        /// The shard.
-        shard: u16,
-        /// What is wrong.
-        source: SnapshotError,
     },
     /// The host cannot drive shards here.
     #[error(transparent)]
@@ -274,15 +265,11 @@ impl Boot<'_> {
             LogPosition { first_lsn: log.first_lsn(), end_lsn: log.end_lsn(), time_us: found.last_time_us };
         let mut store = self.store(shard)?;
         let mut recovered = self.recover(shard, store.as_ref(), &log, position);
-        if let Err(OpenError::Recover {
-            source: RecoverError::StoreAhead { .. } | RecoverError::Gap { .. },
-            ..
-        }) = &recovered
-        {
+        if matches!(&recovered, Err(source) if source.wants_rebuild()) {
             store = self.rebuild(shard, store, snapshots.as_ref())?;
             recovered = self.recover(shard, store.as_ref(), &log, position);
         }
-        let (recovered, views) = recovered?;
+        let (recovered, views) = recovered.map_err(|source| OpenError::Recover { shard, source })?;
         Ok(Booted { recovered, log, time_us: found.last_time_us, store, views, snapshots, durability })
     }
 
@@ -292,18 +279,8 @@ impl Boot<'_> {
         store: &dyn Store,
         log: &Log,
         position: LogPosition,
-    ) -> Result<(Recovered, Arc<ShardViews>), OpenError> {
-        let views = Arc::new(ShardViews::default());
-        let mut products = Vec::new();
-        let options = self.shard_options(shard);
-        let mut recovered = recover(options, store, log.reader(), position, |row| products.push(row))
-            .map_err(|source| OpenError::Recover { shard, source })?;
-        let state = recovered.shard.state_mut();
-        state.stock.drain_changed(|position, row| views.publish_stock(position, row));
-        for product in products.into_iter().chain(state.drain_products()) {
-            views.publish_product(product);
-        }
-        Ok((recovered, views))
+    ) -> Result<(Recovered, Arc<ShardViews>), RecoverError> {
+        recover_with_views(self.shard_options(shard), store, log.reader(), position)
     }
 
     /// Begins the store anew, from the newest snapshot if there is one.
@@ -317,12 +294,10 @@ impl Boot<'_> {
         drop(old);
         self.drop_store(shard)?;
         let mut store = self.store(shard)?;
-        let newest = newest_verified(snapshots).map_err(|source| OpenError::Snapshot { shard, source })?;
-        for (name, error) in &newest.damaged {
+        let installed = install_newest(snapshots, store.as_mut())
+            .map_err(|source| OpenError::Install { shard, source })?;
+        for (name, error) in &installed.damaged {
             tracing::warn!(shard, name, %error, "snapshot damaged");
-        }
-        if let Some(snapshot) = newest.reader {
-            install(&snapshot, store.as_mut()).map_err(|source| OpenError::Install { shard, source })?;
         }
         Ok(store)
     }
@@ -341,11 +316,9 @@ fn assemble(
         .iter()
         .enumerate()
         .map(|(shard, booted)| {
-            let tail = Tail::new(booted.log.end_lsn(), booted.log.reader());
+            let tail = Arc::new(Tail::new(booted.log.end_lsn(), booted.log.reader(), TAIL_BYTES_MAX));
             let station = Station::new(ShardId(shard as u16), boot.options.inbox_requests_max, tail);
-            station
-                .ceiling
-                .store(booted.recovered.shard.store_ceiling(), std::sync::atomic::Ordering::Relaxed);
+            station.set_ceiling(booted.recovered.shard.store_ceiling());
             Arc::new(station)
         })
         .collect();
@@ -372,7 +345,8 @@ fn assemble(
             inputs_max: boot.options.turn_requests_max,
             lag_bytes_max: boot.options.flush.lag_bytes_max,
         }));
-        let settings = (boot.options.flush, snapshots);
+        let flush = boot.options.flush;
+        let settings = (flush, Snapshots::new(ShardId(shard as u16), snapshots, flush.snapshot_bytes));
         flushers.push(Flusher::new(station, recovered.replayed_from, recovered.absorber, store, settings));
     }
     let hasher = KeyHasher::new(boot.format.secret);

@@ -161,7 +161,8 @@ impl EngineHandle {
 
     /// One shard's committed records, from a position on.
     pub fn subscribe(&self, shard: ShardId, from: Lsn) -> Subscription {
-        Subscription::new(Arc::clone(self.station(usize::from(shard.0))), from, self.core.driver.clone())
+        let tail = Arc::clone(&self.station(usize::from(shard.0)).tail);
+        Subscription::driven(shard, tail, from, self.core.driver.clone())
     }
 
     /// Where a shard's committed log ends.

@@ -5,6 +5,9 @@
 //! [`stock`](EngineHandle::stock) and [`product`](EngineHandle::product) for published reads,
 //! [`subscribe`](EngineHandle::subscribe) for what happened, [`audit`](EngineHandle::audit) for the
 //! books.
+//!
+//! Whoever turns shards by hand, as the simulator does, finds the pieces of a host that need no
+//! thread: [`shard`], [`recover`](mod@recover), [`Tail`], [`Station`], [`Flusher`], [`Snapshots`], [`views`].
 
 pub mod audit;
 mod engine;
@@ -32,7 +35,9 @@ pub mod views;
 pub use audit::AuditReport;
 pub use engine::{CloseError, Engine, OpenError};
 pub use handle::{EngineHandle, ListError};
-pub use host::{ClockJump, HostError, InstallError};
+pub use host::{
+    ClockJump, Flusher, HostError, InstallError, Installed, Snapshots, Station, Tail, install_newest,
+};
 pub use lane::{Lane, Pump};
 pub use options::{ClockOptions, EngineOptions, FlushOptions, HostKind, RetentionOptions, StoreKind};
 pub use port::{IN_FLIGHT_MAX, Port};

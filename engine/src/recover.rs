@@ -4,12 +4,15 @@
 //! fingerprint of every remembered key) and the log behind it. Facts are blind writes, so the log may
 //! start before what the store already has.
 
+use std::sync::Arc;
+
 use onrush_proto::{FactError, FactView};
 use onrush_storage::log::{LogReader, ReadError};
 use onrush_storage::store::{Keyspace, Store};
 
 use crate::flush::{Absorber, Checkpoint, Stored, StoredError};
 use crate::shard::{Found, Shard, ShardOptions};
+use crate::views::ShardViews;
 
 /// Why a shard could not be recovered.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,13 @@ pub enum RecoverError {
         /// What is wrong with it.
         source: FactError,
     },
+}
+
+impl RecoverError {
+    /// True if the store cannot be continued by this log, and one begun anew from a snapshot may.
+    pub fn wants_rebuild(&self) -> bool {
+        matches!(self, Self::StoreAhead { .. } | Self::Gap { .. })
+    }
 }
 
 /// Where a recovered log stands.
@@ -99,6 +109,27 @@ pub fn recover(
     let mut absorber = Absorber::new(history, current, checkpoint.orders, checkpoint.holds);
     stored.each_offset(|row| absorber.note_offset(&row))?;
     Ok(Recovered { shard, absorber, replayed_from: from, replayed, replayed_bytes })
+}
+
+/// Rebuilds a shard, and what it has published.
+///
+/// # Errors
+/// As [`recover`].
+pub fn recover_with_views(
+    options: ShardOptions,
+    store: &dyn Store,
+    reader: LogReader,
+    log: LogPosition,
+) -> Result<(Recovered, Arc<ShardViews>), RecoverError> {
+    let views = Arc::new(ShardViews::default());
+    let mut products = Vec::new();
+    let mut recovered = recover(options, store, reader, log, |row| products.push(row))?;
+    let state = recovered.shard.state_mut();
+    state.stock.drain_changed(|position, row| views.publish_stock(position, row));
+    products.into_iter().for_each(|product| views.publish_product(product));
+    // What the log has is newer than what the store had.
+    views.publish(state);
+    Ok((recovered, views))
 }
 
 fn load(shard: &mut Shard, stored: &Stored, checkpoint: &Checkpoint) -> Result<(), StoredError> {

@@ -1,8 +1,9 @@
 //! The simulator of one Onrush node.
 //!
-//! The shards, logs, absorbers and recovery are the product's own; the simulator brings what is
-//! around them: the clock, a disk that fails, a store that loses runs, messages that take their
-//! time, clients that retry, a gateway that repeats itself. A run is named by its seed, and every
+//! Shards, logs, flushers, snapshots, recovery, published views, subscriptions and the audit are the
+//! product's own; the simulator brings what is around them: the clock, disks that fail, a store that
+//! loses runs, messages that take their time, clients that retry, subscribers that fall behind, a
+//! gateway that repeats itself. A run is named by its seed, and every
 //! run happens twice: two different traces are a failure of their own.
 //!
 //! # How to read a failure
@@ -10,14 +11,16 @@
 //! A failure is one line:
 //!
 //! ```text
-//! seed 17 commit 3f2a shards 2 events 3000 event 812: units: expected ..., got ...; replay: cargo run ...
+//! seed 17 commit 3f2a shards 2 events 6000 event 812: units: expected ..., got ...; replay: cargo run ...
 //! ```
 //!
 //! `units` is the file under `src/invariants/` whose text says what must hold; `expected` and `got`
 //! name the record (kind, position, shard) at which it broke. The command behind `replay:` runs the
 //! same events again. With `--verbose` it prints each event with its number and the microseconds of
 //! simulated time: read upwards from the end. Fewer `--events` than the failing event's number run
-//! the same prefix and then the ending, which often shows the same bug in a quieter place.
+//! the same prefix and then the ending, which often shows the same bug in a quieter place. `--shrink`
+//! looks for the smallest run that breaks the same invariant: it leaves out events, kinds of fault,
+//! shards, clients and SKUs, and prints the command that is left.
 //!
 //! A record is judged when it is durable, which is a few events after it was decided. A violation of
 //! `replay` after a restart tells that memory, store and log disagree; `durable` that an answer left
@@ -27,11 +30,14 @@
 //!
 //! # What it can miss
 //!
-//! One node, so no replication. Damage to the last unsealed frame is tried with one shard only. The
-//! host here is the simulator's own: bugs of `engine/src/host` are not found here.
+//! One node, so no replication. The loop that turns a shard is the simulator's own, so threads, doors,
+//! inboxes, reply queues and the admission that waits for a lagging store are not here; nor is the
+//! store on disk, for which `MemoryStore` stands: it loses whole runs, never a part of one. A consumer
+//! that keeps its position elsewhere and was ahead of a lost tail is put back by hand.
 
 mod clients;
 mod dice;
+mod faults;
 mod invariants;
 mod mirror;
 mod node;
@@ -40,10 +46,13 @@ mod plan;
 mod planted;
 mod report;
 mod run;
+mod shrink;
 mod trace;
 mod world;
 
+pub use faults::{Fault, FaultSet};
 pub use options::{Call, RunOptions, USAGE};
 pub use planted::Planted;
 pub use report::{Failure, Violation};
 pub use run::{Passed, run_seed};
+pub use shrink::shrink;

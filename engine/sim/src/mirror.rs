@@ -25,6 +25,8 @@ pub(crate) struct Book {
     pub(crate) end_lsn: u64,
     pub(crate) time_us: u64,
     pub(crate) frames: Vec<Frame>,
+    /// The record with which each consumer group began.
+    pub(crate) groups_since: BTreeMap<(Text<47>, u8), u64>,
     pub(crate) stock: BTreeMap<Sku, StockRow>,
     pub(crate) products: BTreeMap<Sku, ProductRow>,
     pub(crate) orders: BTreeMap<OrderId, OrderRow>,
@@ -59,6 +61,47 @@ pub(crate) struct First {
     pub(crate) receipt: Receipt,
 }
 
+/// Orders and keys that lost records named: what other shards know of them may rest on nothing.
+#[derive(Clone, Default)]
+pub(crate) struct Lost {
+    orders: BTreeSet<OrderId>,
+    keys: BTreeSet<u128>,
+}
+
+impl Lost {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.orders.is_empty() && self.keys.is_empty()
+    }
+
+    pub(crate) fn has_order(&self, order: OrderId) -> bool {
+        self.orders.contains(&order)
+    }
+
+    pub(crate) fn has_key(&self, key: u128) -> bool {
+        self.keys.contains(&key)
+    }
+
+    /// As the product's reports write them.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        let orders = self.orders.iter().map(OrderId::to_string);
+        orders.chain(self.keys.iter().map(|key| format!("{key:032x}")))
+    }
+
+    fn note(&mut self, fact: &Fact) {
+        for row in &fact.rows {
+            match row {
+                Row::Order(order) => {
+                    self.orders.insert(order.id);
+                    self.keys.insert(order.key.0);
+                }
+                Row::Hold(hold) => drop(self.orders.insert(hold.order)),
+                Row::Key(key) => drop(self.keys.insert(key.key.0)),
+                _ => {}
+            }
+        }
+    }
+}
+
 /// The books of all shards.
 pub(crate) struct Mirror {
     pub(crate) map: SlotMap,
@@ -71,6 +114,8 @@ pub(crate) struct Mirror {
     pub(crate) refunds_due: BTreeSet<(OrderId, u16)>,
     /// Records of kinds that a run should have seen.
     pub(crate) seen: Seen,
+    /// What was in records that a disk lost.
+    pub(crate) lost: Lost,
     encoder: RowEncoder,
 }
 
@@ -84,6 +129,7 @@ impl Mirror {
             attempts_due: BTreeSet::new(),
             refunds_due: BTreeSet::new(),
             seen: Seen::default(),
+            lost: Lost::default(),
             encoder: RowEncoder::default(),
         }
     }
@@ -133,19 +179,22 @@ impl Mirror {
     /// Forgets what a shard's log lost behind `end_lsn`: the one residue that is allowed.
     pub(crate) fn rewind(&mut self, shard: usize, end_lsn: u64) {
         let mut fresh = Self::new(self.map, self.hasher);
+        fresh.lost = self.lost.clone();
         for (index, book) in self.books.iter().enumerate() {
             for frame in &book.frames {
                 let view = frame.view();
-                if index == shard && view.info().next_lsn() > end_lsn + 1 {
-                    break;
-                }
+                let gone = index == shard && view.info().next_lsn() > end_lsn + 1;
                 for record in view.records() {
                     let fact = FactView::new(record.kind, record.payload);
-                    if let Ok(fact) = fact.and_then(|view| view.read(record.key_hash)) {
-                        fresh.write(index, record.lsn, fact);
+                    match fact.and_then(|view| view.read(record.key_hash)) {
+                        Ok(fact) if gone => fresh.lost.note(&fact),
+                        Ok(fact) => fresh.write(index, record.lsn, fact),
+                        Err(_) => {}
                     }
                 }
-                fresh.close_frame(index, &view);
+                if !gone {
+                    fresh.close_frame(index, &view);
+                }
             }
         }
         *self = fresh;
@@ -191,7 +240,7 @@ impl Mirror {
                     }
                     self.books[shard].keys.insert(row.key.0, row.state);
                 }
-                other => self.books[shard].write(other),
+                other => self.books[shard].write(lsn, other),
             }
         }
     }
@@ -226,7 +275,16 @@ impl Mirror {
 }
 
 impl Book {
-    fn write(&mut self, row: Row) {
+    /// Time and fact of a record.
+    pub(crate) fn record(&self, lsn: u64) -> Option<(u64, Fact)> {
+        let at = self.frames.partition_point(|frame| frame.view().info().next_lsn() <= lsn);
+        let view = self.frames.get(at)?.view();
+        let record = view.records().find(|record| record.lsn == lsn)?;
+        let fact = FactView::new(record.kind, record.payload).ok()?.read(record.key_hash).ok()?;
+        Some((view.info().time_us, fact))
+    }
+
+    fn write(&mut self, lsn: u64, row: Row) {
         match row {
             Row::Stock(row) => drop(self.stock.insert(row.sku, row)),
             Row::Product(row) => drop(self.products.insert(row.sku, *row)),
@@ -234,7 +292,10 @@ impl Book {
             Row::Limit(row) => drop(self.limits.insert(row.hash, (row.units, row.limit))),
             Row::Document(row) => drop(self.documents.insert(row.key, *row)),
             Row::Name(row) => drop(self.names.insert(row.name, *row)),
-            Row::Offset(row) => drop(self.offsets.insert((row.group, row.topic), row.lsn)),
+            Row::Offset(row) => {
+                self.groups_since.entry((row.group, row.topic)).or_insert(lsn);
+                self.offsets.insert((row.group, row.topic), row.lsn);
+            }
             Row::Ledger(row) => drop(self.ledger.insert(row.currency, row)),
             Row::Order(_) | Row::Key(_) => {}
         }

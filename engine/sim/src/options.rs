@@ -1,14 +1,21 @@
 //! What the command line asks for.
 
+use crate::faults::{Fault, FaultSet};
 use crate::planted::Planted;
 
 /// What every seed of a call shares.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RunOptions {
     /// Number of shards; drawn from the seed if not given.
     pub shards: Option<u16>,
     /// Events of the load phase.
     pub events: u64,
+    /// Most customers; drawn from the seed if not given.
+    pub clients: Option<usize>,
+    /// Most SKUs; drawn from the seed if not given.
+    pub skus: Option<usize>,
+    /// Kinds of fault that are drawn and then left out.
+    pub without: FaultSet,
     /// A bug of the host to run with.
     pub planted: Option<Planted>,
     /// Tells every event.
@@ -17,7 +24,35 @@ pub struct RunOptions {
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { shards: None, events: 3_000, planted: None, verbose: false }
+        Self {
+            shards: None,
+            events: 6_000,
+            clients: None,
+            skus: None,
+            without: FaultSet::default(),
+            planted: None,
+            verbose: false,
+        }
+    }
+}
+
+impl RunOptions {
+    /// The command that runs `seed` with these options.
+    pub fn command(&self, seed: u64) -> String {
+        let mut line = format!("cargo run --release -p onrush-sim -- --seed {seed}");
+        let mut add = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                line.push_str(&format!(" --{name} {value}"));
+            }
+        };
+        add("shards", self.shards.map(|shards| shards.to_string()));
+        add("events", Some(self.events.to_string()));
+        add("clients", self.clients.map(|clients| clients.to_string()));
+        add("skus", self.skus.map(|skus| skus.to_string()));
+        let without: Vec<String> = self.without.iter().map(Fault::name).collect();
+        add("without", (!without.is_empty()).then(|| without.join(",")));
+        add("planted", self.planted.map(|bug| format!("{:02}", bug.number())));
+        line
     }
 }
 
@@ -30,6 +65,10 @@ pub struct Call {
     pub seeds: u64,
     /// Failures after which it is enough.
     pub failures: u64,
+    /// Threads that run seeds, each its own.
+    pub jobs: usize,
+    /// Makes each failure as small as it gets.
+    pub shrink: bool,
     /// Runs every bug of the host in turn.
     pub planted_all: bool,
     /// What the seeds share.
@@ -38,7 +77,8 @@ pub struct Call {
 
 /// The options, in the words of the command line.
 pub const USAGE: &str = "onrush-sim [--seeds N] [--first S] [--seed S] [--events E] [--shards N] \
-                         [--planted NN|all] [--failures N] [--verbose]";
+                         [--clients N] [--skus N] [--without FAULT,...] [--planted NN|all] \
+                         [--failures N] [--jobs N] [--shrink] [--verbose]";
 
 impl Call {
     /// Reads the arguments behind the program's name.
@@ -46,34 +86,96 @@ impl Call {
     /// # Errors
     /// What was expected and what was found.
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        let run = RunOptions::default();
         let mut call =
-            Self { first: 1, seeds: 100, failures: 20, planted_all: false, run: RunOptions::default() };
+            Self { first: 1, seeds: 100, failures: 20, jobs, shrink: false, planted_all: false, run };
         while let Some(name) = args.next() {
-            if name == "--verbose" {
-                call.run.verbose = true;
-                continue;
-            }
-            let value = args.next().ok_or_else(|| format!("expected a value behind {name}; {USAGE}"))?;
-            let number =
-                || value.parse::<u64>().map_err(|_| format!("{name}: expected a number, found {value:?}"));
             match name.as_str() {
-                "--seeds" => call.seeds = number()?,
-                "--first" => call.first = number()?,
-                "--seed" => (call.first, call.seeds) = (number()?, 1),
-                "--failures" => call.failures = number()?.max(1),
-                "--events" => call.run.events = number()?,
-                "--shards" => {
-                    let shards = u16::try_from(number()?).ok().filter(|shards| (1..=64).contains(shards));
-                    call.run.shards = Some(shards.ok_or("--shards: expected 1 to 64")?);
+                "--verbose" => (call.run.verbose, call.jobs) = (true, 1),
+                "--shrink" => call.shrink = true,
+                _ => {
+                    let value =
+                        args.next().ok_or_else(|| format!("expected a value behind {name}; {USAGE}"))?;
+                    call.set(&name, &value)?;
                 }
-                "--planted" if value == "all" => call.planted_all = true,
-                "--planted" => {
-                    let bug = Planted::from_number(number()? as usize);
-                    call.run.planted = Some(bug.ok_or("--planted: expected 01 to 07, or all")?);
-                }
-                _ => return Err(format!("expected an option, found {name}; {USAGE}")),
             }
         }
         Ok(call)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let number =
+            || value.parse::<u64>().map_err(|_| format!("{name}: expected a number, found {value:?}"));
+        let count = || Ok::<_, String>(number()?.max(1) as usize);
+        match name {
+            "--seeds" => self.seeds = number()?,
+            "--first" => self.first = number()?,
+            "--seed" => (self.first, self.seeds) = (number()?, 1),
+            "--failures" => self.failures = number()?.max(1),
+            "--jobs" => self.jobs = count()?,
+            "--events" => self.run.events = number()?,
+            "--clients" => self.run.clients = Some(count()?),
+            "--skus" => self.run.skus = Some(count()?),
+            "--shards" => {
+                let shards = u16::try_from(number()?).ok().filter(|shards| (1..=64).contains(shards));
+                self.run.shards = Some(shards.ok_or("--shards: expected 1 to 64")?);
+            }
+            "--without" => {
+                for name in value.split(',') {
+                    let known = || Fault::WEIGHTS.map(|(fault, _)| fault.name()).join(", ");
+                    let fault = Fault::from_name(name)
+                        .ok_or_else(|| format!("--without: expected some of {}, found {name}", known()))?;
+                    self.run.without = self.run.without.with(fault);
+                }
+            }
+            "--planted" if value == "all" => self.planted_all = true,
+            "--planted" => {
+                let bug = Planted::from_number(number()? as usize);
+                self.run.planted = Some(bug.ok_or("--planted: expected a bug of the host, or all")?);
+            }
+            _ => return Err(format!("expected an option, found {name}; {USAGE}")),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Call, String> {
+        Call::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn the_command_of_a_run_leads_to_the_run() {
+        let run = RunOptions {
+            shards: Some(4),
+            events: 77,
+            clients: Some(2),
+            skus: Some(1),
+            without: FaultSet::default().with(Fault::Kill).with(Fault::LostWrite),
+            planted: Some(Planted::SkipWrite),
+            verbose: false,
+        };
+        let command = run.command(12);
+        let (_, arguments) = command.split_once(" -- ").unwrap();
+        let call = parse(arguments).unwrap();
+        assert_eq!((call.first, call.seeds, call.run), (12, 1, run));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (line, named) in [
+            ("--seeds many", "--seeds: expected a number, found \"many\""),
+            ("--seeds", "expected a value behind --seeds"),
+            ("--without kill,fire", "found fire"),
+            ("--shards 65", "expected 1 to 64"),
+            ("--sees 1", "expected an option, found --sees"),
+        ] {
+            let error = parse(line).expect_err("a wrong line");
+            assert!(error.contains(named), "{line}: {error}");
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! What one seed runs with: bounds of the shards, chances of faults.
 
+use onrush_engine::{FlushOptions, RetentionOptions};
+use onrush_storage::disk::FaultPlan;
+
 use crate::dice::Dice;
+use crate::faults::FaultSet;
 use crate::options::RunOptions;
 use crate::planted::Planted;
 
@@ -13,6 +17,7 @@ pub(crate) mod purpose {
     pub(crate) const DISK: u64 = 5;
     pub(crate) const SECRET: u64 = 6;
     pub(crate) const GATEWAY: u64 = 7;
+    pub(crate) const READERS: u64 = 8;
 }
 
 /// The configuration of one run, drawn from its seed.
@@ -33,7 +38,15 @@ pub(crate) struct Plan {
     pub(crate) faults_per_10k: u64,
     /// Weights of scheduling: how eager shards and links are against clients.
     pub(crate) eagerness: u64,
-    pub(crate) releases: bool,
+    pub(crate) without: FaultSet,
+    /// Most customers and SKUs.
+    pub(crate) parties: (usize, usize),
+    /// When rows go to the store, and the store to a snapshot.
+    pub(crate) flush: FlushOptions,
+    /// Bytes of frames that subscribers find in memory.
+    pub(crate) tail_bytes_max: usize,
+    /// True if durable writes go through a page cache.
+    pub(crate) buffered: bool,
     /// Weights of what clients ask for: orders, stock, products, payments, calling off, documents,
     /// names, reads.
     pub(crate) wishes: [u64; 8],
@@ -45,7 +58,7 @@ impl Plan {
     pub(crate) fn new(options: &RunOptions, seed: u64) -> Self {
         let mut dice = Dice::new(seed, purpose::PLAN);
         let drawn = dice.pick(&[1, 2, 2, 4]);
-        let segment_bytes = dice.pick(&[96 << 10, 128 << 10, 256 << 10]);
+        let segment_bytes = dice.pick(&[48 << 10, 64 << 10, 96 << 10, 256 << 10]);
         Self {
             seed,
             shards: options.shards.unwrap_or(drawn),
@@ -57,10 +70,24 @@ impl Plan {
             open_orders_max: dice.pick(&[40, 400, 1 << 20]),
             segment_bytes,
             frame_bytes_max: dice.pick(&[4 << 10, 24 << 10]),
-            default_hold_us: dice.pick(&[200_000, 2_000_000, 30_000_000]),
-            faults_per_10k: dice.pick(&[0, 10, 40, 120]),
+            default_hold_us: dice.pick(&[200_000, 2_000_000, 20_000_000]),
+            faults_per_10k: dice.pick(&[0, 10, 40, 80, 160]),
             eagerness: dice.pick(&[1, 3, 9]),
-            releases: dice.percent(60),
+            without: options.without,
+            parties: (options.clients.unwrap_or(usize::MAX), options.skus.unwrap_or(usize::MAX)),
+            flush: FlushOptions {
+                rows: dice.pick(&[1, 20, 100, 1 << 20]),
+                log_bytes: dice.pick(&[4 << 10, 16 << 10, 48 << 10]),
+                checkpoint_bytes: dice.pick(&[1, 24 << 10, 96 << 10]),
+                lag_bytes_max: u64::MAX,
+                snapshot_bytes: dice.pick(&[1, 1, 16 << 10, u64::MAX]),
+                retention: RetentionOptions {
+                    bytes_max: dice.pick(&[16 << 10, 256 << 10, u64::MAX]),
+                    ..RetentionOptions::default()
+                },
+            },
+            tail_bytes_max: dice.pick(&[1, 4 << 10, 32 << 10, 1 << 20]),
+            buffered: dice.percent(30),
             wishes: [45, 6, 4, 22, 8, 5, 4, 6].map(|weight| weight * dice.pick(&[0, 1, 1, 2, 4]) + 1),
             strides: dice.pick(&[
                 [50, 30, 15, 4, 1],
@@ -69,6 +96,11 @@ impl Plan {
                 [0, 0, 20, 20, 5],
             ]),
         }
+    }
+
+    /// What a disk does when nothing is wrong with it.
+    pub(crate) fn calm(&self) -> FaultPlan {
+        FaultPlan { buffered: self.buffered, ..FaultPlan::default() }
     }
 
     /// True if the host has this planted bug.

@@ -1,8 +1,8 @@
 //! The bug bank: bugs that the simulator must find, each within 1,000 seeds.
 //!
 //! A host's bugs sit at seams that the simulator owns (it is the host) and are chosen at run time.
-//! Bugs of rules and shards sit in the product behind `--cfg planted="NN"`; `planted.sh` builds
-//! each of those.
+//! Bugs of the product's own pieces sit there behind `--cfg planted="NN"`; `planted.sh` builds each
+//! of those.
 
 /// A bug of the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,27 +21,39 @@ pub enum Planted {
     SkipWrite,
     /// The log is released below what the store has, though the checkpoint still needs it.
     ReleaseBeyondCheckpoint,
+    /// A frame whose write failed is shown to subscribers.
+    EventBeforeAppend,
+    /// What a turn decided is published before its frame is durable.
+    PublishBeforeAppend,
+    /// A failed write is answered like a good one.
+    AckFailedWrite,
+    /// A shard whose write failed goes on deciding.
+    DecideWhenPoisoned,
 }
 
 impl Planted {
-    /// All of the host's bugs.
-    pub const ALL: [Self; 7] = [
-        Self::AckBeforeAppend,
-        Self::ForgetReclaims,
-        Self::AbsorbBeyondCeiling,
-        Self::OutboundBeforeAppend,
-        Self::WarmNothing,
-        Self::SkipWrite,
-        Self::ReleaseBeyondCheckpoint,
+    /// All of the host's bugs, with the numbers under which `--planted` knows them.
+    pub const ALL: [(Self, usize); 11] = [
+        (Self::AckBeforeAppend, 1),
+        (Self::ForgetReclaims, 2),
+        (Self::AbsorbBeyondCeiling, 3),
+        (Self::OutboundBeforeAppend, 4),
+        (Self::WarmNothing, 5),
+        (Self::SkipWrite, 6),
+        (Self::ReleaseBeyondCheckpoint, 7),
+        (Self::EventBeforeAppend, 15),
+        (Self::PublishBeforeAppend, 16),
+        (Self::AckFailedWrite, 17),
+        (Self::DecideWhenPoisoned, 18),
     ];
 
-    /// The number under which `--planted` knows it: 01, 02, ...
+    /// The number under which `--planted` knows it.
     pub fn number(self) -> usize {
-        Self::ALL.iter().position(|bug| *bug == self).unwrap_or(0) + 1
+        Self::ALL.iter().find(|(bug, _)| *bug == self).map_or(0, |(_, number)| *number)
     }
 
     /// The bug of a number.
     pub fn from_number(number: usize) -> Option<Self> {
-        Self::ALL.get(number.checked_sub(1)?).copied()
+        Self::ALL.iter().find(|(_, known)| *known == number).map(|(bug, _)| *bug)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::options::RunOptions;
+
 /// An invariant that does not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
@@ -27,32 +29,27 @@ pub(crate) type Verdict = Result<(), Violation>;
 pub struct Failure {
     /// The seed.
     pub seed: u64,
-    /// Number of shards.
-    pub shards: u16,
-    /// Events asked for.
-    pub events: u64,
+    /// What it ran with; the number of shards is known by now.
+    pub options: RunOptions,
     /// The number of the event at which it showed.
     pub event: u64,
-    /// The host's planted bug, if there was one.
-    pub planted: Option<usize>,
     /// What does not hold.
     pub violation: Violation,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, shards, events, event, planted, violation } = self;
+        let Self { seed, options, event, violation } = self;
         let Violation { invariant, expected, got } = violation;
         let commit = option_env!("ONRUSH_COMMIT").unwrap_or("unknown");
+        let shards = options.shards.unwrap_or(1);
+        let phase = if *event >= options.events { " and the ending" } else { "" };
         write!(
             f,
-            "seed {seed} commit {commit} shards {shards} events {events} event {event}: {invariant}: \
-             expected {expected}, got {got}; replay: cargo run --release -p onrush-sim -- --seed {seed} \
-             --shards {shards} --events {events}"
-        )?;
-        match planted {
-            Some(number) => write!(f, " --planted {number:02}"),
-            None => Ok(()),
-        }
+            "seed {seed} commit {commit} shards {shards} events {} event {event}{phase}: {invariant}: \
+             expected {expected}, got {got}; replay: {}",
+            options.events,
+            options.command(*seed),
+        )
     }
 }

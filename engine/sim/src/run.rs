@@ -32,6 +32,26 @@ pub struct Passed {
     pub kept_keys: u64,
     /// Logs that were damaged, and refused.
     pub refused_logs: u64,
+    /// Shards without a store, a snapshot, or the log to begin without.
+    pub refused_stores: u64,
+    /// Faults drawn.
+    pub faults: u64,
+    /// Kills that left the page cache as it was.
+    pub kills: u64,
+    /// Shards that stopped after a failed durable write.
+    pub poisoned: u64,
+    /// Durable writes that were lost or misdirected.
+    pub tampered: u64,
+    /// Tails that a disk lost.
+    pub lost_tails: u64,
+    /// Snapshots written.
+    pub snapshots: u64,
+    /// Stores rebuilt from a snapshot.
+    pub from_snapshots: u64,
+    /// Records that subscribers saw.
+    pub delivered: u64,
+    /// Gaps that subscribers were told of.
+    pub gaps: u64,
     /// The hash of all that happened.
     pub trace: u64,
 }
@@ -51,6 +71,16 @@ impl Passed {
         self.captures += other.captures;
         self.kept_keys += other.kept_keys;
         self.refused_logs += other.refused_logs;
+        self.refused_stores += other.refused_stores;
+        self.faults += other.faults;
+        self.kills += other.kills;
+        self.poisoned += other.poisoned;
+        self.tampered += other.tampered;
+        self.lost_tails += other.lost_tails;
+        self.snapshots += other.snapshots;
+        self.from_snapshots += other.from_snapshots;
+        self.delivered += other.delivered;
+        self.gaps += other.gaps;
         self.trace ^= other.trace.rotate_left(1);
     }
 }
@@ -92,11 +122,21 @@ fn run_once(options: &RunOptions, seed: u64) -> Result<Passed, Box<Failure>> {
         captures: summary.captures,
         kept_keys: summary.kept_keys,
         refused_logs: u64::from(summary.refused_log),
+        refused_stores: u64::from(summary.refused_store),
+        faults: summary.faults,
+        kills: summary.kills,
+        poisoned: summary.poisoned,
+        tampered: summary.tampered,
+        lost_tails: summary.lost_tails,
+        snapshots: summary.snapshots,
+        from_snapshots: summary.from_snapshots,
+        delivered: summary.delivered,
+        gaps: summary.gaps,
         trace,
     })
 }
 
 fn failure(options: &RunOptions, plan: &Plan, event: u64, violation: Violation) -> Failure {
-    let planted = options.planted.map(crate::planted::Planted::number);
-    Failure { seed: plan.seed, shards: plan.shards, events: plan.events, event, planted, violation }
+    let options = RunOptions { shards: Some(plan.shards), verbose: false, ..*options };
+    Failure { seed: plan.seed, options, event, violation }
 }

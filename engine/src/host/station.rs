@@ -1,12 +1,13 @@
 //! A shard's door: what other threads may touch.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use crossbeam_utils::CachePadded;
 use onrush_proto::{Request, ShardId};
+use onrush_storage::log::Frame;
 
 use super::tail::Tail;
 use crate::shard::PeerMessage;
@@ -47,8 +48,8 @@ pub(crate) struct Counters {
     pub(crate) stages: StageCells,
 }
 
-/// A shard's door.
-pub(crate) struct Station {
+/// A shard's door, and where its worker and its flusher tell each other how far they are.
+pub struct Station {
     pub(crate) id: ShardId,
     inbox: ArrayQueue<Parcel>,
     waiting: CachePadded<AtomicUsize>,
@@ -56,7 +57,7 @@ pub(crate) struct Station {
     peers: SegQueue<(ShardId, Vec<PeerMessage>)>,
     asleep: CachePadded<AtomicBool>,
     sleeper: Mutex<Option<Waker>>,
-    pub(crate) tail: Tail,
+    pub(crate) tail: Arc<Tail>,
     /// Everything up to here is in the store.
     pub(crate) stored: AtomicU64,
     /// The store may not go beyond this record.
@@ -76,7 +77,8 @@ pub(crate) struct Station {
 }
 
 impl Station {
-    pub(crate) fn new(id: ShardId, waiting_max: usize, tail: Tail) -> Self {
+    /// A door that lets `waiting_max` requests wait.
+    pub fn new(id: ShardId, waiting_max: usize, tail: Arc<Tail>) -> Self {
         Self {
             id,
             inbox: ArrayQueue::new(waiting_max),
@@ -183,6 +185,28 @@ impl Station {
 
     pub(crate) fn wake_up(&self) {
         self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Shows a committed frame to the flusher and to subscribers. The store may go up to `ceiling`.
+    pub fn commit(&self, frame: Frame, ceiling: u64) {
+        self.set_ceiling(ceiling);
+        self.committed_bytes.fetch_add(frame.bytes().len() as u64, Ordering::Relaxed);
+        self.tail.push(frame);
+    }
+
+    /// The store may not go beyond this record.
+    pub fn set_ceiling(&self, ceiling: u64) {
+        self.ceiling.store(ceiling, Ordering::Release);
+    }
+
+    /// Everything up to here is in the store.
+    pub fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Acquire)
+    }
+
+    /// Segments that end below this record may be recycled.
+    pub fn release_below(&self) -> u64 {
+        self.release_below.load(Ordering::Acquire)
     }
 
     /// Log bytes that the store has not absorbed.

@@ -8,7 +8,7 @@ use event_listener::{Event, EventListener};
 use onrush_storage::log::{Frame, LogReader};
 
 /// Bytes of frames kept. Subscribers that lag further read the log's files.
-const TAIL_BYTES_MAX: usize = 32 << 20;
+pub(crate) const TAIL_BYTES_MAX: usize = 32 << 20;
 /// Frames whose memory waits for another. Fresh memory of this size costs more than the copy.
 const SPARES_MAX: usize = 8;
 
@@ -30,8 +30,8 @@ struct Frames {
 
 impl Frames {
     /// Lets go of the oldest frames over the bound.
-    fn trim(&mut self) {
-        while self.bytes > TAIL_BYTES_MAX && self.frames.len() > 1 {
+    fn trim(&mut self, bytes_max: usize) {
+        while self.bytes > bytes_max && self.frames.len() > 1 {
             let Some(gone) = self.frames.pop_front() else { return };
             self.bytes -= gone.bytes().len();
             // Who still reads it frees it.
@@ -42,17 +42,20 @@ impl Frames {
 }
 
 /// The youngest committed frames of a shard.
-pub(crate) struct Tail {
+pub struct Tail {
     frames: Mutex<Frames>,
+    bytes_max: usize,
     committed: AtomicU64,
     grown: Event,
     reader: Mutex<LogReader>,
 }
 
 impl Tail {
-    /// A tail behind `committed`, over the log that `reader` reads.
-    pub(crate) fn new(committed: u64, reader: LogReader) -> Self {
+    /// A tail behind `committed`, over the log that `reader` reads. It keeps about `bytes_max`
+    /// bytes of frames.
+    pub fn new(committed: u64, reader: LogReader, bytes_max: usize) -> Self {
         Self {
+            bytes_max,
             frames: Mutex::new(Frames { frames: VecDeque::new(), bytes: 0, spares: Vec::new() }),
             committed: AtomicU64::new(committed),
             grown: Event::new(),
@@ -61,7 +64,7 @@ impl Tail {
     }
 
     /// The last committed record.
-    pub(crate) fn committed(&self) -> u64 {
+    pub fn committed(&self) -> u64 {
         self.committed.load(Ordering::Acquire)
     }
 
@@ -71,13 +74,13 @@ impl Tail {
     }
 
     /// Takes a frame that has just been committed.
-    pub(crate) fn push(&self, frame: Frame) {
+    pub fn push(&self, frame: Frame) {
         let last = frame.view().info().next_lsn().saturating_sub(1);
         {
             let mut tail = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
             tail.bytes += frame.bytes().len();
             tail.frames.push_back(Arc::new(frame));
-            tail.trim();
+            tail.trim(self.bytes_max);
         }
         self.committed.store(last, Ordering::Release);
         self.grown.notify(usize::MAX);
@@ -89,9 +92,15 @@ impl Tail {
             return Tailed::End;
         }
         let tail = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = tail.frames.partition_point(|frame| frame.view().info().next_lsn() <= lsn + 1);
+        let read = |frame: &Arc<Frame>| {
+            let info = frame.view().info();
+            info.next_lsn() <= lsn + 1 || (cfg!(planted = "21") && info.first_lsn <= lsn)
+        };
+        let position = tail.frames.partition_point(read);
         match tail.frames.get(position) {
-            Some(frame) if position > 0 || frame.view().info().first_lsn <= lsn + 1 => {
+            Some(frame)
+                if position > 0 || frame.view().info().first_lsn <= lsn + 1 || cfg!(planted = "25") =>
+            {
                 Tailed::Frame(Arc::clone(frame))
             }
             _ => Tailed::Older,

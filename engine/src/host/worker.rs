@@ -200,15 +200,8 @@ impl Worker {
     fn publish(&mut self) {
         let frame = self.effects.frame.to_frame_in(self.parts.station.tail.spare());
         let Self { parts, .. } = self;
-        let views = &parts.views;
-        let state = parts.shard.state_mut();
-        state.stock.drain_changed(|position, row| views.publish_stock(position, row));
-        for product in state.drain_products() {
-            views.publish_product(product);
-        }
-        parts.station.ceiling.store(parts.shard.store_ceiling(), Ordering::Release);
-        parts.station.committed_bytes.fetch_add(frame.bytes().len() as u64, Ordering::Relaxed);
-        parts.station.tail.push(frame);
+        parts.views.publish(parts.shard.state_mut());
+        parts.station.commit(frame, parts.shard.store_ceiling());
     }
 
     /// Hands replies over, one batch per port and turn.
@@ -288,9 +281,9 @@ impl Worker {
 
     fn release(&mut self) {
         let station = &self.parts.station;
-        self.parts.shard.set_stored(station.stored.load(Ordering::Acquire));
-        station.ceiling.store(self.parts.shard.store_ceiling(), Ordering::Release);
-        let below = station.release_below.load(Ordering::Acquire);
+        self.parts.shard.set_stored(station.stored());
+        station.set_ceiling(self.parts.shard.store_ceiling());
+        let below = station.release_below();
         if below > self.released_below {
             self.released_below = below;
             self.parts.log.release_below(below);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use onrush_proto::{Money, ProductRow, Sku, Slot, SlotMap, StockRow};
 
+use crate::state::State;
 use cells::Cells;
 pub use cells::StockView;
 use names::Names;
@@ -27,6 +28,14 @@ impl ShardViews {
     pub fn publish_stock(&self, position: u32, row: &StockRow) {
         if self.cells.publish(position, row) {
             self.names.insert(row.sku);
+        }
+    }
+
+    /// Publishes what a shard's committed batch changed.
+    pub fn publish(&self, state: &mut State) {
+        state.stock.drain_changed(|position, row| self.publish_stock(position, row));
+        for product in state.drain_products() {
+            self.publish_product(product);
         }
     }
 

@@ -16,6 +16,7 @@ mod refunds;
 mod render;
 mod rig;
 mod second_try;
+mod snapshots;
 mod speech;
 mod stock;
 mod table;

@@ -28,6 +28,8 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes durably.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes all entries as they are listed durable: an earlier process may have failed to.
+    fn sync_entries(&self) -> io::Result<()>;
 }
 
 /// One file of a [`Disk`]. Positioned reads and writes only; shared between threads.

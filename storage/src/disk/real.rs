@@ -123,6 +123,10 @@ impl Disk for RealDisk {
         Ok(names)
     }
 
+    fn sync_entries(&self) -> io::Result<()> {
+        self.directory.sync_all()
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.path(from)?, self.path(to)?)?;
         self.directory.sync_all()

@@ -157,6 +157,10 @@ fn judge_head(head: &Head, chain: &Chain, window: &mut Window) -> Result<HeadSta
     if file.has_frame(window, behind, Wanted::of_any_life(chain.next_lsn))? {
         return Ok(HeadState::InUse);
     }
+    // No tear puts a frame in a header's place: a later write strayed there.
+    if file.frame(window, 0)?.is_ok_and(|frame| frame.info().first_lsn >= chain.next_lsn) {
+        return Ok(HeadState::InUse);
+    }
     let torn_to = if ours {
         Some(first_end)
     } else if head.blank {

@@ -41,6 +41,8 @@ pub fn newest_verified(disk: &dyn Disk) -> Result<Newest, SnapshotError> {
 /// Nothing is removed unless `keep` verified, so a disk that reads badly today loses nothing. Must
 /// not run while a snapshot is being written.
 pub fn prune(disk: &dyn Disk, keep: usize) -> Result<Pruned, SnapshotError> {
+    // What is kept is what the log is released for: it must be there after a power loss.
+    disk.sync_entries().map_err(SnapshotError::io("the directory of snapshots"))?;
     let names = list(disk)?;
     let mut pruned = Pruned { kept: Vec::new(), removed: Vec::new() };
     let mut doomed: Vec<&str> = names.iter().map(String::as_str).filter(|name| is_unfinished(name)).collect();

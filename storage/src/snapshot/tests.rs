@@ -69,6 +69,10 @@ impl Disk for TestDisk {
         Ok(())
     }
 
+    fn sync_entries(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         lock(&self.0).remove(name).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
     }

@@ -276,3 +276,24 @@ fn tail_offset(log: &Log, _tail: &str) -> u64 {
     // Five one-sector frames fill a segment of six sectors.
     SECTOR * (1 + (log.end_lsn() - 1) % 5)
 }
+
+/// A segment's header and first frame are one write, so a bad header over a lone frame looked like the
+/// tear of that write, and both frames were cut: the one in the segment and the one that strayed onto its
+/// header, each of them acknowledged.
+#[test]
+fn a_write_that_strays_onto_a_segment_header_is_not_taken_for_a_tear() {
+    for payload_bytes in [100, 5_000] {
+        let disk = FaultDisk::new(1);
+        let (mut log, _) = open(&disk, options(SEGMENT_BYTES, 1)).unwrap();
+        append_one(&mut log, 14_000);
+        // The second segment: a frame of its own, then one that goes to its header's sector.
+        append_one(&mut log, 100);
+        disk.misdirect_next_write(-2);
+        append_one(&mut log, payload_bytes);
+        drop(log);
+        disk.crash();
+        let error = open(&disk, options(SEGMENT_BYTES, 2)).err().unwrap();
+        let named = error.to_string();
+        assert!(named.starts_with("corrupt log: 000000000002.segment at offset 0: "), "{named}");
+    }
+}

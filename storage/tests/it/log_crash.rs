@@ -1,7 +1,7 @@
 //! Power loss in the middle of anything: what was acknowledged is there, and nothing that was not
 //! appended ever is.
 
-use onrush_storage::disk::{FaultDisk, FaultPlan};
+use onrush_storage::disk::{Disk, FaultDisk, FaultPlan};
 use onrush_storage::log::{Log, OpenError};
 
 use crate::log_stage::{Pushed, SECTOR, frame_of, open, options, read_all, record};
@@ -156,4 +156,32 @@ fn same_seed_same_bytes() {
         crate::log_stage::copy_of(&disk).contents("000000000002.segment").unwrap()
     };
     assert_eq!(run(), run());
+}
+
+/// A segment gets its name by a rename. One whose directory was not synced stopped the log, and the next
+/// process found the segment ready and wrote to it; a power loss then took the name back, and with it
+/// frames that had been acknowledged, and nothing told of them.
+#[test]
+fn a_segment_under_a_name_that_was_not_synced_keeps_it_once_it_is_used() {
+    for seed in 0..8 {
+        let disk = FaultDisk::new(seed);
+        let (mut log, _) = open(&disk, options(2 * SECTOR, 1)).unwrap();
+        log.append(&mut frame_of(&[record(0, 1, 100)]), 1).unwrap();
+        // The file is made under a spare's name first; its renaming is what fails.
+        disk.create("000000000009.spare", 2 * SECTOR).unwrap();
+        drop(log);
+        let (mut log, _) = open(&disk, options(2 * SECTOR, 2)).unwrap();
+        disk.fail_next_entry();
+        assert!(log.append(&mut frame_of(&[record(0, 2, 100)]), 2).is_err());
+        drop(log);
+
+        let (mut log, _) = open(&disk, options(2 * SECTOR, 3)).unwrap();
+        log.append(&mut frame_of(&[record(1, 3, 100)]), 3).unwrap();
+        let written = read_all(&log);
+        drop(log);
+        disk.crash();
+
+        let (log, _) = open(&disk, options(2 * SECTOR, 4)).unwrap();
+        assert_eq!(read_all(&log), written, "seed {seed}");
+    }
 }

@@ -2,10 +2,12 @@
 
 mod gateway;
 mod oracle;
+mod readers;
 mod shop;
 mod workload;
 
 pub(crate) use gateway::Gateway;
 pub(crate) use oracle::Oracle;
+pub(crate) use readers::{HOLDING, Reader, Seen};
 pub(crate) use shop::Shop;
 pub(crate) use workload::Workload;

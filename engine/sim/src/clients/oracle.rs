@@ -77,7 +77,7 @@ impl Oracle {
         let attempt = self.waiting.remove(&tag).ok_or_else(|| wrong("one reply per attempt", reply))?;
         if attempt.request.key.is_none() {
             judge_read(mirror, &attempt.request, reply)?;
-        } else {
+        } else if !mirror.lost.has_key(attempt.request.key.0) {
             self.judge(mirror, &attempt, reply)?;
         }
         Ok(attempt)
@@ -142,7 +142,7 @@ impl Oracle {
     /// A shard lost its last unsealed frame: receipts from it are unknown again.
     pub(crate) fn forget_lost(&mut self, mirror: &Mirror) {
         for (key, book) in &mut self.keys {
-            if !mirror.firsts.contains_key(key) {
+            if !mirror.firsts.contains_key(key) || mirror.lost.has_key(*key) {
                 book.accepted = None;
             }
         }

@@ -30,15 +30,19 @@ pub(crate) fn text<const N: usize>(content: &str) -> Text<N> {
 }
 
 impl Shop {
-    pub(crate) fn open(dice: &mut Dice) -> Self {
-        let wares = (0..dice.within(4, 12)).map(|number| Ware::draw(dice, number)).collect();
-        let customers = (0..dice.within(2, 8)).map(|number| text(&format!("customer-{number}"))).collect();
+    /// Draws the catalogue and the customers, and keeps so many of each at most.
+    pub(crate) fn open(dice: &mut Dice, (customers_max, wares_max): (usize, usize)) -> Self {
+        let mut wares: Vec<Ware> = (0..dice.within(4, 12)).map(|number| Ware::draw(dice, number)).collect();
+        wares.truncate(wares_max);
+        let mut customers: Vec<CustomerId> =
+            (0..dice.within(2, 8)).map(|number| text(&format!("customer-{number}"))).collect();
+        customers.truncate(customers_max);
         Self { wares, customers }
     }
 
     /// A ware; the first ones are hot.
     pub(crate) fn ware(&self, dice: &mut Dice) -> Ware {
-        let most = if dice.percent(50) { 2 } else { self.wares.len() };
+        let most = if dice.percent(50) { 2.min(self.wares.len()) } else { self.wares.len() };
         self.wares[dice.index(most)]
     }
 
@@ -50,7 +54,7 @@ impl Shop {
         };
         let number = (0..).find(of_shard).unwrap_or(0);
         let sku = text(&format!("fresh-{number}"));
-        Ware { sku, price: 500, limit: 0, limit_returns: false, backorder: 0, hold_us: 0, stock: 10 }
+        Ware { sku, price: 500, limit: 0, limit_returns: false, backorder: 0, hold_us: 0, stock: 200 }
     }
 }
 

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::shop::{Shop, text};
 use crate::dice::Dice;
 use crate::mirror::Mirror;
+use crate::plan::Plan;
 
 /// Requests kept for retries.
 const PAST_MAX: usize = 200;
@@ -29,10 +30,19 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    pub(crate) fn new(mut dice: Dice, hasher: KeyHasher, wishes: [u64; 8]) -> Self {
-        let shop = Shop::open(&mut dice);
+    pub(crate) fn new(mut dice: Dice, hasher: KeyHasher, plan: &Plan) -> Self {
+        let shop = Shop::open(&mut dice, plan.parties);
         let opening = shop.wares.iter().flat_map(|ware| [ware.stock(), ware.put(ware.price, true)]).collect();
-        Self { dice, shop, hasher, serial: 0, past: Vec::new(), orders: Vec::new(), opening, wishes }
+        Self {
+            dice,
+            shop,
+            hasher,
+            serial: 0,
+            past: Vec::new(),
+            orders: Vec::new(),
+            opening,
+            wishes: plan.wishes,
+        }
     }
 
     /// A client learned of an order.

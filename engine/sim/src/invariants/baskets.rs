@@ -11,7 +11,7 @@ const NAME: &str = "baskets";
 /// Checks acceptances against the participants' holds, and holds against their home.
 pub(crate) fn record(step: &Step<'_>) -> Verdict {
     if step.fact.kind == RecordKind::OrderCreated {
-        for (_, order) in step.orders().filter(|(_, order)| step.mirror.is_spread(order)) {
+        for (_, order) in step.orders().filter(|(_, order)| judged(step.mirror, order)) {
             parts(step.mirror, order, &|hold| hold.state == HoldState::Held)?;
         }
     }
@@ -21,6 +21,11 @@ pub(crate) fn record(step: &Step<'_>) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// True if the order has parts elsewhere, and no disk lost what was known of it.
+fn judged(mirror: &Mirror, order: &OrderRow) -> bool {
+    mirror.is_spread(order) && !mirror.lost.has_order(order.id)
 }
 
 /// Checks that each participant has the order's lines in a hold that `fits`.
@@ -43,6 +48,9 @@ fn parts(mirror: &Mirror, order: &OrderRow, fits: &dyn Fn(&HoldRow) -> bool) -> 
 
 fn resolved(step: &Step<'_>, hold: &HoldRow) -> Verdict {
     use OrderState::*;
+    if step.mirror.lost.has_order(hold.order) {
+        return Ok(());
+    }
     let before = step.book().holds.get(&hold.order).map(|hold| hold.state);
     let home = home_state(step.mirror, hold.order);
     let fits = match (before, hold.state) {
@@ -71,12 +79,12 @@ fn home_state(mirror: &Mirror, order: OrderId) -> Option<OrderState> {
 /// When nothing moves any more: each part stands as its order does.
 pub(crate) fn settled(mirror: &Mirror) -> Verdict {
     for book in &mirror.books {
-        for order in book.orders.values().filter(|order| mirror.is_spread(order)) {
+        for order in book.orders.values().filter(|order| judged(mirror, order)) {
             if order.state.is_sold() {
                 parts(mirror, order, &|hold| hold.state == HoldState::Captured)?;
             }
         }
-        for hold in book.holds.values() {
+        for hold in book.holds.values().filter(|hold| !mirror.lost.has_order(hold.order)) {
             let sold = home_state(mirror, hold.order).is_some_and(OrderState::is_sold);
             let fits = match hold.state {
                 HoldState::Held => false,

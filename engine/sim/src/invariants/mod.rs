@@ -13,11 +13,19 @@
 //! | [`lsns`] | positions are gapless, time never runs back, recovered frames are the frames that were appended | every frame, every recovery |
 //! | [`replay`] | memory + store = the fold of the log, live and recovered, from store + log and from the log alone | every 1,000 events, every recovery |
 //! | [`durable`] | what left a shard is in its log after every crash; acknowledged keys keep their receipts; a refusal has no effect | every reply, every 1,000 events, every recovery |
+//! | [`delivery`] | a subscriber is handed every committed record once per pass and in order, or told where the log begins; a group that carries money never meets a gap | every record read, at the end |
+//! | [`views`] | published stock and catalogue are the owner's committed rows, at every commit and never before it | every turn, every commit, every recovery |
+//! | [`poison`] | after a failed durable write a shard answers nothing but that it has stopped | every reply and message |
+//! | [`damage`] | lost, misdirected and flipped bytes in front of something durable are refused with file and offset; what a flip or a lost write in the last unsealed frame takes is that frame and nothing else | every recovery |
+//! | [`audit`] | the product's audit is clean and counts what the books count; after a lost tail it names what rested on it | at the end |
 //! | [`liveness`] | when faults and load end, everything comes to an end and fresh orders are taken on every shard | at the end |
 //!
 //! Idempotency as clients see it is judged reply by reply in `clients::oracle`.
 
+pub(crate) mod audit;
 pub(crate) mod baskets;
+pub(crate) mod damage;
+pub(crate) mod delivery;
 pub(crate) mod durable;
 pub(crate) mod expiry;
 pub(crate) mod keys;
@@ -27,8 +35,10 @@ pub(crate) mod liveness;
 pub(crate) mod lsns;
 pub(crate) mod orders;
 pub(crate) mod payments;
+pub(crate) mod poison;
 pub(crate) mod replay;
 pub(crate) mod units;
+pub(crate) mod views;
 
 use onrush_proto::{Fact, OrderId, OrderRow, Row};
 

@@ -1,9 +1,9 @@
-//! The node: the product's shards, logs and stores, driven by hand.
+//! The node: the product's shards, logs, flushers and stores, driven by hand.
 
-mod flush;
 mod reopen;
 mod seat;
+mod store;
 
-pub(crate) use flush::FlushCrash;
 pub(crate) use reopen::{Reopened, position};
-pub(crate) use seat::{Seat, Stage};
+pub(crate) use seat::{Live, Scar, Seat, Stage, Tamper};
+pub(crate) use store::{CutStore, FlushCrash};

@@ -1,18 +1,21 @@
 //! The liveness phase: faults and load end, and everything must come to an end.
 
-use onrush_proto::{Command, CreateOrder, OrderLine, Outcome, Receipt, Refusal, Request};
+use onrush_engine::audit::{ShardCut, audit};
+use onrush_proto::{CancelOrder, Command, CreateOrder, OrderLine, Outcome, Receipt, Refusal, Request};
 use smallvec::smallvec;
 
 use super::World;
 use crate::clients::Shop;
 use crate::invariants::{self, liveness};
 use crate::node::Stage;
-use crate::report::Verdict;
+use crate::report::{Verdict, Violation};
 
 /// Rounds within which a quiet node must have nothing left to do.
 const ROUNDS_MAX: usize = 20_000;
-/// Simulated time between two looks at a quiet node: longer than any hold.
-const STEP_US: u64 = 2_000_000_000;
+/// Simulated seconds within which all that is open comes to an end: longer than any hold.
+const SECONDS_MAX: u64 = 30;
+/// Orders that a healed node must take.
+const FRESH_ORDERS: u16 = 100;
 
 impl World {
     pub(super) fn end(&mut self) -> Verdict {
@@ -20,9 +23,12 @@ impl World {
         self.healed = true;
         // Whatever fault is armed goes with a last crash.
         self.crash()?;
+        if self.over {
+            return Ok(());
+        }
         self.settle()?;
-        for _ in 0..3 {
-            self.now_us += STEP_US;
+        for _ in 0..SECONDS_MAX {
+            self.now_us += 1_000_000;
             for command in self.gateway.truths(&self.mirror) {
                 self.send(Request::unkeyed(command))?;
             }
@@ -32,23 +38,48 @@ impl World {
         invariants::baskets::settled(&self.mirror)?;
         invariants::payments::settled(&self.mirror)?;
         self.full_check()?;
+        self.audit()?;
         self.retry_everything()?;
         // What the retries ordered makes room.
-        self.now_us += STEP_US;
+        self.now_us += SECONDS_MAX * 1_000_000;
         self.settle()?;
         self.fresh_orders()?;
+        self.read_to_the_end()?;
         self.full_check()
     }
 
+    /// The product's own audit, on a cut of all shards.
+    fn audit(&mut self) -> Verdict {
+        let failed = |error: String| Violation::new("audit", "books that can be read", error);
+        let mut shards = Vec::new();
+        for index in 0..self.seats.len() {
+            self.absorb(index)?;
+            let live = self.seats[index].live.as_mut();
+            let Some(flusher) = live.and_then(|live| live.flusher.as_mut()) else { continue };
+            shards.push(ShardCut { rows: flusher.rows().map_err(failed)?, ceiling: None });
+        }
+        let report = audit(&shards, self.mirror.map, self.mirror.hasher);
+        invariants::audit::clean(&self.mirror, &report.map_err(|error| failed(error.to_string()))?)
+    }
+
+    /// Every subscriber reads what is left.
+    fn read_to_the_end(&mut self) -> Verdict {
+        for at in 0..self.readers.len() {
+            while self.read(at, usize::MAX)? {}
+        }
+        Ok(())
+    }
+
     /// Lets everything happen that can happen without time passing.
-    fn settle(&mut self) -> Verdict {
+    pub(super) fn settle(&mut self) -> Verdict {
         for _ in 0..ROUNDS_MAX {
             let mut busy = false;
             for index in 0..self.seats.len() {
-                let ready = self.seats[index]
-                    .live
-                    .as_ref()
-                    .is_some_and(|live| live.stage != Stage::Idle || live.is_ready(self.now_us));
+                let ready = self.seats[index].live.as_ref().is_some_and(|live| match live.stage {
+                    Stage::Idle => live.is_ready(self.now_us),
+                    Stage::Stopped => false,
+                    Stage::Decided | Stage::Durable => true,
+                });
                 if ready {
                     busy = true;
                     self.advance(index)?;
@@ -93,23 +124,29 @@ impl World {
         self.last_outcome.take().ok_or_else(|| liveness::stuck("an answer", self.oracle.waiting()))
     }
 
+    /// Orders for goods that nobody has touched, each called off again to make room.
     fn fresh_orders(&mut self) -> Verdict {
-        for shard in 0..self.plan.shards {
-            let ware = Shop::fresh(self.map, shard);
-            let customer = self.workload.shop.customers[0];
-            let create = CreateOrder { customer, lines: smallvec![OrderLine::new(ware.sku, 1)], hold_us: 0 };
-            for command in [ware.put(ware.price, true), ware.stock(), Command::CreateOrder(create)] {
-                let ordered = matches!(command, Command::CreateOrder(_));
+        let wares: Vec<_> = (0..self.plan.shards).map(|shard| Shop::fresh(self.mirror.map, shard)).collect();
+        for ware in &wares {
+            for command in [ware.put(ware.price, true), ware.stock()] {
                 let request = self.workload.keyed(command);
                 let outcome = self.ask_and_wait(request)?;
-                let fits = match outcome {
-                    Outcome::Accepted(Receipt::Order { .. }) => true,
-                    Outcome::Accepted(_) => !ordered,
-                    _ => false,
-                };
-                if !fits {
-                    return Err(liveness::stuck("a fresh order taken on every shard", outcome));
+                if !matches!(outcome, Outcome::Accepted(_)) {
+                    return Err(liveness::stuck("fresh goods on every shard", outcome));
                 }
+            }
+        }
+        for ware in wares.iter().cycle().take(usize::from(FRESH_ORDERS.max(self.plan.shards))) {
+            let customer = self.workload.shop.customers[0];
+            let create = CreateOrder { customer, lines: smallvec![OrderLine::new(ware.sku, 1)], hold_us: 0 };
+            let request = self.workload.keyed(Command::CreateOrder(create));
+            let outcome = self.ask_and_wait(request)?;
+            let Outcome::Accepted(Receipt::Order { order, .. }) = outcome else {
+                return Err(liveness::stuck("a fresh order taken on every shard", outcome));
+            };
+            let outcome = self.ask_and_wait(Request::unkeyed(Command::CancelOrder(CancelOrder { order })))?;
+            if !matches!(outcome, Outcome::Accepted(_)) {
+                return Err(liveness::stuck("a fresh order called off", outcome));
             }
         }
         Ok(())

@@ -6,9 +6,9 @@ use onrush_proto::{Outcome, Receipt, Refusal, Reply, Request, ShardId, Slot};
 use super::World;
 use crate::invariants;
 use crate::mirror::Mirror;
-use crate::node::{FlushCrash, Stage};
+use crate::node::Stage;
 use crate::planted::Planted;
-use crate::report::Verdict;
+use crate::report::{Verdict, Violation};
 
 impl World {
     /// Lets one thing happen.
@@ -16,7 +16,7 @@ impl World {
         self.event += 1;
         self.trace.number(self.event);
         let eager = self.plan.eagerness;
-        let kind = self.schedule.weighted(&[30 * eager, 15 * eager, 25, 5, 6, 2, 1, 1]);
+        let kind = self.schedule.weighted(&[30 * eager, 15 * eager, 25, 5, 6, 7, 1, 3, 8]);
         self.trace.number(kind as u64);
         match kind {
             0 => self.advance_shard(),
@@ -29,7 +29,8 @@ impl World {
             }
             5 => self.flush_some(),
             6 => self.seal_some(),
-            _ => self.release_some(),
+            7 => self.write_snapshot(),
+            _ => self.read_some(),
         }?;
         self.maybe_fault()
     }
@@ -43,12 +44,23 @@ impl World {
     /// Decides, appends or releases, whichever comes next.
     pub(super) fn advance(&mut self, index: usize) -> Verdict {
         let now_us = self.now_us;
-        let Some(live) = &mut self.seats[index].live else { return Ok(()) };
+        let seat = &self.seats[index];
+        let stalled = seat.stalled_until_us > now_us;
+        let Some(live) = &seat.live else { return Ok(()) };
         match live.stage {
             Stage::Idle if live.is_ready(now_us) => self.turn(index),
+            Stage::Decided if stalled => Ok(()),
             Stage::Decided => self.append(index),
             Stage::Durable => self.let_go(index),
             Stage::Idle | Stage::Stopped => Ok(()),
+        }
+    }
+
+    /// What a shard has published is what its log has.
+    pub(super) fn check_views(&self, index: usize) -> Verdict {
+        match &self.views {
+            Some(views) => invariants::views::shows(&self.mirror, index, views),
+            None => Ok(()),
         }
     }
 
@@ -72,10 +84,11 @@ impl World {
         if self.plan.has(Planted::AckBeforeAppend) {
             self.hand_over_replies(index)?;
         }
-        Ok(())
+        self.check_views(index)
     }
 
     fn append(&mut self, index: usize) -> Verdict {
+        let tamper = self.tamper_with_write(index);
         let seat = &mut self.seats[index];
         if self.plan.has(Planted::SkipWrite) && self.faults.percent(1) {
             seat.disk.lose_next_write();
@@ -83,9 +96,13 @@ impl World {
         let Some(live) = &mut seat.live else { return Ok(()) };
         match live.append() {
             Ok(()) => {
-                self.trace.bytes(live.effects.frame.view().bytes());
-                self.mirror.enter(index, &live.effects.frame.view())?;
-                live.publish();
+                let frame = live.effects.frame.view();
+                let first_lsn = frame.info().first_lsn;
+                self.trace.bytes(frame.bytes());
+                self.mirror.enter(index, &frame)?;
+                live.publish(&self.plan);
+                self.note_durable(index, tamper, first_lsn);
+                self.check_views(index)?;
                 self.tell(|| format!("shard {index} appended up to {}", self.mirror.books[index].end_lsn));
                 self.perhaps_cut_off(index)
             }
@@ -99,16 +116,28 @@ impl World {
         if let Some(live) = &mut seat.live {
             seat.promised = seat.promised.max(live.shard.end().0);
             live.stage = Stage::Idle;
+            invariants::poison::messages(index, live)?;
         }
         self.hand_over_replies(index)?;
-        let cut_off = self.perhaps_cut_off(index);
-        self.send_outbound(index);
-        cut_off
+        let crashes = self.summary.crashes;
+        self.perhaps_cut_off(index)?;
+        if self.summary.crashes == crashes {
+            self.send_outbound(index);
+            let Some(live) = &mut self.seats[index].live else { return Ok(()) };
+            live.keep_up(&self.plan);
+            // A log that could not put a segment aside has lost its disk.
+            if live.log.is_poisoned() {
+                return self.crash();
+            }
+        }
+        Ok(())
     }
 
     fn hand_over_replies(&mut self, index: usize) -> Verdict {
         let Some(live) = &mut self.seats[index].live else { return Ok(()) };
-        for (to, reply) in std::mem::take(&mut live.effects.replies) {
+        let replies = std::mem::take(&mut live.effects.replies);
+        replies.iter().try_for_each(|(_, reply)| invariants::poison::reply(index, live, reply))?;
+        for (to, reply) in replies {
             self.reply(to, &reply)?;
         }
         Ok(())
@@ -194,36 +223,64 @@ impl World {
         self.now_us += self.schedule.within(1, most);
     }
 
+    /// The flusher takes what is committed, and hands the store what has become a run.
     fn flush_some(&mut self) -> Verdict {
         let index = self.schedule.index(self.seats.len());
-        let checkpoint = self.schedule.percent(40);
-        self.tell(|| format!("shard {index} flushes, checkpoint {checkpoint}"));
-        self.seats[index].flush(&self.plan, checkpoint, FlushCrash::No)
+        self.absorb(index)
+    }
+
+    pub(super) fn absorb(&mut self, index: usize) -> Verdict {
+        let seat = &mut self.seats[index];
+        let Some(live) = &mut seat.live else { return Ok(()) };
+        let Some(flusher) = &mut live.flusher else { return Ok(()) };
+        let Err(error) = flusher.absorb_committed() else { return Ok(()) };
+        // Without its store a shard stops.
+        live.flusher = None;
+        self.tell(|| format!("the flusher of shard {index} stops: {error}"));
+        if error.contains("lost power") {
+            return self.crash();
+        }
+        // It may have read a frame from the files that is not there.
+        match self.seats[index].scar.is_some() && error.contains("corrupt log: ") {
+            true => self.stop_shard(index),
+            false => Err(Violation::new("replay", "a flusher that goes on", error)),
+        }
+    }
+
+    fn write_snapshot(&mut self) -> Verdict {
+        let index = self.schedule.index(self.seats.len());
+        let seat = &mut self.seats[index];
+        let flusher = seat.live.as_mut().and_then(|live| live.flusher.as_mut());
+        if flusher.is_some_and(onrush_engine::Flusher::write_snapshot) {
+            let names = seat.snapshot_names();
+            self.summary.snapshots += 1;
+            self.trace.text(&names);
+            self.tell(|| format!("shard {index} wrote a snapshot: {names:?}"));
+        }
+        Ok(())
     }
 
     fn seal_some(&mut self) -> Verdict {
         let index = self.schedule.index(self.seats.len());
+        let idle = |live: &&crate::node::Live| live.stage == Stage::Idle && live.inbox.is_empty();
+        let seat = &self.seats[index];
+        let is_idle = seat.live.as_ref().filter(idle).is_some() && seat.stalled_until_us <= self.now_us;
+        if is_idle { self.seal(index) } else { Ok(()) }
+    }
+
+    pub(super) fn seal(&mut self, index: usize) -> Verdict {
         let Some(live) = &mut self.seats[index].live else { return Ok(()) };
-        if live.stage != Stage::Idle || !live.inbox.is_empty() {
-            return Ok(());
-        }
         // The host seals at its own time, which its shard may not have heard of.
         let now_us = live.shard.now_us().max(self.now_us);
+        let before = live.log.stats().durable_writes;
         match live.log.seal(now_us) {
+            Ok(()) if live.log.stats().durable_writes > before => {
+                self.note_durable(index, None, 0);
+                Ok(())
+            }
             Ok(()) => Ok(()),
             Err(error) => self.append_failed(index, &error),
         }
-    }
-
-    fn release_some(&mut self) -> Verdict {
-        let index = self.schedule.index(self.seats.len());
-        if !self.plan.releases {
-            return Ok(());
-        }
-        self.seats[index].release(&self.plan)?;
-        // A log that could not put a segment aside is poisoned: its disk is gone.
-        let poisoned = self.seats[index].live.as_ref().is_some_and(|live| live.log.is_poisoned());
-        if poisoned { self.crash() } else { Ok(()) }
     }
 }
 

@@ -1,62 +1,100 @@
 //! What goes wrong, and when.
 
 use onrush_storage::disk::FaultPlan;
-use onrush_storage::log::{AppendError, FrameView};
+use onrush_storage::log::AppendError;
 use onrush_storage::store::{Keyspace, Store};
 
 use super::World;
 use super::events::stopped_reply;
-use crate::node::{FlushCrash, Stage};
-use crate::report::Verdict;
+use super::frames::Place;
+use crate::faults::Fault;
+use crate::invariants::damage::Expected;
+use crate::node::{CutStore, FlushCrash, Scar, Stage, Tamper};
+use crate::planted::Planted;
+use crate::report::{Verdict, Violation};
 
-/// Bytes in front of a segment's first frame.
-const FRAMES_START: usize = 4096;
-const SECTOR: usize = 4096;
-
-/// Where a frame stands in its file: offset, length, and whether it is a seal.
-type Place = (usize, usize, bool);
+/// What a disk was told to do to a frame, and where the log ended before.
+pub(super) struct Tampered {
+    tamper: Tamper,
+    before: Option<(String, usize)>,
+}
 
 impl World {
     /// Perhaps something fails.
     pub(super) fn maybe_fault(&mut self) -> Verdict {
-        let stopped =
-            |seat: &crate::node::Seat| seat.live.as_ref().is_none_or(|live| live.stage == Stage::Stopped);
         // A stopped shard is restarted before long, and with it the process.
-        if self.seats.iter().any(stopped) && self.faults.percent(5) {
-            return self.crash();
+        if self.seats.iter().any(|seat| !seat.is_up()) && self.faults.percent(5) {
+            return if self.faults.percent(50) { self.kill() } else { self.crash() };
+        }
+        if self.seats.iter().any(|seat| seat.stalled_until_us == u64::MAX) && self.faults.percent(3) {
+            return self.end_stuck();
         }
         if self.faults.below(10_000) >= self.plan.faults_per_10k {
             return Ok(());
         }
         let index = self.faults.index(self.seats.len());
-        let kind = self.faults.weighted(&[30, 30, 20, 12, 8, 12, 8, 2, 3]);
-        self.tell(|| format!("fault {kind} at shard {index}"));
-        self.trace.number(kind as u64);
-        match kind {
-            0 => self.crash(),
-            1 => {
-                let writes = self.faults.within(1, 3);
-                self.seats[index].disk.crash_after_writes(writes);
-                Ok(())
-            }
-            2 => {
-                let steps = self.faults.within(1, 6);
-                self.seats[index].disk.crash_after_steps(steps);
-                Ok(())
-            }
-            3 => {
-                self.seats[index].disk.fail_next_write();
-                Ok(())
-            }
-            4 => {
-                self.seats[index].disk.faults(FaultPlan { space_bytes: Some(0), ..FaultPlan::default() });
-                Ok(())
-            }
-            5 => self.crash_in_flush(index),
-            6 => self.crash_and_lose_store(index),
-            7 => self.crash_and_damage_middle(index),
-            _ => self.crash_and_damage_tail(index),
+        let (fault, _) = Fault::WEIGHTS[self.faults.weighted(&Fault::WEIGHTS.map(|(_, weight)| weight))];
+        self.trace.number(fault as u64);
+        if self.plan.without.has(fault) {
+            return Ok(());
         }
+        self.tell(|| format!("{} at shard {index}", fault.name()));
+        self.summary.faults += 1;
+        self.fail(fault, index)
+    }
+
+    fn fail(&mut self, fault: Fault, index: usize) -> Verdict {
+        match fault {
+            Fault::Crash => return self.crash(),
+            Fault::Kill => return self.kill(),
+            Fault::Stop => {
+                let waits = |seat: &crate::node::Seat| !seat.is_up() || seat.stalled_until_us > self.now_us;
+                return if self.seats.iter().any(waits) { Ok(()) } else { self.stop_in_order() };
+            }
+            Fault::LoseStore => return self.crash_and_lose_store(index),
+            Fault::DamageMiddle => return self.crash_and_damage_middle(index),
+            Fault::DamageTail => return self.crash_and_damage_tail(index),
+            Fault::DamageSnapshot => return self.crash_and_damage_snapshot(index),
+            _ => {}
+        }
+        let (count, millis) = (self.faults.within(1, 6), self.faults.within(10, 5_000));
+        let shift = self.faults.pick(&[-2, -1, 1, 2, 5]);
+        let at = self.faults.pick(&[FlushCrash::Before, FlushCrash::HistoryOnly, FlushCrash::CurrentOnly]);
+        let of_snapshots = self.faults.percent(40);
+        let full = FaultPlan { space_bytes: Some(0), ..self.plan.calm() };
+        let seat = &mut self.seats[index];
+        let disk = if of_snapshots { &seat.snapshots } else { &seat.disk };
+        match fault {
+            Fault::CrashInWrite => seat.disk.crash_after_writes(count.div_ceil(2)),
+            Fault::CrashInStep => disk.crash_after_steps(count),
+            Fault::WriteError => seat.disk.fail_next_write(),
+            Fault::SyncError => disk.fail_next_sync(),
+            Fault::EntryError => disk.fail_next_entry(),
+            Fault::DiskFull => disk.faults(full),
+            Fault::SlowSync => seat.stalled_until_us = self.now_us + millis * 1_000,
+            Fault::StuckSync => seat.stalled_until_us = u64::MAX,
+            Fault::LostWrite => seat.tamper = Some(Tamper::Lose),
+            Fault::Misdirected => seat.tamper = Some(Tamper::Misdirect(shift)),
+            Fault::CrashInFlush => seat.store.crash_in_flush(at),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A write that did not come back has reached the disk or not when the process ends.
+    fn end_stuck(&mut self) -> Verdict {
+        for index in 0..self.seats.len() {
+            let landed = self.faults.percent(50);
+            let seat = &mut self.seats[index];
+            let stuck = seat.stalled_until_us == u64::MAX;
+            if let Some(live) = seat.live.as_mut().filter(|live| stuck && live.stage == Stage::Decided)
+                && landed
+            {
+                // Whatever comes of it, nobody hears.
+                drop(live.append());
+            }
+        }
+        if self.faults.percent(50) { self.kill() } else { self.crash() }
     }
 
     /// Power is lost more often while a shard has something to tell another: what is durable here
@@ -65,7 +103,8 @@ impl World {
         let live = self.seats[index].live.as_ref();
         let telling = live.is_some_and(|live| !live.effects.outbound.is_empty());
         let exposed = telling && self.plan.faults_per_10k > 0 && !self.healed;
-        if exposed && self.faults.below(1_000) < 6 { self.crash() } else { Ok(()) }
+        let cut = exposed && self.faults.below(1_000) < 6 && !self.plan.without.has(Fault::Crash);
+        if cut { self.crash() } else { Ok(()) }
     }
 
     /// A durable write failed: power is gone, or the shard stops.
@@ -76,91 +115,117 @@ impl World {
         }
         if let AppendError::TooLarge { bytes, limit } = error {
             let expected = format!("a frame of at most {limit} bytes from one turn");
-            return Err(crate::report::Violation::new("liveness", expected, bytes.to_string()));
+            return Err(Violation::new("liveness", expected, bytes.to_string()));
         }
+        self.summary.poisoned += 1;
+        if self.plan.has(Planted::AckFailedWrite)
+            && let Some(live) = &mut self.seats[index].live
+        {
+            live.poisoned = true;
+            live.stage = Stage::Durable;
+            return Ok(());
+        }
+        self.stop_shard(index)
+    }
+
+    /// Nothing that is not on disk leaves any more; who waits hears that the shard has stopped.
+    pub(super) fn stop_shard(&mut self, index: usize) -> Verdict {
+        let goes_on = self.plan.has(Planted::DecideWhenPoisoned);
         let Some(live) = &mut self.seats[index].live else { return Ok(()) };
-        live.stage = Stage::Stopped;
+        live.poisoned = true;
+        live.stage = if goes_on { Stage::Idle } else { Stage::Stopped };
         let mut waiting: Vec<_> =
             std::mem::take(&mut live.effects.replies).into_iter().map(|(to, _)| to).collect();
         live.effects.outbound.clear();
-        waiting.extend(std::mem::take(&mut live.inbox).into_iter().filter_map(super::crash::reply_to));
+        if !goes_on {
+            waiting.extend(std::mem::take(&mut live.inbox).into_iter().filter_map(super::crash::reply_to));
+        }
         waiting.into_iter().try_for_each(|to| self.reply(to, &stopped_reply()))
     }
 
-    fn crash_in_flush(&mut self, index: usize) -> Verdict {
-        let crash = self.faults.pick(&[FlushCrash::Before, FlushCrash::HistoryOnly, FlushCrash::CurrentOnly]);
-        let checkpoint = self.faults.percent(50);
-        self.seats[index].flush(&self.plan, checkpoint, crash)?;
-        self.crash()
-    }
-
-    /// The store is derived: without it the log alone is enough, while it reaches back.
-    fn crash_and_lose_store(&mut self, index: usize) -> Verdict {
+    /// Tells the disk what to do with the next durable write of the log.
+    pub(super) fn tamper_with_write(&mut self, index: usize) -> Option<Tampered> {
+        let before = self.seats[index].tamper.and_then(|_| self.end_of(index));
         let seat = &mut self.seats[index];
-        if seat.live.as_ref().is_some_and(|live| live.log.first_lsn() == 1) {
-            seat.store = onrush_storage::store::MemoryStore::new();
+        let tamper = seat.tamper.take_if(|_| seat.scar.is_none())?;
+        match tamper {
+            Tamper::Lose => seat.disk.lose_next_write(),
+            Tamper::Misdirect(sectors) => seat.disk.misdirect_next_write(sectors),
         }
-        self.crash()
+        Some(Tampered { tamper, before })
     }
 
-    /// Where the frames of the last segment stand.
-    fn frames_of(&self, index: usize) -> Option<(String, Vec<Place>)> {
-        let seat = &self.seats[index];
-        let names = onrush_storage::disk::Disk::list(&seat.disk).ok()?;
-        let book = &self.mirror.books[index];
-        for name in names.into_iter().rev().filter(|name| name.ends_with(".segment")) {
-            let bytes = seat.disk.contents(&name).ok()?;
-            let mut frames: Vec<Place> = Vec::new();
-            let (mut offset, mut next) = (FRAMES_START, None);
-            while let Some(rest) = bytes.get(offset..) {
-                let Ok(view) = FrameView::parse(rest) else { break };
-                if next.is_some_and(|next| next != view.info().first_lsn) {
-                    break;
-                }
-                next = Some(view.info().next_lsn());
-                frames.push((offset, view.bytes().len(), view.info().is_seal()));
-                offset += view.bytes().len().next_multiple_of(SECTOR);
-            }
-            // The last segment is the one whose frames reach the end, or a frame in flight behind it.
-            if next.is_some_and(|next| next > book.end_lsn) {
-                return Some((name, frames));
-            }
+    /// A durable write was acknowledged: notes what it proves, or what it hides.
+    pub(super) fn note_durable(&mut self, index: usize, tampered: Option<Tampered>, first_lsn: u64) {
+        if let Some(scar) = &mut self.seats[index].scar {
+            scar.proven = true;
         }
-        None
+        // It may have landed in its place after all: there is nothing in front of a file.
+        if let Some(Tampered { tamper, before }) = tampered
+            && !self.is_continued(index, before.as_ref())
+        {
+            self.seats[index].scar = Some(Scar { tamper, first_lsn, proven: false });
+            self.summary.tampered += 1;
+        }
+    }
+
+    /// The store is derived: snapshots and the log are enough without it.
+    fn crash_and_lose_store(&mut self, index: usize) -> Verdict {
+        self.power_loss();
+        self.seats[index].store = CutStore::default();
+        self.restart()
+    }
+
+    /// Of two snapshots one is enough, with the log behind it.
+    fn crash_and_damage_snapshot(&mut self, index: usize) -> Verdict {
+        self.power_loss();
+        let names = self.seats[index].snapshot_names();
+        let all = self.faults.percent(10);
+        let only = self.faults.index(names.len());
+        for name in names.iter().enumerate().filter(|(at, _)| all || *at == only).map(|(_, name)| name) {
+            let len = self.seats[index].snapshots.contents(name).map_or(0, |bytes| bytes.len());
+            let (byte, bit) = (self.faults.index(len), self.faults.below(8) as u8);
+            self.tell(|| format!("bit {bit} of byte {byte} of {name} of shard {index} flips"));
+            drop(self.seats[index].snapshots.flip_bit(name, byte as u64, bit));
+        }
+        self.seats[index].store = CutStore::default();
+        self.restart()
     }
 
     /// Damage in front of acknowledged frames: recovery must refuse.
     fn crash_and_damage_middle(&mut self, index: usize) -> Verdict {
         self.power_loss();
-        let Some((name, frames)) = self.frames_of(index) else { return self.restart(false, None) };
+        let Some((name, frames)) = self.frames_of(index) else { return self.restart() };
         if frames.len() < 3 {
-            return self.restart(false, None);
+            return self.restart();
         }
-        let (offset, len, _) = frames[self.faults.index(frames.len() - 2)];
-        self.flip(index, &name, (offset, len));
-        self.restart(false, Some(index))
+        let place = frames[self.faults.index(frames.len() - 2)];
+        self.flip(index, &name, place);
+        self.flipped = Some((index, Expected::Refusal));
+        self.restart()
     }
 
     /// Damage to the last frame while no seal stands behind it: the one residue. Its records are
-    /// gone, and nothing else is. With several shards other logs may rest on it, so it is tried
-    /// with one alone.
+    /// gone, and nothing else is.
     fn crash_and_damage_tail(&mut self, index: usize) -> Verdict {
         self.power_loss();
-        let found = if self.seats.len() == 1 { self.frames_of(index) } else { None };
-        let Some((name, frames)) = found else { return self.restart(false, None) };
-        let Some(&(offset, len, false)) = frames.last() else { return self.restart(false, None) };
+        let Some((name, frames)) = self.frames_of(index) else { return self.restart() };
+        let Some(&place) = frames.last() else { return self.restart() };
         let store = &self.seats[index].store;
         let applied = store.applied(Keyspace::History).max(store.applied(Keyspace::Current));
-        let last = self.mirror.books[index].frames.last().map_or(0, |frame| frame.view().info().first_lsn);
-        if applied >= last {
-            return self.restart(false, None);
+        let book = &self.mirror.books[index];
+        // A frame in flight that was not acknowledged, or one that the store has, proves nothing.
+        let acknowledged = place.first_lsn <= book.end_lsn;
+        if place.seal || !acknowledged || applied >= place.first_lsn {
+            return self.restart();
         }
-        self.flip(index, &name, (offset, len));
-        self.restart(true, None)
+        self.flip(index, &name, place);
+        self.flipped = Some((index, Expected::TailGone { first_lsn: place.first_lsn, cut: Some(name) }));
+        self.restart()
     }
 
-    fn flip(&mut self, index: usize, name: &str, (offset, len): (usize, usize)) {
-        let byte = offset + self.faults.index(len);
+    fn flip(&mut self, index: usize, name: &str, place: Place) {
+        let byte = place.offset + self.faults.index(place.len);
         let bit = self.faults.below(8) as u8;
         self.tell(|| format!("bit {bit} of byte {byte} of {name} of shard {index} flips"));
         drop(self.seats[index].disk.flip_bit(name, byte as u64, bit));

@@ -8,17 +8,18 @@ mod crash;
 mod ending;
 mod events;
 mod faults;
+mod frames;
 mod links;
+mod readers;
 
 use onrush_engine::shard::ShardOptions;
 use onrush_engine::state::StateLimits;
+use onrush_engine::views::Views;
 use onrush_proto::{KeyHasher, ShardId, SlotMap};
-use onrush_storage::disk::FaultDisk;
-use onrush_storage::store::MemoryStore;
 
-use crate::clients::{Gateway, Oracle, Workload};
+use crate::clients::{Gateway, Oracle, Reader, Workload};
 use crate::dice::Dice;
-use crate::invariants;
+use crate::invariants::{self, damage::Expected};
 use crate::mirror::{Mirror, Seen};
 use crate::node::{Seat, Stage};
 use crate::plan::{Plan, purpose};
@@ -46,6 +47,23 @@ pub(crate) struct Summary {
     pub(crate) kept_keys: u64,
     /// True if a damaged log was refused, which ends a run.
     pub(crate) refused_log: bool,
+    /// True if a shard found neither store nor snapshot, which ends a run.
+    pub(crate) refused_store: bool,
+    pub(crate) faults: u64,
+    pub(crate) kills: u64,
+    /// Shards that stopped after a failed write.
+    pub(crate) poisoned: u64,
+    /// Writes that were lost or misdirected.
+    pub(crate) tampered: u64,
+    /// Tails that a disk lost.
+    pub(crate) lost_tails: u64,
+    pub(crate) snapshots: u64,
+    /// Stores that were filled from a snapshot.
+    pub(crate) from_snapshots: u64,
+    /// Records that subscribers saw.
+    pub(crate) delivered: u64,
+    /// Gaps that subscribers were told of.
+    pub(crate) gaps: u64,
 }
 
 pub(crate) struct World {
@@ -66,6 +84,12 @@ pub(crate) struct World {
     oracle: Oracle,
     workload: Workload,
     gateway: Gateway,
+    readers: Vec<Reader>,
+    reading: Dice,
+    /// What all shards of the present process have published.
+    views: Option<Views>,
+    /// A shard whose disk was damaged while the power was off, and what must come of it.
+    flipped: Option<(usize, Expected)>,
     epochs: u64,
     /// What the last reply said.
     last_outcome: Option<onrush_proto::Outcome>,
@@ -82,12 +106,9 @@ impl World {
         let hasher = KeyHasher::new([secret.next(), secret.next()]);
         let shards = plan.shards;
         let map = SlotMap::new(shards).unwrap_or_else(|| unreachable!("shards are checked with the options"));
-        let seat = |index: usize| Seat {
-            index,
-            disk: FaultDisk::new(Dice::new(seed, purpose::DISK + 100 * (index as u64 + 1)).next()),
-            store: MemoryStore::new(),
-            promised: 0,
-            live: None,
+        let seat = |index: usize| {
+            let mut dice = Dice::new(seed, purpose::DISK + 100 * (index as u64 + 1));
+            Seat::new(index, (dice.next(), dice.next()))
         };
         Self {
             event: 0,
@@ -104,8 +125,12 @@ impl World {
             links: Links::new(usize::from(shards)),
             mirror: Mirror::new(map, hasher),
             oracle: Oracle::default(),
-            workload: Workload::new(Dice::new(seed, purpose::WORKLOAD), hasher, plan.wishes),
+            workload: Workload::new(Dice::new(seed, purpose::WORKLOAD), hasher, &plan),
             gateway: Gateway::new(Dice::new(seed, purpose::GATEWAY + 1_000).next()),
+            readers: (0..usize::from(shards)).flat_map(Self::readers_of).collect(),
+            reading: Dice::new(seed, purpose::READERS),
+            views: None,
+            flipped: None,
             epochs: 0,
             last_outcome: None,
             over: false,
@@ -131,7 +156,7 @@ impl World {
 
     /// Runs the load and then the ending.
     pub(crate) fn run(&mut self) -> Result<(), Violation> {
-        self.start(false)?;
+        self.restart()?;
         while self.event < self.plan.events && !self.over {
             self.next_event()?;
             if self.event.is_multiple_of(FULL_CHECK_EVENTS) {
@@ -159,8 +184,12 @@ impl World {
         invariants::units::all(&self.mirror)?;
         invariants::ledger::all(&self.mirror)?;
         invariants::durable::acknowledged(&self.mirror, &self.oracle)?;
+        if let Some(views) = &self.views {
+            invariants::views::nothing_else(&self.mirror, views)?;
+        }
         for seat in &self.seats {
-            let Some(live) = &seat.live else { continue };
+            self.check_views(seat.index)?;
+            let Some(live) = seat.live.as_ref().filter(|_| seat.scar.is_none()) else { continue };
             let book = &self.mirror.books[seat.index];
             if matches!(live.stage, Stage::Idle | Stage::Durable) {
                 invariants::replay::agrees(book, &live.shard, &live.stored, "live")?;

@@ -1,6 +1,8 @@
 //! A handful of seeds, and the proof that they would find something.
 
-use onrush_sim::{Passed, Planted, RunOptions, run_seed};
+use std::collections::BTreeSet;
+
+use onrush_sim::{Passed, Planted, RunOptions, run_seed, shrink};
 
 /// Short runs: these tests are built without optimisation as well.
 fn short(planted: Option<Planted>) -> RunOptions {
@@ -9,13 +11,17 @@ fn short(planted: Option<Planted>) -> RunOptions {
 
 #[test]
 fn a_few_seeds_hold_and_go_through_everything() {
-    let mut total = Passed::default();
+    let (mut total, mut traces) = (Passed::default(), BTreeSet::new());
     for seed in 1..=40 {
         match run_seed(&short(None), seed) {
-            Ok(passed) => total.add(&passed),
+            Ok(passed) => {
+                assert!(traces.insert(passed.trace), "seed {seed} runs like another one");
+                total.add(&passed);
+            }
             Err(failure) => panic!("{failure}"),
         }
     }
+    // Stores filled from snapshots and gaps take longer runs: the program's own summary counts them.
     let went_through = [
         total.crashes,
         total.records,
@@ -25,21 +31,22 @@ fn a_few_seeds_hold_and_go_through_everything() {
         total.claims,
         total.refunds,
         total.refused_logs,
+        total.kills,
+        total.poisoned,
+        total.tampered,
+        total.snapshots,
+        total.delivered,
     ];
     assert!(went_through.iter().all(|count| *count > 0), "{total:?}");
 }
 
 #[test]
 fn every_planted_bug_of_the_host_is_found() {
-    for bug in Planted::ALL {
-        // This one takes hundreds of seeds: `planted.sh` looks for it.
-        if bug == Planted::AbsorbBeyondCeiling {
-            continue;
-        }
+    for (bug, number) in Planted::ALL {
         let (options, most) = (short(Some(bug)), 200);
         let found = (1..=most).find_map(|seed| run_seed(&options, seed).err());
         let failure = found.unwrap_or_else(|| panic!("{bug:?} was not found in {most} seeds"));
-        assert!(failure.to_string().contains(&format!("--planted {:02}", bug.number())));
+        assert!(failure.to_string().contains(&format!("--planted {number:02}")));
     }
 }
 
@@ -47,7 +54,18 @@ fn every_planted_bug_of_the_host_is_found() {
 fn a_failure_names_the_way_back_and_the_way_back_leads_there() {
     let options = short(Some(Planted::AckBeforeAppend));
     let failure = run_seed(&options, 1).expect_err("an answer before its record is always seen");
-    let again = RunOptions { shards: Some(failure.shards), ..options };
-    let second = run_seed(&again, failure.seed).expect_err("the same run fails again");
+    let second = run_seed(&failure.options, failure.seed).expect_err("the same run fails again");
     assert_eq!((failure.event, &failure.violation), (second.event, &second.violation));
+}
+
+#[test]
+fn a_failure_is_made_small_and_stays_the_same_failure() {
+    let failure = run_seed(&short(Some(Planted::AckBeforeAppend)), 1).expect_err("found at once");
+    let small = shrink(&failure);
+    assert!(small.options.events < 200, "an answer too early needs a few events: {small}");
+    assert_eq!((small.options.clients, small.options.skus), (Some(1), Some(1)), "{small}");
+    assert!(small.options.without.iter().count() > 10, "it needs no fault: {small}");
+    let again = run_seed(&small.options, small.seed).expect_err("the smaller run fails as well");
+    assert_eq!(again.violation, small.violation);
+    assert_eq!(again.violation.invariant, failure.violation.invariant);
 }

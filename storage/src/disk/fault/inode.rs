@@ -65,11 +65,16 @@ impl Inode {
         self.forsaken.append(&mut self.dirty);
     }
 
-    /// Rolls the file to a state that a disk could have after power loss.
-    pub(super) fn settle(&mut self, prng: &mut Prng) {
+    /// Pages that count as clean are dropped, and read from the disk again.
+    pub(super) fn forget_cached(&mut self) {
         for (piece, image) in std::mem::take(&mut self.forsaken) {
             self.restore(piece, &image);
         }
+    }
+
+    /// Rolls the file to a state that a disk could have after power loss.
+    pub(super) fn settle(&mut self, prng: &mut Prng) {
+        self.forget_cached();
         for (piece, image) in std::mem::take(&mut self.dirty) {
             if prng.coin() {
                 self.restore(piece, &image);

@@ -16,6 +16,9 @@ pub struct FaultPlan {
     pub read_error_ppm: u32,
     /// A crash in the middle of a durable write flips one bit in the sectors in flight.
     pub flip_at_crash_ppm: u32,
+    /// Durable writes go through a page cache, as where O_DIRECT is not allowed: one whose sync fails
+    /// is read back as if it had been written, until the file is opened again.
+    pub buffered: bool,
     /// The size of the disk in bytes; creating or growing past it is ENOSPC. `None` is endless.
     pub space_bytes: Option<u64>,
 }
@@ -26,6 +29,7 @@ pub(super) struct Armed {
     pub(super) write_errors: u32,
     pub(super) sync_errors: u32,
     pub(super) read_errors: u32,
+    pub(super) entry_errors: u32,
     pub(super) lost_writes: u32,
     pub(super) misdirect_sectors: Option<i64>,
     pub(super) crash_in_writes: Option<u64>,

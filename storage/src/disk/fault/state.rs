@@ -17,8 +17,16 @@ pub(super) struct State {
     pub(super) durable_writes: u64,
     pub(super) steps: u64,
     names: BTreeMap<String, u64>,
+    /// Changes of the directory whose sync failed, the latest one last.
+    unsynced: Vec<Vec<Entry>>,
     inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
+}
+
+/// A name, and the file it led to before a change.
+struct Entry {
+    name: String,
+    before: Option<u64>,
 }
 
 impl State {
@@ -31,6 +39,7 @@ impl State {
             durable_writes: 0,
             steps: 0,
             names: BTreeMap::new(),
+            unsynced: Vec::new(),
             inodes: BTreeMap::new(),
             next_inode: 0,
         }
@@ -62,26 +71,36 @@ impl State {
             }
             return Err(self.power_loss());
         }
-        Ok(self.link(name, len))
+        let before = self.names.get(name).copied();
+        let inode = self.link(name, len);
+        self.sync_entries([(name, before)])?;
+        Ok(inode)
     }
 
     pub(super) fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         let inode = self.find(from)?;
         let crashes = self.crashes_in_step();
+        let replaced = self.names.get(to).copied();
         if !crashes || self.prng.coin() {
             self.names.remove(from);
             self.names.insert(to.to_owned(), inode);
         }
-        if crashes { Err(self.power_loss()) } else { Ok(()) }
+        if crashes {
+            return Err(self.power_loss());
+        }
+        self.sync_entries([(from, Some(inode)), (to, replaced)])
     }
 
     pub(super) fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.find(name)?;
+        let inode = self.find(name)?;
         let crashes = self.crashes_in_step();
         if !crashes || self.prng.coin() {
             self.names.remove(name);
         }
-        if crashes { Err(self.power_loss()) } else { Ok(()) }
+        if crashes {
+            return Err(self.power_loss());
+        }
+        self.sync_entries([(name, Some(inode))])
     }
 
     pub(super) fn read(&mut self, inode: u64, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
@@ -123,6 +142,13 @@ impl State {
             self.tear(inode, offset as usize, bytes);
             return Err(self.power_loss());
         }
+        let unsynced = self.plan.buffered
+            && (take_one(&mut self.armed.sync_errors) || self.prng.hits(self.plan.sync_error_ppm));
+        if unsynced {
+            self.inode(inode).write(offset as usize, bytes);
+            self.inode(inode).fail_sync();
+            return Err(device_error());
+        }
         if take_one(&mut self.armed.write_errors) || self.prng.hits(self.plan.write_error_ppm) {
             let pieces = (bytes.len() / TEAR_BYTES) as u64;
             let prefix = self.prng.below(pieces + 1) as usize * TEAR_BYTES;
@@ -145,9 +171,39 @@ impl State {
         for inode in self.inodes.values_mut() {
             inode.settle(&mut self.prng);
         }
+        self.undo_entries();
         let linked: BTreeSet<u64> = self.names.values().copied().collect();
         self.inodes.retain(|inode, _| linked.contains(inode));
         power_lost()
+    }
+
+    /// Makes changed entries durable, and all that came before with them, as a journal does; or fails to.
+    pub(super) fn sync_entries<'a>(
+        &mut self,
+        changed: impl IntoIterator<Item = (&'a str, Option<u64>)>,
+    ) -> io::Result<()> {
+        if take_one(&mut self.armed.entry_errors) {
+            let entry = |(name, before): (&str, _)| Entry { name: name.to_owned(), before };
+            self.unsynced.push(changed.into_iter().map(entry).collect());
+            return Err(device_error());
+        }
+        self.unsynced.clear();
+        Ok(())
+    }
+
+    /// Of the changes that were not synced, the first ones have reached the disk.
+    fn undo_entries(&mut self) {
+        let mut changes = std::mem::take(&mut self.unsynced);
+        if changes.is_empty() {
+            return;
+        }
+        let reached = self.prng.below(changes.len() as u64 + 1) as usize;
+        for Entry { name, before } in changes.drain(reached..).rev().flatten() {
+            match before {
+                Some(inode) => self.names.insert(name, inode),
+                None => self.names.remove(&name),
+            };
+        }
     }
 
     /// What a durable write in flight leaves: a prefix, or any subset of its pieces.

@@ -1,0 +1,71 @@
+//! Where acknowledged frames stand on a disk, looked up without the product's recovery.
+
+use onrush_storage::log::FrameView;
+
+use super::World;
+
+/// Bytes in front of a segment's first frame.
+const FRAMES_START: usize = 4096;
+const SECTOR: usize = 4096;
+
+/// Where a frame stands in its file.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) offset: usize,
+    pub(super) len: usize,
+    pub(super) first_lsn: u64,
+    pub(super) seal: bool,
+}
+
+impl Place {
+    /// Where the frame behind it stands.
+    pub(super) fn end(&self) -> usize {
+        self.offset + self.len.next_multiple_of(SECTOR)
+    }
+}
+
+impl World {
+    /// The end of the log: file and offset.
+    pub(super) fn end_of(&self, index: usize) -> Option<(String, usize)> {
+        let (name, frames) = self.frames_of(index)?;
+        frames.last().map(|place| (name, place.end()))
+    }
+
+    /// True if the last frame stands behind `before`, or first in another file.
+    pub(super) fn is_continued(&self, index: usize, before: Option<&(String, usize)>) -> bool {
+        let Some((name, frames)) = self.frames_of(index) else { return false };
+        let offset = frames.last().map_or(0, |place| place.offset);
+        match before {
+            Some((same, end)) if *same == name => offset == *end,
+            _ => offset == FRAMES_START,
+        }
+    }
+
+    /// The last segment with its frames; `None` if they do not reach the book's end.
+    pub(super) fn frames_of(&self, index: usize) -> Option<(String, Vec<Place>)> {
+        let seat = &self.seats[index];
+        let names = onrush_storage::disk::Disk::list(&seat.disk).ok()?;
+        let book = &self.mirror.books[index];
+        for name in names.into_iter().rev().filter(|name| name.ends_with(".segment")) {
+            let bytes = seat.disk.contents(&name).ok()?;
+            let mut frames: Vec<Place> = Vec::new();
+            let (mut offset, mut next) = (FRAMES_START, None);
+            while let Some(rest) = bytes.get(offset..) {
+                let Ok(view) = FrameView::parse(rest) else { break };
+                let info = view.info();
+                if next.is_some_and(|next| next != info.first_lsn) {
+                    break;
+                }
+                next = Some(info.next_lsn());
+                let len = view.bytes().len();
+                frames.push(Place { offset, len, first_lsn: info.first_lsn, seal: info.is_seal() });
+                offset += len.next_multiple_of(SECTOR);
+            }
+            // The last segment is the one whose frames reach the end, or a frame in flight behind it.
+            if next.is_some_and(|next| next > book.end_lsn) {
+                return Some((name, frames));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,76 @@
+//! The log is released up to what a store needs that is filled from a snapshot, and no further.
+
+use std::sync::Arc;
+
+use onrush_engine::flush::{Absorber, Stored};
+use onrush_engine::{FlushOptions, Flusher, Snapshots, Station, Tail, install_newest};
+use onrush_proto::ShardId;
+use onrush_storage::disk::{Disk, FaultDisk};
+use onrush_storage::snapshot::{SnapshotReader, prune};
+use onrush_storage::store::{MemoryStore, Store};
+
+use crate::rig::{Plan, Rig};
+use crate::speech::Speaker;
+
+/// A snapshot used to be taken of whatever the store had. A store filled from it replays from the
+/// checkpoint inside, which could be older than the snapshot, while the log was released up to the
+/// snapshot itself: the shard did not start, though nothing but its store was lost.
+#[test]
+fn the_log_reaches_back_to_the_checkpoint_in_each_kept_snapshot() {
+    let mut rig = Rig::new(Plan::new(1));
+    let said = (0..80).map(|number| format!("order c{number} tea"));
+    for text in std::iter::once("put tea price 100 stock 500".to_owned()).chain(said) {
+        for (key, command) in Speaker::default().requests(&rig, &text) {
+            rig.ask(key, command);
+        }
+    }
+    let log = &rig.nodes[0].log;
+    let tail = Arc::new(Tail::new(0, log.reader(), 1 << 20));
+    let station = Arc::new(Station::new(ShardId(0), 1, tail));
+    let shelf: Arc<dyn Disk> = Arc::new(FaultDisk::new(1));
+    let options = FlushOptions {
+        rows: 1,
+        log_bytes: 1,
+        checkpoint_bytes: 5_000,
+        lag_bytes_max: u64::MAX,
+        snapshot_bytes: 1,
+        ..FlushOptions::default()
+    };
+    let snapshots = Snapshots::new(ShardId(0), Arc::clone(&shelf), 1).by_hand();
+    let absorber = Absorber::new(0, 0, Vec::new(), Vec::new());
+    let store = Box::new(MemoryStore::new());
+    let mut flusher = Flusher::new(Arc::clone(&station), 0, absorber, store, (options, snapshots));
+    let (mut reader, mut released) = (log.reader(), 0);
+    while let Some(frame) = reader.next_frame().unwrap() {
+        station.commit(frame.to_frame(), u64::MAX);
+        flusher.absorb_committed().unwrap();
+        if !flusher.write_snapshot() {
+            continue;
+        }
+        let below = station.release_below();
+        for lsn in prune(shelf.as_ref(), 2).unwrap().kept {
+            let mut filled = MemoryStore::new();
+            let copy = only(shelf.as_ref(), lsn);
+            assert_eq!(install_newest(&copy, &mut filled).unwrap().lsn, Some(lsn));
+            let needed = Stored::new(filled.reader()).checkpoint().unwrap().lsn + 1;
+            assert!(below <= needed, "expected record {needed} for snapshot {lsn}, found a log from {below}");
+        }
+        released = below;
+    }
+    assert!(released > 10, "expected a log that is released, found it kept from {released}");
+}
+
+/// A shelf with one snapshot alone.
+fn only(shelf: &dyn Disk, lsn: u64) -> FaultDisk {
+    let copy = FaultDisk::new(2);
+    let names = shelf.list().unwrap();
+    let name = names.iter().find(|name| {
+        name.ends_with(".snap") && SnapshotReader::open(shelf, name).unwrap().header().lsn == lsn
+    });
+    let name = name.unwrap();
+    let file = shelf.open(name).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    copy.create(name, 0).unwrap().write_at(0, &bytes).unwrap();
+    copy
+}
