@@ -96,7 +96,7 @@ pub struct Absorber {
 }
 
 /// Rows of current whose place is known.
-const TOUCHED: usize = 1 << 10;
+const TOUCHED: usize = 1 << 15;
 /// No row of this index: an order whose row is in the store.
 const STORED: usize = usize::MAX;
 
