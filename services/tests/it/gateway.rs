@@ -38,10 +38,10 @@ async fn silence_is_unknown_and_settled_under_the_same_key() {
 
 #[tokio::test]
 async fn a_slow_gateway_is_answered_with_processing() {
-    let shop = Shop::open_with(|config| config.gateway_faults = "p50_ms=1500,p99_ms=1500".parse().unwrap());
+    let shop = Shop::open_with(|config| config.gateway_faults = "p50_ms=5000,p99_ms=5000".parse().unwrap());
     shop.stock("tea", 500, 10).await;
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
-    let patience = Retry { timeout: Duration::from_millis(500), ..Retry::NEVER };
+    let patience = Retry { timeout: Duration::from_secs(3), ..Retry::NEVER };
     let hasty = Client::new(&shop.addresses, 1, patience).unwrap();
     let answer = hasty.process_payment(payment("p", &order_id, "pm_card")).await.unwrap();
     assert_eq!(answer.payment_status(), OrderPaymentStatus::Processing);

@@ -51,7 +51,11 @@ async fn stock_is_compared_and_never_falls_below_what_is_held() {
     );
     let fresh = Change::AddIfVersion(AddIfVersion { add: 1, version: now.version });
     assert_eq!(shop.client.update_stock(update("tea", "", fresh)).await.unwrap().on_hand, 5);
-    assert_refused(shop.client.update_stock(update("tea", "", Change::Set(1))).await, "BELOW_HELD", None);
+    assert_refused(
+        shop.client.update_stock(update("tea", "", Change::Set(1))).await,
+        "BELOW_HELD",
+        Some("change"),
+    );
     let key = |change| update("tea", "once", change);
     shop.client.update_stock(key(Change::Add(1))).await.unwrap();
     assert_refused(shop.client.update_stock(key(Change::Add(2))).await, "IDEMPOTENCY_KEY_REUSED", None);

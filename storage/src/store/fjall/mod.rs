@@ -43,11 +43,10 @@ const LEVEL0_RUNS_FORMAT: usize = 250;
 /// condition while level 0 is over the limit.
 ///
 /// # Cost
-/// By `examples/store_cost.rs`, six million orders, user CPU of all threads: 1.3 us per order of
-/// three rows, flat, as long as runs end at bucket boundaries: a run above everything older is moved
-/// down without being read. A second version of the order adds 0.9 us in [`Keyspace::Current`] and
-/// 2.3 us over the old row, where it makes the run overlap its elders. Runs that share a bucket are
-/// merged too: with buckets longer than a run the whole costs 3.5 to 5 us.
+/// `examples/store_cost.rs` measures it, `docs/benchmarks.md` has the figures. What counts is that
+/// runs end at bucket boundaries: a run above everything older is moved down without being read. A
+/// second version of an order costs more than the first, least in [`Keyspace::Current`]; runs that
+/// share a bucket are merged.
 pub struct FjallStore {
     trees: Trees,
     heads: [Head; 2],
