@@ -114,8 +114,6 @@ impl LoneShard {
         self.effects.clear();
         let end = self.shard.end().0;
         self.shard.set_stored(end);
-        self.shard.state_mut().stock.drain_changed(|_, _| ());
-        self.shard.state_mut().drain_products().for_each(drop);
     }
 
     /// Rows that only a store could have answered for.

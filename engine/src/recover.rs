@@ -12,7 +12,7 @@ use onrush_storage::store::{Keyspace, Store};
 
 use crate::flush::{Absorber, Checkpoint, Stored, StoredError};
 use crate::shard::{Found, Shard, ShardOptions};
-use crate::views::ShardViews;
+use crate::views::{ShardViews, ViewRows};
 
 /// Why a shard could not be recovered.
 #[derive(Debug, thiserror::Error)]
@@ -125,10 +125,10 @@ pub fn recover_with_views(
     let mut products = Vec::new();
     let mut recovered = recover(options, store, reader, log, |row| products.push(row))?;
     let state = recovered.shard.state_mut();
-    state.stock.drain_changed(|position, row| views.publish_stock(position, row));
-    products.into_iter().for_each(|product| views.publish_product(product));
-    // What the log has is newer than what the store had.
-    views.publish(state);
+    // What the log has is newer than what the store had, and comes behind it.
+    let mut rows = ViewRows::of_store(products);
+    rows.stage(state);
+    views.publish(&mut rows);
     Ok((recovered, views))
 }
 

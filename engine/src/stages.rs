@@ -3,7 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The stages of a turn, in order.
+/// The stages of a turn, in order. While a large frame becomes durable the next turns are admitted and
+/// decided, so their times together may exceed the clock's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Stage {
     /// What has arrived is taken in, and the cold rows it needs are read,

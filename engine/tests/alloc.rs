@@ -188,7 +188,7 @@ fn expiries() {
 fn reads() {
     let views = Arc::new(ShardViews::default());
     let mut stage = Stage::new();
-    stage.shard.state_mut().stock.drain_changed(|position, row| views.publish_stock(position, row));
+    views.publish(&mut stage.effects.rows);
     let views = Views::new(vec![views], SlotMap::new(1).unwrap());
     let sku: Sku = "plain".parse().unwrap();
     assert!(views.stock(&sku).is_some(), "a thread's first read may set it up");

@@ -29,11 +29,15 @@ pub enum Planted {
     AckFailedWrite,
     /// A shard whose write failed goes on deciding.
     DecideWhenPoisoned,
+    /// Answers leave when the frame in front of their own is durable.
+    AckNextBatch,
+    /// What is decided while a frame is written is published with that frame.
+    PublishNextBatch,
 }
 
 impl Planted {
     /// All of the host's bugs, with the numbers under which `--planted` knows them.
-    pub const ALL: [(Self, usize); 11] = [
+    pub const ALL: [(Self, usize); 13] = [
         (Self::AckBeforeAppend, 1),
         (Self::ForgetReclaims, 2),
         (Self::AbsorbBeyondCeiling, 3),
@@ -45,6 +49,8 @@ impl Planted {
         (Self::PublishBeforeAppend, 16),
         (Self::AckFailedWrite, 17),
         (Self::DecideWhenPoisoned, 18),
+        (Self::AckNextBatch, 27),
+        (Self::PublishNextBatch, 28),
     ];
 
     /// The number under which `--planted` knows it.

@@ -7,10 +7,9 @@
 //! timer fires. Its queue's latency is `NotImportant`: a foreign wake then costs a system call only if
 //! the executor sleeps.
 //!
-//! What overlaps: executors with one another, and with every other thread of the engine. What does
-//! not: the durable write is the same synchronous call as in the other hosts (one `pwrite` that
-//! returns when the bytes are on disk), so shards that share an executor write one after the other.
-//! The log has one writer's side, not two.
+//! Large frames are written by a thread per shard, beside the executor, as in the thread host. A
+//! small one is the same synchronous call as everywhere (one `pwrite` that returns when the bytes are
+//! on disk), and the executor's other shards wait for it.
 
 use std::future::poll_fn;
 use std::io;
@@ -57,9 +56,12 @@ pub(crate) struct GlommioHost {
 impl GlommioHost {
     /// Starts an executor per core that this thread may run on, at most one per shard. Shards start
     /// when every executor stands.
-    pub(crate) fn start(workers: Vec<Worker>, stations: Arc<[Arc<Station>]>) -> Result<Self, HostError> {
+    pub(crate) fn start(mut workers: Vec<Worker>, stations: Arc<[Arc<Station>]>) -> Result<Self, HostError> {
         may_lock()?;
         probe().map_err(HostError::IoUring)?;
+        for worker in &mut workers {
+            worker.write_beside().map_err(|error| HostError::Executor(error.to_string()))?;
+        }
         let cores = cores().map_err(|error| HostError::Executor(error.to_string()))?;
         let executors = cores.len().min(workers.len());
         let seated = cores.into_iter().take(executors).map(Seated::start).collect::<Result<Vec<_>, _>>()?;
@@ -198,21 +200,27 @@ impl Seat {
 
     /// True if a turn would take something in.
     fn has_input(&self) -> bool {
-        !self.station.is_idle() && !self.worker.waits_for_store()
+        !self.station.is_idle() && !self.worker.waits_for_write() && !self.worker.waits_for_store()
     }
 
     /// Announces sleep; false if something came meanwhile.
     fn fall_asleep(&self) -> bool {
+        if self.worker.waits_for_write() {
+            return self.station.fall_asleep_for_write();
+        }
         // What came already has to wait: then the timer wakes.
         self.worker.waits_for_store() || self.station.fall_asleep()
     }
 
     fn is_done(&self) -> bool {
-        self.station.closing.load(Ordering::Acquire) && self.station.is_idle()
+        self.station.closing.load(Ordering::Acquire) && self.station.is_idle() && !self.worker.is_writing()
     }
 
     /// How long the shard may be left alone; `None` = until something comes.
     fn patience_us(&self) -> Option<u64> {
+        if self.worker.waits_for_write() {
+            return None;
+        }
         let due_us = self.worker.idle_us();
         if self.worker.waits_for_store() {
             return Some(due_us.unwrap_or(STORE_PATIENCE_US).min(STORE_PATIENCE_US));

@@ -11,12 +11,16 @@ mod glommio;
 mod host_error;
 mod inline;
 mod laps;
+mod outbox;
 mod ports;
 mod snapshots;
 mod station;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod worker;
+mod writer;
 
 pub use clock::ClockJump;
 pub(crate) use clock::{HostClock, wall_us};

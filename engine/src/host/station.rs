@@ -1,6 +1,6 @@
 //! A shard's door: what other threads may touch.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
@@ -48,6 +48,15 @@ pub(crate) struct Counters {
     pub(crate) stages: StageCells,
 }
 
+/// Requests from which on a turn takes longer than waking a thread.
+pub(crate) const MANY: usize = 32;
+
+/// What a worker does.
+const AWAKE: u8 = 0;
+const ASLEEP: u8 = 1;
+/// It sleeps while a durable write is in flight.
+const FOR_WRITE: u8 = 2;
+
 /// A shard's door, and where its worker and its flusher tell each other how far they are.
 pub struct Station {
     pub(crate) id: ShardId,
@@ -55,7 +64,9 @@ pub struct Station {
     waiting: CachePadded<AtomicUsize>,
     waiting_max: usize,
     peers: SegQueue<(ShardId, Vec<PeerMessage>)>,
-    asleep: CachePadded<AtomicBool>,
+    sleep: CachePadded<AtomicU8>,
+    /// A durable write came back since the worker last fell asleep.
+    landed: AtomicBool,
     sleeper: Mutex<Option<Waker>>,
     pub(crate) tail: Arc<Tail>,
     /// Everything up to here is in the store.
@@ -85,7 +96,8 @@ impl Station {
             waiting: CachePadded::new(AtomicUsize::new(0)),
             waiting_max,
             peers: SegQueue::new(),
-            asleep: CachePadded::new(AtomicBool::new(false)),
+            sleep: CachePadded::new(AtomicU8::new(AWAKE)),
+            landed: AtomicBool::new(false),
             sleeper: Mutex::new(None),
             tail,
             stored: AtomicU64::new(0),
@@ -148,12 +160,32 @@ impl Station {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Wakes the worker if it sleeps.
+    /// True if a turn over what waits takes longer than waking a thread.
+    pub(crate) fn has_many(&self) -> bool {
+        self.waiting() >= MANY
+    }
+
+    /// Wakes the worker if it sleeps, and not for few requests while it waits for its disk.
     pub(crate) fn wake(&self) {
         // Pairs with the fence in `fall_asleep`: either the worker sees what was pushed, or this
         // thread sees that it sleeps.
         fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+        match self.sleep.load(Ordering::Relaxed) {
+            AWAKE => {}
+            FOR_WRITE if !self.has_many() => {}
+            _ => self.wake_sleeper(),
+        }
+    }
+
+    /// Wakes the worker because its write came back.
+    pub(crate) fn wake_written(&self) {
+        self.landed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.wake_sleeper();
+    }
+
+    fn wake_sleeper(&self) {
+        if self.sleep.swap(AWAKE, Ordering::Relaxed) != AWAKE {
             let waker = self.sleeper.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(waker) = waker {
                 waker.wake();
@@ -174,17 +206,28 @@ impl Station {
 
     /// Announces sleep; false if something came meanwhile.
     pub(crate) fn fall_asleep(&self) -> bool {
-        self.asleep.store(true, Ordering::Relaxed);
+        self.sleep.store(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let may_sleep = self.is_idle() && !self.closing.load(Ordering::Relaxed);
         if !may_sleep {
-            self.asleep.store(false, Ordering::Relaxed);
+            self.wake_up();
+        }
+        may_sleep
+    }
+
+    /// Announces sleep until a write comes back or many requests wait; false if either has happened.
+    pub(crate) fn fall_asleep_for_write(&self) -> bool {
+        self.sleep.store(FOR_WRITE, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let may_sleep = !self.landed.swap(false, Ordering::Relaxed) && !self.has_many();
+        if !may_sleep {
+            self.wake_up();
         }
         may_sleep
     }
 
     pub(crate) fn wake_up(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        self.sleep.store(AWAKE, Ordering::Relaxed);
     }
 
     /// Shows a committed frame to the flusher and to subscribers. The store may go up to `ceiling`.

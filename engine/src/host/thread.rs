@@ -32,7 +32,8 @@ pub(crate) struct ThreadHost {
 
 impl ThreadHost {
     pub(crate) fn start(workers: Vec<Worker>, stations: Arc<[Arc<Station>]>) -> std::io::Result<Self> {
-        let start = |worker: Worker| {
+        let start = |mut worker: Worker| {
+            worker.write_beside()?;
             let name = format!("shard-{:03}", worker.station().id.0);
             thread::Builder::new().name(name).spawn(move || run(worker))
         };
@@ -72,6 +73,13 @@ fn run(mut worker: Worker) {
     loop {
         if worker.turn() {
             sealed = false;
+            continue;
+        }
+        if worker.waits_for_write() {
+            if station.fall_asleep_for_write() {
+                thread::park();
+            }
+            station.wake_up();
             continue;
         }
         if worker.waits_for_store() {

@@ -1,21 +1,26 @@
 //! One shard with its log: brings inputs in, makes frames durable, lets answers go.
+//!
+//! While a frame is being written the shard decides what has arrived into the next one. What a
+//! batch says leaves when its own frame is durable, and a batch without records waits for the frame
+//! in front of it: its answers may rest on that.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hashbrown::HashMap;
-use onrush_proto::{Lsn, Outcome, Refusal, Reply, ShardId};
+use onrush_proto::{Lsn, Outcome, Refusal, Reply};
 use onrush_storage::log::Log;
 
 use super::clock::HostClock;
 use super::laps::Laps;
+use super::outbox::Outbox;
 use super::ports::{Ports, Sink};
-use super::station::{Parcel, Station};
+use super::station::{MANY, Parcel, Station};
+use super::writer::{Writer, Written};
 use crate::flush::Stored;
 use crate::shard::{Effects, Input, PeerMessage, ReplyTo, Shard, Want};
 use crate::stages::Stage;
-use crate::tables::FixedState;
 use crate::views::ShardViews;
 
 /// What a worker is made of.
@@ -36,107 +41,146 @@ pub(crate) struct WorkerParts {
 
 /// One shard at work.
 pub(crate) struct Worker {
-    parts: WorkerParts,
+    shard: Shard,
+    writer: Writer,
+    stored: Stored,
+    views: Arc<ShardViews>,
+    station: Arc<Station>,
+    outbox: Outbox,
+    clock: HostClock,
+    inputs_max: usize,
+    lag_bytes_max: u64,
     inputs: VecDeque<Input>,
-    effects: Effects,
     wants: Vec<Want>,
-    sinks: HashMap<u32, Option<Sink>, FixedState>,
-    closings_seen: u64,
-    /// Replies of this turn that go to one port.
-    outbox: Vec<(u64, Reply)>,
-    /// Messages of this turn by shard.
-    post: Vec<Vec<PeerMessage>>,
+    /// Decided, and not on its way to the disk yet.
+    open: Effects,
+    /// On its way; its frame is with the writer.
+    written: Option<Effects>,
+    spare: Effects,
     released_below: u64,
 }
 
 impl Worker {
     pub(crate) fn new(parts: WorkerParts) -> Self {
-        let post = parts.stations.iter().map(|_| Vec::new()).collect();
+        let WorkerParts { shard, log, stored, views, station, stations, ports, .. } = parts;
         Self {
-            parts,
+            outbox: Outbox::new(station.id, stations, ports),
+            writer: Writer::new(log),
+            shard,
+            stored,
+            views,
+            station,
+            clock: parts.clock,
+            inputs_max: parts.inputs_max,
+            lag_bytes_max: parts.lag_bytes_max,
             inputs: VecDeque::new(),
-            effects: Effects::default(),
             wants: Vec::new(),
-            sinks: HashMap::with_hasher(FixedState),
-            closings_seen: 0,
-            outbox: Vec::new(),
-            post,
+            open: Effects::default(),
+            written: None,
+            spare: Effects::default(),
             released_below: 0,
         }
     }
 
+    /// Gives large frames to a thread of their own, so that the next one fills meanwhile.
+    pub(crate) fn write_beside(&mut self) -> io::Result<()> {
+        self.writer.start_thread(Arc::clone(&self.station))
+    }
+
     pub(crate) fn station(&self) -> &Arc<Station> {
-        &self.parts.station
+        &self.station
     }
 
     /// One turn; false if there was nothing to do.
     pub(crate) fn turn(&mut self) -> bool {
-        let mut laps = Laps::start();
-        self.take_inputs();
-        let now_us = self.parts.clock.now_us();
-        let due = self.parts.shard.next_deadline_us().is_some_and(|deadline| deadline <= now_us);
-        if self.inputs.is_empty() && !due {
-            return false;
-        }
-        if self.parts.station.stopped.load(Ordering::Relaxed) {
-            self.refuse_inputs();
-            return false;
-        }
-        let before = self.inputs.len();
-        let span = tracing::trace_span!("turn", shard = self.parts.station.id.0, inputs = before);
-        let _turn = span.entered();
-        self.fetch_cold();
-        self.end(Stage::Admit, &mut laps);
-        self.effects.clear();
-        self.parts.shard.turn(now_us, &mut self.inputs, &mut self.effects);
-        self.post_messages(true);
-        self.end(Stage::Decide, &mut laps);
-        self.commit(before - self.inputs.len(), &mut laps);
-        laps.trace();
-        true
+        let landed = self.writer.poll().map(|written| self.land(written)).is_some();
+        self.decide() || landed
     }
 
-    fn end(&self, stage: Stage, laps: &mut Laps) {
-        laps.end(stage, &self.parts.station.counters.stages);
+    /// True while a write is in flight.
+    #[cfg(all(feature = "glommio", target_os = "linux"))]
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writer.is_writing()
+    }
+
+    /// True while a write is in flight and too little waits to be decided meanwhile.
+    pub(crate) fn waits_for_write(&self) -> bool {
+        self.writer.is_writing() && !self.station.has_many()
     }
 
     /// How long nothing will be due, in us; `None` = until something comes.
     pub(crate) fn idle_us(&self) -> Option<u64> {
-        let stopped = self.parts.station.stopped.load(Ordering::Relaxed);
-        let deadline = self.parts.shard.next_deadline_us().filter(|_| !stopped)?;
-        Some(deadline.saturating_sub(self.parts.clock.now_us()))
+        let deadline = self.shard.next_deadline_us().filter(|_| !self.is_stopped())?;
+        Some(deadline.saturating_sub(self.clock.now_us()))
     }
 
     /// True while requests wait because the store lags by its bound.
     pub(crate) fn waits_for_store(&self) -> bool {
-        let station = &self.parts.station;
-        station.lag_bytes() > self.parts.lag_bytes_max && !station.stopped.load(Ordering::Relaxed)
+        self.station.lag_bytes() > self.lag_bytes_max && !self.is_stopped()
     }
 
     /// Shard time in us.
     #[cfg(all(feature = "glommio", target_os = "linux"))]
     pub(crate) fn now_us(&self) -> u64 {
-        self.parts.clock.now_us()
+        self.clock.now_us()
     }
 
     /// Seals the log while it is idle.
     pub(crate) fn seal(&mut self) {
-        if !self.parts.station.stopped.load(Ordering::Relaxed) {
-            let sealed = self.parts.log.seal(self.parts.clock.now_us());
-            if let Err(error) = sealed {
-                self.stop(&error);
-            }
+        if self.is_stopped() {
+            return;
         }
+        let now_us = self.clock.now_us();
+        let sealed = self.writer.log().map_or(Ok(()), |log| log.seal(now_us));
+        if let Err(error) = sealed {
+            self.stop(&error);
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.station.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Takes what has arrived and decides it; false if there was nothing to do.
+    fn decide(&mut self) -> bool {
+        if self.waits_for_write() {
+            return false;
+        }
+        let mut laps = Laps::start();
+        self.take_inputs();
+        let now_us = self.clock.now_us();
+        let due = self.shard.next_deadline_us().is_some_and(|deadline| deadline <= now_us);
+        if self.inputs.is_empty() && !due {
+            return false;
+        }
+        if self.is_stopped() {
+            self.refuse_inputs();
+            return false;
+        }
+        let span = tracing::trace_span!("turn", shard = self.station.id.0, inputs = self.inputs.len());
+        let _turn = span.entered();
+        self.fetch_cold();
+        self.end(Stage::Admit, &mut laps);
+        self.shard.turn(now_us, &mut self.inputs, &mut self.open);
+        self.outbox.post(&mut self.open.urgent);
+        self.end(Stage::Decide, &mut laps);
+        self.commit(&mut laps);
+        laps.trace();
+        true
+    }
+
+    fn end(&self, stage: Stage, laps: &mut Laps) {
+        laps.end(stage, &self.station.counters.stages);
     }
 
     fn take_inputs(&mut self) {
         // Admission waits for the store at its bound; messages between shards go on.
         let lagging = self.waits_for_store();
-        while let Some((from, messages)) = self.parts.station.receive_peer() {
+        while let Some((from, messages)) = self.station.receive_peer() {
             self.inputs.extend(messages.into_iter().map(|message| Input::Peer { from, message }));
         }
-        while !lagging && self.inputs.len() < self.parts.inputs_max {
-            match self.parts.station.receive() {
+        while !lagging && self.inputs.len() < self.inputs_max {
+            match self.station.receive() {
                 Some(Parcel::One { port, tag, request }) => {
                     self.inputs.push_back(Input::Request { to: ReplyTo { port, tag }, request });
                 }
@@ -145,7 +189,7 @@ impl Worker {
                     self.inputs.extend(
                         requests.drain(..).map(|(tag, request)| Input::Request { to: to(tag), request }),
                     );
-                    if let Some(Sink::Queue(queue)) = self.sink(port) {
+                    if let Some(Sink::Queue(queue)) = self.outbox.sink(port) {
                         let _ = queue.spare_requests.push(requests);
                     }
                 }
@@ -158,119 +202,122 @@ impl Worker {
     fn fetch_cold(&mut self) {
         loop {
             self.wants.clear();
-            self.parts.shard.wants(self.inputs.iter(), &mut self.wants);
+            self.shard.wants(self.inputs.iter(), &mut self.wants);
             if self.wants.is_empty() {
                 return;
             }
             for want in std::mem::take(&mut self.wants) {
-                match self.parts.stored.fetch(&self.parts.shard, want) {
-                    Ok(found) => self.parts.shard.warm(found),
+                match self.stored.fetch(&self.shard, want) {
+                    Ok(found) => self.shard.warm(found),
                     Err(error) => return self.stop(&error),
                 }
             }
         }
     }
 
-    /// Makes the turn's frame durable, then lets everything go.
-    fn commit(&mut self, taken: usize, laps: &mut Laps) {
-        if self.parts.station.stopped.load(Ordering::Relaxed) {
+    /// Sends the open batch to the disk, if the frame in front of it is there.
+    fn commit(&mut self, laps: &mut Laps) {
+        if self.is_stopped() {
             return self.abandon();
         }
-        if !self.effects.frame.is_empty() {
-            let appended = self.parts.log.append(&mut self.effects.frame, self.parts.shard.now_us());
-            match appended {
-                Ok(_) => {
-                    self.end(Stage::Commit, laps);
-                    self.publish();
-                    self.end(Stage::Apply, laps);
-                }
+        if self.writer.is_writing() {
+            // It grows on. Full, it waits here: there is nothing else to do.
+            if self.shard.is_full(&self.open)
+                && let Some(written) = self.writer.wait()
+            {
+                self.land(written);
+            }
+            return;
+        }
+        if self.begin_write() {
+            return;
+        }
+        if !self.open.frame.is_empty() {
+            match self.writer.write(&mut self.open.frame, self.open.time_us) {
+                Ok(()) => self.end(Stage::Commit, laps),
                 Err(error) => {
                     self.stop(&error);
                     return self.abandon();
                 }
             }
         }
-        self.deliver();
-        self.post_messages(false);
+        let batch = std::mem::replace(&mut self.open, std::mem::take(&mut self.spare));
+        self.let_go(batch, laps);
+    }
+
+    /// Hands the open batch's frame to the writer's thread, if it is large: deciding a smaller one
+    /// takes less time than waking a thread.
+    fn begin_write(&mut self) -> bool {
+        let large = self.open.inputs >= MANY && !self.open.frame.is_empty();
+        if !large || !self.writer.has_thread() {
+            return false;
+        }
+        let frame = std::mem::take(&mut self.open.frame);
+        if let Err(frame) = self.writer.begin(frame, self.open.time_us) {
+            self.open.frame = frame;
+            return false;
+        }
+        self.written = Some(std::mem::replace(&mut self.open, std::mem::take(&mut self.spare)));
+        true
+    }
+
+    /// A write came back: what was decided meanwhile takes its place, and what waited for it leaves.
+    fn land(&mut self, written: Written) {
+        let mut laps = Laps::start();
+        let Written { frame, result, took_ns } = written;
+        let mut batch = self.written.take().unwrap_or_default();
+        batch.frame = frame;
+        self.station.counters.stages.record(Stage::Commit, took_ns);
+        if let Err(error) = result {
+            self.stop(&error);
+            self.answer_stopped(&mut batch);
+            return self.abandon();
+        }
+        self.tend_log();
+        self.begin_write();
+        self.let_go(batch, &mut laps);
+        if !self.writer.is_writing() && !self.open.is_empty() {
+            self.commit(&mut laps);
+        }
+    }
+
+    /// A batch is durable, or had nothing to make so and nothing in front of it that is not.
+    fn let_go(&mut self, mut batch: Effects, laps: &mut Laps) {
+        if !batch.frame.is_empty() {
+            self.views.publish(&mut batch.rows);
+            let frame = batch.frame.to_frame_in(self.station.tail.spare());
+            self.station.commit(frame, batch.store_ceiling);
+            self.end(Stage::Apply, laps);
+        }
+        self.outbox.deliver(&mut batch.replies);
+        self.outbox.post(&mut batch.outbound);
         self.end(Stage::Respond, laps);
-        self.count(taken);
-        self.release();
+        self.count(batch.inputs);
+        self.shard.set_stored(self.station.stored());
+        self.station.set_ceiling(batch.store_ceiling);
+        self.tend_log();
+        batch.clear();
+        self.spare = batch;
     }
 
-    fn publish(&mut self) {
-        let frame = self.effects.frame.to_frame_in(self.parts.station.tail.spare());
-        let Self { parts, .. } = self;
-        parts.views.publish(parts.shard.state_mut());
-        parts.station.commit(frame, parts.shard.store_ceiling());
-    }
-
-    /// Hands replies over, one batch per port and turn.
-    fn deliver(&mut self) {
-        let closings = self.parts.ports.closings();
-        if closings != self.closings_seen {
-            self.closings_seen = closings;
-            self.sinks.clear();
-        }
-        let mut replies = std::mem::take(&mut self.effects.replies);
-        let mut current: Option<u32> = None;
-        for (to, reply) in replies.drain(..) {
-            if current != Some(to.port) {
-                self.hand_over(current);
-                current = Some(to.port);
-            }
-            self.outbox.push((to.tag, reply));
-        }
-        self.hand_over(current);
-        self.effects.replies = replies;
-    }
-
-    fn hand_over(&mut self, port: Option<u32>) {
-        if self.outbox.is_empty() {
-            return;
-        }
-        match port.and_then(|port| self.sink(port)) {
-            Some(Sink::Queue(queue)) => {
-                let spare = queue.spare_replies.pop().unwrap_or_default();
-                queue.replies.push(std::mem::replace(&mut self.outbox, spare));
-                queue.arrived.notify(usize::MAX);
-            }
-            Some(Sink::Desk(desk)) => {
-                for (tag, reply) in self.outbox.drain(..) {
-                    desk.deliver(tag, reply);
-                }
-            }
-            // The client is gone; what it asked for stays done.
-            None => self.outbox.clear(),
-        }
-    }
-
-    fn sink(&mut self, port: u32) -> Option<Sink> {
-        let ports = &self.parts.ports;
-        self.sinks.entry(port).or_insert_with(|| ports.sink(port)).clone()
-    }
-
-    fn post_messages(&mut self, urgent: bool) {
-        let messages = if urgent { &mut self.effects.urgent } else { &mut self.effects.outbound };
-        if messages.is_empty() {
-            return;
-        }
-        for (ShardId(to), message) in messages.drain(..) {
-            self.post[usize::from(to)].push(message);
-        }
-        for (to, messages) in self.post.iter_mut().enumerate().filter(|(_, messages)| !messages.is_empty()) {
-            self.parts.stations[to].send_peer(self.parts.station.id, std::mem::take(messages));
+    /// What can only be done with the log at hand.
+    fn tend_log(&mut self) {
+        let Some(log) = self.writer.log() else { return };
+        let (stats, counters) = (log.stats(), &self.station.counters);
+        counters.durable_writes.store(stats.durable_writes, Ordering::Relaxed);
+        counters.records.store(stats.records, Ordering::Relaxed);
+        counters.log_bytes.store(stats.bytes, Ordering::Relaxed);
+        let below = self.station.release_below();
+        if below > self.released_below {
+            self.released_below = below;
+            log.release_below(below);
         }
     }
 
     fn count(&mut self, taken: usize) {
-        let (counters, shard) = (&self.parts.station.counters, &self.parts.shard);
-        let stats = self.parts.log.stats();
+        let (counters, state) = (&self.station.counters, self.shard.state());
         counters.turns.fetch_add(1, Ordering::Relaxed);
         counters.requests.fetch_add(taken as u64, Ordering::Relaxed);
-        counters.durable_writes.store(stats.durable_writes, Ordering::Relaxed);
-        counters.records.store(stats.records, Ordering::Relaxed);
-        counters.log_bytes.store(stats.bytes, Ordering::Relaxed);
-        let state = shard.state();
         counters.open_orders.store(state.orders.open_len() as u64, Ordering::Relaxed);
         counters.orders_in_memory.store(state.orders.len() as u64, Ordering::Relaxed);
         let keys = state.keys.recent_len() as u64 + state.keys.older_len();
@@ -279,47 +326,45 @@ impl Worker {
         counters.state_bytes.store(state.bytes(), Ordering::Relaxed);
     }
 
-    fn release(&mut self) {
-        let station = &self.parts.station;
-        self.parts.shard.set_stored(station.stored());
-        station.set_ceiling(self.parts.shard.store_ceiling());
-        let below = station.release_below();
-        if below > self.released_below {
-            self.released_below = below;
-            self.parts.log.release_below(below);
-        }
-    }
-
     /// A durable write or a read of the store failed: nothing that is not on disk leaves any more.
     fn stop(&mut self, error: &dyn std::error::Error) {
-        tracing::error!(shard = self.parts.station.id.0, %error, "shard stopped");
-        self.parts.station.stopped.store(true, Ordering::Release);
-        self.parts.station.tail.notify();
+        tracing::error!(shard = self.station.id.0, %error, "shard stopped");
+        self.station.stopped.store(true, Ordering::Release);
+        self.station.tail.notify();
     }
 
     /// The outcome of what was decided last is unknown; nothing else was decided.
     fn abandon(&mut self) {
-        let stopped = Reply { outcome: Outcome::Refused(Refusal::Stopped), replayed: false, lsn: Lsn(0) };
-        for (_, reply) in &mut self.effects.replies {
-            *reply = stopped.clone();
+        if let Some(written) = self.writer.wait() {
+            // Durable or not: what it says rests on a shard that has stopped.
+            drop(written);
+            let mut batch = self.written.take().unwrap_or_default();
+            self.answer_stopped(&mut batch);
         }
-        self.effects.outbound.clear();
-        self.deliver();
+        let mut batch = std::mem::take(&mut self.open);
+        self.answer_stopped(&mut batch);
         self.refuse_inputs();
     }
 
-    fn refuse_inputs(&mut self) {
-        self.effects.clear();
-        let stopped = Reply { outcome: Outcome::Refused(Refusal::Stopped), replayed: false, lsn: Lsn(0) };
-        for input in self.inputs.drain(..) {
-            let to = match input {
-                Input::Request { to, .. } | Input::Peer { message: PeerMessage::Forward { to, .. }, .. } => {
-                    to
-                }
-                Input::Peer { .. } => continue,
-            };
-            self.effects.replies.push((to, stopped.clone()));
+    fn answer_stopped(&mut self, batch: &mut Effects) {
+        for (_, reply) in &mut batch.replies {
+            *reply = stopped();
         }
-        self.deliver();
+        self.outbox.deliver(&mut batch.replies);
     }
+
+    fn refuse_inputs(&mut self) {
+        let waiting = self.inputs.drain(..).filter_map(|input| match input {
+            Input::Request { to, .. } | Input::Peer { message: PeerMessage::Forward { to, .. }, .. } => {
+                Some((to, stopped()))
+            }
+            Input::Peer { .. } => None,
+        });
+        let mut replies = waiting.collect();
+        self.outbox.deliver(&mut replies);
+    }
+}
+
+fn stopped() -> Reply {
+    Reply { outcome: Outcome::Refused(Refusal::Stopped), replayed: false, lsn: Lsn(0) }
 }

@@ -7,6 +7,7 @@ use onrush_storage::log::FrameBuf;
 use smallvec::SmallVec;
 
 use crate::rules::inventory::Resolution;
+use crate::views::ViewRows;
 
 /// Where an answer goes: a port of the host, and the caller's tag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,12 +147,22 @@ pub struct HoldRequest {
     pub deadline_us: u64,
 }
 
-/// What one turn of a shard wants done, in this order: `urgent` at once; `frame` made durable;
-/// then, and only then, `replies` and `outbound` let go.
+/// What a batch of a shard wants done, in this order: `urgent` at once; `frame` made durable, behind
+/// the frames before it; then, and only then, `rows` published, `replies` and `outbound` let go.
+///
+/// A batch is one turn, or all turns that were taken while an earlier batch was being written.
 #[derive(Default)]
 pub struct Effects {
-    /// The records of this turn.
+    /// Shard time in us, the the same for all records of the batch.
+    pub time_us: u64,
+    /// Inputs that were decided.
+    pub inputs: usize,
+    /// The records of this batch.
     pub frame: FrameBuf,
+    /// What it changed of what is published.
+    pub rows: ViewRows,
+    /// Where the store has to stop while this batch is the last durable one.
+    pub store_ceiling: u64,
     /// Messages that need not wait: forwarded requests, of which nothing is promised yet.
     pub urgent: Vec<(ShardId, PeerMessage)>,
     /// Answers.
@@ -161,9 +172,17 @@ pub struct Effects {
 }
 
 impl Effects {
+    /// True if no input was decided and there is nothing to be made durable, said or sent.
+    pub fn is_empty(&self) -> bool {
+        let silent = self.replies.is_empty() && self.urgent.is_empty() && self.outbound.is_empty();
+        silent && self.inputs == 0 && self.frame.is_empty()
+    }
+
     /// Forgets everything and keeps the memory.
     pub fn clear(&mut self) {
+        (self.time_us, self.inputs) = (0, 0);
         self.frame.clear();
+        self.rows.clear();
         self.urgent.clear();
         self.replies.clear();
         self.outbound.clear();

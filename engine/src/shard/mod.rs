@@ -235,10 +235,21 @@ impl Shard {
         self.unconfirmed.values().map(claim).chain(all).collect()
     }
 
+    /// True if a batch has reached a bound: another turn into it would take nothing.
+    pub fn is_full(&self, batch: &Effects) -> bool {
+        batch.frame.len_bytes() >= self.options.frame_bytes_max
+            || batch.inputs >= self.options.turn_inputs_max
+    }
+
     /// One turn: sweeps the dead, then takes inputs until a bound is reached. What is not taken
-    /// stays in `inputs`. Rows that [`wants`](Self::wants) named must have been warmed.
+    /// stays in `inputs`, what it says comes behind what is in `out`. Rows that
+    /// [`wants`](Self::wants) named must have been warmed. A batch has the time of the first turn that
+    /// did something.
     pub fn turn(&mut self, now_us: u64, inputs: &mut VecDeque<Input>, out: &mut Effects) {
-        self.now_us = self.now_us.max(now_us);
+        if out.is_empty() {
+            out.time_us = self.now_us.max(now_us);
+        }
+        self.now_us = out.time_us;
         if !self.took_office {
             self.took_office = true;
             self.take_office(out);
@@ -247,16 +258,18 @@ impl Shard {
         self.sweep(out);
         self.take_inputs(inputs, out);
         self.state.settle(self.stored_lsn);
+        out.rows.stage(&mut self.state);
+        out.store_ceiling = self.store_ceiling();
     }
 
     fn take_inputs(&mut self, inputs: &mut VecDeque<Input>, out: &mut Effects) {
         let mut taken = 0;
         // They are looked at where they lie: an order is too large to be moved about.
-        for input in inputs.iter_mut().take(self.options.turn_inputs_max) {
-            if out.frame.len_bytes() >= self.options.frame_bytes_max || !self.take(input, out) {
+        for input in inputs.iter_mut() {
+            if self.is_full(out) || !self.take(input, out) {
                 break;
             }
-            taken += 1;
+            (taken, out.inputs) = (taken + 1, out.inputs + 1);
             if std::mem::take(&mut self.turn_ends) {
                 break;
             }

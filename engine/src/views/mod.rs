@@ -6,15 +6,16 @@
 mod cells;
 #[allow(clippy::disallowed_types, reason = "touched when a SKU is new and by lists, never by an order")]
 mod names;
+mod rows;
 
 use std::sync::Arc;
 
 use onrush_proto::{Money, ProductRow, Sku, Slot, SlotMap, StockRow};
 
-use crate::state::State;
 use cells::Cells;
 pub use cells::StockView;
 use names::Names;
+pub use rows::ViewRows;
 
 /// What one shard has published.
 #[derive(Default)]
@@ -31,10 +32,12 @@ impl ShardViews {
         }
     }
 
-    /// Publishes what a shard's committed batch changed.
-    pub fn publish(&self, state: &mut State) {
-        state.stock.drain_changed(|position, row| self.publish_stock(position, row));
-        for product in state.drain_products() {
+    /// Publishes what a committed batch changed.
+    pub fn publish(&self, rows: &mut ViewRows) {
+        for (position, row) in rows.stock.drain(..) {
+            self.publish_stock(position, &row);
+        }
+        for product in rows.products.drain(..) {
             self.publish_product(product);
         }
     }

@@ -23,9 +23,7 @@ fn run(shard: &mut Shard, views: &ShardViews, requests: impl Iterator<Item = Req
     while !inputs.is_empty() {
         effects.clear();
         shard.turn(START_US, &mut inputs, &mut effects);
-        let state = shard.state_mut();
-        state.stock.drain_changed(|position, row| views.publish_stock(position, row));
-        state.drain_products();
+        views.publish(&mut effects.rows);
     }
 }
 

@@ -257,9 +257,6 @@ impl Rig {
         node.fetch_cold();
         let mut out = Effects::default();
         node.shard.turn(self.now_us, &mut node.inbox, &mut out);
-        let state = node.shard.state_mut();
-        state.stock.drain_changed(|_, _| {});
-        state.drain_products();
         self.send(id, &mut out.urgent);
         let node = &mut self.nodes[id];
         if !out.frame.is_empty() {

@@ -17,8 +17,8 @@ pub(crate) fn reply(shard: usize, live: &Live, reply: &Reply) -> Verdict {
 
 /// Checks that no message to another shard leaves.
 pub(crate) fn messages(shard: usize, live: &Live) -> Verdict {
-    match live.poisoned && !live.effects.outbound.is_empty() {
-        true => differ(shard, &format!("{:?}", live.effects.outbound)),
+    match live.poisoned && !live.batch.outbound.is_empty() {
+        true => differ(shard, &format!("{:?}", live.batch.outbound)),
         false => Ok(()),
     }
 }

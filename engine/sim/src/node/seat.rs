@@ -20,16 +20,16 @@ use crate::report::{Verdict, Violation};
 /// Rounds of fetching after which a turn's wants should have ended.
 const FETCHES_MAX: usize = 1_000;
 
-/// What a shard is waiting for.
+/// How far the batch is that is on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stage {
-    /// Inputs.
+    /// There is none.
     Idle,
-    /// The append of what it decided.
+    /// Its frame waits for the disk.
     Decided,
-    /// The release of what is durable.
+    /// It is durable and waits for its release.
     Durable,
-    /// A restart: a durable write failed.
+    /// A durable write failed: the shard waits for a restart.
     Stopped,
 }
 
@@ -123,7 +123,10 @@ pub(crate) struct Live {
     /// `None` once it came to its end.
     pub(crate) flusher: Option<Flusher>,
     pub(crate) inbox: VecDeque<Input>,
-    pub(crate) effects: Effects,
+    /// What is decided behind the batch that is on its way.
+    pub(crate) open: Effects,
+    /// The batch that is on its way.
+    pub(crate) batch: Effects,
     pub(crate) stage: Stage,
     /// True once a durable write failed: nothing may leave any more.
     pub(crate) poisoned: bool,
@@ -143,7 +146,8 @@ impl Live {
             views,
             flusher: Some(flusher),
             inbox: VecDeque::new(),
-            effects: Effects::default(),
+            open: Effects::default(),
+            batch: Effects::default(),
             stage: Stage::Idle,
             poisoned: false,
             released_below: 0,
@@ -151,37 +155,48 @@ impl Live {
         }
     }
 
-    /// True if a turn has something to do.
+    /// True if a turn has something to do, and the open batch has room for it.
     pub(crate) fn is_ready(&self, now_us: u64) -> bool {
         let due = self.shard.next_deadline_us().is_some_and(|deadline| deadline <= now_us);
-        self.stage == Stage::Idle && (due || !self.inbox.is_empty())
+        let room = self.stage != Stage::Stopped && !self.shard.is_full(&self.open);
+        room && (due || !self.inbox.is_empty())
     }
 
-    /// Decides a batch. What it wants done is in the effects afterwards.
+    /// True if nothing is decided that has not left.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.stage == Stage::Idle && self.open.is_empty()
+    }
+
+    /// Decides what has arrived into the open batch.
     pub(crate) fn turn(&mut self, now_us: u64, plan: &Plan) -> Verdict {
         if !plan.has(Planted::WarmNothing) {
             self.fetch_cold()?;
         }
-        self.effects.clear();
-        self.shard.turn(now_us, &mut self.inbox, &mut self.effects);
-        self.stage = if self.effects.frame.is_empty() { Stage::Durable } else { Stage::Decided };
+        self.shard.turn(now_us, &mut self.inbox, &mut self.open);
         if plan.has(Planted::PublishBeforeAppend) {
-            self.views.publish(self.shard.state_mut());
-        }
-        if plan.has(Planted::EventBeforeAppend)
-            && let Some(frame) = self.foretold(plan)
-        {
-            self.station.commit(frame, self.shard.store_ceiling());
+            self.views.publish(&mut self.open.rows);
         }
         Ok(())
     }
 
+    /// Sends the open batch on its way.
+    pub(crate) fn launch(&mut self, plan: &Plan) {
+        std::mem::swap(&mut self.open, &mut self.batch);
+        self.open.clear();
+        self.stage = if self.batch.frame.is_empty() { Stage::Durable } else { Stage::Decided };
+        if plan.has(Planted::EventBeforeAppend)
+            && let Some(frame) = self.foretold(plan)
+        {
+            self.station.commit(frame, self.batch.store_ceiling);
+        }
+    }
+
     /// The frame that the next append will write, for a bug that cannot wait.
     fn foretold(&self, plan: &Plan) -> Option<Frame> {
-        let mut frame = self.effects.frame.clone();
+        let mut frame = self.batch.frame.clone();
         let options = LogOptions { first_lsn: self.log.end_lsn() + 1, ..log_options(plan, 0, 1) };
         let (mut scratch, _) = Log::open(Arc::new(FaultDisk::new(0)), options).ok()?;
-        scratch.append(&mut frame, self.shard.now_us()).ok()?;
+        scratch.append(&mut frame, self.batch.time_us).ok()?;
         (frame.records() > 0).then(|| frame.to_frame())
     }
 
@@ -202,18 +217,21 @@ impl Live {
         Err(Violation::new("liveness", "wants that end", format!("{:?}", self.wants)))
     }
 
-    /// Makes the decided frame durable.
+    /// Makes the batch's frame durable.
     pub(crate) fn append(&mut self) -> Result<(), AppendError> {
-        self.log.append(&mut self.effects.frame, self.shard.now_us())?;
+        self.log.append(&mut self.batch.frame, self.batch.time_us)?;
         self.stage = Stage::Durable;
         Ok(())
     }
 
     /// Publishes a durable frame: rows to views, the frame to the flusher and to subscribers.
     pub(crate) fn publish(&mut self, plan: &Plan) {
-        self.views.publish(self.shard.state_mut());
+        self.views.publish(&mut self.batch.rows);
+        if plan.has(Planted::PublishNextBatch) {
+            self.views.publish(&mut self.open.rows);
+        }
         if !plan.has(Planted::EventBeforeAppend) {
-            self.station.commit(self.effects.frame.to_frame(), self.shard.store_ceiling());
+            self.station.commit(self.batch.frame.to_frame(), self.batch.store_ceiling);
         }
         if plan.has(Planted::AbsorbBeyondCeiling) {
             self.station.set_ceiling(u64::MAX);
@@ -225,7 +243,7 @@ impl Live {
         let stored = self.station.stored();
         self.shard.set_stored(stored);
         if !plan.has(Planted::AbsorbBeyondCeiling) {
-            self.station.set_ceiling(self.shard.store_ceiling());
+            self.station.set_ceiling(self.batch.store_ceiling);
         }
         let below = match plan.has(Planted::ReleaseBeyondCheckpoint) {
             true => stored + 1,

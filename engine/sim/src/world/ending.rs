@@ -76,7 +76,7 @@ impl World {
             let mut busy = false;
             for index in 0..self.seats.len() {
                 let ready = self.seats[index].live.as_ref().is_some_and(|live| match live.stage {
-                    Stage::Idle => live.is_ready(self.now_us),
+                    Stage::Idle => !live.open.is_empty() || live.is_ready(self.now_us),
                     Stage::Stopped => false,
                     Stage::Decided | Stage::Durable => true,
                 });

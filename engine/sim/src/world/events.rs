@@ -1,12 +1,12 @@
 //! What can happen when nothing fails.
 
-use onrush_engine::shard::{Input, PeerMessage, ReplyTo};
+use onrush_engine::shard::{Effects, Input, PeerMessage, ReplyTo};
 use onrush_proto::{Outcome, Receipt, Refusal, Reply, Request, ShardId, Slot};
 
 use super::World;
 use crate::invariants;
 use crate::mirror::Mirror;
-use crate::node::Stage;
+use crate::node::{Live, Stage};
 use crate::planted::Planted;
 use crate::report::{Verdict, Violation};
 
@@ -41,18 +41,31 @@ impl World {
         self.advance(index)
     }
 
-    /// Decides, appends or releases, whichever comes next.
+    /// Decides, appends or releases. While a batch is on its way the next one may fill.
     pub(super) fn advance(&mut self, index: usize) -> Verdict {
         let now_us = self.now_us;
         let seat = &self.seats[index];
         let stalled = seat.stalled_until_us > now_us;
         let Some(live) = &seat.live else { return Ok(()) };
+        let ready = live.is_ready(now_us);
         match live.stage {
-            Stage::Idle if live.is_ready(now_us) => self.turn(index),
+            Stage::Stopped => Ok(()),
+            Stage::Idle if !live.open.is_empty() => {
+                self.launch(index);
+                Ok(())
+            }
+            Stage::Idle if ready => self.turn(index),
+            Stage::Idle => Ok(()),
+            Stage::Decided | Stage::Durable if ready && self.schedule.percent(50) => self.turn(index),
             Stage::Decided if stalled => Ok(()),
             Stage::Decided => self.append(index),
             Stage::Durable => self.let_go(index),
-            Stage::Idle | Stage::Stopped => Ok(()),
+        }
+    }
+
+    fn launch(&mut self, index: usize) {
+        if let Some(live) = &mut self.seats[index].live {
+            live.launch(&self.plan);
         }
     }
 
@@ -66,23 +79,24 @@ impl World {
 
     fn turn(&mut self, index: usize) -> Verdict {
         let Some(live) = &mut self.seats[index].live else { return Ok(()) };
+        let before = live.open.replies.len();
         live.turn(self.now_us, &self.plan)?;
-        let (records, replies) = (live.effects.frame.records(), live.effects.replies.len());
-        let refused = live.effects.replies.iter().filter_map(|(to, reply)| {
+        let (records, replies) = (live.open.frame.records(), live.open.replies.len());
+        let refused = live.open.replies[before..].iter().filter_map(|(to, reply)| {
             let request = self.oracle.request(to.tag)?;
             invariants::expiry::refused_here(&self.mirror, index, request, reply)
         });
         invariants::expiry::turn(&live.shard, &refused.collect::<Vec<_>>())?;
-        for (ShardId(to), message) in live.effects.urgent.drain(..) {
+        for (ShardId(to), message) in live.open.urgent.drain(..) {
             self.trace.text(&message);
             self.links.send(index, usize::from(to), message);
         }
         self.tell(|| format!("shard {index} decides {records} records, {replies} replies"));
         if self.plan.has(Planted::OutboundBeforeAppend) {
-            self.send_outbound(index);
+            self.send_outbound(index, |live| &mut live.open);
         }
         if self.plan.has(Planted::AckBeforeAppend) {
-            self.hand_over_replies(index)?;
+            self.hand_over_replies(index, |live| &mut live.open)?;
         }
         self.check_views(index)
     }
@@ -96,7 +110,7 @@ impl World {
         let Some(live) = &mut seat.live else { return Ok(()) };
         match live.append() {
             Ok(()) => {
-                let frame = live.effects.frame.view();
+                let frame = live.batch.frame.view();
                 let first_lsn = frame.info().first_lsn;
                 self.trace.bytes(frame.bytes());
                 self.mirror.enter(index, &frame)?;
@@ -110,19 +124,22 @@ impl World {
         }
     }
 
-    /// What a turn said leaves.
+    /// What a batch said leaves.
     fn let_go(&mut self, index: usize) -> Verdict {
         let seat = &mut self.seats[index];
         if let Some(live) = &mut seat.live {
-            seat.promised = seat.promised.max(live.shard.end().0);
+            seat.promised = seat.promised.max(live.log.end_lsn());
             live.stage = Stage::Idle;
             invariants::poison::messages(index, live)?;
         }
-        self.hand_over_replies(index)?;
+        self.hand_over_replies(index, |live| &mut live.batch)?;
+        if self.plan.has(Planted::AckNextBatch) {
+            self.hand_over_replies(index, |live| &mut live.open)?;
+        }
         let crashes = self.summary.crashes;
         self.perhaps_cut_off(index)?;
         if self.summary.crashes == crashes {
-            self.send_outbound(index);
+            self.send_outbound(index, |live| &mut live.batch);
             let Some(live) = &mut self.seats[index].live else { return Ok(()) };
             live.keep_up(&self.plan);
             // A log that could not put a segment aside has lost its disk.
@@ -133,9 +150,9 @@ impl World {
         Ok(())
     }
 
-    fn hand_over_replies(&mut self, index: usize) -> Verdict {
+    fn hand_over_replies(&mut self, index: usize, of: fn(&mut Live) -> &mut Effects) -> Verdict {
         let Some(live) = &mut self.seats[index].live else { return Ok(()) };
-        let replies = std::mem::take(&mut live.effects.replies);
+        let replies = std::mem::take(&mut of(live).replies);
         replies.iter().try_for_each(|(_, reply)| invariants::poison::reply(index, live, reply))?;
         for (to, reply) in replies {
             self.reply(to, &reply)?;
@@ -143,9 +160,9 @@ impl World {
         Ok(())
     }
 
-    fn send_outbound(&mut self, index: usize) {
+    fn send_outbound(&mut self, index: usize, of: fn(&mut Live) -> &mut Effects) {
         let Some(live) = &mut self.seats[index].live else { return };
-        for (ShardId(to), message) in live.effects.outbound.drain(..) {
+        for (ShardId(to), message) in of(live).outbound.drain(..) {
             self.trace.text(&message);
             self.links.send(index, usize::from(to), message);
         }
@@ -262,7 +279,7 @@ impl World {
 
     fn seal_some(&mut self) -> Verdict {
         let index = self.schedule.index(self.seats.len());
-        let idle = |live: &&crate::node::Live| live.stage == Stage::Idle && live.inbox.is_empty();
+        let idle = |live: &&Live| live.is_at_rest() && live.inbox.is_empty();
         let seat = &self.seats[index];
         let is_idle = seat.live.as_ref().filter(idle).is_some() && seat.stalled_until_us <= self.now_us;
         if is_idle { self.seal(index) } else { Ok(()) }

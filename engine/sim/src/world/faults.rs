@@ -101,7 +101,7 @@ impl World {
     /// and unheard of there is where two shards can come apart.
     pub(super) fn perhaps_cut_off(&mut self, index: usize) -> Verdict {
         let live = self.seats[index].live.as_ref();
-        let telling = live.is_some_and(|live| !live.effects.outbound.is_empty());
+        let telling = live.is_some_and(|live| !live.batch.outbound.is_empty());
         let exposed = telling && self.plan.faults_per_10k > 0 && !self.healed;
         let cut = exposed && self.faults.below(1_000) < 6 && !self.plan.without.has(Fault::Crash);
         if cut { self.crash() } else { Ok(()) }
@@ -134,9 +134,11 @@ impl World {
         let Some(live) = &mut self.seats[index].live else { return Ok(()) };
         live.poisoned = true;
         live.stage = if goes_on { Stage::Idle } else { Stage::Stopped };
-        let mut waiting: Vec<_> =
-            std::mem::take(&mut live.effects.replies).into_iter().map(|(to, _)| to).collect();
-        live.effects.outbound.clear();
+        let mut waiting = Vec::new();
+        for batch in [&mut live.batch, &mut live.open] {
+            waiting.extend(batch.replies.drain(..).map(|(to, _)| to));
+            batch.clear();
+        }
         if !goes_on {
             waiting.extend(std::mem::take(&mut live.inbox).into_iter().filter_map(super::crash::reply_to));
         }
