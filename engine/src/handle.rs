@@ -8,7 +8,7 @@ use std::time::Duration;
 use event_listener::{Event as Signal, Listener};
 use onrush_proto::{
     CallerKey, CustomerId, DocKey, DocumentRow, IdempotencyKey, KeyHasher, Lsn, OrderId, OrderRow, Outcome,
-    ProductRow, Refusal, Reply, Request, ShardId, Sku, Slot, SlotMap,
+    ProductRow, Refusal, Reply, Request, ShardId, Sku, Slot, SlotMap, StockChangeRow,
 };
 
 use crate::audit::{AuditError, AuditReport, ShardCut, audit};
@@ -157,6 +157,19 @@ impl EngineHandle {
         found.sort_unstable_by_key(|row| row.key);
         found.truncate(limit);
         Ok(found)
+    }
+
+    /// Changes of a SKU's stock by `UpdateStock` behind a version of it, the eldest first, at most
+    /// `limit`: what was changed, when and why. Reads the store: not for the hot path.
+    pub fn stock_changes(
+        &self,
+        sku: &Sku,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<StockChangeRow>, ListError> {
+        let shard = self.core.map.shard(Slot::of(sku.as_bytes()));
+        let cut = self.cut()?;
+        Ok(cut[usize::from(shard.0)].rows.stock_changes(sku, after, limit)?)
     }
 
     /// One shard's committed records, from a position on.

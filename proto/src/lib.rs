@@ -32,7 +32,7 @@ pub use refusal::{Reason, Refusal};
 pub use row::{
     Account, Attempt, AttemptState, DocumentRow, GatewayResult, HoldRow, HoldState, KeyRow, KeyState,
     LedgerRow, LimitRow, Line, Lines, NameRow, OffsetRow, OrderRow, OrderState, Payment, PaymentState,
-    Posting, ProductRow, Refund, RefundState, Row, RowError, RowTag, StockRow,
+    Posting, ProductRow, Refund, RefundState, Row, RowError, RowTag, StockChangeRow, StockRow,
 };
 pub use slot::{Lsn, ShardId, Slot, SlotMap};
 pub use text::{BrandName, CategoryName, CustomerId, DocKey, Sku, Text, TextError};

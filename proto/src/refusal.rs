@@ -157,6 +157,13 @@ pub enum Refusal {
         /// The row's.
         found: u64,
     },
+    /// Fewer units may be backordered than are owed already.
+    BackorderBelowOwed {
+        /// Units that were to be allowed.
+        asked: u32,
+        /// Units sold or held beyond what is on hand.
+        owed: i64,
+    },
     /// Stock would fall below what is held.
     BelowHeld {
         /// Units on hand after the change.
@@ -205,6 +212,7 @@ impl Refusal {
             Self::CaptureAboveAuthorised { .. } => "CAPTURE_ABOVE_AUTHORISED",
             Self::RefundAboveCaptured { .. } => "REFUND_ABOVE_CAPTURED",
             Self::VersionMismatch { .. } => "VERSION_MISMATCH",
+            Self::BackorderBelowOwed { .. } => "BACKORDER_BELOW_OWED",
             Self::BelowHeld { .. } => "BELOW_HELD",
             Self::NameTaken => "NAME_TAKEN",
         })
@@ -228,7 +236,14 @@ impl Refusal {
             Self::UnknownProduct => Some("sku".into()),
             Self::CaptureAboveAuthorised { .. } | Self::RefundAboveCaptured { .. } => Some("amount".into()),
             Self::VersionMismatch { .. } => Some("version".into()),
-            _ => None,
+            Self::KeyReused | Self::KeyInProgress => Some("request_id".into()),
+            Self::IllegalTransition { .. } | Self::BeingCancelled { .. } | Self::IllegalPayment { .. } => {
+                Some("order_id".into())
+            }
+            Self::BackorderBelowOwed { .. } => Some("backorder".into()),
+            Self::BelowHeld { .. } => Some("change".into()),
+            Self::DeadlineExceeded | Self::Overloaded | Self::Stopped => None,
+            Self::NotFound | Self::HoldResolved { .. } | Self::NameTaken => None,
         }
     }
 }
@@ -289,6 +304,9 @@ impl fmt::Display for Refusal {
             }
             Self::VersionMismatch { expected, found } => {
                 write!(f, "expected version {expected}, found {found}")
+            }
+            Self::BackorderBelowOwed { asked, owed } => {
+                write!(f, "expected at least the {owed} units that are owed already, found {asked}")
             }
             Self::BelowHeld { on_hand, held } => {
                 write!(f, "expected at least {held} units on hand (held), found {on_hand}")

@@ -61,6 +61,23 @@ impl StockRow {
     }
 }
 
+/// One change of a SKU's stock by `UpdateStock`: the line in the books that says why.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+pub struct StockChangeRow {
+    /// What is sold.
+    pub sku: Sku,
+    /// The stock row's version after the change; with the SKU it names the change.
+    pub version: u64,
+    /// Units on hand before.
+    pub before: i64,
+    /// Units on hand after.
+    pub after: i64,
+    /// Why, as the caller gave it.
+    pub reason: Text<63>,
+    /// Shard time of the change in us.
+    pub changed_us: u64,
+}
+
 /// The catalogue's description of one SKU.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 pub struct ProductRow {
@@ -483,6 +500,8 @@ pub enum Row {
     Offset(OffsetRow),
     /// Balances of a currency.
     Ledger(LedgerRow),
+    /// A change of stock.
+    StockChange(Box<StockChangeRow>),
 }
 
 /// The kind of a row, as written in front of it.
@@ -509,11 +528,13 @@ pub enum RowTag {
     Offset = 9,
     /// [`LedgerRow`]
     Ledger = 10,
+    /// [`StockChangeRow`]
+    StockChange = 11,
 }
 
 impl RowTag {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Stock,
         Self::Product,
         Self::Order,
@@ -524,6 +545,7 @@ impl RowTag {
         Self::Name,
         Self::Offset,
         Self::Ledger,
+        Self::StockChange,
     ];
 
     /// The kind of a tag byte.
@@ -581,6 +603,7 @@ impl RowEncoder {
             Row::Name(row) => self.archive(&**row),
             Row::Offset(row) => self.archive(row),
             Row::Ledger(row) => self.archive(row),
+            Row::StockChange(row) => self.archive(&**row),
         }
     }
 
@@ -636,6 +659,7 @@ impl Row {
             Self::Name(_) => RowTag::Name,
             Self::Offset(_) => RowTag::Offset,
             Self::Ledger(_) => RowTag::Ledger,
+            Self::StockChange(_) => RowTag::StockChange,
         }
     }
 
@@ -652,6 +676,7 @@ impl Row {
             RowTag::Name => Self::Name(Box::new(read(tag, bytes)?)),
             RowTag::Offset => Self::Offset(read(tag, bytes)?),
             RowTag::Ledger => Self::Ledger(read(tag, bytes)?),
+            RowTag::StockChange => Self::StockChange(Box::new(read(tag, bytes)?)),
         })
     }
 }

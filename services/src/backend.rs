@@ -6,7 +6,7 @@ use onrush_engine::audit::AuditError;
 use onrush_engine::{AuditReport, EngineHandle, EngineStats, Lane, ListError, Pump, StockView, Subscription};
 use onrush_proto::{
     CallerKey, Command, CustomerId, IdempotencyKey, Lsn, OrderId, OrderRow, Outcome, ProductRow, Receipt,
-    Reply, Request, ShardId, Sku, Slot,
+    Reply, Request, ShardId, Sku, Slot, StockChangeRow,
 };
 use uuid::Uuid;
 
@@ -136,6 +136,18 @@ impl Backend {
     ) -> Result<Vec<OrderRow>, ListError> {
         match self {
             Self::Local { engine, .. } => engine.orders_of(customer, before, limit),
+        }
+    }
+
+    /// Changes of a SKU's stock behind a version. Reads the store: not for a front thread.
+    pub fn stock_changes(
+        &self,
+        sku: &Sku,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<StockChangeRow>, ListError> {
+        match self {
+            Self::Local { engine, .. } => engine.stock_changes(sku, after, limit),
         }
     }
 

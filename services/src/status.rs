@@ -63,7 +63,6 @@ impl Rejection {
         match self {
             // On the wire its name has its unit.
             Self::Refused(Refusal::Invalid { field: "hold", .. }) => Some("hold_us".into()),
-            Self::Refused(Refusal::BelowHeld { .. }) => Some("change".into()),
             Self::Refused(refusal) => refusal.field(),
             Self::Field(error) => Some(error.path.clone()),
             _ => None,
@@ -110,6 +109,7 @@ fn refusal_code(refusal: &Refusal) -> Code {
         | Refusal::HoldResolved { .. }
         | Refusal::CaptureAboveAuthorised { .. }
         | Refusal::RefundAboveCaptured { .. }
+        | Refusal::BackorderBelowOwed { .. }
         | Refusal::BelowHeld { .. } => Code::FailedPrecondition,
     }
 }
@@ -136,6 +136,9 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         }
         Refusal::VersionMismatch { expected, found } => {
             vec![("expected", expected.to_string()), ("found", found.to_string())]
+        }
+        Refusal::BackorderBelowOwed { asked, owed } => {
+            vec![("asked", asked.to_string()), ("owed", owed.to_string())]
         }
         Refusal::BelowHeld { on_hand, held } => {
             vec![("on_hand", on_hand.to_string()), ("held", held.to_string())]

@@ -9,8 +9,9 @@ use onrush_proto::{
     FactError, FactView, KeyRow, OrderId, OrderRow, RecordKind, Row, RowTag,
     row::{
         ArchivedDocumentRow, ArchivedHoldRow, ArchivedKeyRow, ArchivedLimitRow, ArchivedNameRow,
-        ArchivedOrderRow, ArchivedOrderState, ArchivedProductRow, ArchivedStockRow, DocumentRow, HoldRow,
-        LedgerRow, LimitRow, NameRow, OffsetRow, ProductRow, StockRow, view,
+        ArchivedOrderRow, ArchivedOrderState, ArchivedProductRow, ArchivedStockChangeRow, ArchivedStockRow,
+        DocumentRow, HoldRow, LedgerRow, LimitRow, NameRow, OffsetRow, ProductRow, StockChangeRow, StockRow,
+        view,
     },
 };
 use onrush_storage::log::FrameView;
@@ -379,6 +380,10 @@ impl Absorber {
             RowTag::Name => {
                 let row: &ArchivedNameRow = view::<NameRow>(tag, bytes)?;
                 StoreKey::current_row(tag, row.name.as_bytes())
+            }
+            RowTag::StockChange => {
+                let row: &ArchivedStockChangeRow = view::<StockChangeRow>(tag, bytes)?;
+                StoreKey::stock_change(row.sku.as_bytes(), row.version.to_native())
             }
             RowTag::Ledger => StoreKey::current_row(tag, &view::<LedgerRow>(tag, bytes)?.currency.0),
             RowTag::Order | RowTag::Key | RowTag::Hold | RowTag::Offset => return Ok(()),

@@ -83,6 +83,20 @@ impl StoreKey {
     pub fn current_row(tag: RowTag, key: &[u8]) -> Self {
         Self::current(tag as u8, key)
     }
+
+    /// Changes of a SKU's stock, under which they lie by version.
+    pub(super) fn stock_changes(sku: &[u8]) -> Self {
+        let mut key = SmallVec::<[u8; 64]>::from_slice(sku);
+        key.push(0);
+        Self::current(RowTag::StockChange as u8, &key)
+    }
+
+    /// A change of a SKU's stock.
+    pub(super) fn stock_change(sku: &[u8], version: u64) -> Self {
+        let mut key = Self::stock_changes(sku);
+        key.bytes.extend_from_slice(&version.to_be_bytes());
+        key
+    }
 }
 
 /// The first key after all that begin with `prefix`; `None` if there is no such key.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use onrush_proto::{
     CustomerId, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, LedgerRow, LimitRow, NameRow,
-    OffsetRow, OrderId, OrderRow, ProductRow, Row, RowError, RowTag, StockRow,
+    OffsetRow, OrderId, OrderRow, ProductRow, Row, RowError, RowTag, Sku, StockChangeRow, StockRow,
 };
 use onrush_storage::store::{KeyOrder, KeyRange, Keyspace, StoreError, StoreReader};
 
@@ -272,10 +272,21 @@ impl Stored {
         prefix: &[u8],
         each: &mut RowReader<'_>,
     ) -> Result<(), StoredError> {
+        self.each_from(keyspace, prefix, Bound::Included(prefix), each)
+    }
+
+    /// Every row under a prefix from a key on, until `each` breaks or fails.
+    fn each_from(
+        &self,
+        keyspace: Keyspace,
+        prefix: &[u8],
+        from: Bound<&[u8]>,
+        each: &mut RowReader<'_>,
+    ) -> Result<(), StoredError> {
         let end = after_prefix(prefix);
         let to = end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_slice()));
         let mut failed = None;
-        let range = (Bound::Included(prefix), to);
+        let range = (from, to);
         self.reader.scan(keyspace, range, KeyOrder::Ascending, &mut |key, value| {
             each(key, value).unwrap_or_else(|error| {
                 failed = Some(error);
@@ -387,17 +398,47 @@ impl Stored {
         after: Option<&DocKey>,
         limit: usize,
     ) -> Result<Vec<DocumentRow>, StoredError> {
-        let start = StoreKey::current_row(RowTag::Document, prefix.as_bytes());
+        let under = StoreKey::current_row(RowTag::Document, prefix.as_bytes());
+        let after = after.map(|after| StoreKey::current_row(RowTag::Document, after.as_bytes()));
+        let from = match &after {
+            Some(after) if after.bytes > under.bytes => Bound::Excluded(&after.bytes[..]),
+            _ => Bound::Included(&under.bytes[..]),
+        };
         let mut rows = Vec::new();
-        self.each_under(Keyspace::Current, &start.bytes, &mut |_, bytes| {
-            if let Row::Document(row) = Row::decode(RowTag::Document, bytes)? {
-                let wanted = row.value.is_some() && after.is_none_or(|after| row.key > *after);
-                if wanted {
-                    rows.push(*row);
-                }
+        self.each_from(Keyspace::Current, &under.bytes, from, &mut |_, bytes| {
+            if let Row::Document(row) = Row::decode(RowTag::Document, bytes)?
+                && row.value.is_some()
+            {
+                rows.push(*row);
             }
             Ok(if rows.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
+        Ok(rows)
+    }
+
+    /// Changes of a SKU's stock behind a version, the eldest first.
+    pub fn stock_changes(
+        &self,
+        sku: &Sku,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<StockChangeRow>, StoredError> {
+        let under = StoreKey::stock_changes(sku.as_bytes());
+        let after = StoreKey::stock_change(sku.as_bytes(), after);
+        let mut rows = Vec::new();
+        self.each_from(
+            Keyspace::Current,
+            &under.bytes,
+            Bound::Excluded(&after.bytes[..]),
+            &mut |_, bytes| {
+                if let Row::StockChange(row) = Row::decode(RowTag::StockChange, bytes)?
+                    && row.sku == *sku
+                {
+                    rows.push(*row);
+                }
+                Ok(if rows.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            },
+        )?;
         Ok(rows)
     }
 

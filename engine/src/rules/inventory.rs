@@ -5,7 +5,7 @@
 
 use onrush_proto::{
     Currency, CustomerId, Fact, Line, Lines, OrderLine, ProductRow, PutProduct, Receipt, RecordKind, Refusal,
-    Row, Sku, StockChange, StockRow, UpdateStock,
+    Row, Sku, StockChange, StockChangeRow, StockRow, UpdateStock,
 };
 use smallvec::SmallVec;
 
@@ -23,10 +23,14 @@ pub const HOLD_US_MAX: u64 = 30 * 24 * 3600 * 1_000_000;
 /// Rows that a change of several lines leaves behind.
 pub type Rows = SmallVec<[Row; 3]>;
 
-/// Create or change a product. Stock counts stay as they are.
+/// Create or change a product. Stock counts stay as they are, so what is owed already must stay allowed.
 pub fn put_product(state: &State, context: &Context, put: &PutProduct) -> Decision {
     check_product(put)?;
     let old = state.stock.row(&put.sku);
+    let owed = old.map_or(0, |row| -row.available());
+    if owed > i64::from(put.backorder) {
+        return Err(Refusal::BackorderBelowOwed { asked: put.backorder, owed });
+    }
     let stock = StockRow {
         price: put.price,
         limit_per_customer: put.limit_per_customer,
@@ -82,7 +86,7 @@ fn unstocked(sku: Sku) -> StockRow {
 }
 
 /// Set, add, or add if the version matches; never below what is held.
-pub fn update_stock(state: &State, update: &UpdateStock) -> Decision {
+pub fn update_stock(state: &State, context: &Context, update: &UpdateStock) -> Decision {
     let old = state.stock.row(&update.sku).ok_or(Refusal::UnknownProduct)?;
     let on_hand = match update.change {
         StockChange::Set(to) => Some(to),
@@ -105,7 +109,17 @@ pub fn update_stock(state: &State, update: &UpdateStock) -> Decision {
         version: old.version + 1,
         ..*old
     };
-    let fact = Fact::new(RecordKind::StockUpdated, hash_of(&update.sku)).with(Row::Stock(stock));
+    let change = StockChangeRow {
+        sku: update.sku,
+        version: stock.version,
+        before: old.on_hand,
+        after: on_hand,
+        reason: update.reason,
+        changed_us: context.now_us,
+    };
+    let fact = Fact::new(RecordKind::StockUpdated, hash_of(&update.sku))
+        .with(Row::Stock(stock))
+        .with(Row::StockChange(Box::new(change)));
     Ok(Accepted { fact, receipt: Receipt::Stock { on_hand, held: stock.held, version: stock.version } })
 }
 

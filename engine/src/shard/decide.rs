@@ -154,7 +154,7 @@ impl Shard {
         let (state, context) = (&self.state, &self.context());
         Ok(match command {
             Command::PutProduct(put) => inventory::put_product(state, context, put)?.into(),
-            Command::UpdateStock(update) => inventory::update_stock(state, update)?.into(),
+            Command::UpdateStock(update) => inventory::update_stock(state, context, update)?.into(),
             Command::GetStock(sku) => {
                 let row = state.stock.row(sku).ok_or(Refusal::UnknownProduct)?;
                 Verdict::Answer(Outcome::Stock(Box::new(*row)))

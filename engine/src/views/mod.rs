@@ -7,6 +7,7 @@ mod cells;
 #[allow(clippy::disallowed_types, reason = "touched when a SKU is new and by lists, never by an order")]
 mod names;
 mod rows;
+mod validate;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use cells::Cells;
 pub use cells::StockView;
 use names::Names;
 pub use rows::ViewRows;
+pub use validate::validate;
 
 /// What one shard has published.
 #[derive(Default)]

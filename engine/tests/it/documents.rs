@@ -40,8 +40,8 @@ fn documents_have_a_size_and_some_topics() {
          0s | doc put users/1 a emit order.created        | INVALID_FIELD emit
          0s | doc put users/1 b key k                     | v5
          0s | doc put users/1 b key k                     | v5 (replay)
-         0s | doc put users/1 c key k                     | IDEMPOTENCY_KEY_REUSED
-         0s | doc delete users/1 key k                    | IDEMPOTENCY_KEY_REUSED
+         0s | doc put users/1 c key k                     | IDEMPOTENCY_KEY_REUSED request_id
+         0s | doc delete users/1 key k                    | IDEMPOTENCY_KEY_REUSED request_id
          0s | doc get users/1                             | v5 b",
     );
 }

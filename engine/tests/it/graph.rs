@@ -77,7 +77,7 @@ fn cell(state: &str, command: &str, becomes: &str) -> String {
     };
     let outcome = match becomes {
         "-" => format!("ILLEGAL_TRANSITION {stands} -> {to}"),
-        "off" => "ORDER_BEING_CANCELLED".into(),
+        "off" => "ORDER_BEING_CANCELLED order_id".into(),
         "none" => "REFUND_ABOVE_CAPTURED amount".into(),
         _ => "ok".into(),
     };

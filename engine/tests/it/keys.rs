@@ -15,20 +15,20 @@ fn the_same_key_and_body_get_the_first_acceptance_again() {
          0s   | put tea stock 9                  | ok
          0s   | order ada tea x2 key k           | accepted total 200
          1s   | order ada tea x2 key k           | accepted total 200 (replay)
-         1s   | order ada tea x3 key k           | IDEMPOTENCY_KEY_REUSED
-         1s   | order bob tea x2 key k           | IDEMPOTENCY_KEY_REUSED
-         1s   | order ada tea x2 hold 5s key k   | IDEMPOTENCY_KEY_REUSED
-         1s   | order ada tea x2 max-price 100 key k | IDEMPOTENCY_KEY_REUSED
+         1s   | order ada tea x3 key k           | IDEMPOTENCY_KEY_REUSED request_id
+         1s   | order bob tea x2 key k           | IDEMPOTENCY_KEY_REUSED request_id
+         1s   | order ada tea x2 hold 5s key k   | IDEMPOTENCY_KEY_REUSED request_id
+         1s   | order ada tea x2 max-price 100 key k | IDEMPOTENCY_KEY_REUSED request_id
          1s   | put cup stock 9                  | ok
-         1s   | order ada cup x2 key k           | IDEMPOTENCY_KEY_REUSED
-         1s   | stock tea set 100 key k          | IDEMPOTENCY_KEY_REUSED
+         1s   | order ada cup x2 key k           | IDEMPOTENCY_KEY_REUSED request_id
+         1s   | stock tea set 100 key k          | IDEMPOTENCY_KEY_REUSED request_id
          700s | order ada tea x2 key k           | accepted total 200 (replay)
          700s | restart                          | -
          700s | order ada tea x2 key k           | accepted total 200 (replay)
          700s | checkpoint                       | -
          700s | restart                          | -
          700s | order ada tea x2 key k           | accepted total 200 (replay)
-         700s | order ada tea x3 key k           | IDEMPOTENCY_KEY_REUSED
+         700s | order ada tea x3 key k           | IDEMPOTENCY_KEY_REUSED request_id
 
          sku | on_hand | held | sold | available
          tea | 9       | 0    | 0    | 9",
@@ -42,7 +42,7 @@ fn two_calls_in_one_turn_have_one_effect() {
          0s | put tea stock 9           | ok
          0s | order ada tea key k       | accepted total 100
          0s | & order ada tea key k     | accepted total 100 (replay)
-         0s | & order ada tea x2 key k  | IDEMPOTENCY_KEY_REUSED
+         0s | & order ada tea x2 key k  | IDEMPOTENCY_KEY_REUSED request_id
 
          sku | on_hand | held | sold | available
          tea | 9       | 1    | 0    | 8",
@@ -69,21 +69,21 @@ fn every_command_takes_a_key() {
         "at | command                          | outcome
          0s | put tea stock 9 key p            | ok
          0s | put tea key p                    | product v1 (replay)
-         0s | put tea price 99 key p           | IDEMPOTENCY_KEY_REUSED
+         0s | put tea price 99 key p           | IDEMPOTENCY_KEY_REUSED request_id
          0s | stock tea add 1 key s            | on_hand 10 held 0 v3
          0s | stock tea add 1 key s            | on_hand 10 held 0 v3 (replay)
-         0s | stock tea set 1 key s            | IDEMPOTENCY_KEY_REUSED
+         0s | stock tea set 1 key s            | IDEMPOTENCY_KEY_REUSED request_id
          0s | order ada tea as o               | ok
          0s | pay o key a                      | attempt 1 for 100
          0s | pay o key a                      | attempt 1 for 100 (replay)
-         0s | pay o with pm_other key a        | IDEMPOTENCY_KEY_REUSED
+         0s | pay o with pm_other key a        | IDEMPOTENCY_KEY_REUSED request_id
          0s | settle o #1 authorised key b     | order Pending payment RequiresCapture
          0s | capture o 90 key c               | capture of 90 from attempt 1
          0s | settle o #1 authorised key b     | order Pending payment RequiresCapture (replay)
          0s | capture o 90 key c               | capture of 90 from attempt 1 (replay)
          0s | settle o #1 captured             | order Paid payment Succeeded
          0s | capture o 90 key c               | capture of 90 from attempt 1 (replay)
-         0s | capture o 91 key c               | IDEMPOTENCY_KEY_REUSED
+         0s | capture o 91 key c               | IDEMPOTENCY_KEY_REUSED request_id
          0s | refund o 40 key r1               | refund 1 of 40 Pending
          0s | refund o 40 key r1               | refund 1 of 40 Pending (replay)
          0s | refund o 40 key r2               | refund 2 of 40 Pending
@@ -123,18 +123,18 @@ fn a_repeated_settlement_is_remembered_under_its_key() {
              0s   | refund o 40                      | ok
              0s   | refunded o #1 ok                 | ok
              0s   | refunded o #1 ok key TWO         | refund 1 of 40 Succeeded
-             0s   | refunded o #1 failed key TWO     | IDEMPOTENCY_KEY_REUSED
+             0s   | refunded o #1 failed key TWO     | IDEMPOTENCY_KEY_REUSED request_id
              0s   | settle o #1 captured key ONE     | order Paid payment Succeeded (replay)
              0s   | settle o #1 captured key e       | order PartiallyRefunded payment Succeeded
-             0s   | settle o #1 declined key ONE     | IDEMPOTENCY_KEY_REUSED
-             0s   | order ada tea@0 key ONE          | IDEMPOTENCY_KEY_REUSED
+             0s   | settle o #1 declined key ONE     | IDEMPOTENCY_KEY_REUSED request_id
+             0s   | order ada tea@0 key ONE          | IDEMPOTENCY_KEY_REUSED request_id
              0s   | restart                          | -
              0s   | refunded o #1 ok key TWO         | refund 1 of 40 Succeeded (replay)
              0s   | checkpoint                       | -
              0s   | restart                          | -
              0s   | settle o #1 captured key ONE     | order Paid payment Succeeded (replay)
-             0s   | order ada tea@0 key ONE          | IDEMPOTENCY_KEY_REUSED
-             0s   | order ada tea@0 key TWO          | IDEMPOTENCY_KEY_REUSED
+             0s   | order ada tea@0 key ONE          | IDEMPOTENCY_KEY_REUSED request_id
+             0s   | order ada tea@0 key TWO          | IDEMPOTENCY_KEY_REUSED request_id
 
              sku   | on_hand | held | sold | available
              tea@0 | 8       | 0    | 1    | 8";
@@ -153,16 +153,16 @@ fn a_key_lives_apart_from_what_it_names() {
              0s   | order ada tea@0 x2 key KEEPER       | accepted total 200
              0s   | order ada tea@0 x2 key KEEPER       | accepted total 200 (replay)
              0s   | & order ada tea@0 x2 key KEEPER     | accepted total 200 (replay)
-             0s   | order ada tea@0 x3 key KEEPER       | IDEMPOTENCY_KEY_REUSED
-             0s   | order ada cup@1 x2 key KEEPER       | IDEMPOTENCY_KEY_REUSED
-             0s   | stock cup@1 add 5 key KEEPER        | IDEMPOTENCY_KEY_REUSED
+             0s   | order ada tea@0 x3 key KEEPER       | IDEMPOTENCY_KEY_REUSED request_id
+             0s   | order ada cup@1 x2 key KEEPER       | IDEMPOTENCY_KEY_REUSED request_id
+             0s   | stock cup@1 add 5 key KEEPER        | IDEMPOTENCY_KEY_REUSED request_id
              0s   | restart                          | -
              0s   | order ada tea@0 x2 key KEEPER       | accepted total 200 (replay)
-             0s   | order ada cup@1 x2 key KEEPER       | IDEMPOTENCY_KEY_REUSED
+             0s   | order ada cup@1 x2 key KEEPER       | IDEMPOTENCY_KEY_REUSED request_id
              0s   | checkpoint                       | -
              0s   | restart                          | -
              0s   | order ada tea@0 x2 key KEEPER       | accepted total 200 (replay)
-             0s   | order ada cup@1 x2 key KEEPER       | IDEMPOTENCY_KEY_REUSED
+             0s   | order ada cup@1 x2 key KEEPER       | IDEMPOTENCY_KEY_REUSED request_id
 
              sku   | on_hand | held | sold | available
              tea@0 | 9       | 2    | 0    | 7

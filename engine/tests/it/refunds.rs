@@ -63,7 +63,7 @@ fn a_paid_order_is_called_off_when_its_money_is_back() {
     check_paid(
         "1s | cancel o               | refund 1 of 100 Pending
          1s | get o                  | Paid Succeeded authorised 100 captured 100 refunded 0
-         1s | cancel o               | ORDER_BEING_CANCELLED
+         1s | cancel o               | ORDER_BEING_CANCELLED order_id
          1s | stock tea              | on_hand 8 held 0 sold 1 v2
          1s | refunded o #1 failed   | refund 1 of 100 Failed
          1s | get o                  | Paid Succeeded authorised 100 captured 100 refunded 0
@@ -100,12 +100,12 @@ fn calling_off_gives_back_what_is_left() {
 fn what_is_being_called_off_does_not_move() {
     check_paid(
         "1s | cancel o               | refund 1 of 100 Pending
-         1s | move o fulfilling      | ORDER_BEING_CANCELLED
+         1s | move o fulfilling      | ORDER_BEING_CANCELLED order_id
          1s | move o shipped         | ILLEGAL_TRANSITION Paid -> Shipped
          1s | refunded o #1 failed   | refund 1 of 100 Failed
          1s | move o fulfilling      | now Fulfilling
          1s | cancel o               | refund 2 of 100 Pending
-         1s | move o shipped         | ORDER_BEING_CANCELLED
+         1s | move o shipped         | ORDER_BEING_CANCELLED order_id
          1s | refunded o #2 ok       | refund 2 of 100 Succeeded
          1s | move o shipped         | ILLEGAL_TRANSITION Cancelled -> Shipped
          1s | get o                  | Cancelled Succeeded authorised 100 captured 100 refunded 100

@@ -46,15 +46,15 @@ fn never_below_what_is_held() {
         "at | command                     | outcome
          0s | put tea price 100 stock 5   | ok
          0s | order ada tea x3            | ok
-         0s | stock tea set 2             | BELOW_HELD
-         0s | stock tea add -3            | BELOW_HELD
-         0s | stock tea add -3 if 2       | BELOW_HELD
+         0s | stock tea set 2             | BELOW_HELD change
+         0s | stock tea add -3            | BELOW_HELD change
+         0s | stock tea add -3 if 2       | BELOW_HELD change
          0s | stock tea set 3             | on_hand 3 held 3 v3
          0s | order bob tea               | OUT_OF_STOCK lines[0].quantity
-         0s | stock tea set -1            | BELOW_HELD
+         0s | stock tea set -1            | BELOW_HELD change
          0s | put cup price 1             | ok
-         0s | stock cup set -1            | BELOW_HELD
-         0s | stock cup add -1            | BELOW_HELD
+         0s | stock cup set -1            | BELOW_HELD change
+         0s | stock cup add -1            | BELOW_HELD change
 
          sku | on_hand | held | sold | available
          tea | 3       | 3    | 0    | 0
@@ -110,6 +110,26 @@ fn what_is_not_on_sale_is_not_sold() {
     );
 }
 
+/// A smaller backorder was taken while more was owed, and the books were called broken for it.
+#[test]
+fn what_is_owed_stays_allowed() {
+    check(
+        "at | command                       | outcome
+         0s | put tea stock 2 backorder 3   | ok
+         0s | order ada tea x4 as a         | ok
+         0s | put tea backorder 1           | BACKORDER_BELOW_OWED backorder
+         0s | put tea backorder 2           | ok
+         0s | order bob tea x1              | OUT_OF_STOCK lines[0].quantity
+         0s | stock tea add 1               | on_hand 3 held 4 v4
+         0s | put tea backorder 1           | ok
+         0s | cancel a                      | now Cancelled
+         0s | put tea backorder 0           | ok
+
+         sku | on_hand | held | sold | available
+         tea | 3       | 0    | 0    | 3",
+    );
+}
+
 #[test]
 fn backorder_goes_below_zero_as_far_as_allowed() {
     check(
@@ -119,7 +139,7 @@ fn backorder_goes_below_zero_as_far_as_allowed() {
          0s | order bob tea x2                  | OUT_OF_STOCK lines[0].quantity
          0s | order bob tea x1 as b             | ok
          0s | stock tea                         | on_hand 2 held 5 sold 0 v2
-         0s | stock tea set 1                   | BELOW_HELD
+         0s | stock tea set 1                   | BELOW_HELD change
          0s | pay a                             | ok
          0s | settle a #1 captured              | order Paid payment Succeeded
          0s | stock tea                         | on_hand -2 held 1 sold 4 v2

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use onrush_engine::{AuditReport, EngineStats};
 use onrush_grpc::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use onrush_grpc::admin::v1::{
-    AuditRequest, AuditResponse, GetStockRequest, GetStockResponse, ReconcileRequest, ReconcileResponse,
-    StageTimes, StateCount, StatsRequest, StatsResponse,
+    AuditRequest, AuditResponse, GetStockRequest, GetStockResponse, ListStockChangesRequest,
+    ListStockChangesResponse, ReconcileRequest, ReconcileResponse, StageTimes, StateCount, StatsRequest,
+    StatsResponse, StockChange,
 };
 use onrush_proto::{Command, Outcome, StockRow};
 use tonic::{Request, Response, Status};
@@ -15,6 +16,7 @@ use crate::backend::{Backend, off_front, unexpected};
 use crate::field;
 use crate::gateway::Gateway;
 use crate::gateway::reconcile::Reconciler;
+use crate::page;
 use crate::status::Rejection;
 
 /// The handlers.
@@ -56,6 +58,26 @@ impl AdminService for Admin {
             Outcome::Refused(refusal) => Err(Rejection::from(refusal).into()),
             other => Err(unexpected("stock or a refusal", &other).into()),
         }
+    }
+
+    async fn list_stock_changes(
+        &self,
+        request: Request<ListStockChangesRequest>,
+    ) -> Result<Response<ListStockChangesResponse>, Status> {
+        local_only(&request)?;
+        let body = request.into_inner();
+        let (sku, size) = (field::name("sku", &body.sku)?, page::size(body.page_size)?);
+        let backend = self.backend.clone();
+        let rows = off_front(move || backend.stock_changes(&sku, body.after_version, size)).await?;
+        let rows = rows.map_err(|error| Rejection::Internal(error.to_string()))?;
+        let changes = rows.into_iter().map(|row| StockChange {
+            version: row.version,
+            before: row.before,
+            after: row.after,
+            reason: row.reason.to_string(),
+            changed_us: field::time_us(row.changed_us),
+        });
+        Ok(Response::new(ListStockChangesResponse { changes: changes.collect() }))
     }
 
     async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {

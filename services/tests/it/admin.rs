@@ -1,7 +1,9 @@
 //! AdminService.
 
-use onrush_grpc::admin::v1::GetStockRequest;
 use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
+use onrush_grpc::admin::v1::{GetStockRequest, ListStockChangesRequest};
+use onrush_grpc::product::v1::UpdateStockRequest;
+use onrush_grpc::product::v1::update_stock_request::Change;
 
 use crate::shop::{Shop, assert_refused};
 
@@ -54,4 +56,32 @@ async fn stock_is_told_by_its_owner_on_each_port_and_not_changed_by_that() {
     let none = GetStockRequest::default();
     assert_refused(shop.client.get_stock(none).await, "MISSING_FIELD", Some("sku"));
     assert!(versions.iter().all(|version| *version == versions[0]), "{versions:?}");
+}
+
+/// The reason of a change was asked for and kept nowhere.
+#[tokio::test]
+async fn the_books_say_why_stock_changed() {
+    let shop = Shop::open();
+    shop.stock("tea", 500, 10).await;
+    for (add, reason) in [(5, "delivery 17"), (-2, "broken")] {
+        let update = UpdateStockRequest {
+            request_id: String::new(),
+            sku: "tea".into(),
+            change: Some(Change::Add(add)),
+            reason: reason.into(),
+        };
+        shop.client.update_stock(update).await.unwrap();
+    }
+    let mut client = AdminServiceClient::connect(shop.addresses.product.clone()).await.unwrap();
+    let mut ask = async |after_version, page_size| {
+        let request = ListStockChangesRequest { sku: "tea".into(), after_version, page_size };
+        client.list_stock_changes(request).await.unwrap().into_inner().changes
+    };
+    let all = ask(0, 0).await;
+    let told: Vec<_> =
+        all.iter().map(|change| (change.before, change.after, change.reason.as_str())).collect();
+    assert_eq!(told[1..], [(10, 15, "delivery 17"), (15, 13, "broken")]);
+    assert!(all.iter().all(|change| change.changed_us > 0), "{all:?}");
+    assert_eq!(ask(all[0].version, 1).await, all[1..2], "page by page");
+    assert_eq!(ask(all[2].version, 1).await, []);
 }

@@ -312,7 +312,7 @@ async fn an_expired_hold_takes_no_money() {
     };
     assert_eq!(status, OrderStatus::Expired);
     let late = shop.client.process_payment(payment("", &order_id, "pm_card")).await;
-    assert_refused(late, "ILLEGAL_TRANSITION", None);
+    assert_refused(late, "ILLEGAL_TRANSITION", Some("order_id"));
     let books = shop.client.audit(Default::default()).await.unwrap();
     assert!(books.ok && (books.units_available, books.units_sold) == (1, 0), "{books:?}");
 }

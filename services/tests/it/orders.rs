@@ -51,7 +51,7 @@ async fn the_same_key_gets_the_same_order_through_a_restart() {
         assert!(answer.replayed);
         assert_eq!((answer.order_id, answer.held_until_us), (first.order_id.clone(), first.held_until_us));
     }
-    assert_refused(shop.order("k1", "tea", 3).await, "IDEMPOTENCY_KEY_REUSED", None);
+    assert_refused(shop.order("k1", "tea", 3).await, "IDEMPOTENCY_KEY_REUSED", Some("request_id"));
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn one_key_buys_once_over_all_shards() {
     }
     shop.order("k1", "a", 1).await.unwrap();
     for sku in &skus[1..] {
-        assert_refused(shop.order("k1", sku, 1).await, "IDEMPOTENCY_KEY_REUSED", None);
+        assert_refused(shop.order("k1", sku, 1).await, "IDEMPOTENCY_KEY_REUSED", Some("request_id"));
     }
     // A key that the edge made is one that can be sent again.
     let made = shop.order("", "b", 1).await.unwrap();

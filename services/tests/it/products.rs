@@ -58,7 +58,11 @@ async fn stock_is_compared_and_never_falls_below_what_is_held() {
     );
     let key = |change| update("tea", "once", change);
     shop.client.update_stock(key(Change::Add(1))).await.unwrap();
-    assert_refused(shop.client.update_stock(key(Change::Add(2))).await, "IDEMPOTENCY_KEY_REUSED", None);
+    assert_refused(
+        shop.client.update_stock(key(Change::Add(2))).await,
+        "IDEMPOTENCY_KEY_REUSED",
+        Some("request_id"),
+    );
 }
 
 #[tokio::test]
@@ -78,6 +82,24 @@ async fn validation_answers_line_by_line() {
     assert_eq!(answer.lines[0].reason, "OUT_OF_STOCK");
     let none = shop.client.validate_products(ValidateProductsRequest::default()).await;
     assert_refused(none, "NO_LINES", Some("lines"));
+}
+
+/// It said OUT_OF_STOCK of what an order got.
+#[tokio::test]
+async fn validation_counts_what_may_be_backordered() {
+    let shop = Shop::open();
+    let put = |backorder| PutProductRequest { backorder, ..product("tea", 499) };
+    shop.client.put_product(put(3)).await.unwrap();
+    shop.client.update_stock(update("tea", "", Change::Set(2))).await.unwrap();
+    for (quantity, reason) in [(5, ""), (6, "OUT_OF_STOCK")] {
+        let lines = vec![ProductLine { sku: "tea".into(), quantity }];
+        let answer = shop.client.validate_products(ValidateProductsRequest { lines }).await.unwrap();
+        assert_eq!(answer.lines[0].reason, reason, "{quantity}");
+    }
+    shop.order("", "tea", 4).await.unwrap();
+    assert_refused(shop.client.put_product(put(0)).await, "BACKORDER_BELOW_OWED", Some("backorder"));
+    let audit = shop.client.audit(Default::default()).await.unwrap();
+    assert!(audit.ok, "{:?}", audit.violations);
 }
 
 #[tokio::test]

@@ -71,6 +71,11 @@ impl Ware {
         }
     }
 
+    /// The ware with another backorder.
+    pub(crate) fn allowing(self, backorder: u32) -> Self {
+        Self { backorder, ..self }
+    }
+
     /// Puts the ware at `price`.
     pub(crate) fn put(&self, price: i64, active: bool) -> Command {
         Command::PutProduct(Box::new(PutProduct {

@@ -163,7 +163,10 @@ impl Workload {
         let ware = self.shop.ware(&mut self.dice);
         let price = (ware.price + self.dice.below(5) as i64 - 2).max(0);
         let active = self.dice.percent(85);
-        ware.put(price, active)
+        match self.dice.percent(20) {
+            true => ware.allowing(self.dice.below(4) as u32).put(price, active),
+            false => ware.put(price, active),
+        }
     }
 
     /// An order: mostly a young one.

@@ -97,11 +97,8 @@ fn stock(step: &Step<'_>, after: &StockRow, delta: Units) -> Verdict {
     if after.received != received && step.fact.kind != RecordKind::StockUpdated {
         return Err(Violation::new(NAME, format!("{received} units received"), format!("{after:?}")));
     }
-    // A backorder that was allowed and is not any more may stand, but not grow.
     let floor = -i64::from(after.backorder);
-    let was = before.map_or(0, |row| row.available());
-    let sinks = after.available() < floor && after.available() < was;
-    if after.held < 0 || after.sold < 0 || sinks {
+    if after.held < 0 || after.sold < 0 || after.available() < floor {
         return Err(Violation::new(
             NAME,
             format!("at least {floor} available, none negative"),
