@@ -6,6 +6,7 @@ use onrush_proto::{Command, OrderRow, OrderState, Outcome, Request, StockRow};
 
 use crate::asking::{Unanswered, ask_all};
 use crate::driver::key_of;
+use crate::events::Events;
 use crate::journal::{Entry, Fate, Journal, Violations};
 use crate::number::grouped;
 use crate::operation::{Operation, Verdict};
@@ -65,6 +66,11 @@ pub(crate) fn audit(
             audit.check_books(&books);
             audit.check_keys(&books);
         }
+        Err(error) => audit.violations.note(|| error.to_string()),
+    }
+    match target.events() {
+        Ok(Some(events)) => audit.check_events(events),
+        Ok(None) => audit.lines.push("events not read: the target is another process".into()),
         Err(error) => audit.violations.note(|| error.to_string()),
     }
     Ok(Findings { lines: audit.lines, violations: audit.violations.into_lines() })
@@ -179,6 +185,33 @@ impl Audit<'_> {
             grouped(distinct as i64),
             grouped(books.orders as i64)
         ));
+    }
+
+    /// One order.created per accepted order, one payment.processed per paid one, in order.
+    fn check_events(&mut self, events: Events) {
+        for entry in self.journal.entries() {
+            if let Some(fault) = events.fault(entry) {
+                self.violations.note(|| format!("events of order {}: {fault}", entry.order()));
+            }
+        }
+        let (created, charged) = (events.created(), events.charged());
+        let (known, unknown) = (self.journal.entries().len() as u64, self.journal.unknown);
+        if created > known + unknown {
+            self.violations.note(|| {
+                format!("order.created: expected {known} and at most {unknown} unheard of, found {created}")
+            });
+        }
+        let mut line = format!(
+            "{} records in order: {} order.created, {} payment.processed among them",
+            grouped(events.records as i64),
+            grouped(created as i64),
+            grouped(charged as i64)
+        );
+        if events.shortened > 0 {
+            line += "; the first ones were released before the audit";
+        }
+        self.lines.push(line);
+        events.violations.into_lines().into_iter().for_each(|line| self.violations.note(|| line));
     }
 
     fn check_limits(&mut self) {
@@ -353,6 +386,8 @@ mod tests {
             (Fault::LoseOrders, "acknowledged order"),
             (Fault::IgnoreLimits, "expected at most 2 units for customer-"),
             (Fault::HideStock, "expected everything sold, found 3"),
+            (Fault::SkipEvents, "expected one order.created, found 0"),
+            (Fault::ChargeTwice, "expected 1..=1 payment.processed, found 2"),
         ] {
             let (findings, ..) = run(&plan(&SALE), fault);
             assert!(!findings.ok(), "{fault:?}");

@@ -11,6 +11,7 @@ mod catalogue;
 mod cli;
 mod demand;
 mod driver;
+mod events;
 mod group;
 mod journal;
 mod machine;

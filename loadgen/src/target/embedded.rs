@@ -9,6 +9,7 @@ use onrush_proto::{OrderState, Reply, Request, Sku};
 use tempfile::TempDir;
 
 use super::{Books, Page, Setup, StageTimes, Target, TargetError, Viewed};
+use crate::events::Events;
 use crate::machine;
 use crate::meter::{Gauges, Meter};
 
@@ -151,6 +152,10 @@ impl Target for Embedded {
             units_sold: report.units_sold,
             open_cross_shard: report.open_cross_shard,
         })
+    }
+
+    fn events(&mut self) -> Result<Option<Events>, TargetError> {
+        Ok(Some(Events::read(&self.handle)?))
     }
 
     fn meter(&self) -> Result<Meter, TargetError> {

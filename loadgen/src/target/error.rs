@@ -29,6 +29,9 @@ pub(crate) enum TargetError {
     /// The engine cannot check its books.
     #[error("the engine's books cannot be checked: {0}")]
     Audit(#[from] onrush_engine::audit::AuditError),
+    /// The engine's events cannot be read.
+    #[error("the engine's events cannot be read: {0}")]
+    Events(#[from] onrush_engine::SubscribeError),
     /// The engine does not close.
     #[error("the engine did not close in good order: {0}")]
     Close(#[from] onrush_engine::CloseError),

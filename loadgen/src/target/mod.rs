@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use onrush_proto::{Reply, Request, Sku};
 
+use crate::events::Events;
 use crate::meter::Meter;
 pub(crate) use embedded::{Embedded, EmbeddedOptions};
 pub(crate) use error::TargetError;
@@ -61,6 +62,11 @@ pub(crate) trait Target {
 
     /// Checks the engine's books.
     fn books(&mut self) -> Result<Books, TargetError>;
+
+    /// Reads the events of the run; `None` where nobody can from here.
+    fn events(&mut self) -> Result<Option<Events>, TargetError> {
+        Ok(None)
+    }
 
     /// What reads its memory and its lag while it is loaded.
     fn meter(&self) -> Result<Meter, TargetError>;

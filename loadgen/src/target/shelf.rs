@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use onrush_proto::{
     Command, CreateOrder, Delivery, GatewayResult, IdempotencyKey, Lines, Lsn, OrderId, OrderRow, OrderState,
-    Outcome, PaymentState, Receipt, Refusal, Reply, Request, Sku, Slot, StockChange, StockRow,
+    Outcome, PaymentState, Receipt, RecordKind, Refusal, Reply, Request, Sku, Slot, StockChange, StockRow,
 };
 
 use super::{Books, Page, Setup, Target, TargetError, Viewed};
+use crate::events::Events;
 use crate::meter::Meter;
 
 /// A rule for the shelf to break.
@@ -25,6 +26,10 @@ pub(crate) enum Fault {
     IgnoreLimits,
     /// Says sold out with units left.
     HideStock,
+    /// Tells of every hundredth order nothing.
+    SkipEvents,
+    /// Takes the money of every hundredth payment twice.
+    ChargeTwice,
 }
 
 /// The shop.
@@ -250,6 +255,21 @@ impl Target for Shelf {
             units_sold: sum(|row| row.sold),
             open_cross_shard: 0,
         })
+    }
+
+    fn events(&mut self) -> Result<Option<Events>, TargetError> {
+        let mut events = Events::default();
+        for (number, row) in self.orders.values().enumerate() {
+            let odd = number.is_multiple_of(100);
+            if !(odd && self.fault == Fault::SkipEvents) {
+                events.tell(row.id, RecordKind::OrderCreated);
+            }
+            let charges = if odd && self.fault == Fault::ChargeTwice { 2 } else { 1 };
+            if row.state == OrderState::Paid {
+                (0..charges).for_each(|_| events.tell(row.id, RecordKind::PaymentCaptured));
+            }
+        }
+        Ok(Some(events))
     }
 
     fn meter(&self) -> Result<Meter, TargetError> {

@@ -1,0 +1,124 @@
+//! The events of a run as a subscriber reads them: complete, in order, none twice.
+
+use std::collections::HashMap;
+
+use onrush_engine::{EngineHandle, SubscribeError};
+use onrush_proto::row::view;
+use onrush_proto::{FactView, Lsn, OrderId, OrderRow, RecordKind, RowTag, ShardId, Topic};
+
+use crate::journal::{Entry, Fate, Violations};
+
+/// Records asked for at a time.
+const RECORDS: usize = 4_096;
+
+/// What was told of one order.
+#[derive(Clone, Copy, Default, Debug)]
+struct Told {
+    created: u32,
+    charged: u32,
+}
+
+/// All events of a run.
+#[derive(Default, Debug)]
+pub(crate) struct Events {
+    orders: HashMap<u128, Told>,
+    pub(crate) records: u64,
+    /// Shards whose first records are released: what they told nobody can read any more.
+    pub(crate) shortened: u64,
+    pub(crate) violations: Violations,
+}
+
+impl Events {
+    /// Reads the logs of all shards to their ends.
+    pub(crate) fn read(handle: &EngineHandle) -> Result<Self, SubscribeError> {
+        let mut events = Self::default();
+        for shard in (0..handle.slot_map().shards()).map(ShardId) {
+            events.read_shard(handle, shard)?;
+        }
+        Ok(events)
+    }
+
+    fn read_shard(&mut self, handle: &EngineHandle, shard: ShardId) -> Result<(), SubscribeError> {
+        let mut subscription = handle.subscribe(shard, Lsn(0));
+        let (mut last, mut time_us) = (0, 0);
+        loop {
+            let read = subscription.poll(RECORDS, |event| {
+                if event.lsn.0 != last + 1 || event.time_us < time_us {
+                    let (lsn, at) = (event.lsn.0, event.time_us);
+                    self.violations.note(|| {
+                        format!(
+                            "{shard:?}: expected event {} at {time_us} us or later, found {lsn} at {at}",
+                            last + 1
+                        )
+                    });
+                }
+                (last, time_us) = (event.lsn.0, event.time_us);
+                self.enter(event.fact);
+            });
+            match read {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(SubscribeError::OutOfRange { first, .. }) if last == 0 => {
+                    last = first - 1;
+                    subscription.seek(Lsn(last));
+                    self.shortened += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn enter(&mut self, fact: FactView<'_>) {
+        self.records += 1;
+        if fact.kind.is_in(Topic::OrderCreated) || fact.kind.is_in(Topic::PaymentProcessed) {
+            match order_of(fact) {
+                Some(order) => self.tell(order, fact.kind),
+                None => self.violations.note(|| format!("expected an order in {:?}, found none", fact.kind)),
+            }
+        }
+    }
+
+    /// Counts one event of an order.
+    pub(crate) fn tell(&mut self, order: OrderId, kind: RecordKind) {
+        let told = self.orders.entry(order.0).or_default();
+        told.created += u32::from(kind.is_in(Topic::OrderCreated));
+        told.charged += u32::from(kind.is_in(Topic::PaymentProcessed));
+    }
+
+    /// Orders that were told of.
+    pub(crate) fn created(&self) -> u64 {
+        self.orders.values().filter(|told| told.created > 0).count() as u64
+    }
+
+    /// Payments that were told of.
+    pub(crate) fn charged(&self) -> u64 {
+        self.orders.values().map(|told| u64::from(told.charged)).sum()
+    }
+
+    /// What is wrong with the events of an order that the client knows of.
+    pub(crate) fn fault(&self, entry: &Entry) -> Option<String> {
+        let told = self.orders.get(&entry.order().0).copied().unwrap_or_default();
+        // What a released record told cannot be counted any more.
+        let (uncreated, uncharged) = (told.created == 0, told.charged == 0);
+        let released = self.shortened > 0;
+        let charges = match entry.fate {
+            Fate::Told(onrush_proto::OrderState::Paid) => 1..=1,
+            Fate::Doubtful => 0..=1,
+            _ => 0..=0,
+        };
+        if told.created != 1 && !(released && uncreated) {
+            return Some(format!("expected one order.created, found {}", told.created));
+        }
+        let charged_well = charges.contains(&told.charged) || released && uncharged;
+        if !charged_well {
+            return Some(format!("expected {charges:?} payment.processed, found {}", told.charged));
+        }
+        None
+    }
+}
+
+fn order_of(fact: FactView<'_>) -> Option<OrderId> {
+    let bytes = fact.rows().flatten().find_map(|(tag, bytes)| (tag == RowTag::Order).then_some(bytes))?;
+    let row = view::<OrderRow>(RowTag::Order, bytes).ok()?;
+    Some(OrderId(row.id.0.to_native()))
+}
