@@ -70,15 +70,6 @@ pub enum Refusal {
         /// Index of the line.
         line: u16,
     },
-    /// The customer's limit for the SKU would be passed.
-    LimitExceeded {
-        /// Index of the line.
-        line: u16,
-        /// The limit in units.
-        limit: u32,
-        /// Units the customer has already.
-        bought: u32,
-    },
     /// Not enough available.
     OutOfStock {
         /// Index of the line.
@@ -87,6 +78,15 @@ pub enum Refusal {
         asked: u32,
         /// Units available.
         available: i64,
+    },
+    /// The customer's limit for the SKU would be passed.
+    LimitExceeded {
+        /// Index of the line.
+        line: u16,
+        /// The limit in units.
+        limit: u32,
+        /// Units the customer has already.
+        bought: u32,
     },
     /// The field holds a value that is never right.
     Invalid {

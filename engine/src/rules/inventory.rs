@@ -186,12 +186,13 @@ pub fn price<'a>(
             .times(quantity)
             .and_then(|price| priced.total_minor.checked_add(price.minor))
             .ok_or(Refusal::AmountOverflow { line: index })?;
-        if let Some(count) = count_up(state, context, customer, stock, (index, quantity))? {
-            rows.push(count);
-        }
         let available = if cfg!(planted = "11") { stock.on_hand } else { stock.available() };
         if available + i64::from(stock.backorder) < i64::from(quantity) {
             return Err(Refusal::OutOfStock { line: index, asked: quantity, available });
+        }
+        // Behind the stock: most of a sale is refused there, and needs no count.
+        if let Some(count) = count_up(state, context, customer, stock, (index, quantity))? {
+            rows.push(count);
         }
         priced.hold_us = priced.hold_us.max(stock.hold_us);
         rows.push(Row::Stock(StockRow { held: stock.held + i64::from(quantity), ..*stock }));

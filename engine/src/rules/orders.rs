@@ -58,9 +58,12 @@ pub fn create(
     create: &CreateOrder,
     fact: &mut Fact,
 ) -> Result<Receipt, Refusal> {
-    // The order comes first, and what it says is known last: its place is kept for it.
-    fact.rows.clear();
-    fact.rows.push(Row::Limit(LimitRow { hash: 0, units: 0, limit: 0 }));
+    // The order comes first, and what it says is known last: its place is kept for it, also from one
+    // that was refused to the next.
+    fact.rows.truncate(1);
+    if fact.rows.is_empty() {
+        fact.rows.push(Row::Limit(LimitRow { hash: 0, units: 0, limit: 0 }));
+    }
     let lines = create.lines.iter().enumerate().map(|(index, line)| (index as u16, line));
     let priced = inventory::price(state, context, (&create.customer, None), lines, &mut fact.rows)?;
     let order = new_order(context, request, create, priced, OrderState::Pending);

@@ -92,7 +92,6 @@ impl Shard {
     fn create(&mut self, origin: Origin, request: &Request, create: &CreateOrder, out: &mut Effects) -> bool {
         let mut fact = self.spare_fact.take().unwrap_or_else(|| Box::new(unmade()));
         let decided = self.create_in(&mut fact, origin, (request, create), out);
-        fact.rows.clear();
         self.spare_fact = Some(fact);
         decided
     }

@@ -20,11 +20,11 @@ pub fn validate(line: u16, quantity: i64, stock: Option<&StockView>) -> Option<R
     if stock.price_of(asked).is_none() {
         return Some(Refusal::AmountOverflow { line });
     }
-    if stock.limit_per_customer != 0 && asked > stock.limit_per_customer {
-        return Some(Refusal::LimitExceeded { line, limit: stock.limit_per_customer, bought: 0 });
+    if stock.available + i64::from(stock.backorder) < quantity {
+        return Some(Refusal::OutOfStock { line, asked, available: stock.available });
     }
-    let short = stock.available + i64::from(stock.backorder) < quantity;
-    short.then_some(Refusal::OutOfStock { line, asked, available: stock.available })
+    let limit = stock.limit_per_customer;
+    (limit != 0 && asked > limit).then_some(Refusal::LimitExceeded { line, limit, bought: 0 })
 }
 
 #[cfg(test)]

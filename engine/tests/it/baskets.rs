@@ -26,7 +26,7 @@ fn held_everywhere_or_nowhere() {
          0s   | order ada tea@0 x2 , cup@1 , pot@2 as o    | accepted total 237
          0s   | order bob tea@0 x2 , cup@1 , pot@2         | OUT_OF_STOCK lines[2].quantity
          0s   | order bob tea@0 x2 , cup@1 x3              | LIMIT_EXCEEDED lines[1].quantity
-         0s   | order bob cup@1 x2 , tea@0 x5              | LIMIT_EXCEEDED lines[1].quantity
+         0s   | order bob cup@1 x2 , tea@0 x5              | OUT_OF_STOCK lines[1].quantity
          0s   | order bob tea@0 , nil@1                    | UNKNOWN_SKU lines[1].sku
          0s   | order bob tea@0 , cup@1 max-price 29       | PRICE_CHANGED lines[1].max_unit_price
          0s   | order bob tea@0 x3 , cup@1 x2 as p         | accepted total 360
