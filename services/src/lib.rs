@@ -2,7 +2,7 @@
 //! serves them.
 //!
 //! A handler parses its request once ([`field`]), asks the engine through a [`backend::Backend`],
-//! and answers; what is refused becomes a status in one table ([`status`]). No service imports
+//! and answers; what is refused becomes a status or an HTTP problem by one table ([`reason`]). No service imports
 //! another: they meet in the engine and in its log.
 
 pub mod admin;
@@ -12,10 +12,12 @@ pub mod config;
 pub mod deadline;
 pub mod field;
 pub mod gateway;
+pub mod http;
 pub mod order;
 pub mod page;
 pub mod payment;
 pub mod product;
+pub mod reason;
 mod records;
 pub mod serve;
 pub mod settlements;

@@ -1,4 +1,4 @@
-//! The one table from refusals and bad fields to gRPC statuses.
+//! From refusals and bad fields to gRPC statuses, by the one table of reasons.
 //!
 //! Every status carries `google.rpc.ErrorInfo{reason, domain: "onrush"}`; one field at fault adds
 //! `BadRequest`; what is worth another try adds `RetryInfo`.
@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::field::FieldError;
+use crate::reason::{INTERNAL, Reason, reason};
 
 /// The domain of every reason.
 pub const DOMAIN: &str = "onrush";
@@ -24,12 +25,48 @@ pub enum Rejection {
     /// The edge refused a field.
     #[error(transparent)]
     Field(#[from] FieldError),
-    /// The caller may not call this from where it is.
-    #[error("expected a caller on this machine, found one elsewhere")]
-    NotLocal,
+    /// The edge turned the call away.
+    #[error("{}", .0.message)]
+    Denied(Denial),
     /// Something of ours broke.
     #[error("{0}")]
     Internal(String),
+}
+
+/// A call that the edge turned away before the engine saw it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Denial {
+    /// A name of the table.
+    pub reason: &'static str,
+    /// What was expected and what was found.
+    pub message: String,
+    /// The field or header at fault.
+    pub field: Option<&'static str>,
+    /// When another try makes sense.
+    pub retry_after: Option<Duration>,
+}
+
+impl Denial {
+    /// A denial that no other try helps.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), field: None, retry_after: None }
+    }
+
+    /// The same, of this field or header.
+    pub fn of(self, field: &'static str) -> Self {
+        Self { field: Some(field), ..self }
+    }
+
+    /// The same, worth another try after this long.
+    pub fn after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+}
+
+impl From<Denial> for Rejection {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
 }
 
 impl From<Refusal> for Rejection {
@@ -39,78 +76,58 @@ impl From<Refusal> for Rejection {
 }
 
 impl Rejection {
-    /// The stable name.
-    pub fn reason(&self) -> &'static str {
-        match self {
+    /// The row of the table.
+    pub fn reason(&self) -> &'static Reason {
+        reason(match self {
             Self::Refused(refusal) => refusal.reason().0,
             Self::Field(error) => error.reason,
-            Self::NotLocal => "NOT_LOCAL",
-            Self::Internal(_) => "INTERNAL",
-        }
+            Self::Denied(denial) => denial.reason,
+            Self::Internal(_) => INTERNAL,
+        })
     }
 
     /// The gRPC code.
     pub fn code(&self) -> Code {
+        self.reason().grpc
+    }
+
+    /// What the caller may know: of our own mistakes nothing but that there was one.
+    pub fn message(&self) -> String {
         match self {
-            Self::Refused(refusal) => refusal_code(refusal),
-            Self::Field(_) => Code::InvalidArgument,
-            Self::NotLocal => Code::PermissionDenied,
-            Self::Internal(_) => Code::Internal,
+            Self::Internal(_) => "the call failed on our side".into(),
+            _ => self.to_string(),
         }
     }
 
-    fn field(&self) -> Option<String> {
+    /// What a program may want to read, as text.
+    pub fn facts(&self) -> HashMap<String, String> {
+        match self {
+            Self::Refused(refusal) => metadata(refusal),
+            _ => HashMap::new(),
+        }
+    }
+
+    /// The path of the field at fault, if one is.
+    pub fn field(&self) -> Option<String> {
         match self {
             // On the wire its name has its unit.
             Self::Refused(Refusal::Invalid { field: "hold", .. }) => Some("hold_us".into()),
             Self::Refused(refusal) => refusal.field(),
             Self::Field(error) => Some(error.path.clone()),
-            _ => None,
+            Self::Denied(denial) => denial.field.map(str::to_owned),
+            Self::Internal(_) => None,
         }
     }
 
-    fn retry_after(&self) -> Option<Duration> {
+    /// When another try makes sense, if it ever does.
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(Refusal::Overloaded) => Some(Duration::from_millis(100)),
             Self::Refused(Refusal::KeyInProgress) => Some(Duration::from_millis(20)),
             Self::Refused(Refusal::Stopped) => Some(Duration::from_secs(1)),
+            Self::Denied(denial) => denial.retry_after,
             _ => None,
         }
-    }
-}
-
-fn refusal_code(refusal: &Refusal) -> Code {
-    match refusal {
-        Refusal::DeadlineExceeded => Code::DeadlineExceeded,
-        Refusal::Overloaded | Refusal::LimitExceeded { .. } => Code::ResourceExhausted,
-        Refusal::Stopped => Code::Unavailable,
-        Refusal::KeyInProgress | Refusal::VersionMismatch { .. } => Code::Aborted,
-        Refusal::NameTaken => Code::AlreadyExists,
-        Refusal::NoLines
-        | Refusal::TooManyLines { .. }
-        | Refusal::BadQuantity { .. }
-        | Refusal::DuplicateSku { .. }
-        | Refusal::MixedCurrencies { .. }
-        | Refusal::AmountOverflow { .. }
-        | Refusal::Invalid { .. } => Code::InvalidArgument,
-        Refusal::UnknownSku { .. }
-        | Refusal::UnknownOrder { .. }
-        | Refusal::UnknownAttempt { .. }
-        | Refusal::UnknownRefund { .. }
-        | Refusal::UnknownProduct
-        | Refusal::NotFound => Code::NotFound,
-        Refusal::KeyReused
-        | Refusal::Inactive { .. }
-        | Refusal::PriceChanged { .. }
-        | Refusal::OutOfStock { .. }
-        | Refusal::IllegalTransition { .. }
-        | Refusal::BeingCancelled { .. }
-        | Refusal::IllegalPayment { .. }
-        | Refusal::HoldResolved { .. }
-        | Refusal::CaptureAboveAuthorised { .. }
-        | Refusal::RefundAboveCaptured { .. }
-        | Refusal::BackorderBelowOwed { .. }
-        | Refusal::BelowHeld { .. } => Code::FailedPrecondition,
     }
 }
 
@@ -153,12 +170,8 @@ impl From<Rejection> for Status {
         if let Rejection::Internal(message) = &rejection {
             tracing::error!(message, "a call failed on our side");
         }
-        let facts = match &rejection {
-            Rejection::Refused(refusal) => metadata(refusal),
-            _ => HashMap::new(),
-        };
-        let mut details = ErrorDetails::with_error_info(rejection.reason(), DOMAIN, facts);
-        let message = rejection.to_string();
+        let mut details = ErrorDetails::with_error_info(rejection.reason().name, DOMAIN, rejection.facts());
+        let message = rejection.message();
         if let Some(field) = rejection.field() {
             details.add_bad_request_violation(field, message.clone());
         }
@@ -166,6 +179,12 @@ impl From<Rejection> for Status {
             details.set_retry_info(rejection.retry_after());
         }
         Status::with_error_details(rejection.code(), message, details)
+    }
+}
+
+impl From<Denial> for Status {
+    fn from(denial: Denial) -> Self {
+        Rejection::from(denial).into()
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::reason::reason;
 use crate::status::DOMAIN;
 
 /// How tonic says that a message is longer than allowed.
@@ -15,7 +16,6 @@ const NOT_A_MESSAGE: &str = "failed to decode Protobuf message: ";
 /// A call that nobody could read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Unread {
-    code: Code,
     reason: &'static str,
     /// Path of the field at fault, without positions in lists.
     field: Option<String>,
@@ -25,28 +25,25 @@ pub(crate) struct Unread {
 impl Unread {
     /// What a status without details says; `None` if it says nothing of ours.
     pub(crate) fn of(status: &Status) -> Option<Self> {
-        let unread =
-            |code, reason, message: &str| Self { code, reason, field: None, message: message.into() };
+        let unread = |reason, message: &str| Self { reason, field: None, message: message.into() };
         match status.code() {
             Code::OutOfRange => {
                 let message = status.message().strip_prefix(TOO_LARGE).unwrap_or(status.message());
                 let message = format!("the message is too large: {message}");
-                Some(unread(Code::OutOfRange, "MESSAGE_TOO_LARGE", &message))
+                Some(unread("MESSAGE_TOO_LARGE", &message))
             }
             Code::Internal => {
                 let message = status.message().strip_prefix(NOT_A_MESSAGE).unwrap_or(status.message());
                 let (field, what) = place(message);
                 let message = field.as_ref().map_or(what.to_owned(), |field| format!("{field}: {what}"));
-                let unread = unread(Code::InvalidArgument, "INVALID_MESSAGE", &message);
+                let unread = unread("INVALID_MESSAGE", &message);
                 Some(Self { field, ..unread })
             }
             Code::Unimplemented if status.message().is_empty() => {
                 let message = "expected a call of this port's services, found another one";
-                Some(unread(Code::Unimplemented, "UNKNOWN_METHOD", message))
+                Some(unread("UNKNOWN_METHOD", message))
             }
-            Code::Unimplemented => {
-                Some(unread(Code::Unimplemented, "UNSUPPORTED_ENCODING", status.message()))
-            }
+            Code::Unimplemented => Some(unread("UNSUPPORTED_ENCODING", status.message())),
             _ => None,
         }
     }
@@ -58,7 +55,7 @@ impl From<Unread> for Status {
         if let Some(field) = unread.field {
             details.add_bad_request_violation(field, unread.message.clone());
         }
-        Status::with_error_details(unread.code, unread.message, details)
+        Status::with_error_details(reason(unread.reason).grpc, unread.message, details)
     }
 }
 
@@ -90,7 +87,7 @@ mod tests {
         for (bytes, field) in cases {
             let error = CreateOrderRequest::decode(bytes).unwrap_err();
             let unread = Unread::of(&Status::internal(error.to_string())).unwrap();
-            assert_eq!((unread.code, unread.reason), (Code::InvalidArgument, "INVALID_MESSAGE"));
+            assert_eq!(unread.reason, "INVALID_MESSAGE");
             assert_eq!(unread.field.as_deref(), Some(field), "{error}");
             assert!(unread.message.contains("not UTF-8"), "{}", unread.message);
         }

@@ -17,7 +17,7 @@ use crate::field;
 use crate::gateway::Gateway;
 use crate::gateway::reconcile::Reconciler;
 use crate::page;
-use crate::status::Rejection;
+use crate::status::{Denial, Rejection};
 
 /// The handlers.
 pub struct Admin {
@@ -108,7 +108,11 @@ impl AdminService for Admin {
 
 fn local_only<T>(request: &Request<T>) -> Result<(), Rejection> {
     let local = request.remote_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-    if local { Ok(()) } else { Err(Rejection::NotLocal) }
+    if local { Ok(()) } else { Err(not_local()) }
+}
+
+fn not_local() -> Rejection {
+    Denial::new("NOT_LOCAL", "expected a caller on this machine, found one elsewhere").into()
 }
 
 fn audit(report: AuditReport) -> AuditResponse {

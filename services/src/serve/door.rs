@@ -1,16 +1,18 @@
-//! Where a call comes in: a service's own calls go straight to it, the rest by the router. What the
-//! transport refuses by itself leaves in the terms of the services.
+//! Where a call comes in: a service's own calls go straight to it, other gRPC by one router, HTTP by
+//! another. What the transport refuses by itself leaves in the terms of the services.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use axum::Router;
+use axum::routing::future::RouteFuture;
 use onrush_grpc::order::v1::order_service_server::OrderServiceServer;
 use onrush_grpc::payment::v1::payment_service_server::PaymentServiceServer;
 use onrush_grpc::product::v1::product_service_server::ProductServiceServer;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::http::{HeaderName, Request, Response};
+use tonic::codegen::http::{HeaderName, Request, Response, header};
 use tonic::codegen::{BoxFuture, Service};
 use tonic::service::Routes;
 
@@ -39,12 +41,13 @@ pub(super) struct Door {
     main: Main,
     main_name: &'static str,
     rest: Routes,
+    http: Router,
 }
 
 impl Door {
-    /// A door to the service of this full name, and to the rest.
-    pub(super) fn new(main: Main, main_name: &'static str, rest: Routes) -> Self {
-        Self { main, main_name, rest: rest.prepare() }
+    /// A door to the service of this full name, to the rest of gRPC, and to HTTP.
+    pub(super) fn new(main: Main, main_name: &'static str, rest: Routes, http: Router) -> Self {
+        Self { main, main_name, rest: rest.prepare(), http }
     }
 
     fn is_main(&self, path: &str) -> bool {
@@ -65,7 +68,10 @@ impl Service<Request<Body>> for Door {
 
     fn call(&mut self, request: Request<Body>) -> Answer {
         if !self.is_main(request.uri().path()) {
-            return Answer::Rest(Box::new(self.rest.call(request)));
+            return match is_grpc(&request) {
+                true => Answer::Rest(Box::new(self.rest.call(request))),
+                false => Answer::Http(Box::new(self.http.call(request))),
+            };
         }
         Answer::Main(match &mut self.main {
             Main::Product(service) => service.call(request),
@@ -75,12 +81,19 @@ impl Service<Request<Body>> for Door {
     }
 }
 
+fn is_grpc(request: &Request<Body>) -> bool {
+    let media_type = request.headers().get(header::CONTENT_TYPE);
+    media_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
 /// An answer under way.
 pub(super) enum Answer {
     /// Of the main service.
     Main(BoxFuture<Response<Body>, Infallible>),
-    /// Of anything else.
+    /// Of another gRPC service.
     Rest(Box<<Routes as Service<Request<Body>>>::Future>),
+    /// Of HTTP.
+    Http(Box<RouteFuture<Infallible>>),
 }
 
 impl Future for Answer {
@@ -90,6 +103,9 @@ impl Future for Answer {
         let response = match self.get_mut() {
             Self::Main(answer) => ready!(answer.as_mut().poll(context))?,
             Self::Rest(answer) => ready!(Pin::new(answer).poll(context))?,
+            Self::Http(answer) => {
+                return Poll::Ready(Ok(ready!(Pin::new(answer).poll(context))?.map(Body::new)));
+            }
         };
         Poll::Ready(Ok(named(response)))
     }

@@ -16,10 +16,10 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use super::connections::{Incoming, Limit};
 use super::door::{Door, Main};
-use super::health::with_health;
 use super::{ServeError, Shop};
 use crate::admin::Admin;
 use crate::config::Service;
+use crate::http;
 use crate::order::Orders;
 use crate::payment::Payments;
 use crate::product::Products;
@@ -115,15 +115,16 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         Service::Order => Main::Order(Orders::server(backend.clone(), settlements)),
         Service::Payment => Main::Payment(Payments::server(backend.clone(), settlements)),
     };
-    let mut routes = Routes::new(Admin::server(backend, gateway, reconciler))
+    let vital = http::Vital { backend: backend.clone(), stop };
+    let http = http::router(service, http::Routes::new(), vital);
+    let mut rest = Routes::new(Admin::server(backend, gateway, reconciler))
         .add_service(HealthServer::new(HealthService::from_health_reporter(health)));
     // The descriptors are compiled in and checked by a test; without them only reflection is missing.
     match (reflection(service).build_v1(), reflection(service).build_v1alpha()) {
-        (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
+        (Ok(v1), Ok(v1alpha)) => rest = rest.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "reflection is not served"),
     }
-    let rest = Routes::from(with_health(routes.into_axum_router(), stop));
-    Door::new(main, service.grpc_name(), rest)
+    Door::new(main, service.grpc_name(), rest, http)
 }
 
 fn reflection(service: Service) -> tonic_reflection::server::Builder<'static> {

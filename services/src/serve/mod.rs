@@ -4,7 +4,6 @@ mod background;
 mod connections;
 mod door;
 mod front;
-mod health;
 mod listen;
 
 use std::fs;

@@ -9,6 +9,7 @@
 mod admin;
 mod bad_input;
 mod binary;
+mod documents;
 mod gateway;
 mod orders;
 mod payments;

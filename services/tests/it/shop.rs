@@ -73,6 +73,13 @@ impl Shop {
         Self { client, addresses, dir, serving: Some(serving) }
     }
 
+    /// Where a service listens.
+    pub(crate) fn address(&self, wanted: Service) -> String {
+        let serving = self.serving.as_ref().unwrap();
+        let found = serving.addresses().iter().find(|(service, _)| *service == wanted).unwrap();
+        format!("http://{}", found.1)
+    }
+
     /// The gateway behind the shop.
     pub(crate) fn gateway(&self) -> &Gateway {
         self.serving.as_ref().unwrap().gateway()
@@ -84,13 +91,18 @@ impl Shop {
     }
 
     /// The same, with another configuration.
-    pub(crate) async fn restart_with(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        let serving = self.serving.take().unwrap();
-        tokio::task::spawn_blocking(move || serving.stop().unwrap()).await.unwrap();
-        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+    pub(crate) async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
+        let dir = self.stop().await;
         let mut config = config(&dir);
         change(&mut config);
         Self::serve(dir, &config)
+    }
+
+    /// Stops; what is left is the directory.
+    pub(crate) async fn stop(mut self) -> TempDir {
+        let serving = self.serving.take().unwrap();
+        tokio::task::spawn_blocking(move || serving.stop().unwrap()).await.unwrap();
+        std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
     }
 
     /// Puts a product with stock.

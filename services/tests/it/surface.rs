@@ -65,8 +65,11 @@ async fn health_is_answered_by_grpc_and_by_http() {
             assert_eq!(answer.status(), ServingStatus::Serving);
         }
         let address = address.trim_start_matches("http://").to_owned();
-        let text = tokio::task::spawn_blocking(move || http_1(&address, "/health")).await.unwrap();
-        assert!(text.starts_with("HTTP/1.1 200") && text.contains("{\"status\":\"serving\"}"), "{text}");
+        for path in ["/health", "/ready"] {
+            let address = address.clone();
+            let text = tokio::task::spawn_blocking(move || http_1(&address, path)).await.unwrap();
+            assert!(text.starts_with("HTTP/1.1 200") && text.contains("{\"status\":\"serving\""), "{text}");
+        }
     }
 }
 

@@ -1,0 +1,67 @@
+//! The HTTP edge: what every port answers besides gRPC.
+//!
+//! A service brings its routes with their description ([`Routes`]); the edge adds `/health`, `/ready`,
+//! `/openapi.json`, `/docs`, request ids, and problems (RFC 9457) for whatever goes wrong.
+
+mod caching;
+mod correlation;
+mod document;
+mod idempotency;
+mod json;
+mod peer;
+mod problem;
+mod vital;
+
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::middleware::{from_fn, map_response};
+use axum::response::Response;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::config::Service;
+use crate::status::{Denial, Rejection};
+
+pub use caching::{Etag, IfMatch};
+pub use correlation::RequestId;
+pub use idempotency::IdempotencyKey;
+pub use json::{BODY_BYTES_MAX, Json};
+pub use peer::Peer;
+pub use problem::Problem;
+pub use vital::Vital;
+
+/// A service's routes with their description.
+pub type Routes = OpenApiRouter;
+
+/// Everything that one service's port answers over HTTP.
+pub fn router(service: Service, routes: Routes, vital: Vital) -> Router {
+    let (router, api) = OpenApiRouter::with_openapi(document::frame(service))
+        .merge(routes)
+        .merge(vital::routes(vital))
+        .split_for_parts();
+    router
+        .merge(document::pages(api))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(map_response(plain_types))
+        .layer(from_fn(correlation::correlate))
+}
+
+async fn unknown_path() -> Rejection {
+    Denial::new("UNKNOWN_PATH", "expected a path of /openapi.json, found another one").into()
+}
+
+async fn method_not_allowed() -> Rejection {
+    Denial::new("METHOD_NOT_ALLOWED", "expected a method of /openapi.json for this path, found another one")
+        .into()
+}
+
+/// Nobody is to guess another type than the one we say, and caches on the way keep nothing.
+async fn plain_types(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

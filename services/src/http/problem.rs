@@ -1,0 +1,90 @@
+//! Problems: what a refused call looks like over HTTP (RFC 9457).
+
+use std::collections::BTreeMap;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::status::Rejection;
+
+/// Where the meaning of each reason stands, as a URN.
+const TYPE: &str = "urn:onrush:reason:";
+
+/// Why a call was not done.
+#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// The reason as a URI: `urn:onrush:reason:` and the reason.
+    #[schema(example = "urn:onrush:reason:INVALID_FIELD")]
+    pub r#type: String,
+    /// What the reason means, the same in every case.
+    pub title: &'static str,
+    /// The HTTP status.
+    #[schema(example = 400)]
+    pub status: u16,
+    /// What was expected and what was found in this case.
+    pub detail: String,
+    /// The stable name, the same as in gRPC.
+    #[schema(example = "INVALID_FIELD")]
+    pub reason: &'static str,
+    /// The fields at fault.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldProblem>,
+    /// What a program may want to read of the case.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
+    /// When another try makes sense, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// A field at fault.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct FieldProblem {
+    /// Its path, or the name of a header.
+    #[schema(example = "lines[3].quantity")]
+    pub field: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl From<&Rejection> for Problem {
+    fn from(rejection: &Rejection) -> Self {
+        let reason = rejection.reason();
+        let detail = rejection.message();
+        let field = rejection.field().map(|field| FieldProblem { field, detail: detail.clone() });
+        Self {
+            r#type: format!("{TYPE}{}", reason.name),
+            title: reason.title,
+            status: reason.http,
+            detail,
+            reason: reason.name,
+            errors: field.into_iter().collect(),
+            facts: rejection.facts().into_iter().collect(),
+            retry_after_ms: rejection.retry_after().map(|wait| wait.as_millis() as u64),
+        }
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        if let Self::Internal(message) = &self {
+            tracing::error!(message, "a call failed on our side");
+        }
+        let problem = Problem::from(&self);
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // Numbers and texts: there is nothing in it that does not become JSON.
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"onrush\""));
+        }
+        if let Some(wait) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil() as u64));
+        }
+        response
+    }
+}

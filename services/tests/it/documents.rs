@@ -1,0 +1,70 @@
+//! The documents in `docs/api` against the running server.
+//!
+//! `ONRUSH_BLESS=1 cargo test -p onrush-services --test it documents` writes them anew.
+
+use std::path::PathBuf;
+
+use onrush_services::config::Service;
+use onrush_services::reason::REASONS;
+
+use crate::shop::Shop;
+
+/// Asserts that a document of `docs/api` reads like this.
+fn assert_document(name: &str, expected: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/api").join(name);
+    if std::env::var_os("ONRUSH_BLESS").is_some() {
+        std::fs::write(&path, expected).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = found.lines().zip(expected.lines()).find(|(found, expected)| found != expected);
+    assert!(found == expected, "docs/api/{name} is not what is served, from {differs:?} on");
+}
+
+#[tokio::test]
+async fn every_port_serves_the_document_that_is_checked_in() {
+    let shop = Shop::open();
+    for service in Service::ALL {
+        let address = shop.address(service);
+        let answer = reqwest::get(format!("{address}/openapi.json")).await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/json");
+        let document: serde_json::Value = answer.json().await.unwrap();
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1."), "{document}");
+        let text = format!("{}\n", serde_json::to_string_pretty(&document).unwrap());
+        assert_document(&format!("{}.openapi.json", service.name()), &text);
+    }
+}
+
+#[tokio::test]
+async fn the_pages_of_docs_load_nothing_from_elsewhere() {
+    let shop = Shop::open();
+    let address = shop.address(Service::Order);
+    let page = reqwest::get(format!("{address}/docs")).await.unwrap();
+    assert!(page.url().path().ends_with("/docs/"), "{}", page.url());
+    let page = page.text().await.unwrap();
+    let sources: Vec<&str> =
+        page.split(['"', '\'']).filter(|text| text.contains(".js") || text.contains(".css")).collect();
+    assert!(sources.len() > 2, "{page}");
+    for source in sources {
+        assert!(source.starts_with("./") || !source.contains('/'), "{source}");
+        let file = reqwest::get(format!("{address}/docs/{}", source.trim_start_matches("./"))).await.unwrap();
+        assert_eq!(file.status(), 200, "{source}");
+    }
+    let settings = reqwest::get(format!("{address}/docs/swagger-initializer.js")).await.unwrap();
+    let settings = settings.text().await.unwrap();
+    assert!(settings.contains("/openapi.json") && settings.contains("\"none\""), "{settings}");
+}
+
+#[test]
+fn the_table_of_reasons_is_checked_in() {
+    let mut text = String::from(
+        "# Reasons\n\nThe stable names of what a call can be refused for, with what gRPC and HTTP say. Over gRPC the \
+         name is in\n`google.rpc.ErrorInfo`, over HTTP in `reason` of the problem (RFC 9457). Made of \
+         `services/src/reason.rs` by\n`ONRUSH_BLESS=1 cargo test -p onrush-services --test it documents`.\n\n\
+         | reason | gRPC | HTTP | meaning |\n|---|---|---|---|\n",
+    );
+    for reason in REASONS {
+        let row = format!("| {} | {:?} | {} | {} |\n", reason.name, reason.grpc, reason.http, reason.title);
+        text.push_str(&row);
+    }
+    assert_document("reasons.md", &text);
+}
