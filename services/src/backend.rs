@@ -14,7 +14,7 @@ use crate::deadline::Deadline;
 use crate::field::{self, FieldError};
 use crate::status::Rejection;
 
-/// The caller of every key while callers have no accounts.
+/// The caller of every key that comes without an account.
 const ANONYMOUS: &str = "anonymous";
 
 /// Where the engine is.
@@ -73,9 +73,20 @@ impl Backend {
 
     /// A command under the caller's key, or under a fresh one if it brought none.
     pub fn keyed(&self, request_id: &str, deadline: Deadline, command: Command) -> Result<Keyed, FieldError> {
+        self.keyed_of(ANONYMOUS, request_id, deadline, command)
+    }
+
+    /// The same for a caller who is known: keys of different callers never meet.
+    pub fn keyed_of(
+        &self,
+        caller: &str,
+        request_id: &str,
+        deadline: Deadline,
+        command: Command,
+    ) -> Result<Keyed, FieldError> {
         let (request_id, key) = match field::request_id(request_id)? {
             "" => self.fresh_key(command.slot()),
-            given => (given.to_owned(), self.key(given)),
+            given => (given.to_owned(), self.caller_key(caller, given)),
         };
         let mut request = Request::new(key, command);
         request.deadline_us = deadline.wall_us();
@@ -186,9 +197,10 @@ impl Backend {
         }
     }
 
-    fn key(&self, text: &str) -> IdempotencyKey {
+    /// The hash of a caller's key, under the data directory's secret.
+    pub fn caller_key(&self, caller: &str, key: &str) -> IdempotencyKey {
         match self {
-            Self::Local { engine, .. } => engine.key(CallerKey { caller: ANONYMOUS, key: text }),
+            Self::Local { engine, .. } => engine.key(CallerKey { caller, key }),
         }
     }
 
@@ -202,7 +214,7 @@ impl Backend {
         let mut step = 0u32;
         loop {
             let text = format!("{base}-{step}");
-            let key = self.key(&text);
+            let key = self.caller_key(ANONYMOUS, &text);
             if map.shard(Slot::of_hash(key.0)) == map.shard(slot) {
                 return (text, key);
             }

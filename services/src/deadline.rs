@@ -27,6 +27,11 @@ impl Deadline {
         Self { wait, stated: stated.is_some(), start: Instant::now() }
     }
 
+    /// The deadline of a caller that does not say.
+    pub fn unstated() -> Self {
+        Self { wait: WAIT_DEFAULT, stated: false, start: Instant::now() }
+    }
+
     /// Wall time in us after which nobody waits; 0 if the caller did not say.
     pub fn wall_us(self) -> u64 {
         if !self.stated {

@@ -5,11 +5,13 @@
 //! and answers; what is refused becomes a status or an HTTP problem by one table ([`reason`]). No service imports
 //! another: they meet in the engine and in its log.
 
+pub mod access;
 pub mod admin;
 pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod deadline;
+pub mod documents;
 pub mod field;
 pub mod gateway;
 pub mod http;
@@ -23,3 +25,4 @@ pub mod serve;
 pub mod settlements;
 pub mod status;
 mod unread;
+pub mod user;

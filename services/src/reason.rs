@@ -29,7 +29,7 @@ const fn row(name: &'static str, grpc: Code, http: u16, title: &'static str) -> 
 pub const INTERNAL: &str = "INTERNAL";
 
 /// Every reason.
-pub const REASONS: [Reason; 54] = [
+pub const REASONS: [Reason; 62] = [
     // Of the engine, in the order in which it refuses.
     row("DEADLINE_EXCEEDED", DeadlineExceeded, 504, "The deadline passed"),
     row("OVERLOADED", ResourceExhausted, 429, "A bounded queue is full"),
@@ -71,6 +71,8 @@ pub const REASONS: [Reason; 54] = [
     row("CURRENCY_MISMATCH", InvalidArgument, 400, "Another currency is expected"),
     row("UNKNOWN_ENUM_VALUE", InvalidArgument, 400, "A value that nobody knows"),
     row("INVALID_PAGE_TOKEN", InvalidArgument, 400, "Not a token of this list"),
+    row("INVALID_EMAIL", InvalidArgument, 400, "Not an e-mail address"),
+    row("WEAK_PASSWORD", InvalidArgument, 400, "A password that is easy to guess"),
     // Of the transport.
     row("MESSAGE_TOO_LARGE", OutOfRange, 413, "The message is too large"),
     row("INVALID_MESSAGE", InvalidArgument, 400, "The message cannot be read"),
@@ -86,7 +88,13 @@ pub const REASONS: [Reason; 54] = [
     // Of who calls.
     row("NOT_LOCAL", PermissionDenied, 403, "For callers on this machine only"),
     row("UNAUTHENTICATED", Unauthenticated, 401, "No access token"),
+    row("INVALID_TOKEN", Unauthenticated, 401, "Not an access token that is good now"),
+    row("INVALID_REFRESH_TOKEN", Unauthenticated, 401, "Not the last token of a login that goes on"),
+    row("INVALID_CREDENTIALS", Unauthenticated, 401, "No account with this address and password"),
     row("FORBIDDEN", PermissionDenied, 403, "Not allowed"),
+    row("UNKNOWN_USER", NotFound, 404, "No such user"),
+    row("EMAIL_TAKEN", AlreadyExists, 409, "The address has an account"),
+    row("OWN_ROLES", FailedPrecondition, 409, "Nobody changes their own roles"),
     // Of ourselves.
     row(INTERNAL, Internal, 500, "Our mistake"),
 ];

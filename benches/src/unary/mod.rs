@@ -148,7 +148,7 @@ fn config(args: &Args, dir: &Path) -> Config {
     Config {
         data_dir: dir.join("data"),
         listen: [127, 0, 0, 1].into(),
-        services: Service::ALL.map(|service| (service, 0)).to_vec(),
+        services: [Service::Product, Service::Order].map(|service| (service, 0)).to_vec(),
         shards: Some(args.shards),
         host: args.host.into(),
         store: args.store.into(),
@@ -159,6 +159,8 @@ fn config(args: &Args, dir: &Path) -> Config {
         connections_max: 10_000,
         drain: std::time::Duration::from_secs(1),
         gateway_faults: onrush_services::gateway::simulated::Faults::default(),
+        tokens: onrush_services::config::Tokens::default(),
+        first_admin: None,
         log: "warn".into(),
     }
 }

@@ -97,7 +97,7 @@ fn command() -> Command {
 
 fn setting_args() -> Vec<Arg> {
     let file = Arg::new("config").long("config").value_name("FILE").help("TOML file, one key per setting");
-    let settings = SETTINGS.iter().map(|setting| {
+    let settings = SETTINGS.iter().filter(|setting| !setting.secret).map(|setting| {
         let default = (setting.default)();
         let default = if default.is_empty() { "none".to_owned() } else { default };
         let flag = Arg::new(setting.name).long(setting.name).value_name("VALUE");
@@ -117,7 +117,7 @@ fn resolve(matches: &ArgMatches) -> Result<Resolved, Failure> {
         None => Default::default(),
     };
     let sources = Sources {
-        flag: &|name| matches.get_one::<String>(name).cloned(),
+        flag: &|name| matches.try_get_one::<String>(name).ok().flatten().cloned(),
         env: &|name| std::env::var(name).ok(),
         file: &|name| file.get(name).cloned(),
     };

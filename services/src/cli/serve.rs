@@ -54,9 +54,20 @@ fn banner(resolved: &Resolved, serving: &Serving) -> String {
     for (service, address) in serving.addresses() {
         let _ = writeln!(text, "{:<8} {address}", service.name());
         for (body, call) in examples(*service) {
-            let _ =
-                writeln!(text, "    grpcurl -plaintext -d '{body}' {address} {}/{call}", service.grpc_name());
+            let _ = match call.starts_with('/') {
+                true => writeln!(text, "    curl --json '{body}' http://{address}{call}"),
+                false => {
+                    writeln!(
+                        text,
+                        "    grpcurl -plaintext -d '{body}' {address} {}/{call}",
+                        service.grpc_name()
+                    )
+                }
+            };
         }
+    }
+    if let Some((_, address)) = serving.addresses().last() {
+        let _ = writeln!(text, "docs     http://{address}/docs");
     }
     if let Some((_, address)) = serving.addresses().first() {
         let _ = writeln!(text, "health   curl http://{address}/health");
@@ -78,5 +89,9 @@ fn examples(service: Service) -> &'static [(&'static str, &'static str)] {
             &[(r#"{"customer_id":"ada","lines":[{"sku":"tea","quantity":"1"}]}"#, "CreateOrder")]
         }
         Service::Payment => &[(r#"{"customer_id":"ada"}"#, "ListTransactions")],
+        Service::User => &[
+            (r#"{"email":"ada@example.com","password":"correct horse battery","name":"Ada"}"#, "/register"),
+            (r#"{"email":"ada@example.com","password":"correct horse battery"}"#, "/login"),
+        ],
     }
 }

@@ -3,7 +3,9 @@
 
 mod file;
 mod port;
+mod secret;
 mod setting;
+mod tokens;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +18,9 @@ use onrush_engine::{ClockOptions, EngineOptions, HostKind, StoreKind};
 use crate::gateway::simulated::Faults;
 
 pub use file::read_file;
+pub use secret::{MASK, Secret};
 pub use setting::{SETTINGS, Setting};
+pub use tokens::{FirstAdmin, Tokens};
 
 /// A service with a port of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -27,11 +31,13 @@ pub enum Service {
     Order,
     /// `onrush.payment.v1.PaymentService`
     Payment,
+    /// HTTP and `onrush.user.v1.UserService`
+    User,
 }
 
 impl Service {
     /// All services.
-    pub const ALL: [Self; 3] = [Self::Product, Self::Order, Self::Payment];
+    pub const ALL: [Self; 4] = [Self::Product, Self::Order, Self::Payment, Self::User];
 
     /// The name in settings.
     pub fn name(self) -> &'static str {
@@ -39,6 +45,7 @@ impl Service {
             Self::Product => "product",
             Self::Order => "order",
             Self::Payment => "payment",
+            Self::User => "user",
         }
     }
 
@@ -48,7 +55,13 @@ impl Service {
             Self::Product => "onrush.product.v1.ProductService",
             Self::Order => "onrush.order.v1.OrderService",
             Self::Payment => "onrush.payment.v1.PaymentService",
+            Self::User => "onrush.user.v1.UserService",
         }
+    }
+
+    /// The environment variable of its port.
+    pub fn port_variable(self) -> &'static str {
+        port::setting(self).env
     }
 }
 
@@ -77,7 +90,7 @@ impl fmt::Display for Origin {
 }
 
 /// A setting's value as text.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Value {
     /// Of which setting.
     pub name: &'static str,
@@ -85,6 +98,20 @@ pub struct Value {
     pub text: String,
     /// Where it came from.
     pub origin: Origin,
+}
+
+impl Value {
+    /// What may be shown of it.
+    pub fn shown(&self) -> &str {
+        let secret = SETTINGS.iter().any(|setting| setting.secret && setting.name == self.name);
+        if secret && !self.text.is_empty() { MASK } else { &self.text }
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={:?} ({})", self.name, self.shown(), self.origin)
+    }
 }
 
 /// A configuration that cannot be used.
@@ -141,6 +168,10 @@ pub struct Config {
     pub drain: Duration,
     /// How the simulated gateway misbehaves.
     pub gateway_faults: Faults,
+    /// How access tokens are signed.
+    pub tokens: Tokens,
+    /// Whose account is made at start.
+    pub first_admin: Option<FirstAdmin>,
     /// Filter of the log on standard error.
     pub log: String,
 }
@@ -170,11 +201,14 @@ impl Sources<'_> {
     /// Puts the configuration together.
     pub fn resolve(&self) -> Result<Resolved, ConfigError> {
         let mut values: Vec<Value> = SETTINGS.iter().map(|setting| self.value(setting, &[])).collect();
-        let services: Vec<Service> =
-            parse(find(&values, "services"), "product, order and payment, separated by commas", services)?;
+        let services: Vec<Service> = parse(
+            find(&values, "services"),
+            "product, order, payment and user, separated by commas",
+            services,
+        )?;
         if let [only] = services[..] {
             let setting = port::setting(only);
-            let bare = self.value(setting, &port::BARE);
+            let bare = self.value(setting, &port::bare(only));
             values
                 .iter_mut()
                 .filter(|value| value.name == setting.name)
@@ -236,6 +270,8 @@ impl Config {
             connections_max: bounded("connections-max", 1, 1_000_000)?,
             drain: Duration::from_secs(bounded("drain-s", 0, 3_600)? as u64),
             gateway_faults,
+            tokens: tokens::tokens(values)?,
+            first_admin: tokens::first_admin(values)?,
             log: at("log").text.clone(),
         })
     }
@@ -269,10 +305,12 @@ fn find<'a>(values: &'a [Value], name: &str) -> &'a Value {
 }
 
 fn parse<T>(value: &Value, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, ConfigError> {
-    let Value { name, text, origin } = value;
-    let wrong =
-        || ConfigError::Value { name, origin: *origin, expected: expected.into(), found: text.clone() };
-    read(text).ok_or_else(wrong)
+    read(&value.text).ok_or_else(|| wrong(value, expected))
+}
+
+fn wrong(value: &Value, expected: impl Into<String>) -> ConfigError {
+    let Value { name, origin, .. } = value;
+    ConfigError::Value { name, origin: *origin, expected: expected.into(), found: value.shown().into() }
 }
 
 fn plain<T: FromStr>(text: &str) -> Option<T> {

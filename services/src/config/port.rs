@@ -2,16 +2,28 @@
 
 use super::{SETTINGS, Service, Setting};
 
-/// The variables that name no service, the stronger first.
-pub(super) const BARE: [&str; 2] = ["GRPC_PORT", "PORT"];
+/// The variables that name no service.
+const BARE: [&str; 2] = ["GRPC_PORT", "PORT"];
+
+/// The same for one service, the stronger first.
+pub(super) fn bare(service: Service) -> [&'static str; 2] {
+    match service {
+        Service::Product | Service::Order | Service::Payment => BARE,
+        // Mostly spoken to over HTTP.
+        Service::User => ["PORT", "GRPC_PORT"],
+    }
+}
 
 /// The setting of a service's port.
 pub(super) fn setting(service: Service) -> &'static Setting {
-    match service {
-        Service::Product => &SETTINGS[3],
-        Service::Order => &SETTINGS[4],
-        Service::Payment => &SETTINGS[5],
-    }
+    let name = match service {
+        Service::Product => "product-port",
+        Service::Order => "order-port",
+        Service::Payment => "payment-port",
+        Service::User => "user-port",
+    };
+    let found = SETTINGS.iter().find(|setting| setting.name == name);
+    found.unwrap_or_else(|| unreachable!("no setting is called {name}"))
 }
 
 /// A bare port does not say which of several services it means: it is passed over, aloud.

@@ -11,102 +11,90 @@ pub struct Setting {
     pub help: &'static str,
     /// Its value if nobody says anything.
     pub default: fn() -> String,
+    /// True if nobody may see its value. Then it is no flag, which everybody on the machine could read.
+    pub secret: bool,
+}
+
+/// A setting whose value anybody may see.
+const fn open(name: &'static str, env: &'static str, help: &'static str, default: fn() -> String) -> Setting {
+    Setting { name, env, help, default, secret: false }
+}
+
+/// A secret; the setting of the same name with `-file` names a file that holds it.
+const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Setting {
+    Setting { name, env, help, default: String::new, secret: true }
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 17] = [
-    Setting {
-        name: "data-dir",
-        env: "DATA_DIR",
-        help: "Directory of everything durable",
-        default: || "./onrush-data".into(),
-    },
-    Setting {
-        name: "listen",
-        env: "LISTEN_ADDR",
-        help: "Address to listen on",
-        default: || "127.0.0.1".into(),
-    },
-    Setting {
-        name: "services",
-        env: "SERVICES",
-        help: "Services to serve, separated by commas",
-        default: || "product,order,payment".into(),
-    },
-    Setting {
-        name: "product-port",
-        env: "PRODUCT_GRPC_PORT",
-        help: "Port of the product service",
-        default: || "50051".into(),
-    },
-    Setting {
-        name: "order-port",
-        env: "ORDER_GRPC_PORT",
-        help: "Port of the order service",
-        default: || "50052".into(),
-    },
-    Setting {
-        name: "payment-port",
-        env: "PAYMENT_GRPC_PORT",
-        help: "Port of the payment service",
-        default: || "50053".into(),
-    },
-    Setting {
-        name: "shards",
-        env: "SHARDS",
-        help: "Shards of the data directory, 1 to 256, frozen when it is formatted; auto: as formatted",
-        default: || "auto".into(),
-    },
-    Setting {
-        name: "host",
-        env: "ENGINE_HOST",
-        help: "Who drives the shards: a thread each, inline the threads that call, or glommio (if built with it)",
-        default: || "thread".into(),
-    },
-    Setting { name: "store", env: "STORE", help: "Row store: fjall or memory", default: || "fjall".into() },
-    Setting {
-        name: "hold-s",
-        env: "HOLD_S",
-        help: "Seconds an unpaid order holds its stock, where neither order nor SKU say",
-        default: || "600".into(),
-    },
-    Setting {
-        name: "clock-jump-max-s",
-        env: "CLOCK_JUMP_MAX_S",
-        help: "Seconds by which the wall clock may differ from the last record's time at start",
-        default: || "2592000".into(),
-    },
-    Setting {
-        name: "accept-clock",
-        env: "ACCEPT_CLOCK",
-        help: "Starts with the wall clock as it is, however far from the last record's time",
-        default: || "false".into(),
-    },
-    Setting { name: "fronts", env: "FRONTS", help: "Front threads", default: || fronts().to_string() },
-    Setting {
-        name: "connections-max",
-        env: "CONNECTIONS_MAX",
-        help: "Most open connections",
-        default: || "10000".into(),
-    },
-    Setting {
-        name: "drain-s",
-        env: "DRAIN_S",
-        help: "Seconds that open calls may take after SIGTERM",
-        default: || "10".into(),
-    },
-    Setting {
-        name: "gateway-faults",
-        env: "GATEWAY_FAULTS",
-        help: "How the simulated gateway misbehaves, e.g. decline=0.1,timeout=0.02,p50_ms=50,p99_ms=500",
-        default: String::new,
-    },
-    Setting {
-        name: "log",
-        env: "LOG",
-        help: "Filter of the log on standard error, e.g. info or onrush_services=debug",
-        default: || "warn".into(),
-    },
+pub const SETTINGS: [Setting; 25] = [
+    open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
+    open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
+    open("services", "SERVICES", "Services to serve, separated by commas", || {
+        "product,order,payment,user".into()
+    }),
+    open("product-port", "PRODUCT_GRPC_PORT", "Port of the product service", || "50051".into()),
+    open("order-port", "ORDER_GRPC_PORT", "Port of the order service", || "50052".into()),
+    open("payment-port", "PAYMENT_GRPC_PORT", "Port of the payment service", || "50053".into()),
+    open("user-port", "USER_PORT", "Port of the user service, HTTP and gRPC", || "8080".into()),
+    open(
+        "shards",
+        "SHARDS",
+        "Shards of the data directory, 1 to 256, frozen when it is formatted; auto: as formatted",
+        || "auto".into(),
+    ),
+    open(
+        "host",
+        "ENGINE_HOST",
+        "Who drives the shards: a thread each, inline the threads that call, or glommio (if built with it)",
+        || "thread".into(),
+    ),
+    open("store", "STORE", "Row store: fjall or memory", || "fjall".into()),
+    open(
+        "hold-s",
+        "HOLD_S",
+        "Seconds an unpaid order holds its stock, where neither order nor SKU say",
+        || "600".into(),
+    ),
+    open(
+        "clock-jump-max-s",
+        "CLOCK_JUMP_MAX_S",
+        "Seconds by which the wall clock may differ from the last record's time at start",
+        || "2592000".into(),
+    ),
+    open(
+        "accept-clock",
+        "ACCEPT_CLOCK",
+        "Starts with the wall clock as it is, however far from the last record's time",
+        || "false".into(),
+    ),
+    open("fronts", "FRONTS", "Front threads", || fronts().to_string()),
+    open("connections-max", "CONNECTIONS_MAX", "Most open connections", || "10000".into()),
+    open("drain-s", "DRAIN_S", "Seconds that open calls may take after SIGTERM", || "10".into()),
+    open(
+        "gateway-faults",
+        "GATEWAY_FAULTS",
+        "How the simulated gateway misbehaves, e.g. decline=0.1,timeout=0.02,p50_ms=50,p99_ms=500",
+        String::new,
+    ),
+    secret(
+        "jwt-secret",
+        "JWT_SECRET",
+        "Secret of at least 32 bytes that signs access tokens (HS256); without it a key pair in the data directory does (EdDSA)",
+    ),
+    open("jwt-secret-file", "JWT_SECRET_FILE", "File that holds it", String::new),
+    open("jwt-issuer", "JWT_ISSUER", "Issuer of access tokens", || "onrush".into()),
+    open("jwt-audience", "JWT_AUDIENCE", "Audience of access tokens", || "onrush".into()),
+    open(
+        "admin-email",
+        "ADMIN_EMAIL",
+        "Address of the first admin, whose account is made at start",
+        String::new,
+    ),
+    secret("admin-password", "ADMIN_PASSWORD", "Password of the first admin"),
+    open("admin-password-file", "ADMIN_PASSWORD_FILE", "File that holds it", String::new),
+    open("log", "LOG", "Filter of the log on standard error, e.g. info or onrush_services=debug", || {
+        "warn".into()
+    }),
 ];
 
 /// Shards take one half of the cores, fronts the other.

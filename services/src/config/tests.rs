@@ -65,9 +65,67 @@ fn a_bare_port_is_passed_over_aloud_where_several_are_served() {
     let case = Case { flags: &[], env: &[("PORT", "8080"), ("ORDER_GRPC_PORT", "7")], file: &[] };
     let resolved = resolve(&case).unwrap();
     let ports: Vec<u16> = resolved.config.services.iter().map(|(_, port)| *port).collect();
-    assert_eq!(ports, [50051, 7, 50053]);
+    assert_eq!(ports, [50051, 7, 50053, 8080]);
     assert_eq!(resolved.warnings.len(), 1);
     assert!(resolved.warnings[0].starts_with("PORT=8080 is passed over"), "{:?}", resolved.warnings);
+}
+
+#[test]
+fn port_is_the_stronger_one_for_a_service_over_http() {
+    let env = [("PORT", "1"), ("GRPC_PORT", "2")];
+    let resolved = resolve(&Case { flags: &[("services", "user")], env: &env, file: &[] }).unwrap();
+    assert_eq!(resolved.config.services, [(Service::User, 1)]);
+}
+
+const LONG: &str = "0123456789abcdef0123456789abcdef";
+
+#[test]
+fn secrets_come_from_the_environment_or_a_file_and_are_shown_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret");
+    std::fs::write(&path, format!("{LONG}\n")).unwrap();
+    let path = path.to_str().unwrap();
+    for env in [[("JWT_SECRET", LONG)], [("JWT_SECRET_FILE", path)]] {
+        let resolved = resolve(&Case { flags: &[], env: &env, file: &[] }).unwrap();
+        assert_eq!(resolved.config.tokens.secret, Some(Secret::new(LONG)));
+        assert!(!format!("{resolved:?}").contains(LONG), "{resolved:?}");
+    }
+    let admin = [("ADMIN_EMAIL", "Root@example.com"), ("ADMIN_PASSWORD", LONG)];
+    let resolved = resolve(&Case { flags: &[], env: &admin, file: &[] }).unwrap();
+    assert_eq!(resolved.config.first_admin.as_ref().unwrap().email.as_str(), "root@example.com");
+    assert!(!format!("{resolved:?}").contains(LONG), "{resolved:?}");
+    let long = "x".repeat(256);
+    let table: [(&[_], &str); 7] = [
+        (
+            &[("JWT_SECRET", "too short")],
+            "jwt-secret (from environment JWT_SECRET): expected a secret of at least 32 bytes, found \"****\"",
+        ),
+        (
+            &[("JWT_SECRET", LONG), ("JWT_SECRET_FILE", path)],
+            "jwt-secret-file (from environment JWT_SECRET_FILE)",
+        ),
+        (
+            &[("JWT_SECRET_FILE", "/none")],
+            "jwt-secret-file (from environment JWT_SECRET_FILE): expected a file",
+        ),
+        (
+            &[("ADMIN_EMAIL", "a@b.example")],
+            "admin-email (from environment ADMIN_EMAIL): expected admin-password",
+        ),
+        (
+            &[("ADMIN_PASSWORD", LONG)],
+            "admin-password (from environment ADMIN_PASSWORD): expected admin-email",
+        ),
+        (&[("ADMIN_EMAIL", "root"), ("ADMIN_PASSWORD", LONG)], "admin-email (from environment ADMIN_EMAIL)"),
+        (
+            &[("JWT_ISSUER", long.as_str())],
+            "jwt-issuer (from environment JWT_ISSUER): expected 1 to 255 bytes",
+        ),
+    ];
+    for (env, expected) in table {
+        let error = resolve(&Case { flags: &[], env, file: &[] }).unwrap_err().to_string();
+        assert!(error.starts_with(expected) && !error.contains(LONG), "{error}");
+    }
 }
 
 #[test]
@@ -84,7 +142,11 @@ fn wrong_values_name_setting_origin_expected_and_found() {
             "shards (from environment SHARDS): expected auto or a whole number, 1 to 256, found \"0\"",
         ),
         (&[("listen", "localhost")], &[], "listen (from flag): expected an IP address"),
-        (&[("services", "order,user")], &[], "services (from flag): expected product, order and payment"),
+        (
+            &[("services", "order,users")],
+            &[],
+            "services (from flag): expected product, order, payment and user",
+        ),
         (&[("services", "")], &[], "services (from flag)"),
         (&[("host", "tokio")], &[], "host (from flag): expected inline, thread or glommio"),
         (&[("gateway-faults", "luck=1")], &[], "gateway-faults (from flag): expected faults such as"),

@@ -52,8 +52,14 @@ pub struct FieldProblem {
 impl From<&Rejection> for Problem {
     fn from(rejection: &Rejection) -> Self {
         let reason = rejection.reason();
-        let detail = rejection.message();
-        let field = rejection.field().map(|field| FieldProblem { field, detail: detail.clone() });
+        let mut detail = rejection.message();
+        let mut field = rejection.field();
+        // In messages the key is a field, here it is a header.
+        if field.as_deref() == Some("request_id") {
+            detail = detail.replacen("request_id", "Idempotency-Key", 1);
+            field = Some("Idempotency-Key".into());
+        }
+        let field = field.map(|field| FieldProblem { field, detail: detail.clone() });
         Self {
             r#type: format!("{TYPE}{}", reason.name),
             title: reason.title,

@@ -10,6 +10,7 @@ use axum::routing::future::RouteFuture;
 use onrush_grpc::order::v1::order_service_server::OrderServiceServer;
 use onrush_grpc::payment::v1::payment_service_server::PaymentServiceServer;
 use onrush_grpc::product::v1::product_service_server::ProductServiceServer;
+use onrush_grpc::user::v1::user_service_server::UserServiceServer;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderName, Request, Response, header};
@@ -20,6 +21,7 @@ use crate::order::Orders;
 use crate::payment::Payments;
 use crate::product::Products;
 use crate::unread::Unread;
+use crate::user::Users;
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
@@ -33,6 +35,8 @@ pub(super) enum Main {
     Order(OrderServiceServer<Orders>),
     /// Payments.
     Payment(PaymentServiceServer<Payments>),
+    /// Users.
+    User(UserServiceServer<Users>),
 }
 
 /// All that one port answers.
@@ -77,6 +81,7 @@ impl Service<Request<Body>> for Door {
             Main::Product(service) => service.call(request),
             Main::Order(service) => service.call(request),
             Main::Payment(service) => service.call(request),
+            Main::User(service) => service.call(request),
         })
     }
 }

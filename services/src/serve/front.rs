@@ -23,6 +23,7 @@ use crate::http;
 use crate::order::Orders;
 use crate::payment::Payments;
 use crate::product::Products;
+use crate::user::Users;
 
 /// Calls that one connection may have open: HTTP/2 bounds its streams, and a call is one.
 const STREAMS_PER_CONNECTION: u32 = 4_096;
@@ -109,14 +110,20 @@ async fn serve(service: Service, shop: Shop, incoming: Incoming, stop: watch::Re
 }
 
 fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Receiver<bool>) -> Door {
-    let Shop { backend, settlements, gateway, reconciler } = shop.clone();
+    let Shop { backend, settlements, gateway, reconciler, users } = shop.clone();
+    let users = Users::new(backend.clone(), users);
     let main = match service {
         Service::Product => Main::Product(Products::server(backend.clone())),
         Service::Order => Main::Order(Orders::server(backend.clone(), settlements)),
         Service::Payment => Main::Payment(Payments::server(backend.clone(), settlements)),
+        Service::User => Main::User(users.clone().server()),
     };
     let vital = http::Vital { backend: backend.clone(), stop };
-    let http = http::router(service, http::Routes::new(), vital);
+    let routes = match service {
+        Service::Product | Service::Order | Service::Payment => http::Routes::new(),
+        Service::User => users.routes(),
+    };
+    let http = http::router(service, routes, vital);
     let mut rest = Routes::new(Admin::server(backend, gateway, reconciler))
         .add_service(HealthServer::new(HealthService::from_health_reporter(health)));
     // The descriptors are compiled in and checked by a test; without them only reflection is missing.

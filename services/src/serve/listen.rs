@@ -15,12 +15,13 @@ const BACKLOG: i32 = 4_096;
 pub enum ListenError {
     /// Somebody else has it.
     #[error(
-        "the {service} port {address} is taken by another process; --{service}-port or {variable} names another",
-        variable = format!("{}_GRPC_PORT", service.to_uppercase())
+        "the {service} port {address} is taken by another process; --{service}-port or {variable} names another"
     )]
     Taken {
         /// The service.
         service: &'static str,
+        /// The variable of its port.
+        variable: &'static str,
         /// Where it was to listen.
         address: SocketAddr,
     },
@@ -45,9 +46,9 @@ pub(super) struct Taken {
 }
 
 pub(super) fn take(service: Service, address: SocketAddr, fronts: usize) -> Result<Taken, ListenError> {
-    let service = service.name();
+    let (service, variable) = (service.name(), service.port_variable());
     let wrong = |error: io::Error| match error.kind() {
-        io::ErrorKind::AddrInUse => ListenError::Taken { service, address },
+        io::ErrorKind::AddrInUse => ListenError::Taken { service, variable, address },
         _ => ListenError::Io { service, address, error },
     };
     // With SO_REUSEPORT a second process would share the port in silence: ask first without it.

@@ -15,12 +15,14 @@ use std::thread::JoinHandle;
 use onrush_engine::{CloseError, Engine, EngineHandle, OpenError};
 use tokio::sync::watch;
 
+use crate::access::{KeyError, Keyring};
 use crate::backend::Backend;
 use crate::config::{Config, Service};
 use crate::gateway::reconcile::Reconciler;
 use crate::gateway::simulated::{Books, BooksError};
 use crate::gateway::{Gateway, Simulated};
 use crate::settlements::Settlements;
+use crate::user::{self, FirstAdminError, Users};
 pub use listen::ListenError;
 
 /// Most bytes of one message.
@@ -47,6 +49,12 @@ pub enum ServeError {
     /// A port cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The key that signs access tokens cannot be had.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The first admin cannot be.
+    #[error(transparent)]
+    FirstAdmin(#[from] FirstAdminError),
     /// A thread or runtime cannot be had.
     #[error("expected to start {what}, found: {error}")]
     Start {
@@ -67,6 +75,7 @@ pub(crate) struct Shop {
     settlements: Settlements,
     gateway: Arc<Gateway>,
     reconciler: Arc<Mutex<Reconciler>>,
+    users: Arc<user::Desk>,
 }
 
 /// A process that serves.
@@ -91,8 +100,10 @@ impl Serving {
             addresses.push((*service, taken.address));
             sockets.push((*service, taken.sockets));
         }
+        let backend = Backend::local(engine.handle());
         let shop = Shop {
-            backend: Backend::local(engine.handle()),
+            users: users(config, &backend)?,
+            backend,
             settlements: Settlements::default(),
             gateway: gateway.clone(),
             reconciler: Arc::default(),
@@ -143,6 +154,25 @@ impl Serving {
         }
         background.map_err(|_| ServeError::Panicked("background thread"))
     }
+}
+
+/// What the fronts share of the user service, with the account of the first admin.
+fn users(config: &Config, backend: &Backend) -> Result<Arc<user::Desk>, ServeError> {
+    let start = |error| ServeError::Start { what: "the hashing threads", error };
+    let keyring = Arc::new(Keyring::open(&config.data_dir, &config.tokens)?);
+    let desk = Arc::new(user::Desk::start(keyring).map_err(start)?);
+    let serves = config.services.iter().any(|(service, _)| *service == Service::User);
+    if let Some(admin) = config.first_admin.as_ref().filter(|_| serves) {
+        let users = Users::new(backend.clone(), desk.clone());
+        let made = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(start)?;
+            Ok::<_, ServeError>(runtime.block_on(user::ensure_first_admin(&users, admin))?)
+        };
+        // A thread of its own: the caller's may belong to a runtime.
+        let made = std::thread::scope(|scope| scope.spawn(made).join());
+        made.map_err(|_| ServeError::Panicked("thread of the first admin"))??;
+    }
+    Ok(desk)
 }
 
 fn simulated(config: &Config) -> Result<Simulated, BooksError> {

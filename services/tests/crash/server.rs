@@ -105,7 +105,7 @@ fn spawn(dir: &Path, shards: u16) -> Child {
     command.arg("serve").arg("--data-dir").arg(data(dir)).args(["--shards", &shards.to_string()]);
     // Holds outlive the test, however many cycles: what is held or sold is what the journal says.
     command.args(["--hold-s", "31536000", "--gateway-faults", "decline=0.1,p50_ms=1,p99_ms=5"]);
-    command.args(["--product-port", "0", "--order-port", "0", "--payment-port", "0"]);
+    command.args(["--product-port", "0", "--order-port", "0", "--payment-port", "0", "--user-port", "0"]);
     command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap()
 }
 

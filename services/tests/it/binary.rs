@@ -13,7 +13,7 @@ use onrush_net::client::grpc::{Addresses, Client};
 
 use crate::shop::{order, payment, product, until_processing};
 
-fn onrush(arguments: &[&str]) -> Command {
+pub(crate) fn onrush(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onrush"));
     command.args(arguments).env_clear().stdin(Stdio::null());
     command
@@ -23,10 +23,11 @@ fn output(arguments: &[&str]) -> Output {
     onrush(arguments).output().unwrap()
 }
 
-const FREE_PORTS: [&str; 6] = ["--product-port", "0", "--order-port", "0", "--payment-port", "0"];
+pub(crate) const FREE_PORTS: [&str; 8] =
+    ["--product-port", "0", "--order-port", "0", "--payment-port", "0", "--user-port", "0"];
 
 /// A process that serves; killed when dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     banner: String,
 }
@@ -36,7 +37,7 @@ impl Process {
         Self::start_with(dir, &FREE_PORTS, &[])
     }
 
-    fn start_with(dir: &Path, more: &[&str], env: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(dir: &Path, more: &[&str], env: &[(&str, &str)]) -> Self {
         let mut arguments = vec!["serve", "--data-dir", dir.to_str().unwrap()];
         arguments.extend(more);
         let mut command = onrush(&arguments);
@@ -58,7 +59,7 @@ impl Process {
     }
 
     /// Where a service listens, as the banner says.
-    fn address(&self, service: &str) -> String {
+    pub(crate) fn address(&self, service: &str) -> String {
         let line = self.banner.lines().find(|line| line.starts_with(service)).unwrap();
         line.split_whitespace().last().unwrap().to_owned()
     }
@@ -69,6 +70,16 @@ impl Process {
         errors
     }
 
+    /// Reads the log on a thread, to its end.
+    pub(crate) fn read_errors(&mut self) -> std::thread::JoinHandle<String> {
+        let mut stderr = self.child.stderr.take().unwrap();
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            stderr.read_to_end(&mut bytes).unwrap();
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    }
+
     fn client(&self) -> Client {
         let address = |service: &str| format!("http://{}", self.address(service));
         let addresses =
@@ -76,12 +87,12 @@ impl Process {
         Client::new(&addresses, 1, Retry::NEVER).unwrap()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    fn wait(&mut self) -> i32 {
+    pub(crate) fn wait(&mut self) -> i32 {
         let end = Instant::now() + Duration::from_secs(20);
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -29,6 +29,13 @@ async fn every_port_serves_the_document_that_is_checked_in() {
         assert_eq!(answer.headers()["content-type"], "application/json");
         let document: serde_json::Value = answer.json().await.unwrap();
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1."), "{document}");
+        let paths = document["paths"].as_object().unwrap().values();
+        let calls = paths.flat_map(|path| path.as_object().unwrap().values());
+        let mut names: Vec<&str> = calls.map(|call| call["operationId"].as_str().unwrap()).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all, "an operationId stands there twice: {names:?}");
         let text = format!("{}\n", serde_json::to_string_pretty(&document).unwrap());
         assert_document(&format!("{}.openapi.json", service.name()), &text);
     }

@@ -16,3 +16,4 @@ mod payments;
 mod products;
 mod shop;
 mod surface;
+mod users;

@@ -13,7 +13,7 @@ use onrush_grpc::product::v1::update_stock_request::Change;
 use onrush_grpc::product::v1::{PutProductRequest, UpdateStockRequest};
 use onrush_net::client::grpc::{Addresses, Client};
 use onrush_net::client::{CallError, Refused, Retry};
-use onrush_services::config::{Config, Service};
+use onrush_services::config::{Config, Service, Tokens};
 use onrush_services::gateway::Gateway;
 use onrush_services::serve::Serving;
 use tempfile::TempDir;
@@ -42,6 +42,8 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         connections_max: 100,
         drain: Duration::from_secs(5),
         gateway_faults: "p50_ms=1,p99_ms=2".parse().unwrap(),
+        tokens: Tokens::default(),
+        first_admin: None,
         log: "warn".into(),
     }
 }

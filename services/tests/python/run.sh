@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Serves a shop on free ports and lets a Python client buy something by reflection.
+# Serves a shop on free ports and lets Python clients buy something by reflection and verify access tokens by PyJWT.
 # Usage: run.sh [path of the onrush binary]
 set -euo pipefail
 
@@ -10,9 +10,9 @@ pid=
 trap 'if [ -n "$pid" ]; then kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; fi; rm -rf "$work"' EXIT
 
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" --quiet --disable-pip-version-check install grpcio grpcio-reflection
+"$work/venv/bin/pip" --quiet --disable-pip-version-check install grpcio grpcio-reflection "pyjwt[crypto]"
 
-"$onrush" serve --data-dir "$work/data" --product-port 0 --order-port 0 --payment-port 0 >"$work/out" &
+"$onrush" serve --data-dir "$work/data" --product-port 0 --order-port 0 --payment-port 0 --user-port 0 >"$work/out" &
 pid=$!
 for _ in $(seq 100); do
     grep -q '^health' "$work/out" && break
@@ -21,6 +21,7 @@ for _ in $(seq 100); do
 done
 address() { awk -v service="$1" '$1 == service { print $2 }' "$work/out"; }
 "$work/venv/bin/python" "$here/buy.py" "$(address product)" "$(address order)" "$(address payment)"
+"$work/venv/bin/python" "$here/tokens.py" "$(address user)"
 
 kill -TERM "$pid"
 wait "$pid"

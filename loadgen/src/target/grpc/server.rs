@@ -68,6 +68,8 @@ impl Server {
 fn config(options: &EmbeddedOptions) -> Result<Config, TargetError> {
     let flag = |name: &str| {
         Some(match name {
+            // What is not loaded is not served.
+            "services" => "product,order,payment".into(),
             "product-port" | "order-port" | "payment-port" => "0".into(),
             "shards" => options.shards.to_string(),
             "gateway-faults" => GATEWAY.into(),
