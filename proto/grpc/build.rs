@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "onrush/money/v1/money.proto",
     "onrush/product/v1/product_service.proto",
     "onrush/order/v1/order_service.proto",
     "onrush/payment/v1/payment_service.proto",
     "onrush/user/v1/user_service.proto",
+    "onrush/shipping/v1/shipping_service.proto",
+    "onrush/notification/v1/notification_service.proto",
     "onrush/admin/v1/admin_service.proto",
 ];
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use onrush_engine::audit::AuditError;
 use onrush_engine::{AuditReport, EngineHandle, EngineStats, Lane, ListError, Pump, StockView, Subscription};
 use onrush_proto::{
-    CallerKey, Command, CustomerId, IdempotencyKey, Lsn, OrderId, OrderRow, Outcome, ProductRow, Receipt,
-    Reply, Request, ShardId, Sku, Slot, StockChangeRow,
+    CallerKey, Command, CustomerId, DocKey, DocumentRow, GetDocument, IdempotencyKey, Lsn, OrderId, OrderRow,
+    Outcome, ProductRow, PutDocument, Receipt, Refusal, Reply, Request, ShardId, Sku, Slot, StockChangeRow,
 };
 use uuid::Uuid;
 
@@ -109,6 +109,43 @@ impl Backend {
             Outcome::Order(row) => Ok(*row),
             Outcome::Refused(refusal) => Err(refusal.into()),
             other => Err(unexpected("an order or a refusal", &other)),
+        }
+    }
+
+    /// A document as its owner has it; `None` if there is none.
+    pub async fn document_at(
+        &self,
+        key: DocKey,
+        placement: Option<Slot>,
+    ) -> Result<Option<DocumentRow>, Rejection> {
+        let command = Command::GetDocument(Box::new(GetDocument { key, placement }));
+        match self.call(Request::unkeyed(command)).await.outcome {
+            Outcome::Document(row) => Ok(Some(*row)),
+            Outcome::Refused(Refusal::NotFound) => Ok(None),
+            Outcome::Refused(refusal) => Err(refusal.into()),
+            other => Err(unexpected("a document or a refusal", &other)),
+        }
+    }
+
+    /// Puts a document; its version.
+    pub async fn put_document_at(&self, put: PutDocument) -> Result<u64, Rejection> {
+        let accepted = self.accept(Request::unkeyed(Command::PutDocument(Box::new(put)))).await?;
+        match accepted.receipt {
+            Receipt::Document { version } => Ok(version),
+            other => Err(Rejection::Internal(format!("expected a document's receipt, found {other:?}"))),
+        }
+    }
+
+    /// Documents whose key begins with `prefix`, ascending, after `after`. Reads the store: not for a
+    /// front thread.
+    pub fn documents(
+        &self,
+        prefix: &str,
+        after: Option<&DocKey>,
+        limit: usize,
+    ) -> Result<Vec<DocumentRow>, ListError> {
+        match self {
+            Self::Local { engine, .. } => engine.documents(prefix, after, limit),
         }
     }
 

@@ -29,7 +29,7 @@ const fn row(name: &'static str, grpc: Code, http: u16, title: &'static str) -> 
 pub const INTERNAL: &str = "INTERNAL";
 
 /// Every reason.
-pub const REASONS: [Reason; 62] = [
+pub const REASONS: [Reason; 71] = [
     // Of the engine, in the order in which it refuses.
     row("DEADLINE_EXCEEDED", DeadlineExceeded, 504, "The deadline passed"),
     row("OVERLOADED", ResourceExhausted, 429, "A bounded queue is full"),
@@ -63,6 +63,17 @@ pub const REASONS: [Reason; 62] = [
     row("BELOW_HELD", FailedPrecondition, 409, "Stock would fall below what is held"),
     row("BACKORDER_BELOW_OWED", FailedPrecondition, 409, "Less backorder than is owed already"),
     row("NAME_TAKEN", AlreadyExists, 409, "The name is taken"),
+    // Of shipments.
+    row("UNKNOWN_SHIPMENT", NotFound, 404, "No such shipment"),
+    row("UNKNOWN_ADDRESS", NotFound, 404, "No address of this customer"),
+    row("ILLEGAL_SHIPMENT_STATE", FailedPrecondition, 409, "The shipment does not allow it now"),
+    row("LABEL_NOT_RETURNED", FailedPrecondition, 409, "The carrier keeps the label"),
+    row("CARRIER_REFUSED", FailedPrecondition, 409, "The carrier refused"),
+    row("CARRIER_UNAVAILABLE", Unavailable, 503, "The carrier gave no answer"),
+    // Of notifications.
+    row("UNKNOWN_CONTACT", NotFound, 404, "Nobody said how to reach the customer"),
+    row("UNKNOWN_NOTIFICATION", NotFound, 404, "No such unsent letter"),
+    row("INVALID_TEMPLATE", InvalidArgument, 400, "A template that cannot be told"),
     // Of fields.
     row("MISSING_FIELD", InvalidArgument, 400, "A field is missing"),
     row("UNKNOWN_FIELD", InvalidArgument, 400, "A field that nobody knows"),

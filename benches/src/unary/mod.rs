@@ -161,6 +161,8 @@ fn config(args: &Args, dir: &Path) -> Config {
         gateway_faults: onrush_services::gateway::simulated::Faults::default(),
         tokens: onrush_services::config::Tokens::default(),
         first_admin: None,
+        shipping: Default::default(),
+        notification: Default::default(),
         log: "warn".into(),
     }
 }

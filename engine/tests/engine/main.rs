@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use onrush_engine::{
     ClockOptions, Engine, EngineOptions, FlushOptions, HostKind, OpenError, Pump, RetentionOptions,
-    SubscribeError, verify,
+    StoreKind, SubscribeError, verify,
 };
 use onrush_proto::{
     CallerKey, Command, CommitOffset, CreateOrder, Currency, Lsn, Money, OrderLine, Outcome, PutDocument,
@@ -406,4 +406,31 @@ fn calls_without_a_pump_or_an_engine_are_answered() {
     let late = order(&engine, sku, 4);
     engine.close().unwrap();
     assert_eq!(run(&mut pump, vec![lane.call(late)])[0].outcome, stopped);
+}
+
+/// A page once read all that stood before it, and what lies behind the prefix must not come.
+#[test]
+fn documents_come_in_pages_that_begin_where_the_last_one_ended() {
+    for store in [StoreKind::Memory, StoreKind::Fjall] {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(EngineOptions { store, ..options(dir.path()) }).unwrap();
+        let handle = engine.handle();
+        for key in ["a/9", "b/1", "b/2", "b/3", "b/4", "c/1"] {
+            let key = key.parse().unwrap();
+            let put = PutDocument { key, placement: None, value: vec![1], expected: None, emit: None };
+            handle.call_blocking(Request::unkeyed(Command::PutDocument(Box::new(put))));
+        }
+        let page = |after: Option<&str>| -> Vec<String> {
+            let after = after.map(|after| after.parse().unwrap());
+            let rows = handle.documents("b/", after.as_ref(), 3).unwrap();
+            rows.iter().map(|row| row.key.to_string()).collect()
+        };
+        assert_eq!(page(None), ["b/1", "b/2", "b/3"]);
+        assert_eq!(page(Some("b/3")), ["b/4"]);
+        assert_eq!(page(Some("a/9")), ["b/1", "b/2", "b/3"], "before the prefix");
+        for behind in ["b/4", "b0", "c/1"] {
+            assert!(page(Some(behind)).is_empty(), "{behind}");
+        }
+        engine.close().unwrap();
+    }
 }

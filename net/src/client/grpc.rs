@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use onrush_grpc::admin::v1 as admin;
 use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
+use onrush_grpc::notification::v1 as notification;
+use onrush_grpc::notification::v1::notification_service_client::NotificationServiceClient;
 use onrush_grpc::order::v1 as order;
 use onrush_grpc::order::v1::order_service_client::OrderServiceClient;
 use onrush_grpc::payment::v1 as payment;
 use onrush_grpc::payment::v1::payment_service_client::PaymentServiceClient;
 use onrush_grpc::product::v1 as product;
 use onrush_grpc::product::v1::product_service_client::ProductServiceClient;
+use onrush_grpc::shipping::v1 as shipping;
+use onrush_grpc::shipping::v1::shipping_service_client::ShippingServiceClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -31,6 +35,10 @@ pub struct Addresses {
     pub order: String,
     /// Payment service.
     pub payment: String,
+    /// Shipping service.
+    pub shipping: String,
+    /// Notification service.
+    pub notification: String,
 }
 
 impl Default for Addresses {
@@ -39,6 +47,8 @@ impl Default for Addresses {
             product: "http://127.0.0.1:50051".into(),
             order: "http://127.0.0.1:50052".into(),
             payment: "http://127.0.0.1:50053".into(),
+            shipping: "http://127.0.0.1:8082".into(),
+            notification: "http://127.0.0.1:8083".into(),
         }
     }
 }
@@ -72,6 +82,8 @@ pub struct Client {
     product: Pool,
     order: Pool,
     payment: Pool,
+    shipping: Pool,
+    notification: Pool,
     retry: Retry,
 }
 
@@ -82,6 +94,8 @@ impl Client {
             product: Pool::new(&addresses.product, connections)?,
             order: Pool::new(&addresses.order, connections)?,
             payment: Pool::new(&addresses.payment, connections)?,
+            shipping: Pool::new(&addresses.shipping, connections)?,
+            notification: Pool::new(&addresses.notification, connections)?,
             retry,
         })
     }
@@ -181,6 +195,42 @@ calls! {
     process_refund(change, payment, PaymentServiceClient, payment::ProcessRefundRequest) -> ProcessRefundResponse;
     /// A customer's movements of money a page at a time.
     list_transactions(read, payment, PaymentServiceClient, payment::ListTransactionsRequest) -> ListTransactionsResponse;
+    /// A shipment.
+    get_shipment(read, shipping, ShippingServiceClient, shipping::GetShipmentRequest) -> GetShipmentResponse;
+    /// The shipments of an order.
+    list_shipments(read, shipping, ShippingServiceClient, shipping::ListShipmentsRequest) -> ListShipmentsResponse;
+    /// What the carrier asks for a parcel.
+    get_rates(read, shipping, ShippingServiceClient, shipping::GetRatesRequest) -> GetRatesResponse;
+    /// Where a parcel is.
+    track_shipment(read, shipping, ShippingServiceClient, shipping::TrackShipmentRequest) -> TrackShipmentResponse;
+    /// Where a customer's parcels go.
+    put_address(change, shipping, ShippingServiceClient, shipping::PutAddressRequest) -> PutAddressResponse;
+    /// The address that a customer's parcels go to.
+    get_address(read, shipping, ShippingServiceClient, shipping::GetAddressRequest) -> GetAddressResponse;
+    /// Calls a shipment off. Safe to try again without a key.
+    cancel_shipment(read, shipping, ShippingServiceClient, shipping::CancelShipmentRequest) -> CancelShipmentResponse;
+    /// The parcel is back. Safe to try again without a key.
+    return_shipment(read, shipping, ShippingServiceClient, shipping::ReturnShipmentRequest) -> ReturnShipmentResponse;
+    /// An exception was looked after.
+    resolve_exception(read, shipping, ShippingServiceClient, shipping::ResolveExceptionRequest) -> ResolveExceptionResponse;
+    /// How a customer is reached.
+    put_contact(read, notification, NotificationServiceClient, notification::PutContactRequest) -> PutContactResponse;
+    /// How a customer is reached, and what they do not want.
+    get_contact(read, notification, NotificationServiceClient, notification::GetContactRequest) -> GetContactResponse;
+    /// What a customer wants to hear of.
+    set_preference(read, notification, NotificationServiceClient, notification::SetPreferenceRequest) -> SetPreferenceResponse;
+    /// The link at the end of a mail.
+    unsubscribe(read, notification, NotificationServiceClient, notification::UnsubscribeRequest) -> UnsubscribeResponse;
+    /// A template of the shop's own.
+    put_template(read, notification, NotificationServiceClient, notification::PutTemplateRequest) -> PutTemplateResponse;
+    /// What a template makes of an example.
+    preview_template(read, notification, NotificationServiceClient, notification::PreviewTemplateRequest) -> PreviewTemplateResponse;
+    /// What was sent about an order.
+    list_notifications(read, notification, NotificationServiceClient, notification::ListNotificationsRequest) -> ListNotificationsResponse;
+    /// What could not be sent.
+    list_dead_letters(read, notification, NotificationServiceClient, notification::ListDeadLettersRequest) -> ListDeadLettersResponse;
+    /// Tries a dead letter again.
+    replay_dead_letter(read, notification, NotificationServiceClient, notification::ReplayDeadLetterRequest) -> ReplayDeadLetterResponse;
     /// Checks all books live.
     audit(slow, order, AdminServiceClient, admin::AuditRequest) -> AuditResponse;
     /// A SKU's stock as its owner has it.

@@ -8,17 +8,19 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/onrush.rs"));
 }
 
-pub use generated::onrush::{admin, money, order, payment, product, user};
+pub use generated::onrush::{admin, money, notification, order, payment, product, shipping, user};
 
 /// The encoded `FileDescriptorSet` of all packages, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Full names of the services.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 7] = [
     "onrush.product.v1.ProductService",
     "onrush.order.v1.OrderService",
     "onrush.payment.v1.PaymentService",
     "onrush.user.v1.UserService",
+    "onrush.shipping.v1.ShippingService",
+    "onrush.notification.v1.NotificationService",
     "onrush.admin.v1.AdminService",
 ];
 

@@ -9,7 +9,7 @@ pub(super) fn run(resolved: &Resolved) -> Result<(), Failure> {
     let mut text = String::new();
     for value in &resolved.values {
         let shown = if value.text.is_empty() { "-" } else { value.shown() };
-        text.push_str(&format!("{:<20} {:<24} {}\n", value.name, shown, value.origin));
+        text.push_str(&format!("{:<28} {:<24} {}\n", value.name, shown, value.origin));
     }
     for warning in &resolved.warnings {
         text.push_str(&format!("warning: {warning}\n"));

@@ -51,6 +51,12 @@ fn banner(resolved: &Resolved, serving: &Serving) -> String {
         stats.durability
     );
     let _ = writeln!(text, "{}", serving.gateway().notice());
+    if let Some(desk) = serving.shipping() {
+        let _ = writeln!(text, "{}", desk.carrier().notice());
+    }
+    if let Some(post) = serving.notification() {
+        let _ = writeln!(text, "{}", post.outlet().notice());
+    }
     for (service, address) in serving.addresses() {
         let _ = writeln!(text, "{:<8} {address}", service.name());
         for (body, call) in examples(*service) {
@@ -93,5 +99,7 @@ fn examples(service: Service) -> &'static [(&'static str, &'static str)] {
             (r#"{"email":"ada@example.com","password":"correct horse battery","name":"Ada"}"#, "/register"),
             (r#"{"email":"ada@example.com","password":"correct horse battery"}"#, "/login"),
         ],
+        Service::Shipping => &[(r#"{"order_id":"<order_id of a paid order>"}"#, "ListShipments")],
+        Service::Notification => &[(r#"{"order_id":"<order_id of an order>"}"#, "ListNotifications")],
     }
 }

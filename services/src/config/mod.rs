@@ -2,9 +2,11 @@
 //! came from.
 
 mod file;
+mod notification;
 mod port;
 mod secret;
 mod setting;
+mod shipping;
 mod tokens;
 
 use std::fmt;
@@ -16,10 +18,12 @@ use std::time::Duration;
 use onrush_engine::{ClockOptions, EngineOptions, HostKind, StoreKind};
 
 use crate::gateway::simulated::Faults;
+use crate::notification::PostOptions;
 
 pub use file::read_file;
 pub use secret::{MASK, Secret};
 pub use setting::{SETTINGS, Setting};
+pub use shipping::ShippingConfig;
 pub use tokens::{FirstAdmin, Tokens};
 
 /// A service with a port of its own.
@@ -33,11 +37,16 @@ pub enum Service {
     Payment,
     /// HTTP and `onrush.user.v1.UserService`
     User,
+    /// `onrush.shipping.v1.ShippingService`
+    Shipping,
+    /// `onrush.notification.v1.NotificationService`
+    Notification,
 }
 
 impl Service {
     /// All services.
-    pub const ALL: [Self; 4] = [Self::Product, Self::Order, Self::Payment, Self::User];
+    pub const ALL: [Self; 6] =
+        [Self::Product, Self::Order, Self::Payment, Self::User, Self::Shipping, Self::Notification];
 
     /// The name in settings.
     pub fn name(self) -> &'static str {
@@ -46,6 +55,8 @@ impl Service {
             Self::Order => "order",
             Self::Payment => "payment",
             Self::User => "user",
+            Self::Shipping => "shipping",
+            Self::Notification => "notification",
         }
     }
 
@@ -56,6 +67,8 @@ impl Service {
             Self::Order => "onrush.order.v1.OrderService",
             Self::Payment => "onrush.payment.v1.PaymentService",
             Self::User => "onrush.user.v1.UserService",
+            Self::Shipping => "onrush.shipping.v1.ShippingService",
+            Self::Notification => "onrush.notification.v1.NotificationService",
         }
     }
 
@@ -172,6 +185,10 @@ pub struct Config {
     pub tokens: Tokens,
     /// Whose account is made at start.
     pub first_admin: Option<FirstAdmin>,
+    /// What Shipping is told.
+    pub shipping: ShippingConfig,
+    /// What Notification is told.
+    pub notification: PostOptions,
     /// Filter of the log on standard error.
     pub log: String,
 }
@@ -203,7 +220,7 @@ impl Sources<'_> {
         let mut values: Vec<Value> = SETTINGS.iter().map(|setting| self.value(setting, &[])).collect();
         let services: Vec<Service> = parse(
             find(&values, "services"),
-            "product, order, payment and user, separated by commas",
+            "product, order, payment, user, shipping and notification, separated by commas",
             services,
         )?;
         if let [only] = services[..] {
@@ -245,10 +262,7 @@ impl Config {
             let port = parse(at(port::setting(*service).name), "a port, 0 to 65535", plain::<u16>)?;
             ports.push((*service, port));
         }
-        let bounded = |name, min: usize, max: usize| {
-            let range = move |text: &str| plain::<usize>(text).filter(|number| (min..=max).contains(number));
-            parse(at(name), &format!("a whole number, {min} to {max}"), range)
-        };
+        let bounded = |name, min, max| bounded(values, name, min, max);
         let faults = at("gateway-faults");
         let gateway_faults = faults.text.parse().map_err(|error| ConfigError::Value {
             name: faults.name,
@@ -272,6 +286,8 @@ impl Config {
             gateway_faults,
             tokens: tokens::tokens(values)?,
             first_admin: tokens::first_admin(values)?,
+            shipping: ShippingConfig::of(values)?,
+            notification: notification::of(values)?,
             log: at("log").text.clone(),
         })
     }
@@ -293,6 +309,11 @@ impl Config {
         }
     }
 
+    /// True if this process serves it.
+    pub fn serves(&self, wanted: Service) -> bool {
+        self.services.iter().any(|(service, _)| *service == wanted)
+    }
+
     /// Where a service listens.
     pub fn address(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.listen, port)
@@ -302,6 +323,11 @@ impl Config {
 fn find<'a>(values: &'a [Value], name: &str) -> &'a Value {
     let found = values.iter().find(|value| value.name == name);
     found.unwrap_or_else(|| unreachable!("no setting is called {name}"))
+}
+
+fn bounded(values: &[Value], name: &str, min: usize, max: usize) -> Result<usize, ConfigError> {
+    let range = move |text: &str| plain::<usize>(text).filter(|number| (min..=max).contains(number));
+    parse(find(values, name), &format!("a whole number, {min} to {max}"), range)
 }
 
 fn parse<T>(value: &Value, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, ConfigError> {

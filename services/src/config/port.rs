@@ -10,7 +10,7 @@ pub(super) fn bare(service: Service) -> [&'static str; 2] {
     match service {
         Service::Product | Service::Order | Service::Payment => BARE,
         // Mostly spoken to over HTTP.
-        Service::User => ["PORT", "GRPC_PORT"],
+        Service::User | Service::Shipping | Service::Notification => ["PORT", "GRPC_PORT"],
     }
 }
 
@@ -21,6 +21,8 @@ pub(super) fn setting(service: Service) -> &'static Setting {
         Service::Order => "order-port",
         Service::Payment => "payment-port",
         Service::User => "user-port",
+        Service::Shipping => "shipping-port",
+        Service::Notification => "notification-port",
     };
     let found = SETTINGS.iter().find(|setting| setting.name == name);
     found.unwrap_or_else(|| unreachable!("no setting is called {name}"))

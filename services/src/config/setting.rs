@@ -1,5 +1,7 @@
 //! The settings: one row each, from which flags, variables, file keys and help are made.
 
+use crate::notification::outlet::FROM_DEFAULT;
+
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
@@ -26,16 +28,20 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 25] = [
+pub const SETTINGS: [Setting; 40] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
-        "product,order,payment,user".into()
+        "product,order,payment,user,shipping,notification".into()
     }),
     open("product-port", "PRODUCT_GRPC_PORT", "Port of the product service", || "50051".into()),
     open("order-port", "ORDER_GRPC_PORT", "Port of the order service", || "50052".into()),
     open("payment-port", "PAYMENT_GRPC_PORT", "Port of the payment service", || "50053".into()),
     open("user-port", "USER_PORT", "Port of the user service, HTTP and gRPC", || "8080".into()),
+    open("shipping-port", "SHIPPING_PORT", "Port of the shipping service, HTTP and gRPC", || "8082".into()),
+    open("notification-port", "NOTIFICATION_PORT", "Port of the notification service, HTTP and gRPC", || {
+        "8083".into()
+    }),
     open(
         "shards",
         "SHARDS",
@@ -75,6 +81,62 @@ pub const SETTINGS: [Setting; 25] = [
         "GATEWAY_FAULTS",
         "How the simulated gateway misbehaves, e.g. decline=0.1,timeout=0.02,p50_ms=50,p99_ms=500",
         String::new,
+    ),
+    open(
+        "carrier-faults",
+        "CARRIER_FAULTS",
+        "How the simulated carrier behaves, e.g. timeout=0.02,exception=0.1,pickup_ms=1000,transit_ms=2000",
+        String::new,
+    ),
+    open(
+        "shipping-api-base",
+        "SHIPPING_API_BASE",
+        "Where the carrier's API begins, if there is a key for it",
+        || "https://api.easypost.com".into(),
+    ),
+    secret(
+        "shipping-api-key",
+        "SHIPPING_API_KEY",
+        "Key of the carrier's API; without it the carrier is simulated",
+    ),
+    open("shipping-api-key-file", "SHIPPING_API_KEY_FILE", "File that holds it", String::new),
+    secret(
+        "shipping-webhook-secret",
+        "SHIPPING_WEBHOOK_SECRET",
+        "What signs the carrier's pushes to /carrier/webhook; without it they are not believed",
+    ),
+    open("shipping-webhook-secret-file", "SHIPPING_WEBHOOK_SECRET_FILE", "File that holds it", String::new),
+    open(
+        "shipping-from",
+        "SHIPPING_FROM",
+        "Where parcels come from: name;street;city;state;postal code;country",
+        String::new,
+    ),
+    open(
+        "shipping-poll-s",
+        "SHIPPING_POLL_S",
+        "Seconds between two questions where a parcel is, if the carrier does not say",
+        || "900".into(),
+    ),
+    open("unit-grams", "UNIT_GRAMS", "What a unit weighs, for the carrier's rates", || "500".into()),
+    open("mail-from", "MAIL_FROM", "Who mails are from", || FROM_DEFAULT.into()),
+    open(
+        "public-url",
+        "PUBLIC_URL",
+        "Where the shop is, for links in mails; without it they have none",
+        String::new,
+    ),
+    open(
+        "notification-tries",
+        "NOTIFICATION_TRIES",
+        "Tries before a letter that cannot be sent is dead",
+        || "8".into(),
+    ),
+    open(
+        "notification-pause-ms",
+        "NOTIFICATION_PAUSE_MS",
+        "Milliseconds after the first try of a letter; the pause grows fourfold, up to an hour",
+        || "1000".into(),
     ),
     secret(
         "jwt-secret",

@@ -65,7 +65,7 @@ fn a_bare_port_is_passed_over_aloud_where_several_are_served() {
     let case = Case { flags: &[], env: &[("PORT", "8080"), ("ORDER_GRPC_PORT", "7")], file: &[] };
     let resolved = resolve(&case).unwrap();
     let ports: Vec<u16> = resolved.config.services.iter().map(|(_, port)| *port).collect();
-    assert_eq!(ports, [50051, 7, 50053, 8080]);
+    assert_eq!(ports, [50051, 7, 50053, 8080, 8082, 8083]);
     assert_eq!(resolved.warnings.len(), 1);
     assert!(resolved.warnings[0].starts_with("PORT=8080 is passed over"), "{:?}", resolved.warnings);
 }
@@ -145,7 +145,7 @@ fn wrong_values_name_setting_origin_expected_and_found() {
         (
             &[("services", "order,users")],
             &[],
-            "services (from flag): expected product, order, payment and user",
+            "services (from flag): expected product, order, payment, user, shipping and notification",
         ),
         (&[("services", "")], &[], "services (from flag)"),
         (&[("host", "tokio")], &[], "host (from flag): expected inline, thread or glommio"),
@@ -179,4 +179,40 @@ fn the_file_takes_texts_numbers_truths_and_lists_and_refuses_the_rest() {
         assert!(error.contains(expected), "{error}");
     }
     assert!(read_file(&dir.path().join("none.toml")).is_err());
+}
+
+#[test]
+fn a_secret_comes_from_a_file_and_stays_hidden() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    std::fs::write(&path, "hush\n").unwrap();
+    let file = ("SHIPPING_API_KEY_FILE", path.to_str().unwrap());
+    let from = ("SHIPPING_FROM", "Shop; Main Street 1; Bonn; ; 53111; DE");
+    let config = |env: &[(&str, &str)]| resolve(&Case { flags: &[], env, file: &[] });
+    let api = config(&[file, from]).unwrap().config.shipping.api.unwrap();
+    assert_eq!((api.key.expose(), api.from.city.as_str()), ("hush", "Bonn"));
+    assert!(!format!("{api:?}").contains("hush"));
+    for (env, expected) in [
+        (vec![file], "shipping-from (from default): expected a sender"),
+        (
+            vec![file, ("SHIPPING_FROM", "Bonn")],
+            "shipping-from (from environment SHIPPING_FROM): expected a sender",
+        ),
+        (
+            vec![("SHIPPING_API_KEY", "louder"), file, from],
+            "shipping-api-key-file (from environment SHIPPING_API_KEY_FILE): expected shipping-api-key or this",
+        ),
+        (
+            vec![("SHIPPING_API_KEY_FILE", "/nowhere/key")],
+            "shipping-api-key-file (from environment SHIPPING_API_KEY_FILE): expected a file that can be read",
+        ),
+        (
+            vec![("CARRIER_FAULTS", "luck=1")],
+            "carrier-faults (from environment CARRIER_FAULTS): expected a behaviour",
+        ),
+        (vec![("UNIT_GRAMS", "0")], "unit-grams (from environment UNIT_GRAMS): expected a whole number"),
+    ] {
+        let error = config(&env).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
 }

@@ -1,14 +1,11 @@
 //! Settings about who callers are: how tokens are signed, and the first admin.
 
-use std::fs;
-
+use super::secret::read_secret;
 use super::{ConfigError, Secret, Value, find, wrong};
 use crate::user::Email;
 
 /// Fewest bytes of a secret that signs: as many as HS256 gives (RFC 7518, 3.2).
 const SECRET_BYTES_MIN: usize = 32;
-/// Most bytes of a secret.
-const SECRET_BYTES_MAX: u64 = 4_096;
 const NAME_BYTES_MAX: usize = 255;
 
 /// How access tokens are signed.
@@ -38,7 +35,7 @@ pub struct FirstAdmin {
 }
 
 pub(super) fn tokens(values: &[Value]) -> Result<Tokens, ConfigError> {
-    let secret = secret(values, "jwt-secret")?;
+    let secret = read_secret(values, "jwt-secret")?;
     if let Some((secret, value)) = &secret
         && secret.expose().len() < SECRET_BYTES_MIN
     {
@@ -57,7 +54,7 @@ pub(super) fn tokens(values: &[Value]) -> Result<Tokens, ConfigError> {
 
 pub(super) fn first_admin(values: &[Value]) -> Result<Option<FirstAdmin>, ConfigError> {
     let email = find(values, "admin-email");
-    let password = secret(values, "admin-password")?;
+    let password = read_secret(values, "admin-password")?;
     match (email.text.as_str(), password) {
         ("", None) => Ok(None),
         ("", Some((_, password))) => Err(wrong(password, "admin-email beside it")),
@@ -65,34 +62,6 @@ pub(super) fn first_admin(values: &[Value]) -> Result<Option<FirstAdmin>, Config
         (text, Some((password, _))) => {
             let email = Email::parse("admin-email", text).map_err(|error| wrong(email, error.expected))?;
             Ok(Some(FirstAdmin { email, password }))
-        }
-    }
-}
-
-/// A secret and the setting that gave it: its own, or the file that holds it.
-pub(super) fn secret<'a>(
-    values: &'a [Value],
-    name: &'static str,
-) -> Result<Option<(Secret, &'a Value)>, ConfigError> {
-    let (value, file) = (find(values, name), find(values, &format!("{name}-file")));
-    match (value.text.is_empty(), file.text.is_empty()) {
-        (true, true) => Ok(None),
-        (false, true) => Ok(Some((Secret::new(&value.text), value))),
-        (false, false) => Err(wrong(file, format!("{name} or this, not both"))),
-        (true, false) => {
-            let bytes = fs::metadata(&file.text)
-                .map_err(|error| wrong(file, format!("a file that can be read ({error})")))?;
-            if bytes.len() > SECRET_BYTES_MAX {
-                return Err(wrong(file, format!("a file of at most {SECRET_BYTES_MAX} bytes")));
-            }
-            let text = fs::read_to_string(&file.text)
-                .map_err(|error| wrong(file, format!("a file that can be read ({error})")))?;
-            // Editors and `echo` end a file with a line's end.
-            let text = text.trim_end_matches(['\r', '\n']);
-            match text.is_empty() {
-                true => Err(wrong(file, "a file with a secret in it")),
-                false => Ok(Some((Secret::new(text), file))),
-            }
         }
     }
 }

@@ -7,10 +7,10 @@ pub mod simulated;
 pub mod worker;
 
 use std::fmt;
-use std::time::Duration;
 
 use onrush_proto::{GatewayResult, Money, OrderId, Text};
 
+pub use crate::retry::Retry;
 pub use simulated::Simulated;
 
 /// The gateway in use.
@@ -139,21 +139,5 @@ impl Gateway {
         match self {
             Self::Simulated(gateway) => gateway.refund(key, amount, call).await,
         }
-    }
-}
-
-/// Pauses between calls under one key: 100 ms, doubling to 10 s.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Retry {
-    /// Calls made so far.
-    pub call: u32,
-}
-
-impl Retry {
-    /// The pause before the next call.
-    pub fn pause(&mut self) -> Duration {
-        let pause = Duration::from_millis(100 << self.call.min(7)).min(Duration::from_secs(10));
-        self.call += 1;
-        pause
     }
 }

@@ -1,17 +1,20 @@
-//! What works behind the fronts, on a thread of its own: the settlement reader, the gateway's
-//! worker and its webhooks.
+//! What works behind the fronts, on threads of its own: the settlement reader, the gateway's worker
+//! and its webhooks; Shipping's worker; Notification's.
 
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use onrush_engine::HostKind;
-use onrush_proto::ShardId;
-use tokio::sync::watch;
+use onrush_proto::{OrderId, ShardId};
+use tokio::sync::{mpsc, watch};
 
 use super::{ServeError, Shop};
 use crate::backend::Backend;
 use crate::gateway::Gateway;
 use crate::gateway::worker::Worker;
+use crate::notification::Post;
+use crate::shipping::Desk;
 
 /// How often an inline engine is driven.
 const TICK: Duration = Duration::from_millis(10);
@@ -19,25 +22,58 @@ const TICK: Duration = Duration::from_millis(10);
 pub(super) fn start(
     shop: Shop,
     host: HostKind,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, ServeError> {
-    let start = |error| ServeError::Start { what: "the background thread", error };
+    thread("onrush-background", stop, move || {
+        spawn(&shop);
+        if host == HostKind::Inline {
+            tokio::spawn(tick(shop.backend.clone()));
+        }
+    })
+}
+
+/// Shipping's worker, on a thread of its own: carriers are slow, and payments do not wait for them.
+pub(super) fn start_shipping(
+    desk: Arc<Desk>,
+    woken: mpsc::Receiver<OrderId>,
+    stop: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, ServeError> {
+    thread("onrush-shipping", stop, move || {
+        tokio::spawn(crate::shipping::worker::run(desk, woken));
+    })
+}
+
+/// Notification's worker, on a thread of its own: it writes files and waits for mail servers.
+pub(super) fn start_notification(
+    post: Arc<Post>,
+    again: mpsc::Receiver<(String, Duration)>,
+    stop: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, ServeError> {
+    thread("onrush-notification", stop, move || {
+        tokio::spawn(crate::notification::worker::run(post, again));
+    })
+}
+
+/// A thread with a runtime, in which `begin` spawns what works until the process ends.
+fn thread(
+    name: &str,
+    mut stop: watch::Receiver<bool>,
+    begin: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, ServeError> {
+    let start = |error| ServeError::Start { what: "a background thread", error };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start)?;
     let work = move || {
         runtime.block_on(async {
-            spawn(&shop);
-            if host == HostKind::Inline {
-                tokio::spawn(tick(shop.backend.clone()));
-            }
+            begin();
             // An error means that the process is gone already.
             let _ = stop.wait_for(|stop| *stop).await;
-            // Calls that drain still wait for settlements: go on until the last front let go.
+            // Calls that drain still wait for what works here: go on until the last front let go.
             let _ = stop.changed().await;
         });
         // What is under way is read from the log again at the next start.
         runtime.shutdown_background();
     };
-    Builder::new().name("onrush-background".into()).spawn(work).map_err(start)
+    Builder::new().name(name.into()).spawn(work).map_err(start)
 }
 
 /// An inline engine moves only when somebody calls: without calls nothing would ever expire.

@@ -7,9 +7,11 @@ use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::routing::future::RouteFuture;
+use onrush_grpc::notification::v1::notification_service_server::NotificationServiceServer;
 use onrush_grpc::order::v1::order_service_server::OrderServiceServer;
 use onrush_grpc::payment::v1::payment_service_server::PaymentServiceServer;
 use onrush_grpc::product::v1::product_service_server::ProductServiceServer;
+use onrush_grpc::shipping::v1::shipping_service_server::ShippingServiceServer;
 use onrush_grpc::user::v1::user_service_server::UserServiceServer;
 use tonic::Status;
 use tonic::body::Body;
@@ -17,9 +19,11 @@ use tonic::codegen::http::{HeaderName, Request, Response, header};
 use tonic::codegen::{BoxFuture, Service};
 use tonic::service::Routes;
 
+use crate::notification::Notifications;
 use crate::order::Orders;
 use crate::payment::Payments;
 use crate::product::Products;
+use crate::shipping::Shipping;
 use crate::unread::Unread;
 use crate::user::Users;
 
@@ -37,6 +41,10 @@ pub(super) enum Main {
     Payment(PaymentServiceServer<Payments>),
     /// Users.
     User(UserServiceServer<Users>),
+    /// Shipments.
+    Shipping(ShippingServiceServer<Shipping>),
+    /// Notifications.
+    Notification(NotificationServiceServer<Notifications>),
 }
 
 /// All that one port answers.
@@ -82,6 +90,8 @@ impl Service<Request<Body>> for Door {
             Main::Order(service) => service.call(request),
             Main::Payment(service) => service.call(request),
             Main::User(service) => service.call(request),
+            Main::Shipping(service) => service.call(request),
+            Main::Notification(service) => service.call(request),
         })
     }
 }

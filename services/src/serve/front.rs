@@ -20,9 +20,11 @@ use super::{ServeError, Shop};
 use crate::admin::Admin;
 use crate::config::Service;
 use crate::http;
+use crate::notification::{self, Notifications};
 use crate::order::Orders;
 use crate::payment::Payments;
 use crate::product::Products;
+use crate::shipping::{self, Shipping};
 use crate::user::Users;
 
 /// Calls that one connection may have open: HTTP/2 bounds its streams, and a call is one.
@@ -110,19 +112,24 @@ async fn serve(service: Service, shop: Shop, incoming: Incoming, stop: watch::Re
 }
 
 fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Receiver<bool>) -> Door {
-    let Shop { backend, settlements, gateway, reconciler, users } = shop.clone();
+    let Shop { backend, settlements, gateway, reconciler, users, shipping: desk, notification: post } =
+        shop.clone();
     let users = Users::new(backend.clone(), users);
     let main = match service {
         Service::Product => Main::Product(Products::server(backend.clone())),
         Service::Order => Main::Order(Orders::server(backend.clone(), settlements)),
         Service::Payment => Main::Payment(Payments::server(backend.clone(), settlements)),
         Service::User => Main::User(users.clone().server()),
+        Service::Shipping => Main::Shipping(Shipping::server(desk.clone())),
+        Service::Notification => Main::Notification(Notifications::server(post.clone())),
     };
-    let vital = http::Vital { backend: backend.clone(), stop };
     let routes = match service {
         Service::Product | Service::Order | Service::Payment => http::Routes::new(),
         Service::User => users.routes(),
+        Service::Shipping => shipping::routes::routes(desk),
+        Service::Notification => notification::routes::routes(post),
     };
+    let vital = http::Vital { backend: backend.clone(), stop };
     let http = http::router(service, routes, vital);
     let mut rest = Routes::new(Admin::server(backend, gateway, reconciler))
         .add_service(HealthServer::new(HealthService::from_health_reporter(health)));

@@ -17,11 +17,16 @@ use tokio::sync::watch;
 
 use crate::access::{KeyError, Keyring};
 use crate::backend::Backend;
-use crate::config::{Config, Service};
+use crate::config::{Config, Service, ShippingConfig};
 use crate::gateway::reconcile::Reconciler;
 use crate::gateway::simulated::{Books, BooksError};
 use crate::gateway::{Gateway, Simulated};
+use crate::notification::outlet::Outlet;
+use crate::notification::{FromError, Post};
 use crate::settlements::Settlements;
+use crate::shipping::Desk;
+use crate::shipping::carrier::http::HttpCarrierError;
+use crate::shipping::carrier::{Carrier, HttpCarrier, simulated as carrier};
 use crate::user::{self, FirstAdminError, Users};
 pub use listen::ListenError;
 
@@ -30,6 +35,12 @@ pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// The simulated gateway's books in the data directory.
 const BOOKS_FILE: &str = "gateway-simulated.books";
+
+/// The simulated carrier's books beside them.
+const CARRIER_FILE: &str = "carrier-simulated.books";
+
+/// Where mails are files.
+const MAIL_DIR: &str = "mail";
 
 /// Why a process does not start or end as it should.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +57,15 @@ pub enum ServeError {
     /// The gateway's books do not open.
     #[error(transparent)]
     Books(#[from] BooksError),
+    /// The carrier's books do not open.
+    #[error(transparent)]
+    CarrierBooks(#[from] carrier::BooksError),
+    /// The carrier's adapter cannot be made.
+    #[error(transparent)]
+    Carrier(#[from] HttpCarrierError),
+    /// Nobody to send mails from.
+    #[error(transparent)]
+    From(#[from] FromError),
     /// A port cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -76,15 +96,19 @@ pub(crate) struct Shop {
     gateway: Arc<Gateway>,
     reconciler: Arc<Mutex<Reconciler>>,
     users: Arc<user::Desk>,
+    shipping: Arc<Desk>,
+    notification: Arc<Post>,
 }
 
 /// A process that serves.
 pub struct Serving {
     engine: Engine,
     gateway: Arc<Gateway>,
+    shipping: Arc<Desk>,
+    notification: Arc<Post>,
     addresses: Vec<(Service, SocketAddr)>,
     fronts: Vec<JoinHandle<()>>,
-    background: JoinHandle<()>,
+    background: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
 }
 
@@ -101,16 +125,32 @@ impl Serving {
             sockets.push((*service, taken.sockets));
         }
         let backend = Backend::local(engine.handle());
+        let ShippingConfig { unit_grams, poll, .. } = config.shipping;
+        let (desk, woken) = Desk::new(backend.clone(), delivering(config)?, unit_grams, poll);
+        let shipping = Arc::new(desk);
+        let outlet = Outlet::files(config.data_dir.join(MAIL_DIR));
+        let (post, again) = Post::new(backend.clone(), outlet, config.notification.clone())?;
+        let notification = Arc::new(post);
         let shop = Shop {
             users: users(config, &backend)?,
             backend,
             settlements: Settlements::default(),
             gateway: gateway.clone(),
             reconciler: Arc::default(),
+            shipping: shipping.clone(),
+            notification: notification.clone(),
         };
         let (stop, stopped) = watch::channel(false);
-        let background = background::start(shop.clone(), config.host, stopped.clone())?;
-        let mut serving = Self { engine, gateway, addresses, fronts: Vec::new(), background, stop };
+        let mut background = vec![background::start(shop.clone(), config.host, stopped.clone())?];
+        if config.serves(Service::Shipping) {
+            background.push(background::start_shipping(shipping.clone(), woken, stopped.clone())?);
+        }
+        if config.serves(Service::Notification) {
+            background.push(background::start_notification(notification.clone(), again, stopped.clone())?);
+        }
+        let fronts = Vec::new();
+        let mut serving =
+            Self { engine, gateway, shipping, notification, addresses, fronts, background, stop };
         let limits = connections::Limit::new(config.connections_max);
         for _ in 0..config.fronts {
             let mine = sockets.iter_mut().filter_map(|(service, of_front)| Some((*service, of_front.pop()?)));
@@ -141,18 +181,34 @@ impl Serving {
         &self.gateway
     }
 
+    /// Shipping's desk, if it is served.
+    pub fn shipping(&self) -> Option<&Desk> {
+        let served = self.addresses.iter().any(|(service, _)| *service == Service::Shipping);
+        served.then_some(&*self.shipping)
+    }
+
+    /// Notification's post, if it is served.
+    pub fn notification(&self) -> Option<&Post> {
+        let served = self.addresses.iter().any(|(service, _)| *service == Service::Notification);
+        served.then_some(&*self.notification)
+    }
+
     /// Takes no new calls, lets the open ones end, closes the engine.
     pub fn stop(self) -> Result<(), ServeError> {
         self.stop.send_replace(true);
         let panicked: Vec<bool> = self.fronts.into_iter().map(|front| front.join().is_err()).collect();
         // Calls that wait for a settlement need what works behind them, so that ends last.
         drop(self.stop);
-        let background = self.background.join();
+        let background: Vec<bool> =
+            self.background.into_iter().map(|thread| thread.join().is_err()).collect();
         self.engine.close().map_err(ServeError::Close)?;
         if panicked.contains(&true) {
             return Err(ServeError::Panicked("fronts"));
         }
-        background.map_err(|_| ServeError::Panicked("background thread"))
+        match background.contains(&true) {
+            true => Err(ServeError::Panicked("background threads")),
+            false => Ok(()),
+        }
     }
 }
 
@@ -184,4 +240,12 @@ fn simulated(config: &Config) -> Result<Simulated, BooksError> {
 
 fn books_path(data_dir: &Path) -> PathBuf {
     data_dir.join(BOOKS_FILE)
+}
+
+fn delivering(config: &Config) -> Result<Carrier, ServeError> {
+    if let Some(api) = config.shipping.api.clone() {
+        return Ok(Carrier::Http(Box::new(HttpCarrier::new(api)?)));
+    }
+    let books = carrier::Books::open(&config.data_dir.join(CARRIER_FILE))?;
+    Ok(Carrier::Simulated(carrier::Simulated::new(config.shipping.behaviour, books)))
 }

@@ -105,7 +105,9 @@ fn spawn(dir: &Path, shards: u16) -> Child {
     command.arg("serve").arg("--data-dir").arg(data(dir)).args(["--shards", &shards.to_string()]);
     // Holds outlive the test, however many cycles: what is held or sold is what the journal says.
     command.args(["--hold-s", "31536000", "--gateway-faults", "decline=0.1,p50_ms=1,p99_ms=5"]);
-    command.args(["--product-port", "0", "--order-port", "0", "--payment-port", "0", "--user-port", "0"]);
+    // Nothing moves an order but the test.
+    command.args(["--services", "product,order,payment"]);
+    command.args(["--product-port", "0", "--order-port", "0", "--payment-port", "0"]);
     command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap()
 }
 
@@ -116,8 +118,12 @@ fn addresses(stdout: ChildStdout) -> Option<Addresses> {
         let line = lines.find(|line| line.starts_with(service))?;
         Some(format!("http://{}", line.split_whitespace().last()?))
     };
-    let found =
-        Addresses { product: after("product ")?, order: after("order ")?, payment: after("payment ")? };
+    let found = Addresses {
+        product: after("product ")?,
+        order: after("order ")?,
+        payment: after("payment ")?,
+        ..Addresses::default()
+    };
     // The rest is read on, so that the process never writes to a closed pipe.
     std::thread::spawn(move || lines.for_each(drop));
     Some(found)

@@ -7,13 +7,17 @@
 )]
 
 mod admin;
+mod aggregator;
 mod bad_input;
 mod binary;
+mod carrier;
 mod documents;
 mod gateway;
+mod notification;
 mod orders;
 mod payments;
 mod products;
+mod shipping;
 mod shop;
 mod surface;
 mod users;

@@ -13,8 +13,9 @@ use onrush_grpc::product::v1::update_stock_request::Change;
 use onrush_grpc::product::v1::{PutProductRequest, UpdateStockRequest};
 use onrush_net::client::grpc::{Addresses, Client};
 use onrush_net::client::{CallError, Refused, Retry};
-use onrush_services::config::{Config, Service, Tokens};
+use onrush_services::config::{Config, Service, ShippingConfig, Tokens};
 use onrush_services::gateway::Gateway;
+use onrush_services::notification::PostOptions;
 use onrush_services::serve::Serving;
 use tempfile::TempDir;
 
@@ -26,12 +27,15 @@ pub(crate) struct Shop {
     serving: Option<Serving>,
 }
 
+/// What most tests need: nothing that moves an order by itself.
+const ORDERING: [Service; 4] = [Service::Product, Service::Order, Service::Payment, Service::User];
+
 /// A configuration on free ports.
 pub(crate) fn config(dir: &TempDir) -> Config {
     Config {
         data_dir: dir.path().join("data"),
         listen: [127, 0, 0, 1].into(),
-        services: Service::ALL.map(|service| (service, 0)).to_vec(),
+        services: ORDERING.map(|service| (service, 0)).to_vec(),
         shards: Some(4),
         host: HostKind::Thread,
         store: StoreKind::Memory,
@@ -44,7 +48,19 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         gateway_faults: "p50_ms=1,p99_ms=2".parse().unwrap(),
         tokens: Tokens::default(),
         first_admin: None,
+        shipping: ShippingConfig::default(),
+        notification: post(),
         log: "warn".into(),
+    }
+}
+
+/// How letters are sent, if they are.
+fn post() -> PostOptions {
+    PostOptions {
+        public_url: "https://shop.example.com".into(),
+        tries_max: 3,
+        pause: Duration::from_millis(5),
+        ..PostOptions::default()
     }
 }
 
@@ -63,13 +79,16 @@ impl Shop {
     fn serve(dir: TempDir, config: &Config) -> Self {
         let serving = Serving::start(config).unwrap();
         let address = |wanted| {
-            let found = serving.addresses().iter().find(|(service, _)| *service == wanted).unwrap();
-            format!("http://{}", found.1)
+            let found = serving.addresses().iter().find(|(service, _)| *service == wanted);
+            // What is not served is at an address where nobody is.
+            found.map_or("http://127.0.0.1:1".into(), |(_, address)| format!("http://{address}"))
         };
         let addresses = Addresses {
             product: address(Service::Product),
             order: address(Service::Order),
             payment: address(Service::Payment),
+            shipping: address(Service::Shipping),
+            notification: address(Service::Notification),
         };
         let client = Client::new(&addresses, 2, Retry::NEVER).unwrap();
         Self { client, addresses, dir, serving: Some(serving) }

@@ -12,7 +12,8 @@ trap 'if [ -n "$pid" ]; then kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" --quiet --disable-pip-version-check install grpcio grpcio-reflection "pyjwt[crypto]"
 
-"$onrush" serve --data-dir "$work/data" --product-port 0 --order-port 0 --payment-port 0 --user-port 0 >"$work/out" &
+"$onrush" serve --data-dir "$work/data" --product-port 0 --order-port 0 --payment-port 0 --user-port 0 \
+    --services product,order,payment,user >"$work/out" &
 pid=$!
 for _ in $(seq 100); do
     grep -q '^health' "$work/out" && break

@@ -101,6 +101,7 @@ impl Grpc {
             product: beside(product, 50_051),
             order: if port(order).is_some() { order.to_owned() } else { at_port(order, 50_052) },
             payment: beside(payment, 50_053),
+            ..Addresses::default()
         };
         let target = Self::link(addresses.order.clone(), &addresses, None, link)?;
         match target.operator.stats()?.skus {

@@ -38,7 +38,12 @@ impl Server {
             let found = self.serving.addresses().iter().find(|(service, _)| *service == wanted);
             found.map(|(_, address)| format!("http://{address}")).unwrap_or_default()
         };
-        Addresses { product: of(Service::Product), order: of(Service::Order), payment: of(Service::Payment) }
+        Addresses {
+            product: of(Service::Product),
+            order: of(Service::Order),
+            payment: of(Service::Payment),
+            ..Addresses::default()
+        }
     }
 
     /// What drives its shards.
@@ -68,7 +73,7 @@ impl Server {
 fn config(options: &EmbeddedOptions) -> Result<Config, TargetError> {
     let flag = |name: &str| {
         Some(match name {
-            // What is not loaded is not served.
+            // What is measured is the way of an order: what is not loaded is not served.
             "services" => "product,order,payment".into(),
             "product-port" | "order-port" | "payment-port" => "0".into(),
             "shards" => options.shards.to_string(),

@@ -1,12 +1,10 @@
 //! How the simulated gateway misbehaves. Each decision is a hash of seed, key and call, so a run
 //! with the same seed and keys goes the same way.
 
-use std::f64::consts::TAU;
 use std::str::FromStr;
 use std::time::Duration;
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
-
+use crate::dice::Roll;
 use crate::gateway::GatewayKey;
 
 /// Probabilities and times, read from text such as `decline=0.12,timeout=0.02,p50_ms=300,p99_ms=3000`.
@@ -125,14 +123,7 @@ impl Faults {
 
     /// How long a call takes.
     pub(super) fn latency(&self, roll: Roll) -> Duration {
-        if self.p50_ms <= 0.0 {
-            return Duration::ZERO;
-        }
-        // The 99th percentile of a standard normal is 2.326; Box-Muller makes one of two rolls.
-        let sigma = (self.p99_ms / self.p50_ms).ln() / 2.326;
-        let (one, two) = (roll.salted("latency").share(), roll.salted("phase").share());
-        let normal = (-2.0 * (1.0 - one).ln()).sqrt() * (TAU * two).cos();
-        Duration::from_secs_f64((self.p50_ms * (sigma * normal).exp()).min(60_000.0) / 1_000.0)
+        roll.latency(self.p50_ms, self.p99_ms)
     }
 }
 
@@ -155,27 +146,8 @@ fn wrong(name: &str, expected: &'static str, found: &str) -> FaultsError {
 }
 
 /// The dice of one call.
-#[derive(Clone, Copy)]
-pub(super) struct Roll(u64);
-
-impl Roll {
-    pub(super) fn new(seed: u64, key: GatewayKey, call: u32) -> Self {
-        Self(xxh3_64_with_seed(format!("{key}/{call}").as_bytes(), seed))
-    }
-
-    /// Another roll of the same call.
-    pub(super) fn salted(self, salt: &str) -> Self {
-        Self(xxh3_64_with_seed(salt.as_bytes(), self.0) ^ xxh3_64(salt.as_bytes()))
-    }
-
-    pub(super) fn hits(self, share: f64) -> bool {
-        self.share() < share
-    }
-
-    /// 0 up to, not including, 1.
-    fn share(self) -> f64 {
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
-    }
+pub(super) fn cast(seed: u64, key: GatewayKey, call: u32) -> Roll {
+    Roll::new(seed, &format!("{key}/{call}"))
 }
 
 #[cfg(test)]
@@ -206,7 +178,7 @@ mod tests {
         let faults: Faults = "p50_ms=300,p99_ms=3000".parse().unwrap();
         let key = |at: u128| GatewayKey { order: OrderId(at), number: 1, op: Op::Charge };
         let mut found: Vec<_> =
-            (0..20_000).map(|at| faults.latency(Roll::new(1, key(at), 0)).as_millis()).collect();
+            (0..20_000).map(|at| faults.latency(cast(1, key(at), 0)).as_millis()).collect();
         found.sort_unstable();
         assert!((280..320).contains(&found[10_000]), "p50 {}", found[10_000]);
         assert!((2_600..3_400).contains(&found[19_800]), "p99 {}", found[19_800]);

@@ -16,7 +16,8 @@ pub use books::{Balance, Books, BooksError, Decision, Entry};
 pub use faults::{Faults, FaultsError};
 
 use super::{Charge, GatewayKey, NoAnswer, Op, Webhook};
-use faults::Roll;
+use crate::dice::Roll;
+use faults::cast;
 
 /// Webhooks that wait to be read; more are lost, as they are in life.
 const WEBHOOKS_MAX: usize = 65_536;
@@ -75,7 +76,7 @@ impl Simulated {
     }
 
     pub(super) async fn query(&self, key: GatewayKey, call: u32) -> Result<Option<GatewayResult>, NoAnswer> {
-        let roll = Roll::new(self.faults.seed, key, call).salted("query");
+        let roll = cast(self.faults.seed, key, call).salted("query");
         tokio::time::sleep(self.faults.latency(roll)).await;
         if self.browned_out(roll) {
             return Err(NoAnswer);
@@ -118,7 +119,7 @@ impl Simulated {
         method: Text<47>,
         decide: impl FnOnce(Roll) -> Entry,
     ) -> Result<Entry, NoAnswer> {
-        let roll = Roll::new(self.faults.seed, key, call);
+        let roll = cast(self.faults.seed, key, call);
         tokio::time::sleep(self.faults.latency(roll)).await;
         let lost = call == 0
             && (roll.salted("timeout").hits(self.faults.timeout) || method.as_str() == "pm_timeout");
@@ -127,7 +128,7 @@ impl Simulated {
         }
         let entry = self.books.lock().unwrap_or_else(PoisonError::into_inner).once(key, || {
             // Whether it is declined depends on the key alone: a later call decides the same.
-            decide(Roll::new(self.faults.seed, key, 0))
+            decide(cast(self.faults.seed, key, 0))
         });
         self.push(key, roll);
         let dropped = call == 0

@@ -1,0 +1,168 @@
+//! Reads what customers are told of from the log as a consumer group, and tries unsent letters again:
+//! off the fronts, a bounded number at a time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onrush_engine::Event;
+use onrush_proto::{OrderId, OrderRow, RecordKind, Row, RowTag, ShardId, Topic};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::notice::{NoticeState, Position};
+use super::occasion::Occasion;
+use super::post::{self, Post};
+use super::story::{Parcel, Story};
+use crate::clock::now_us;
+use crate::consumer::{Consumer, Handler};
+use crate::retry::Retry;
+
+/// The consumer group.
+pub const GROUP: &str = "notification";
+
+/// Letters under way at once, per shard.
+const LETTERS_MAX: usize = 32;
+/// Unsent letters read at once at start.
+const PAGE: usize = 1_024;
+/// Events older than this are passed over: a shop that begins to send mails does not send those of
+/// last year.
+const STALE_US: u64 = 24 * 3_600 * 1_000_000;
+
+/// What a record says.
+struct News {
+    at: Position,
+    what: What,
+}
+
+enum What {
+    Ordered(OrderRow),
+    Paid(OrderRow),
+    Moved(Parcel),
+}
+
+struct Reader {
+    post: Arc<Post>,
+}
+
+/// Does Notification's work for as long as the process lives. `again` are the letters to try again.
+pub async fn run(post: Arc<Post>, mut again: mpsc::Receiver<(String, Duration)>) {
+    for shard in (0..post.backend.shards()).map(ShardId) {
+        let consumer =
+            Consumer { backend: post.backend.clone(), group: GROUP, topic: Topic::OrderCreated, shard };
+        tokio::spawn(consumer.follow(Reader { post: post.clone() }));
+    }
+    let (found, mut left) = mpsc::channel(PAGE);
+    tokio::spawn(find_unsent(post.clone(), found));
+    let mut due: BTreeSet<(Instant, String)> = BTreeSet::new();
+    loop {
+        let next_at = due.first().map(|(at, _)| *at);
+        tokio::select! {
+            Some((id, pause)) = again.recv() => {
+                due.insert((Instant::now() + pause, id));
+            }
+            Some((id, pause)) = left.recv() => {
+                due.insert((Instant::now() + pause, id));
+            }
+            () = sleep_until(next_at.unwrap_or_else(Instant::now)), if next_at.is_some() => {
+                let Some((_, id)) = due.pop_first() else { continue };
+                // What is not sent comes back by itself, with its pause.
+                if let Err(rejection) = post.try_again(&id, false).await {
+                    tracing::warn!(id, %rejection, "an unsent letter waits");
+                    due.insert((Instant::now() + post.pause(2), id));
+                }
+            }
+        }
+    }
+}
+
+/// Finds what an earlier process did not send.
+async fn find_unsent(post: Arc<Post>, found: mpsc::Sender<(String, Duration)>) {
+    let mut after = None;
+    let mut retry = Retry::default();
+    loop {
+        let (reader, from) = (post.clone(), after);
+        let page = tokio::task::spawn_blocking(move || reader.unsent(from.as_ref(), PAGE)).await;
+        let rows = match page {
+            Ok(Ok(rows)) => rows,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "expected the unsent letters");
+                tokio::time::sleep(retry.pause()).await;
+                continue;
+            }
+            Err(_) => return,
+        };
+        let Some(last) = rows.last() else { return };
+        after = Some(last.key);
+        for row in &rows {
+            let Ok(letter) = post::letter(row) else { continue };
+            if letter.notice.state == NoticeState::Delayed {
+                let _ = found.send((letter.notice.id, post.pause(1))).await;
+            }
+        }
+    }
+}
+
+impl Handler for Reader {
+    type Picked = News;
+
+    fn pick(&self, event: &Event<'_>) -> Option<News> {
+        let what = match event.fact.kind {
+            RecordKind::OrderCreated => What::Ordered(order(event)?),
+            RecordKind::PaymentCaptured => What::Paid(order(event)?),
+            RecordKind::ShippingUpdated => What::Moved(parcel(event).filter(Parcel::is_news)?),
+            _ => return None,
+        };
+        let at = Position { shard: event.shard.0, lsn: event.lsn.0, time_us: event.time_us };
+        (event.time_us + STALE_US > now_us()).then_some(News { at, what })
+    }
+
+    async fn handle(&mut self, batch: Vec<News>) {
+        let mut telling = JoinSet::new();
+        for news in batch {
+            if telling.len() == LETTERS_MAX {
+                telling.join_next().await;
+            }
+            let post = self.post.clone();
+            telling.spawn(async move { tell(&post, news).await });
+        }
+        while let Some(told) = telling.join_next().await {
+            if let Err(error) = told {
+                tracing::error!(%error, "a customer was not told");
+            }
+        }
+    }
+}
+
+async fn tell(post: &Post, news: News) {
+    let (order, occasion, story): (OrderId, _, _) = match news.what {
+        What::Ordered(row) => (row.id, Occasion::OrderConfirmation, Story::of_order(&post.backend, &row)),
+        What::Paid(row) => (row.id, Occasion::PaymentReceipt, Story::of_order(&post.backend, &row)),
+        What::Moved(parcel) => match parcel.order.parse() {
+            Ok(order) => (order, Occasion::ShippingUpdate, parcel.story()),
+            Err(_) => return,
+        },
+    };
+    let mut retry = Retry::default();
+    while let Err(rejection) = post.tell(news.at, order, occasion, story.clone()).await {
+        tracing::warn!(%order, %rejection, "a customer waits to be told");
+        tokio::time::sleep(retry.pause()).await;
+    }
+}
+
+fn order(event: &Event<'_>) -> Option<OrderRow> {
+    let (_, bytes) = event.fact.rows().flatten().find(|(tag, _)| *tag == RowTag::Order)?;
+    match Row::decode(RowTag::Order, bytes) {
+        Ok(Row::Order(order)) => Some(order),
+        _ => None,
+    }
+}
+
+fn parcel(event: &Event<'_>) -> Option<Parcel> {
+    let (_, bytes) = event.fact.rows().flatten().find(|(tag, _)| *tag == RowTag::Document)?;
+    match Row::decode(RowTag::Document, bytes) {
+        Ok(Row::Document(row)) => serde_json::from_slice(row.value.as_deref()?).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,19 @@
+//! Pauses between tries.
+
+use std::time::Duration;
+
+/// Pauses between calls under one key: 100 ms, doubling to 10 s.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Retry {
+    /// Calls made so far.
+    pub call: u32,
+}
+
+impl Retry {
+    /// The pause before the next call.
+    pub fn pause(&mut self) -> Duration {
+        let pause = Duration::from_millis(100 << self.call.min(7)).min(Duration::from_secs(10));
+        self.call += 1;
+        pause
+    }
+}
