@@ -47,6 +47,15 @@ impl Deadline {
         let margin = (self.wait / 10).min(Duration::from_millis(100));
         self.start + self.wait.saturating_sub(margin)
     }
+
+    /// When an edge of ours answers in a handler's place, before the transport does it in terms that
+    /// only gRPC reads; `None` if the caller did not say.
+    pub fn give_up_at(self) -> Option<Instant> {
+        self.stated.then(|| {
+            let half = (self.start + self.wait).duration_since(self.answer_at()) / 2;
+            self.answer_at() + half
+        })
+    }
 }
 
 /// Parses `grpc-timeout`: up to eight digits and a unit.

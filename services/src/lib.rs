@@ -30,5 +30,6 @@ pub mod serve;
 pub mod settlements;
 pub mod shipping;
 pub mod status;
+mod transcoding;
 mod unread;
 pub mod user;

@@ -29,7 +29,7 @@ const fn row(name: &'static str, grpc: Code, http: u16, title: &'static str) -> 
 pub const INTERNAL: &str = "INTERNAL";
 
 /// Every reason.
-pub const REASONS: [Reason; 71] = [
+pub const REASONS: [Reason; 72] = [
     // Of the engine, in the order in which it refuses.
     row("DEADLINE_EXCEEDED", DeadlineExceeded, 504, "The deadline passed"),
     row("OVERLOADED", ResourceExhausted, 429, "A bounded queue is full"),
@@ -91,6 +91,7 @@ pub const REASONS: [Reason; 71] = [
     row("UNKNOWN_METHOD", Unimplemented, 404, "No such call"),
     row("UNKNOWN_PATH", NotFound, 404, "Nothing is there"),
     row("METHOD_NOT_ALLOWED", Unimplemented, 405, "The path has no such method"),
+    row("STREAMING_CALL", Unimplemented, 501, "A stream, which JSON does not carry"),
     row("UNSUPPORTED_ENCODING", Unimplemented, 415, "An encoding that is not spoken here"),
     row("UNSUPPORTED_MEDIA_TYPE", InvalidArgument, 415, "A media type that is not read here"),
     row("SLOW_REQUEST", DeadlineExceeded, 408, "The request did not arrive in time"),

@@ -1,8 +1,8 @@
 //! `Idempotency-Key`: a retry under the same key gets the first acceptance again.
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderName;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
 
 use crate::field::REQUEST_ID_BYTES_MAX;
 use crate::status::{Denial, Rejection};
@@ -13,11 +13,10 @@ const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IdempotencyKey(pub Option<String>);
 
-impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
-    type Rejection = Rejection;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        let mut values = parts.headers.get_all(HEADER).iter();
+impl IdempotencyKey {
+    /// The key in these headers.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Denial> {
+        let mut values = headers.get_all(HEADER).iter();
         let Some(value) = values.next() else { return Ok(Self(None)) };
         let text = value.to_str().ok().map(|text| text.trim().trim_matches('"'));
         match text.filter(|text| (1..=REQUEST_ID_BYTES_MAX).contains(&text.len())) {
@@ -26,8 +25,15 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
                 "INVALID_FIELD",
                 format!("Idempotency-Key: expected it once, with 1 to {REQUEST_ID_BYTES_MAX} bytes of ASCII"),
             )
-            .of("Idempotency-Key")
-            .into()),
+            .of("Idempotency-Key")),
         }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        Ok(Self::of(&parts.headers)?)
     }
 }

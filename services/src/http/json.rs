@@ -30,8 +30,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = Rejection;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Rejection> {
-        media_type(request.headers())?;
-        let bytes = read(request).await?;
+        let bytes = read(request, BODY_BYTES_MAX).await?;
         parse(&bytes).map(Self)
     }
 }
@@ -58,16 +57,18 @@ fn media_type(headers: &HeaderMap) -> Result<(), Denial> {
     Err(Denial::new("UNSUPPORTED_MEDIA_TYPE", message).of("Content-Type"))
 }
 
-async fn read(request: Request) -> Result<Vec<u8>, Denial> {
+/// The bytes of a body in JSON, at most so many.
+pub(crate) async fn read(request: Request, bytes_max: usize) -> Result<Vec<u8>, Denial> {
+    media_type(request.headers())?;
     let stated = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if stated.and_then(|text| text.parse::<usize>().ok()).is_some_and(|bytes| bytes > HEARD_BYTES_MAX) {
-        return Err(too_large());
+        return Err(too_large(bytes_max));
     }
     if request.headers().contains_key(header::CONTENT_ENCODING) {
         let message = "Content-Encoding: expected none, found one";
         return Err(Denial::new("UNSUPPORTED_ENCODING", message).of("Content-Encoding"));
     }
-    match tokio::time::timeout(BODY_PATIENCE, collect(request.into_body())).await {
+    match tokio::time::timeout(BODY_PATIENCE, collect(request.into_body(), bytes_max)).await {
         Ok(read) => read,
         Err(_) => {
             let message = format!("expected the body within {} s", BODY_PATIENCE.as_secs());
@@ -78,35 +79,40 @@ async fn read(request: Request) -> Result<Vec<u8>, Denial> {
 
 /// Keeps no more than is allowed, but hears the rest of what is a little longer: a client that is cut
 /// off while it writes never reads why.
-async fn collect(body: Body) -> Result<Vec<u8>, Denial> {
+async fn collect(body: Body, bytes_max: usize) -> Result<Vec<u8>, Denial> {
     let (mut kept, mut heard, mut pieces) = (Vec::new(), 0usize, body.into_data_stream());
     while let Some(piece) = pieces.next().await {
         let piece = piece
             .map_err(|_| Denial::new("INVALID_MESSAGE", "expected a whole body, found a part of one"))?;
         heard += piece.len();
         if heard > HEARD_BYTES_MAX {
-            return Err(too_large());
+            return Err(too_large(bytes_max));
         }
-        if heard <= BODY_BYTES_MAX {
+        if heard <= bytes_max {
             kept.extend_from_slice(&piece);
         }
     }
-    if heard > BODY_BYTES_MAX { Err(too_large()) } else { Ok(kept) }
+    if heard > bytes_max { Err(too_large(bytes_max)) } else { Ok(kept) }
 }
 
-fn too_large() -> Denial {
+fn too_large(bytes_max: usize) -> Denial {
     Denial::new(
         "MESSAGE_TOO_LARGE",
-        format!("expected a body of at most {BODY_BYTES_MAX} bytes, found a longer one"),
+        format!("expected a body of at most {bytes_max} bytes, found a longer one"),
     )
 }
 
-/// Parses a body. What is nested too deeply is refused before anything recurses.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Rejection> {
+/// Refuses what is nested too deeply, before anything recurses.
+pub(crate) fn shallow(bytes: &[u8]) -> Result<(), Denial> {
     if depth(bytes) > DEPTH_MAX {
         let message = format!("expected at most {DEPTH_MAX} levels of objects and lists, found more");
-        return Err(Denial::new("MESSAGE_TOO_DEEP", message).into());
+        return Err(Denial::new("MESSAGE_TOO_DEEP", message));
     }
+    Ok(())
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Rejection> {
+    shallow(bytes)?;
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

@@ -25,8 +25,9 @@ pub use caching::{Etag, IfMatch};
 pub use correlation::RequestId;
 pub use idempotency::IdempotencyKey;
 pub use json::{BODY_BYTES_MAX, Json};
+pub(crate) use json::{read, shallow};
 pub use peer::Peer;
-pub use problem::Problem;
+pub use problem::{FieldProblem, Problem};
 pub use vital::Vital;
 
 /// A service's routes with their description.

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::reason::Reason;
 use crate::status::Rejection;
 
 /// Where the meaning of each reason stands, as a URN.
@@ -61,14 +62,26 @@ impl From<&Rejection> for Problem {
         }
         let field = field.map(|field| FieldProblem { field, detail: detail.clone() });
         Self {
+            errors: field.into_iter().collect(),
+            facts: rejection.facts().into_iter().collect(),
+            retry_after_ms: rejection.retry_after().map(|wait| wait.as_millis() as u64),
+            ..Self::of(reason, detail)
+        }
+    }
+}
+
+impl Problem {
+    /// A case of a reason, without more.
+    pub(crate) fn of(reason: &'static Reason, detail: String) -> Self {
+        Self {
             r#type: format!("{TYPE}{}", reason.name),
             title: reason.title,
             status: reason.http,
             detail,
             reason: reason.name,
-            errors: field.into_iter().collect(),
-            facts: rejection.facts().into_iter().collect(),
-            retry_after_ms: rejection.retry_after().map(|wait| wait.as_millis() as u64),
+            errors: Vec::new(),
+            facts: BTreeMap::new(),
+            retry_after_ms: None,
         }
     }
 }
@@ -78,18 +91,23 @@ impl IntoResponse for Rejection {
         if let Self::Internal(message) = &self {
             tracing::error!(message, "a call failed on our side");
         }
-        let problem = Problem::from(&self);
-        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Problem::from(&self).into_response()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // Numbers and texts: there is nothing in it that does not become JSON.
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"onrush\""));
         }
-        if let Some(wait) = self.retry_after() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil() as u64));
+        if let Some(wait_ms) = self.retry_after_ms {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1_000)));
         }
         response
     }

@@ -1,5 +1,4 @@
-//! Where a call comes in: a service's own calls go straight to it, other gRPC by one router, HTTP by
-//! another. What the transport refuses by itself leaves in the terms of the services.
+//! Where a request comes in: gRPC goes to the calls, everything else to HTTP.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,64 +6,23 @@ use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::routing::future::RouteFuture;
-use onrush_grpc::notification::v1::notification_service_server::NotificationServiceServer;
-use onrush_grpc::order::v1::order_service_server::OrderServiceServer;
-use onrush_grpc::payment::v1::payment_service_server::PaymentServiceServer;
-use onrush_grpc::product::v1::product_service_server::ProductServiceServer;
-use onrush_grpc::shipping::v1::shipping_service_server::ShippingServiceServer;
-use onrush_grpc::user::v1::user_service_server::UserServiceServer;
-use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::http::{HeaderName, Request, Response, header};
-use tonic::codegen::{BoxFuture, Service};
-use tonic::service::Routes;
+use tonic::codegen::Service;
+use tonic::codegen::http::{Request, Response, header};
 
-use crate::notification::Notifications;
-use crate::order::Orders;
-use crate::payment::Payments;
-use crate::product::Products;
-use crate::shipping::Shipping;
-use crate::unread::Unread;
-use crate::user::Users;
-
-const STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
-
-/// The service that a port is for.
-#[derive(Clone)]
-pub(super) enum Main {
-    /// Products.
-    Product(ProductServiceServer<Products>),
-    /// Orders.
-    Order(OrderServiceServer<Orders>),
-    /// Payments.
-    Payment(PaymentServiceServer<Payments>),
-    /// Users.
-    User(UserServiceServer<Users>),
-    /// Shipments.
-    Shipping(ShippingServiceServer<Shipping>),
-    /// Notifications.
-    Notification(NotificationServiceServer<Notifications>),
-}
+use super::calls::{self, Calls};
 
 /// All that one port answers.
 #[derive(Clone)]
 pub(super) struct Door {
-    main: Main,
-    main_name: &'static str,
-    rest: Routes,
+    grpc: Calls,
     http: Router,
 }
 
 impl Door {
-    /// A door to the service of this full name, to the rest of gRPC, and to HTTP.
-    pub(super) fn new(main: Main, main_name: &'static str, rest: Routes, http: Router) -> Self {
-        Self { main, main_name, rest: rest.prepare(), http }
-    }
-
-    fn is_main(&self, path: &str) -> bool {
-        let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(self.main_name));
-        rest.is_some_and(|rest| rest.starts_with('/'))
+    /// A door to gRPC and to HTTP.
+    pub(super) fn new(grpc: Calls, http: Router) -> Self {
+        Self { grpc, http }
     }
 }
 
@@ -74,25 +32,14 @@ impl Service<Request<Body>> for Door {
     type Future = Answer;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Neither the generated services nor the router ever make a caller wait here.
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Answer {
-        if !self.is_main(request.uri().path()) {
-            return match is_grpc(&request) {
-                true => Answer::Rest(Box::new(self.rest.call(request))),
-                false => Answer::Http(Box::new(self.http.call(request))),
-            };
+        match is_grpc(&request) {
+            true => Answer::Grpc(self.grpc.call(request)),
+            false => Answer::Http(Box::new(self.http.call(request))),
         }
-        Answer::Main(match &mut self.main {
-            Main::Product(service) => service.call(request),
-            Main::Order(service) => service.call(request),
-            Main::Payment(service) => service.call(request),
-            Main::User(service) => service.call(request),
-            Main::Shipping(service) => service.call(request),
-            Main::Notification(service) => service.call(request),
-        })
     }
 }
 
@@ -103,10 +50,8 @@ fn is_grpc(request: &Request<Body>) -> bool {
 
 /// An answer under way.
 pub(super) enum Answer {
-    /// Of the main service.
-    Main(BoxFuture<Response<Body>, Infallible>),
-    /// Of another gRPC service.
-    Rest(Box<<Routes as Service<Request<Body>>>::Future>),
+    /// Of gRPC.
+    Grpc(calls::Answer),
     /// Of HTTP.
     Http(Box<RouteFuture<Infallible>>),
 }
@@ -115,25 +60,9 @@ impl Future for Answer {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = match self.get_mut() {
-            Self::Main(answer) => ready!(answer.as_mut().poll(context))?,
-            Self::Rest(answer) => ready!(Pin::new(answer).poll(context))?,
-            Self::Http(answer) => {
-                return Poll::Ready(Ok(ready!(Pin::new(answer).poll(context))?.map(Body::new)));
-            }
-        };
-        Poll::Ready(Ok(named(response)))
-    }
-}
-
-/// A refusal without details is the transport's own.
-fn named(response: Response<Body>) -> Response<Body> {
-    if !response.headers().contains_key(STATUS) || response.headers().contains_key(DETAILS) {
-        return response;
-    }
-    let status = Status::from_header_map(response.headers());
-    match status.as_ref().and_then(Unread::of) {
-        Some(unread) => Status::from(unread).into_http(),
-        None => response,
+        match self.get_mut() {
+            Self::Grpc(answer) => Pin::new(answer).poll(context),
+            Self::Http(answer) => Poll::Ready(Ok(ready!(Pin::new(answer).poll(context))?.map(Body::new))),
+        }
     }
 }

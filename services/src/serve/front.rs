@@ -14,8 +14,9 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use super::calls::{Calls, Main};
 use super::connections::{Incoming, Limit};
-use super::door::{Door, Main};
+use super::door::Door;
 use super::{ServeError, Shop};
 use crate::admin::Admin;
 use crate::config::Service;
@@ -25,6 +26,7 @@ use crate::order::Orders;
 use crate::payment::Payments;
 use crate::product::Products;
 use crate::shipping::{self, Shipping};
+use crate::transcoding;
 use crate::user::Users;
 
 /// Calls that one connection may have open: HTTP/2 bounds its streams, and a call is one.
@@ -130,7 +132,6 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         Service::Notification => notification::routes::routes(post),
     };
     let vital = http::Vital { backend: backend.clone(), stop };
-    let http = http::router(service, routes, vital);
     let mut rest = Routes::new(Admin::server(backend, gateway, reconciler))
         .add_service(HealthServer::new(HealthService::from_health_reporter(health)));
     // The descriptors are compiled in and checked by a test; without them only reflection is missing.
@@ -138,13 +139,19 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         (Ok(v1), Ok(v1alpha)) => rest = rest.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "reflection is not served"),
     }
-    Door::new(main, service.grpc_name(), rest, http)
+    let grpc = Calls::new(main, service.grpc_name(), rest);
+    let routes = routes.merge(transcoding::routes(&names(service), &grpc));
+    Door::new(grpc, http::router(service, routes, vital))
+}
+
+/// Full names of the services of a port.
+fn names(service: Service) -> [&'static str; 3] {
+    [service.grpc_name(), "onrush.admin.v1.AdminService", "grpc.health.v1.Health"]
 }
 
 fn reflection(service: Service) -> tonic_reflection::server::Builder<'static> {
-    let names = [service.grpc_name(), "onrush.admin.v1.AdminService", "grpc.health.v1.Health"];
     let builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-    names.into_iter().fold(builder, |builder, name| builder.with_service_name(name))
+    names(service).into_iter().fold(builder, |builder, name| builder.with_service_name(name))
 }

@@ -1,6 +1,7 @@
 //! A running process: the engine, the fronts that serve it and what works behind them.
 
 mod background;
+mod calls;
 mod connections;
 mod door;
 mod front;

@@ -13,6 +13,7 @@ mod binary;
 mod carrier;
 mod documents;
 mod gateway;
+mod json;
 mod notification;
 mod orders;
 mod payments;

@@ -1,0 +1,123 @@
+//! All gRPC calls of a port: those of its own service go straight to it, the rest by a router. Both
+//! edges end here, that of gRPC and that of JSON.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use onrush_grpc::notification::v1::notification_service_server::NotificationServiceServer;
+use onrush_grpc::order::v1::order_service_server::OrderServiceServer;
+use onrush_grpc::payment::v1::payment_service_server::PaymentServiceServer;
+use onrush_grpc::product::v1::product_service_server::ProductServiceServer;
+use onrush_grpc::shipping::v1::shipping_service_server::ShippingServiceServer;
+use onrush_grpc::user::v1::user_service_server::UserServiceServer;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderName, Request, Response};
+use tonic::codegen::{BoxFuture, Service};
+use tonic::service::Routes;
+
+use crate::notification::Notifications;
+use crate::order::Orders;
+use crate::payment::Payments;
+use crate::product::Products;
+use crate::shipping::Shipping;
+use crate::unread::Unread;
+use crate::user::Users;
+
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+
+/// The service that a port is for.
+#[derive(Clone)]
+pub(super) enum Main {
+    /// Products.
+    Product(ProductServiceServer<Products>),
+    /// Orders.
+    Order(OrderServiceServer<Orders>),
+    /// Payments.
+    Payment(PaymentServiceServer<Payments>),
+    /// Users.
+    User(UserServiceServer<Users>),
+    /// Shipments.
+    Shipping(ShippingServiceServer<Shipping>),
+    /// Notifications.
+    Notification(NotificationServiceServer<Notifications>),
+}
+
+/// Every call of one port.
+#[derive(Clone)]
+pub(super) struct Calls {
+    main: Main,
+    main_name: &'static str,
+    rest: Routes,
+}
+
+impl Calls {
+    /// The calls of the service of this full name, and of the rest.
+    pub(super) fn new(main: Main, main_name: &'static str, rest: Routes) -> Self {
+        Self { main, main_name, rest: rest.prepare() }
+    }
+
+    fn is_main(&self, path: &str) -> bool {
+        let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(self.main_name));
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
+impl Service<Request<Body>> for Calls {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Neither the generated services nor the router ever make a caller wait here.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Answer {
+        if !self.is_main(request.uri().path()) {
+            return Answer::Rest(Box::new(self.rest.call(request)));
+        }
+        Answer::Main(match &mut self.main {
+            Main::Product(service) => service.call(request),
+            Main::Order(service) => service.call(request),
+            Main::Payment(service) => service.call(request),
+            Main::User(service) => service.call(request),
+            Main::Shipping(service) => service.call(request),
+            Main::Notification(service) => service.call(request),
+        })
+    }
+}
+
+/// An answer under way.
+pub(super) enum Answer {
+    /// Of the main service.
+    Main(BoxFuture<Response<Body>, Infallible>),
+    /// Of another one.
+    Rest(Box<<Routes as Service<Request<Body>>>::Future>),
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = match self.get_mut() {
+            Self::Main(answer) => ready!(answer.as_mut().poll(context))?,
+            Self::Rest(answer) => ready!(Pin::new(answer).poll(context))?,
+        };
+        Poll::Ready(Ok(named(response)))
+    }
+}
+
+/// A refusal without details is the transport's own.
+fn named(response: Response<Body>) -> Response<Body> {
+    if !response.headers().contains_key(STATUS) || response.headers().contains_key(DETAILS) {
+        return response;
+    }
+    let status = Status::from_header_map(response.headers());
+    match status.as_ref().and_then(Unread::of) {
+        Some(unread) => Status::from(unread).into_http(),
+        None => response,
+    }
+}

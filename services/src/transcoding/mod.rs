@@ -1,0 +1,71 @@
+//! The calls of gRPC as `POST /<package.Service>/<Method>` with bodies in JSON: the shape of the Connect
+//! protocol's unary calls, for whoever has no gRPC.
+//!
+//! A call is read by its descriptor and goes to the very handler that gRPC reaches, by way of a client
+//! in the same process: what a handler checks is checked here too. Only what is refused looks
+//! different: a problem (RFC 9457) of the one table of reasons.
+
+mod call;
+mod codec;
+mod document;
+mod read;
+mod refused;
+mod write;
+
+use std::convert::Infallible;
+use std::sync::LazyLock;
+
+use axum::extract::{Request, State};
+use axum::routing::post;
+use onrush_grpc::DESCRIPTORS;
+use prost_reflect::{DescriptorError, DescriptorPool, ServiceDescriptor};
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http::uri::PathAndQuery;
+use utoipa_axum::router::OpenApiRouter;
+
+use self::call::Call;
+use crate::http::Routes;
+
+/// What is known of all messages and calls.
+static POOL: LazyLock<Result<DescriptorPool, DescriptorError>> = LazyLock::new(|| {
+    let mut pool = DescriptorPool::decode(DESCRIPTORS)?;
+    pool.decode_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)?;
+    Ok(pool)
+});
+
+/// The calls of these services, answered by `grpc`.
+pub(crate) fn routes<S>(services: &[&str], grpc: &S) -> Routes
+where
+    S: Service<axum::http::Request<Body>, Response = axum::http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+{
+    let services = found(services);
+    let mut routes: OpenApiRouter = OpenApiRouter::with_openapi(document::document(&services));
+    for method in services.iter().flat_map(ServiceDescriptor::methods) {
+        let text = document::path(&method);
+        let Ok(path) = PathAndQuery::try_from(text.as_str()) else { continue };
+        let call = Call { method, path, grpc: grpc.clone() };
+        let answer = |State(call): State<Call<S>>, request: Request| call.answer(request);
+        routes = routes.merge(OpenApiRouter::new().route(&text, post(answer)).with_state(call));
+    }
+    routes
+}
+
+/// The descriptors are compiled in and checked by a test; without them only these routes are missing.
+fn found(services: &[&str]) -> Vec<ServiceDescriptor> {
+    match &*POOL {
+        Ok(pool) => services.iter().filter_map(|name| pool.get_service_by_name(name)).collect(),
+        Err(error) => {
+            tracing::error!(%error, "calls are not served in JSON");
+            Vec::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
