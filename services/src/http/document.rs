@@ -3,13 +3,21 @@
 use axum::Router;
 use utoipa::OpenApi as _;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Components, OpenApi};
+use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::Problem;
 use crate::config::Service;
 
 const PATH: &str = "/openapi.json";
+const JSON_TYPE: &str = "application/json";
+const PROBLEM_TYPE: &str = "application/problem+json";
+/// The name of a response that is a problem.
+const REFUSED: &str = "Refused";
+/// What any call may be refused with.
+const STATUSES: [&str; 3] = ["429", "500", "503"];
+/// What one with a body may be refused with besides.
+const BODY_STATUSES: [&str; 4] = ["400", "408", "413", "415"];
 
 #[derive(utoipa::OpenApi)]
 #[openapi(components(schemas(Problem)))]
@@ -33,6 +41,55 @@ pub(super) fn frame(service: Service) -> OpenApi {
     let components = api.components.get_or_insert_with(Components::default);
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     api
+}
+
+/// What holds for every operation: refusals are problems, and the edge refuses by itself too.
+pub(super) fn complete(mut api: OpenApi) -> OpenApi {
+    let components = api.components.get_or_insert_with(Components::default);
+    components.responses.insert(REFUSED.into(), refused().into());
+    for item in api.paths.paths.values_mut() {
+        let of_method = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in of_method.into_iter().flatten() {
+            let with_body = operation.request_body.is_some();
+            let known = &mut operation.responses.responses;
+            for response in known.values_mut() {
+                if let RefOr::T(response) = response {
+                    name_problems(response);
+                }
+            }
+            if known.contains_key("default") {
+                continue;
+            }
+            let of_body = BODY_STATUSES.iter().filter(|_| with_body);
+            for status in STATUSES.iter().chain(of_body) {
+                let refused = || RefOr::Ref(Ref::from_response_name(REFUSED));
+                known.entry((*status).to_owned()).or_insert_with(refused);
+            }
+        }
+    }
+    api
+}
+
+fn refused() -> Response {
+    ResponseBuilder::new()
+        .description("Refused, by a reason of docs/api/reasons.md")
+        .content(PROBLEM_TYPE, Content::new(Some(Ref::from_schema_name("Problem"))))
+        .build()
+}
+
+/// Problems have a media type of their own.
+fn name_problems(response: &mut Response) {
+    let is_problem = |content: &RefOr<Content>| match content {
+        RefOr::T(Content { schema: Some(RefOr::Ref(schema)), .. }) => {
+            schema.ref_location.ends_with("/Problem")
+        }
+        _ => false,
+    };
+    if response.content.get(JSON_TYPE).is_some_and(is_problem)
+        && let Some(content) = response.content.shift_remove(JSON_TYPE)
+    {
+        response.content.insert(PROBLEM_TYPE.into(), content);
+    }
 }
 
 pub(super) fn pages(api: OpenApi) -> Router {

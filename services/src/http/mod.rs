@@ -40,7 +40,7 @@ pub fn router(service: Service, routes: Routes, vital: Vital) -> Router {
         .merge(vital::routes(vital))
         .split_for_parts();
     router
-        .merge(document::pages(api))
+        .merge(document::pages(document::complete(api)))
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(plain_types))

@@ -2,11 +2,10 @@
 //!
 //! A comment that says `e.g. "USD"` gives the field its example.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use prost_reflect::{
-    EnumDescriptor, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor, MethodDescriptor,
-    ServiceDescriptor,
+    EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, ServiceDescriptor,
 };
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -18,6 +17,9 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     Components, Content, InfoBuilder, OpenApi, Paths, Ref, RefOr, Required, ResponseBuilder, ResponsesBuilder,
 };
+
+use super::comments::Comments;
+use super::example;
 
 const JSON: &str = "application/json";
 
@@ -32,8 +34,8 @@ pub(super) fn document(services: &[ServiceDescriptor]) -> OpenApi {
     let mut schemas = Schemas::default();
     let mut tags = Vec::new();
     for service in services {
-        let comments = schemas.comments(&service.parent_file());
-        let about = comments.get(service.path()).cloned();
+        let file = service.parent_file();
+        let about = schemas.comments.of(&file, service.path());
         tags.push(TagBuilder::new().name(service.full_name()).description(about).build());
         for method in service.methods() {
             if method.is_client_streaming() || method.is_server_streaming() {
@@ -41,7 +43,8 @@ pub(super) fn document(services: &[ServiceDescriptor]) -> OpenApi {
             }
             schemas.add(&method.input());
             schemas.add(&method.output());
-            let operation = operation(&method, comments.get(method.path()).cloned());
+            let about = schemas.comments.of(&file, method.path());
+            let operation = operation(&method, about, example::of(&method.input(), &mut schemas.comments));
             paths.add_path_operation(path(&method), vec![HttpMethod::Post], operation);
         }
     }
@@ -53,16 +56,16 @@ pub(super) fn document(services: &[ServiceDescriptor]) -> OpenApi {
     api
 }
 
-fn operation(method: &MethodDescriptor, about: Option<String>) -> Operation {
+fn operation(method: &MethodDescriptor, about: Option<String>, example: serde_json::Value) -> Operation {
     let problem = ResponseBuilder::new()
         .description("Refused, by a reason of docs/api/reasons.md")
         .content("application/problem+json", Content::new(Some(Ref::from_schema_name("Problem"))));
     let answer = ResponseBuilder::new()
         .description("Done")
         .content(JSON, Content::new(Some(Ref::from_schema_name(method.output().full_name()))));
-    let body = RequestBodyBuilder::new()
-        .required(Some(Required::True))
-        .content(JSON, Content::new(Some(Ref::from_schema_name(method.input().full_name()))));
+    let mut shape = Content::new(Some(Ref::from_schema_name(method.input().full_name())));
+    shape.example = Some(example);
+    let body = RequestBodyBuilder::new().required(Some(Required::True)).content(JSON, shape);
     let operation = OperationBuilder::new()
         .tag(method.parent_service().full_name())
         .operation_id(Some(format!("{}.{}", method.parent_service().full_name(), method.name())))
@@ -93,30 +96,14 @@ fn header(name: &str, about: &str, schema: ObjectBuilder) -> ParameterBuilder {
         .schema(Some(schema))
 }
 
-type Comments = HashMap<Vec<i32>, String>;
-
 /// Messages and enums with what they consist of.
 #[derive(Default)]
 struct Schemas {
     done: BTreeMap<String, RefOr<Schema>>,
-    comments: HashMap<String, std::rc::Rc<Comments>>,
+    comments: Comments,
 }
 
 impl Schemas {
-    /// What the file says of its parts, by their paths.
-    fn comments(&mut self, file: &FileDescriptor) -> std::rc::Rc<Comments> {
-        let read = || {
-            let source = file.file_descriptor_proto().source_code_info.as_ref();
-            let places = source.map(|source| source.location.as_slice()).unwrap_or_default();
-            let comment = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-            let of_place = places.iter().filter_map(|place| {
-                Some((place.path.clone(), comment(place.leading_comments.as_deref()?.trim())))
-            });
-            std::rc::Rc::new(of_place.collect())
-        };
-        self.comments.entry(file.name().to_owned()).or_insert_with(read).clone()
-    }
-
     fn add(&mut self, message: &MessageDescriptor) {
         let name = message.full_name();
         if self.done.contains_key(name) {
@@ -124,23 +111,23 @@ impl Schemas {
         }
         // A message may contain itself.
         self.done.insert(name.to_owned(), RefOr::Ref(Ref::from_schema_name(name)));
-        let comments = self.comments(&message.parent_file());
+        let file = message.parent_file();
         let mut object = ObjectBuilder::new()
             .schema_type(Type::Object)
-            .description(comments.get(message.path()))
+            .description(self.comments.of(&file, message.path()))
             .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
         for field in message.fields() {
-            let about = comments.get(field.path()).cloned();
+            let about = self.comments.of(&file, field.path());
             object = object.property(field.json_name(), self.field(&field, about));
         }
         self.done.insert(name.to_owned(), object.build().into());
     }
 
     fn add_enum(&mut self, names: &EnumDescriptor) {
-        let comments = self.comments(&names.parent_file());
-        let mut about = comments.get(names.path()).cloned().unwrap_or_default();
+        let file = names.parent_file();
+        let mut about = self.comments.of(&file, names.path()).unwrap_or_default();
         for value in names.values() {
-            if let Some(text) = comments.get(value.path()) {
+            if let Some(text) = self.comments.of(&file, value.path()) {
                 about.push_str(&format!("\n- `{}`: {text}", value.name()));
             }
         }
@@ -190,37 +177,27 @@ fn plain(kind: &Kind, about: Option<String>) -> RefOr<Schema> {
     let object = |kind| ObjectBuilder::new().schema_type(SchemaType::new(kind));
     let schema = match kind {
         Kind::Bool => object(Type::Boolean),
-        Kind::String => object(Type::String),
         Kind::Bytes => object(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Byte))),
         Kind::Double | Kind::Float => object(Type::Number),
         Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => {
             object(Type::Integer).minimum(Some(i32::MIN)).maximum(Some(i32::MAX))
         }
         Kind::Uint32 | Kind::Fixed32 => object(Type::Integer).minimum(Some(0)).maximum(Some(u32::MAX)),
-        Kind::Uint64 | Kind::Fixed64 => return long("uint64", "^[0-9]{1,19}$", about),
-        _ => return long("int64", "^-?[0-9]{1,18}$", about),
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => long("int64").pattern(Some("^-?[0-9]{1,19}$")),
+        Kind::Uint64 | Kind::Fixed64 => long("uint64").pattern(Some("^[0-9]{1,20}$")).minimum(Some(0)),
+        Kind::String | Kind::Enum(_) | Kind::Message(_) => object(Type::String),
     };
-    let examples: Vec<String> = about.as_deref().and_then(example).map(str::to_owned).into_iter().collect();
-    match examples.is_empty() {
-        true => schema.description(about).build().into(),
-        false => schema.description(about).examples(examples).build().into(),
+    let shown = about.as_deref().and_then(|about| example::text(kind, about));
+    let schema = schema.description(about);
+    match shown {
+        Some(shown) => schema.examples([shown]).build().into(),
+        None => schema.build().into(),
     }
 }
 
 /// 64 bits: a text, as JSON's own numbers are exact up to 53 only; a number is read too.
-fn long(format: &str, pattern: &str, about: Option<String>) -> RefOr<Schema> {
-    let schema = ObjectBuilder::new()
+fn long(format: &str) -> ObjectBuilder {
+    ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::String, Type::Integer]))
         .format(Some(SchemaFormat::Custom(format.into())))
-        .pattern(Some(pattern))
-        .examples(["1"])
-        .description(about);
-    let schema = if format == "uint64" { schema.minimum(Some(0)) } else { schema };
-    schema.build().into()
-}
-
-/// `"USD"` of a comment that says `e.g. "USD"`.
-fn example(about: &str) -> Option<&str> {
-    let (_, after) = about.split_once("e.g. \"")?;
-    after.split('"').next()
 }

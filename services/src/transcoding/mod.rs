@@ -7,7 +7,9 @@
 
 mod call;
 mod codec;
+mod comments;
 mod document;
+mod example;
 mod read;
 mod refused;
 mod write;

@@ -184,6 +184,35 @@ async fn the_bearer_of_a_token_is_known_to_the_handler() {
     assert!(nobody.headers.contains_key("www-authenticate"));
 }
 
+/// What `/docs` suggests to send to a call.
+async fn suggested(shop: &Shop, service: Service, call: &str) -> Value {
+    let answer = reqwest::get(format!("{}/openapi.json", shop.address(service))).await.unwrap();
+    let document: Value = answer.json().await.unwrap();
+    let body = &document["paths"][format!("/{call}")]["post"]["requestBody"]["content"]["application/json"];
+    body["example"].clone()
+}
+
+#[tokio::test]
+async fn what_the_pages_of_docs_suggest_buys_something() {
+    let shop = Shop::open();
+    let create = format!("{ORDER}/CreateOrder");
+    for (service, call) in [
+        (Service::Product, format!("{PRODUCT}/PutProduct")),
+        (Service::Product, format!("{PRODUCT}/UpdateStock")),
+        (Service::Product, format!("{PRODUCT}/ValidateProducts")),
+        (Service::Order, create.clone()),
+    ] {
+        let body = suggested(&shop, service, &call).await;
+        ask(&shop, service, &call, body).await;
+    }
+    let order = suggested(&shop, Service::Order, &create).await;
+    assert_eq!(order["lines"], json!([{"sku": "tea", "quantity": "1", "maxUnitPrice": "499"}]));
+    let mut pay = suggested(&shop, Service::Order, &format!("{ORDER}/ProcessPayment")).await;
+    pay["orderId"] = ask(&shop, Service::Order, &create, order).await["orderId"].clone();
+    let paid = ask(&shop, Service::Order, &format!("{ORDER}/ProcessPayment"), pay).await;
+    assert_eq!(paid["orderStatus"], "ORDER_STATUS_PAID", "{paid}");
+}
+
 #[tokio::test]
 async fn every_unary_call_stands_in_the_document_of_its_port() {
     let shop = Shop::open_with(|config| config.services = Service::ALL.map(|service| (service, 0)).to_vec());
