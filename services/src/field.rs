@@ -5,6 +5,8 @@ use std::str::FromStr;
 use onrush_grpc::money::v1 as wire;
 use onrush_proto::{Currency, Money, OrderId, Text};
 
+use crate::gateway::is_card_number;
+
 /// Most bytes of an idempotency key.
 pub const REQUEST_ID_BYTES_MAX: usize = 255;
 
@@ -53,6 +55,16 @@ pub fn name<const N: usize>(path: &str, value: &str) -> Result<Text<N>, FieldErr
         return Err(FieldError::invalid(path, format!("1 to {N} bytes"), "none").because("MISSING_FIELD"));
     }
     text(path, value)
+}
+
+/// A token of a payment method, or several. What looks like a card number is refused before it is on
+/// record anywhere, and not repeated.
+pub fn payment_method(path: &str, value: &str) -> Result<Text<47>, FieldError> {
+    if is_card_number(value) {
+        let error = FieldError::invalid(path, "a token of a payment gateway", "a card number");
+        return Err(error.because("CARD_NUMBER"));
+    }
+    name(path, value)
 }
 
 /// An order's or payment's id.

@@ -29,7 +29,7 @@ const fn row(name: &'static str, grpc: Code, http: u16, title: &'static str) -> 
 pub const INTERNAL: &str = "INTERNAL";
 
 /// Every reason.
-pub const REASONS: [Reason; 72] = [
+pub const REASONS: [Reason; 74] = [
     // Of the engine, in the order in which it refuses.
     row("DEADLINE_EXCEEDED", DeadlineExceeded, 504, "The deadline passed"),
     row("OVERLOADED", ResourceExhausted, 429, "A bounded queue is full"),
@@ -63,6 +63,9 @@ pub const REASONS: [Reason; 72] = [
     row("BELOW_HELD", FailedPrecondition, 409, "Stock would fall below what is held"),
     row("BACKORDER_BELOW_OWED", FailedPrecondition, 409, "Less backorder than is owed already"),
     row("NAME_TAKEN", AlreadyExists, 409, "The name is taken"),
+    // Of payments.
+    row("CARD_NUMBER", InvalidArgument, 400, "A card number where a token is expected"),
+    row("GATEWAY_UNAVAILABLE", Unavailable, 503, "The payment gateway gave no answer"),
     // Of shipments.
     row("UNKNOWN_SHIPMENT", NotFound, 404, "No such shipment"),
     row("UNKNOWN_ADDRESS", NotFound, 404, "No address of this customer"),

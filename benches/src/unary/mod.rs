@@ -159,6 +159,7 @@ fn config(args: &Args, dir: &Path) -> Config {
         connections_max: 10_000,
         drain: std::time::Duration::from_secs(1),
         gateway_faults: onrush_services::gateway::simulated::Faults::default(),
+        payment: onrush_services::gateway::GatewayOptions::default(),
         tokens: onrush_services::config::Tokens::default(),
         first_admin: None,
         shipping: Default::default(),

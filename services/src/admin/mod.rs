@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use crate::backend::{Backend, off_front, unexpected};
 use crate::field;
-use crate::gateway::Gateway;
+use crate::gateway::Gateways;
 use crate::gateway::reconcile::Reconciler;
 use crate::page;
 use crate::status::{Denial, Rejection};
@@ -22,7 +22,7 @@ use crate::status::{Denial, Rejection};
 /// The handlers.
 pub struct Admin {
     backend: Backend,
-    gateway: Arc<Gateway>,
+    gateways: Arc<Gateways>,
     reconciler: Arc<Mutex<Reconciler>>,
 }
 
@@ -30,10 +30,10 @@ impl Admin {
     /// The service, ready to be served.
     pub fn server(
         backend: Backend,
-        gateway: Arc<Gateway>,
+        gateways: Arc<Gateways>,
         reconciler: Arc<Mutex<Reconciler>>,
     ) -> AdminServiceServer<Self> {
-        AdminServiceServer::new(Self { backend, gateway, reconciler })
+        AdminServiceServer::new(Self { backend, gateways, reconciler })
     }
 }
 
@@ -90,11 +90,11 @@ impl AdminService for Admin {
         request: Request<ReconcileRequest>,
     ) -> Result<Response<ReconcileResponse>, Status> {
         local_only(&request)?;
-        let (backend, gateway) = (self.backend.clone(), self.gateway.clone());
+        let (backend, gateways) = (self.backend.clone(), self.gateways.clone());
         let reconciler = self.reconciler.clone();
         // One at a time: each goes on where the one before it ended.
         let report = off_front(move || {
-            reconciler.lock().unwrap_or_else(PoisonError::into_inner).compare(&backend, &gateway)
+            reconciler.lock().unwrap_or_else(PoisonError::into_inner).compare(&backend, &gateways)
         });
         let report = report.await??;
         Ok(Response::new(ReconcileResponse {

@@ -50,7 +50,7 @@ fn banner(resolved: &Resolved, serving: &Serving) -> String {
         stats.shards,
         stats.durability
     );
-    let _ = writeln!(text, "{}", serving.gateway().notice());
+    let _ = writeln!(text, "{}", serving.gateways().notice());
     if let Some(desk) = serving.shipping() {
         let _ = writeln!(text, "{}", desk.carrier().notice());
     }

@@ -3,6 +3,7 @@
 
 mod file;
 mod notification;
+mod payment;
 mod port;
 mod secret;
 mod setting;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use onrush_engine::{ClockOptions, EngineOptions, HostKind, StoreKind};
 
+use crate::gateway::GatewayOptions;
 use crate::gateway::simulated::Faults;
 use crate::notification::PostOptions;
 
@@ -181,6 +183,8 @@ pub struct Config {
     pub drain: Duration,
     /// How the simulated gateway misbehaves.
     pub gateway_faults: Faults,
+    /// Which real gateways there are; none = the simulated one.
+    pub payment: GatewayOptions,
     /// How access tokens are signed.
     pub tokens: Tokens,
     /// Whose account is made at start.
@@ -284,6 +288,7 @@ impl Config {
             connections_max: bounded("connections-max", 1, 1_000_000)?,
             drain: Duration::from_secs(bounded("drain-s", 0, 3_600)? as u64),
             gateway_faults,
+            payment: payment::of(values)?,
             tokens: tokens::tokens(values)?,
             first_admin: tokens::first_admin(values)?,
             shipping: ShippingConfig::of(values)?,

@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 40] = [
+pub const SETTINGS: [Setting; 46] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -80,6 +80,23 @@ pub const SETTINGS: [Setting; 40] = [
         "gateway-faults",
         "GATEWAY_FAULTS",
         "How the simulated gateway misbehaves, e.g. decline=0.1,timeout=0.02,p50_ms=50,p99_ms=500",
+        String::new,
+    ),
+    secret("stripe-api-key", "STRIPE_API_KEY", "Secret key of Stripe; with it Stripe takes the money"),
+    open("stripe-api-key-file", "STRIPE_API_KEY_FILE", "File that holds it", String::new),
+    open("stripe-api-base", "STRIPE_API_BASE", "Where Stripe's API begins", || {
+        "https://api.stripe.com".into()
+    }),
+    secret(
+        "stripe-webhook-secret",
+        "STRIPE_WEBHOOK_SECRET",
+        "What signs Stripe's calls of /webhooks/stripe; without it they are not believed",
+    ),
+    open("stripe-webhook-secret-file", "STRIPE_WEBHOOK_SECRET_FILE", "File that holds it", String::new),
+    open(
+        "payment-routes",
+        "PAYMENT_ROUTES",
+        "Which gateways take which currency, e.g. JPY=stripe;*=stripe; without it each takes all",
         String::new,
     ),
     open(

@@ -216,3 +216,19 @@ fn a_secret_comes_from_a_file_and_stays_hidden() {
         assert!(error.starts_with(expected), "{error}");
     }
 }
+
+#[test]
+fn a_key_chooses_the_gateway_and_routes_are_checked() {
+    let config = |env: &[(&str, &str)]| resolve(&Case { flags: &[], env, file: &[] });
+    assert!(!config(&[]).unwrap().config.payment.is_real());
+    let env = [("STRIPE_API_KEY", "sk_hush"), ("STRIPE_WEBHOOK_SECRET", "whsec_hush")];
+    let resolved = config(&env).unwrap();
+    let stripe = resolved.config.payment.stripe.as_ref().unwrap();
+    assert_eq!((stripe.key.expose(), stripe.base.as_str()), ("sk_hush", "https://api.stripe.com"));
+    assert!(!format!("{resolved:?}").contains("hush"), "{resolved:?}");
+    let error = config(&[("PAYMENT_ROUTES", "EUR=bank")]).unwrap_err().to_string();
+    assert!(
+        error.starts_with("payment-routes (from environment PAYMENT_ROUTES): expected routes"),
+        "{error}"
+    );
+}

@@ -5,89 +5,137 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use onrush_proto::{
-    AttemptState, Command, GatewayResult, Money, OrderRow, Outcome, RecordKind, RefundState, Refusal,
-    Request, SettleAttempt, SettleRefund, Topic,
+    Attempt, AttemptState, Command, GatewayResult, Money, OrderRow, OrderState, Outcome, Payment, RecordKind,
+    RefundState, Refusal, Request, SettleAttempt, SettleRefund, StartPayment, Text, Topic,
 };
 use tokio::sync::Notify;
 
-use super::{Charge, Gateway, GatewayKey, NoAnswer, Op, Retry};
+use super::{Charge, GatewayKey, Gateways, Op, Refunding, Retry, Step, Trouble, decline, failover};
 use crate::backend::Backend;
+use crate::deadline::Deadline;
+use crate::dice::Roll;
+use crate::status::Rejection;
 
-/// How long one call may take before nobody knows.
-const CALL_MAX: Duration = Duration::from_secs(30);
+/// Who asks for the attempts that follow a decline.
+const CALLER: &str = "gateway";
+/// How often a gateway that waits for a buyer or a bank is asked, at most.
+const PENDING_PAUSE: Duration = Duration::from_secs(60);
 
-/// One thing to do at the gateway.
-#[derive(Clone, Copy, Debug)]
+/// One thing to do at the gateway, or because of what it said.
+#[derive(Clone, Debug)]
 pub(super) enum Job {
     /// Ask for money.
     Charge {
         /// What to ask for.
         charge: Charge,
-        /// True if an earlier call went unanswered.
+        /// True if it is on record that an earlier call went unanswered.
         unknown: bool,
     },
     /// Take what is reserved, or a part of it.
-    Capture(GatewayKey, Money),
+    Capture(Step),
     /// Give a reservation back.
-    Void(GatewayKey, Money),
+    Void(Step),
     /// Give money back.
-    Refund(GatewayKey, Money),
+    Refund(Refunding),
+    /// Begin the attempt that follows this one, with the tokens that are left.
+    Follow {
+        /// The attempt that was declined.
+        key: GatewayKey,
+        /// The tokens.
+        method: Text<47>,
+        /// True if authorisation and capture are one step.
+        capture: bool,
+    },
 }
 
 impl Job {
-    pub(super) fn key(&self) -> GatewayKey {
+    /// The key at the gateway; `None` for what is not asked of one.
+    pub(super) fn key(&self) -> Option<GatewayKey> {
         match self {
-            Self::Charge { charge, .. } => charge.key,
-            Self::Capture(key, _) | Self::Void(key, _) | Self::Refund(key, _) => *key,
+            Self::Charge { charge, .. } => Some(charge.key),
+            Self::Capture(step) | Self::Void(step) => Some(step.key),
+            Self::Refund(refund) => Some(refund.key),
+            Self::Follow { .. } => None,
         }
     }
 
     /// True if records of this kind can ask for something. An order that is called off, expires or
     /// is paid by another attempt gives its reservations of money back.
     pub(super) fn is_asked_by(kind: RecordKind) -> bool {
-        use RecordKind::{OrderCancelled, OrderExpired, PaymentCaptured};
-        kind.is_in(Topic::PaymentStarted) || matches!(kind, OrderCancelled | OrderExpired | PaymentCaptured)
+        use RecordKind::{OrderCancelled, OrderExpired, PaymentCaptured, PaymentDeclined};
+        let closes = matches!(kind, OrderCancelled | OrderExpired | PaymentCaptured | PaymentDeclined);
+        kind.is_in(Topic::PaymentStarted) || closes
     }
 
     /// What a record of this kind asks for, as the order stands in `row`.
     pub(super) fn of(kind: RecordKind, row: &OrderRow) -> Vec<Self> {
         let Some(payment) = &row.payment else { return Vec::new() };
-        let key = |number, op| GatewayKey { order: row.id, number, op };
-        let money = |minor| Money::new(minor, row.total.currency);
         let attempts = payment.attempts.iter();
         match kind {
             RecordKind::PaymentStarted => attempts
                 .filter(|each| matches!(each.state, AttemptState::Processing | AttemptState::Unknown))
-                .map(|each| Self::Charge {
-                    charge: Charge {
-                        key: key(each.number, Op::Charge),
-                        amount: money(each.minor),
-                        method: each.method,
-                        capture: each.capture,
-                    },
-                    unknown: each.state == AttemptState::Unknown,
-                })
+                .map(|each| Self::charge(row, each))
                 .collect(),
             RecordKind::CaptureStarted => attempts
                 .filter(|each| each.state == AttemptState::Capturing)
-                .map(|each| Self::Capture(key(each.number, Op::Capture), money(each.capture_minor)))
+                .map(|each| Self::Capture(step(row, each, Op::Capture, each.capture_minor)))
                 .collect(),
             RecordKind::PaymentVoided
             | RecordKind::OrderCancelled
             | RecordKind::OrderExpired
             | RecordKind::PaymentCaptured => attempts
                 .filter(|each| each.state == AttemptState::Voided)
-                .map(|each| Self::Void(key(each.number, Op::Void), money(each.minor)))
+                .map(|each| Self::Void(step(row, each, Op::Void, each.minor)))
                 .collect(),
-            RecordKind::RefundStarted => payment
-                .refunds
-                .iter()
-                .filter(|each| each.state == RefundState::Pending)
-                .map(|each| Self::Refund(key(each.number, Op::Refund), money(each.minor)))
-                .collect(),
+            RecordKind::RefundStarted => refunds(row, payment),
+            RecordKind::PaymentDeclined => {
+                attempts.last().and_then(|last| Self::follow(row, last)).into_iter().collect()
+            }
             _ => Vec::new(),
         }
     }
+
+    fn charge(row: &OrderRow, attempt: &Attempt) -> Self {
+        let charge = Charge {
+            key: GatewayKey { order: row.id, number: attempt.number, op: Op::Charge },
+            amount: Money::new(attempt.minor, row.total.currency),
+            method: attempt.method,
+            capture: attempt.capture,
+            started_us: attempt.started_us,
+        };
+        Self::Charge { charge, unknown: attempt.state == AttemptState::Unknown }
+    }
+
+    fn follow(row: &OrderRow, attempt: &Attempt) -> Option<Self> {
+        let method = failover::tokens_after(attempt).filter(|_| failover::is_open(row))?;
+        let key = GatewayKey { order: row.id, number: attempt.number, op: Op::Charge };
+        Some(Self::Follow { key, method, capture: attempt.capture })
+    }
+}
+
+fn step(row: &OrderRow, attempt: &Attempt, op: Op, minor: i64) -> Step {
+    let key = GatewayKey { order: row.id, number: attempt.number, op };
+    Step { key, reference: attempt.reference, amount: Money::new(minor, row.total.currency) }
+}
+
+fn refunds(row: &OrderRow, payment: &Payment) -> Vec<Job> {
+    let pending = payment.refunds.iter().filter(|each| each.state == RefundState::Pending);
+    let refund = |minor: i64, number| Refunding {
+        key: GatewayKey { order: row.id, number, op: Op::Refund },
+        amount: Money::new(minor, row.total.currency),
+        charges: payment
+            .attempts
+            .iter()
+            .filter(|each| each.state == AttemptState::Captured && taken(each) >= minor)
+            .map(|each| each.reference)
+            .collect(),
+    };
+    pending.map(|each| Job::Refund(refund(each.minor, each.number))).collect()
+}
+
+/// What a captured attempt brought.
+fn taken(attempt: &Attempt) -> i64 {
+    if attempt.capture_minor > 0 { attempt.capture_minor } else { attempt.minor }
 }
 
 /// The jobs under way, each with what a webhook wakes.
@@ -106,10 +154,14 @@ impl OpenJobs {
         Some(OpenJob { jobs: self.clone(), key, news })
     }
 
-    /// Wakes the job a webhook is about, if it is still open.
-    pub(super) fn wake(&self, key: GatewayKey) {
-        if let Some(news) = self.lock().get(&key) {
-            news.notify_one();
+    /// Wakes the job a webhook is about; false if none is open.
+    pub(super) fn wake(&self, key: GatewayKey) -> bool {
+        match self.lock().get(&key) {
+            Some(news) => {
+                news.notify_one();
+                true
+            }
+            None => false,
         }
     }
 
@@ -122,7 +174,7 @@ impl OpenJobs {
 pub(super) struct OpenJob {
     jobs: OpenJobs,
     key: GatewayKey,
-    news: Arc<Notify>,
+    pub(super) news: Arc<Notify>,
 }
 
 impl Drop for OpenJob {
@@ -131,108 +183,142 @@ impl Drop for OpenJob {
     }
 }
 
-/// Does a job until its result is on record.
-pub(super) async fn run(backend: &Backend, gateway: &Gateway, job: Job, open: &OpenJob) {
+/// Does a job until its result is on record. `old` says that a process before this one may have begun.
+pub(super) async fn run(backend: &Backend, gateways: &Gateways, job: Job, old: bool, news: &Notify) {
+    let mut tries = Tries { retry: Retry::default(), asked: old, key: job.key(), news };
     match job {
         Job::Charge { charge, unknown } => {
-            charge_until_settled(backend, gateway, charge, unknown, open).await
+            tries.asked |= unknown;
+            charge_until_settled(backend, gateways, charge, unknown, tries).await;
         }
-        Job::Capture(key, amount) => {
-            let mut retry = Retry::default();
+        Job::Capture(step) => {
             let result = loop {
-                match take(gateway, key, amount, retry.call).await {
+                match gateways.capture(&step, tries.asked, tries.retry.call).await {
                     Ok(result) => break result,
-                    Err(NoAnswer) => pause(&mut retry, open).await,
+                    Err(trouble) => tries.pause(trouble).await,
                 }
             };
-            record(backend, settle(key, result)).await;
+            record(backend, settle(step.key, result)).await;
         }
-        Job::Void(key, amount) => {
-            let mut retry = Retry::default();
-            while answered(gateway.void(key, amount, retry.call)).await.is_err() {
-                pause(&mut retry, open).await;
+        Job::Void(step) => {
+            while let Err(trouble) = gateways.void(&step, tries.retry.call).await {
+                tries.pause(trouble).await;
             }
         }
-        Job::Refund(key, amount) => {
-            let mut retry = Retry::default();
+        Job::Refund(refund) => {
             let succeeded = loop {
-                match answered(gateway.refund(key, amount, retry.call)).await {
+                match gateways.refund(&refund, tries.asked, tries.retry.call).await {
                     Ok(succeeded) => break succeeded,
-                    Err(NoAnswer) => pause(&mut retry, open).await,
+                    Err(trouble) => tries.pause(trouble).await,
                 }
             };
-            let settle = SettleRefund { order: key.order, refund: key.number, succeeded };
-            record(backend, Command::SettleRefund(settle)).await;
+            let GatewayKey { order, number, .. } = refund.key;
+            record(backend, Command::SettleRefund(SettleRefund { order, refund: number, succeeded })).await;
+        }
+        Job::Follow { key, method, capture } => follow(backend, key, method, capture).await,
+    }
+}
+
+/// Calls under one key.
+struct Tries<'a> {
+    retry: Retry,
+    /// True if a call may have arrived.
+    asked: bool,
+    key: Option<GatewayKey>,
+    news: &'a Notify,
+}
+
+impl Tries<'_> {
+    /// Waits before the next call, or until there is news. Pauses differ from key to key, so that a
+    /// gateway that comes back is not met by all at once.
+    async fn pause(&mut self, trouble: Trouble) {
+        self.asked |= !matches!(trouble, Trouble::Untouched(_));
+        let step = self.retry.pause();
+        let pause = match trouble {
+            Trouble::NoAnswer => step,
+            Trouble::Untouched(least) => least.max(step),
+            // It doubles on, for as long as a buyer or a bank takes.
+            Trouble::Pending => (step * self.retry.call).min(PENDING_PAUSE),
+        };
+        let roll = self.key.map_or(0.5, |key| Roll::new(self.retry.call.into(), &key.to_string()).share());
+        let jittered = match trouble {
+            Trouble::Untouched(_) => pause.mul_f64(1.0 + roll / 2.0),
+            Trouble::NoAnswer | Trouble::Pending => pause.mul_f64(1.0 - roll / 4.0),
+        };
+        tokio::select! {
+            () = tokio::time::sleep(jittered) => {}
+            () = self.news.notified() => {}
         }
     }
 }
 
 /// An unanswered charge is recorded as unknown, then settled by query under the same key. What the
-/// gateway never heard of is asked again, under the same key too.
+/// gateway never heard of is asked again, under the same key too. What certainly never arrived may go
+/// elsewhere, and is not asked any more once its order is gone.
 async fn charge_until_settled(
     backend: &Backend,
-    gateway: &Gateway,
+    gateways: &Gateways,
     charge: Charge,
-    unknown: bool,
-    open: &OpenJob,
+    mut on_record: bool,
+    mut tries: Tries<'_>,
 ) {
-    let mut on_record = unknown;
-    let mut retry = Retry { call: u32::from(unknown) };
     loop {
-        if let Ok(result) = ask(gateway, charge, retry.call).await {
-            return record(backend, settle(charge.key, result)).await;
+        let trouble = match gateways.charge(&charge, tries.asked, tries.retry.call).await {
+            Ok(result) => return record(backend, settle(charge.key, result)).await,
+            Err(trouble) => trouble,
+        };
+        match trouble {
+            Trouble::Untouched(_) if !tries.asked => {
+                if let Some(code) = instead(backend, gateways, &charge).await {
+                    return record(backend, settle(charge.key, GatewayResult::Declined { code })).await;
+                }
+            }
+            Trouble::NoAnswer if !on_record => {
+                record(backend, settle(charge.key, GatewayResult::Unknown)).await;
+                on_record = true;
+            }
+            Trouble::NoAnswer | Trouble::Pending | Trouble::Untouched(_) => {}
         }
-        if !on_record {
-            record(backend, settle(charge.key, GatewayResult::Unknown)).await;
-            on_record = true;
+        tries.pause(trouble).await;
+    }
+}
+
+/// What to decline a charge with that never reached its gateway; `None` = it waits for it.
+async fn instead(backend: &Backend, gateways: &Gateways, charge: &Charge) -> Option<Text<31>> {
+    if let Some(code) = gateways.elsewhere(charge) {
+        return Some(code);
+    }
+    let closed = backend.order(charge.key.order).await.is_ok_and(|row| row.state != OrderState::Pending);
+    closed.then(|| decline::kept(decline::ORDER_CLOSED))
+}
+
+/// Begins the next attempt, once: its key is that of the attempt before.
+async fn follow(backend: &Backend, key: GatewayKey, method: Text<47>, capture: bool) {
+    let start = StartPayment { order: key.order, method, capture };
+    let command = Command::StartPayment(Box::new(start));
+    let Ok(keyed) = backend.keyed_of(CALLER, &format!("follow:{key}"), Deadline::unstated(), command) else {
+        return;
+    };
+    let mut retry = Retry::default();
+    loop {
+        match backend.accept(keyed.request.clone()).await {
+            Err(Rejection::Refused(
+                Refusal::Overloaded | Refusal::Stopped | Refusal::DeadlineExceeded | Refusal::KeyInProgress,
+            )) => tokio::time::sleep(retry.pause()).await,
+            // Somebody else began another attempt, or the order is gone.
+            Err(error) => return tracing::debug!(%error, %key, "no attempt follows"),
+            Ok(_) => return,
         }
-        pause(&mut retry, open).await;
     }
 }
 
-async fn ask(gateway: &Gateway, charge: Charge, call: u32) -> Result<GatewayResult, NoAnswer> {
-    if call > 0
-        && let Some(result) = answered(gateway.query(charge.key, call)).await?
-    {
-        return Ok(result);
-    }
-    answered(gateway.charge(charge, call)).await
-}
-
-/// Takes a reservation. What an unanswered call did is asked under the same key; a capture that the
-/// gateway never heard of is made again, under the same key too.
-async fn take(
-    gateway: &Gateway,
-    key: GatewayKey,
-    amount: Money,
-    call: u32,
-) -> Result<GatewayResult, NoAnswer> {
-    if call > 0
-        && let Some(result) = answered(gateway.query(key, call)).await?
-    {
-        return Ok(result);
-    }
-    answered(gateway.capture(key, amount, call)).await
-}
-
-fn settle(key: GatewayKey, result: GatewayResult) -> Command {
+pub(super) fn settle(key: GatewayKey, result: GatewayResult) -> Command {
     Command::SettleAttempt(Box::new(SettleAttempt { order: key.order, attempt: key.number, result }))
-}
-
-async fn answered<T>(call: impl Future<Output = Result<T, NoAnswer>>) -> Result<T, NoAnswer> {
-    tokio::time::timeout(CALL_MAX, call).await.unwrap_or(Err(NoAnswer))
-}
-
-async fn pause(retry: &mut Retry, open: &OpenJob) {
-    tokio::select! {
-        () = tokio::time::sleep(retry.pause()) => {}
-        () = open.news.notified() => {}
-    }
 }
 
 /// Records a result. The command names the attempt and its result, so saying it twice is harmless;
 /// what the engine cannot take now it is told again.
-async fn record(backend: &Backend, command: Command) {
+pub(super) async fn record(backend: &Backend, command: Command) {
     let mut retry = Retry::default();
     loop {
         match backend.call(Request::unkeyed(command.clone())).await.outcome {

@@ -1,22 +1,42 @@
 //! Payment gateways: what asks the world for money. A worker reads intents from the log, calls the
 //! gateway and records what it said; nothing on the hot path waits for it.
 
+mod breaker;
+mod decline;
+mod endpoint;
+mod exponent;
+mod failover;
+mod gateways;
+mod hearing;
 mod jobs;
+mod method;
 pub mod reconcile;
 pub mod simulated;
+pub mod stripe;
 pub mod worker;
 
 use std::fmt;
+use std::time::Duration;
 
-use onrush_proto::{GatewayResult, Money, OrderId, Text};
+use onrush_proto::{Currency, GatewayResult, Money, OrderId, Text};
 
 pub use crate::retry::Retry;
+pub use breaker::BreakerState;
+pub use decline::DeclineClass;
+pub use endpoint::EndpointError;
+pub use failover::follow_up;
+pub use gateways::{GatewayError, GatewayOptions, Gateways};
+pub use hearing::{Hearing, routes};
+pub use method::{GatewayKind, Routes, RoutesError, is_card_number};
 pub use simulated::Simulated;
+pub use stripe::Stripe;
 
-/// The gateway in use.
+/// One gateway.
 pub enum Gateway {
     /// In process, with its own books; no real money moves.
-    Simulated(Simulated),
+    Simulated(Box<Simulated>),
+    /// Stripe's API.
+    Stripe(Box<Stripe>),
 }
 
 /// What is asked of a gateway.
@@ -65,6 +85,17 @@ impl fmt::Display for GatewayKey {
     }
 }
 
+impl GatewayKey {
+    /// A key from its text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let (order, number, op) = (parts.next()?, parts.next()?, parts.next()?);
+        let op = Op::ALL.into_iter().find(|known| known.name() == op)?;
+        let key = Self { order: order.parse().ok()?, number: number.parse().ok()?, op };
+        parts.next().is_none().then_some(key)
+    }
+}
+
 /// An attempt to take money.
 #[derive(Clone, Copy, Debug)]
 pub struct Charge {
@@ -72,16 +103,56 @@ pub struct Charge {
     pub key: GatewayKey,
     /// How much.
     pub amount: Money,
-    /// The caller's token of the payment method.
+    /// The caller's tokens of the payment method, the one to use first.
     pub method: Text<47>,
     /// True if authorisation and capture are one step.
     pub capture: bool,
+    /// When the attempt began, in us since the epoch.
+    pub started_us: u64,
 }
 
-/// No answer came: whether the gateway acted is unknown.
+/// What follows a charge that succeeded.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Its key.
+    pub key: GatewayKey,
+    /// The gateway's name of the charge.
+    pub reference: Text<63>,
+    /// How much.
+    pub amount: Money,
+}
+
+/// Money that is to go back.
+#[derive(Clone, Debug)]
+pub struct Refunding {
+    /// Its key.
+    pub key: GatewayKey,
+    /// How much.
+    pub amount: Money,
+    /// The charges that brought money, by the gateway's names; mostly one.
+    pub charges: Vec<Text<63>>,
+}
+
+impl Refunding {
+    /// The same as a step of one charge.
+    fn of(&self, reference: Text<63>) -> Step {
+        Step { key: self.key, reference, amount: self.amount }
+    }
+}
+
+/// Why there is no result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected an answer of the gateway, found none in time")]
-pub struct NoAnswer;
+pub enum Trouble {
+    /// No answer came: whether the gateway acted is unknown.
+    #[error("expected an answer of the gateway, found none in time")]
+    NoAnswer,
+    /// The gateway has it and is not done: the buyer or a bank has to act.
+    #[error("expected the gateway to be done, found it waiting for others")]
+    Pending,
+    /// This call certainly did nothing; another makes sense after the pause.
+    #[error("expected to reach the gateway, found it closed for {} ms", .0.as_millis())]
+    Untouched(Duration),
+}
 
 /// A push from the gateway: something became of a key. It may come twice, late, or never; what
 /// it is about is read from the gateway.
@@ -93,51 +164,92 @@ pub struct Webhook {
     pub key: GatewayKey,
 }
 
+/// What a gateway's books say of one charge, in minor units.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Booked {
+    /// Taken.
+    pub captured: i64,
+    /// Given back.
+    pub refunded: i64,
+}
+
 impl Gateway {
-    /// What an operator should know at start.
-    pub fn notice(&self) -> &'static str {
+    /// Which one it is.
+    pub fn kind(&self) -> GatewayKind {
         match self {
-            Self::Simulated(_) => "payments: simulated gateway, no real money moves",
+            Self::Simulated(_) => GatewayKind::Simulated,
+            Self::Stripe(_) => GatewayKind::Stripe,
+        }
+    }
+
+    /// What an operator should know at start.
+    fn notice(&self) -> String {
+        match self {
+            Self::Simulated(_) => "payments: simulated gateway, no real money moves".into(),
+            Self::Stripe(gateway) => format!("payments: Stripe at {}, real money moves", gateway.base()),
         }
     }
 
     /// Asks for money. `call` counts the calls under this key, from 0.
-    pub async fn charge(&self, charge: Charge, call: u32) -> Result<GatewayResult, NoAnswer> {
+    async fn charge(&self, charge: &Charge, call: u32) -> Result<GatewayResult, Trouble> {
         match self {
-            Self::Simulated(gateway) => gateway.charge(charge, call).await,
+            Self::Simulated(gateway) => gateway.charge(*charge, call).await,
+            Self::Stripe(gateway) => gateway.charge(charge).await,
         }
     }
 
-    /// What became of a charge or a capture; `None` if the gateway never heard of it.
-    pub async fn query(&self, key: GatewayKey, call: u32) -> Result<Option<GatewayResult>, NoAnswer> {
+    /// What became of a charge that got no answer; `None` if the gateway never heard of it.
+    async fn find_charge(&self, charge: &Charge, call: u32) -> Result<Option<GatewayResult>, Trouble> {
         match self {
-            Self::Simulated(gateway) => gateway.query(key, call).await,
+            Self::Simulated(gateway) => gateway.query(charge.key, call).await,
+            Self::Stripe(gateway) => gateway.find_charge(charge).await,
         }
     }
 
-    /// Takes (a part of) an authorised amount; the rest goes back.
-    pub async fn capture(
-        &self,
-        key: GatewayKey,
-        amount: Money,
-        call: u32,
-    ) -> Result<GatewayResult, NoAnswer> {
+    /// Takes (a part of) an authorised amount; the rest goes back. `asked` says that an earlier call
+    /// may have done it.
+    async fn capture(&self, step: &Step, asked: bool, call: u32) -> Result<GatewayResult, Trouble> {
         match self {
-            Self::Simulated(gateway) => gateway.capture(key, amount, call).await,
+            Self::Simulated(gateway) => {
+                if asked && let Some(result) = gateway.query(step.key, call).await? {
+                    return Ok(result);
+                }
+                gateway.capture(step.key, step.amount, call).await
+            }
+            Self::Stripe(gateway) => gateway.capture(step, asked).await,
         }
     }
 
     /// Gives an authorised amount back.
-    pub async fn void(&self, key: GatewayKey, amount: Money, call: u32) -> Result<(), NoAnswer> {
+    async fn void(&self, step: &Step, call: u32) -> Result<(), Trouble> {
         match self {
-            Self::Simulated(gateway) => gateway.void(key, amount, call).await,
+            Self::Simulated(gateway) => gateway.void(step.key, step.amount, call).await,
+            Self::Stripe(gateway) => gateway.void(step).await,
         }
     }
 
     /// Gives taken money back; false if the gateway refuses.
-    pub async fn refund(&self, key: GatewayKey, amount: Money, call: u32) -> Result<bool, NoAnswer> {
+    async fn refund(&self, step: &Step, asked: bool, call: u32) -> Result<bool, Trouble> {
         match self {
-            Self::Simulated(gateway) => gateway.refund(key, amount, call).await,
+            Self::Simulated(gateway) => gateway.refund(step.key, step.amount, call).await,
+            Self::Stripe(gateway) => gateway.refund(step, asked).await,
+        }
+    }
+
+    /// Whether a refund was made; `None` if the gateway never heard of it.
+    async fn find_refund(&self, step: &Step) -> Result<Option<bool>, Trouble> {
+        match self {
+            // It keeps keys for good: asking again is asking.
+            Self::Simulated(_) => Ok(None),
+            Self::Stripe(gateway) => gateway.refunded(step).await,
+        }
+    }
+
+    /// What the books say of a charge.
+    async fn booked(&self, reference: &str, currency: Currency) -> Result<Booked, Trouble> {
+        match self {
+            Self::Simulated(gateway) => Ok(gateway.booked(reference)),
+            Self::Stripe(gateway) => gateway.booked(reference, currency).await,
         }
     }
 }

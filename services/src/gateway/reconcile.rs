@@ -7,17 +7,20 @@
 //! does it is forgotten. Orders without a record in what was read are read from their owner.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use onrush_engine::{Event, SubscribeError};
-use onrush_proto::{Lsn, OrderId, OrderRow, RefundState, Refusal, Row, RowTag, ShardId};
+use onrush_proto::{Currency, Lsn, OrderId, OrderRow, RefundState, Refusal, Row, RowTag, ShardId, Text};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::Gateway;
+use super::stripe::Since;
+use super::{Booked, Gateways, Trouble};
 use crate::backend::Backend;
+use crate::clock::now_us;
 use crate::records;
-use crate::status::Rejection;
+use crate::status::{Denial, Rejection};
 
 /// Records read at once.
 const BATCH_RECORDS: usize = 4_096;
@@ -28,6 +31,10 @@ const RECORD_WAIT: Duration = Duration::from_secs(5);
 /// Payments kept between two batches. Those that agree are forgotten; if more do not, the comparison
 /// ends there and the next one begins with the first record again.
 const UNSETTLED_MAX: usize = 65_536;
+/// Calls of a real gateway under way at once.
+const CALLS_MAX: usize = 16;
+/// How far back the first comparison asks a real gateway for what it has.
+const LOOK_BACK: Duration = Duration::from_secs(7 * 86_400);
 /// Differences told one by one.
 const DIFFERENCES_MAX: usize = 1_000;
 
@@ -43,33 +50,41 @@ pub struct Report {
     pub open: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 struct Ledger {
     captured: i64,
     refunded: i64,
     open: bool,
+    currency: Option<Currency>,
+    /// The gateway's names of its charges, from our rows and from the gateway.
+    charges: BTreeSet<Text<63>>,
 }
+
+/// Hears of the orders that a batch of the log entered; false = enough.
+type More<'a> = dyn FnMut(&mut Reconciler, Vec<OrderId>) -> Result<bool, Rejection> + 'a;
 
 /// How far the books were compared.
 #[derive(Default)]
 pub struct Reconciler {
     /// The last record read, per shard.
     read: Vec<Lsn>,
-    /// Entries of the gateway that were looked at.
+    /// Entries of the simulated gateway that were looked at.
     heard: usize,
+    /// The newest intent of Stripe that was looked at.
+    newest: Option<String>,
     /// Payments to compare: what moved, what has something under way, what differs.
     unsettled: BTreeMap<OrderId, Ledger>,
 }
 
 impl Reconciler {
     /// Compares what is new. Reads the log: not for a front thread, but within a runtime.
-    pub fn compare(&mut self, backend: &Backend, gateway: &Gateway) -> Result<Report, Rejection> {
+    pub fn compare(&mut self, backend: &Backend, gateways: &Arc<Gateways>) -> Result<Report, Rejection> {
         self.read.resize(usize::from(backend.shards()), Lsn(0));
         let mut report = Report::default();
         for shard in 0..backend.shards() {
-            self.advance(backend, ShardId(shard), &mut |this, _| this.make_room(gateway, &mut report))?;
+            self.advance(backend, ShardId(shard), &mut |this, _| this.make_room(gateways, &mut report))?;
         }
-        self.hear(backend, gateway, &mut report)?;
+        self.hear(backend, gateways, &mut report)?;
         if self.unsettled.len() > UNSETTLED_MAX {
             *self = Self::default();
             let line =
@@ -77,13 +92,12 @@ impl Reconciler {
             report.differences.push(line);
             return Ok(report);
         }
-        let balances: BTreeMap<OrderId, (i64, i64)> =
-            self.unsettled.keys().map(|order| (*order, balance(gateway, *order))).collect();
+        let balances = self.balances(gateways)?;
         let mut moved = BTreeSet::new();
         for shard in 0..backend.shards() {
             self.advance(backend, ShardId(shard), &mut |_, entered| {
                 moved.extend(entered);
-                true
+                Ok(true)
             })?;
         }
         self.settle(&balances, &moved, &mut report);
@@ -92,12 +106,7 @@ impl Reconciler {
 
     /// Reads on to the present end of a shard's log, while `more` says so; it hears of the orders
     /// that each batch entered.
-    fn advance(
-        &mut self,
-        backend: &Backend,
-        shard: ShardId,
-        more: &mut dyn FnMut(&mut Self, Vec<OrderId>) -> bool,
-    ) -> Result<(), Rejection> {
+    fn advance(&mut self, backend: &Backend, shard: ShardId, more: &mut More<'_>) -> Result<(), Rejection> {
         let (at, end) = (usize::from(shard.0), backend.end(shard));
         let mut subscription = backend.subscribe(shard, Lsn(self.read[at].0 + 1));
         while self.read[at] < end {
@@ -106,7 +115,7 @@ impl Reconciler {
                 self.read[at] = event.lsn;
                 if let Some(row) = paid_order(&event) {
                     entered.push(row.id);
-                    self.unsettled.insert(row.id, entry(&row));
+                    self.enter(row.id, entry(&row));
                 }
             });
             let count = match polled {
@@ -122,50 +131,126 @@ impl Reconciler {
                 let message = format!("expected records up to {} of shard {}", end.0, shard.0);
                 return Err(Rejection::Internal(format!("{message}, found none after {}", self.read[at].0)));
             }
-            if !more(self, entered) {
+            if !more(self, entered)? {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Enters the orders of the gateway's new entries.
-    fn hear(&mut self, backend: &Backend, gateway: &Gateway, report: &mut Report) -> Result<(), Rejection> {
-        loop {
-            let news = match gateway {
-                Gateway::Simulated(gateway) => gateway.news(self.heard, BATCH_ENTRIES),
-            };
-            if news.is_empty() {
-                return Ok(());
+    /// Enters an order as it is now; charges that the gateway named stay.
+    fn enter(&mut self, order: OrderId, mut now: Ledger) {
+        if let Some(before) = self.unsettled.get_mut(&order) {
+            now.charges.append(&mut before.charges);
+        }
+        self.unsettled.insert(order, now);
+    }
+
+    /// Enters the orders of the gateways' new entries.
+    fn hear(
+        &mut self,
+        backend: &Backend,
+        gateways: &Arc<Gateways>,
+        report: &mut Report,
+    ) -> Result<(), Rejection> {
+        if let Some(gateway) = gateways.the_simulated() {
+            loop {
+                let news = gateway.news(self.heard, BATCH_ENTRIES);
+                self.enter_orders(backend, news.iter().map(|order| (*order, Text::EMPTY)).collect())?;
+                self.heard += news.len();
+                if news.is_empty() || !self.make_room(gateways, report)? {
+                    return Ok(());
+                }
             }
-            let orders: BTreeSet<OrderId> = news.iter().copied().collect();
-            let missing = orders.into_iter().filter(|order| !self.unsettled.contains_key(order));
-            let found = Handle::current().block_on(present(backend, missing.collect()))?;
-            self.unsettled.extend(found);
-            self.heard += news.len();
-            if !self.make_room(gateway, report) {
+        }
+        self.hear_stripe(backend, gateways, report)
+    }
+
+    /// The first time backwards from the newest, then forwards from the newest that was looked at.
+    fn hear_stripe(
+        &mut self,
+        backend: &Backend,
+        gateways: &Arc<Gateways>,
+        report: &mut Report,
+    ) -> Result<(), Rejection> {
+        let Some(stripe) = gateways.the_stripe() else { return Ok(()) };
+        let from_us = now_us().saturating_sub(LOOK_BACK.as_micros() as u64);
+        let (first, mut oldest) = (self.newest.is_none(), None::<String>);
+        loop {
+            let since = match &self.newest {
+                Some(newest) if !first => Since::After(newest),
+                _ => Since::From { from_us, older_than: oldest.as_deref() },
+            };
+            let page = Handle::current().block_on(stripe.list(since)).map_err(unavailable)?;
+            // Newest first.
+            let (Some(newest), Some(last)) = (page.first(), page.last()) else { return Ok(()) };
+            if !first || self.newest.is_none() {
+                self.newest = Some(newest.id.clone());
+            }
+            oldest = Some(last.id.clone());
+            let named = page.iter().filter_map(|entry| Some((entry.order?, Text::new(&entry.id).ok()?)));
+            self.enter_orders(backend, named.collect())?;
+            if !self.make_room(gateways, report)? {
                 return Ok(());
             }
         }
     }
 
+    /// Enters orders that a gateway names, each with the charge, if it has a name.
+    fn enter_orders(&mut self, backend: &Backend, named: Vec<(OrderId, Text<63>)>) -> Result<(), Rejection> {
+        let missing: BTreeSet<OrderId> = named
+            .iter()
+            .map(|(order, _)| *order)
+            .filter(|order| !self.unsettled.contains_key(order))
+            .collect();
+        let found = Handle::current().block_on(present(backend, missing.into_iter().collect()))?;
+        self.unsettled.extend(found);
+        for (order, charge) in named.into_iter().filter(|(_, charge)| !charge.is_empty()) {
+            self.unsettled.entry(order).or_default().charges.insert(charge);
+        }
+        Ok(())
+    }
+
+    /// What the gateways' books say of each order that is not settled.
+    fn balances(&self, gateways: &Arc<Gateways>) -> Result<BTreeMap<OrderId, Booked>, Rejection> {
+        if let Some(gateway) = gateways.the_simulated() {
+            let booked = |order| {
+                gateway
+                    .balance(order)
+                    .map(|found| Booked { captured: found.captured, refunded: found.refunded })
+            };
+            return Ok(self
+                .unsettled
+                .keys()
+                .map(|order| (*order, booked(*order).unwrap_or_default()))
+                .collect());
+        }
+        let charges = self.unsettled.iter().flat_map(|(order, ledger)| {
+            let currency = ledger.currency.unwrap_or(Currency::EUR);
+            ledger.charges.iter().map(move |charge| (*order, *charge, currency))
+        });
+        Handle::current().block_on(booked(gateways, charges.collect()))
+    }
+
     /// Forgets what agrees already if there is too much to keep; what does not may be on its way.
     /// False if too much is left.
-    fn make_room(&mut self, gateway: &Gateway, report: &mut Report) -> bool {
+    fn make_room(&mut self, gateways: &Arc<Gateways>, report: &mut Report) -> Result<bool, Rejection> {
         if self.unsettled.len() > UNSETTLED_MAX {
+            let balances = self.balances(gateways)?;
             self.unsettled.retain(|order, ours| {
-                let agrees = !ours.open && balance(gateway, *order) == (ours.captured, ours.refunded);
+                let theirs = balances.get(order).copied().unwrap_or_default();
+                let agrees = !ours.open && theirs == ours.booked();
                 report.payments += u64::from(agrees);
                 !agrees
             });
         }
-        self.unsettled.len() <= UNSETTLED_MAX
+        Ok(self.unsettled.len() <= UNSETTLED_MAX)
     }
 
     /// Compares what stood still between the cuts, and forgets what agrees.
     fn settle(
         &mut self,
-        balances: &BTreeMap<OrderId, (i64, i64)>,
+        balances: &BTreeMap<OrderId, Booked>,
         moved: &BTreeSet<OrderId>,
         report: &mut Report,
     ) {
@@ -177,11 +262,11 @@ impl Reconciler {
             }
             report.payments += 1;
             let theirs = balances.get(order).copied().unwrap_or_default();
-            let agrees = (ours.captured, ours.refunded) == theirs;
+            let agrees = ours.booked() == theirs;
             if !agrees && report.differences.len() < DIFFERENCES_MAX {
                 report.differences.push(format!(
                     "payment {order}: expected captured {} and refunded {} (ledger), found {} and {} (gateway)",
-                    ours.captured, ours.refunded, theirs.0, theirs.1
+                    ours.captured, ours.refunded, theirs.captured, theirs.refunded
                 ));
             } else if !agrees {
                 untold += 1;
@@ -194,11 +279,36 @@ impl Reconciler {
     }
 }
 
-fn balance(gateway: &Gateway, order: OrderId) -> (i64, i64) {
-    let balance = match gateway {
-        Gateway::Simulated(gateway) => gateway.balance(order),
-    };
-    balance.map_or((0, 0), |balance| (balance.captured, balance.refunded))
+impl Ledger {
+    fn booked(&self) -> Booked {
+        Booked { captured: self.captured, refunded: self.refunded }
+    }
+}
+
+/// Asks for charges, some at once.
+async fn booked(
+    gateways: &Arc<Gateways>,
+    mut charges: Vec<(OrderId, Text<63>, Currency)>,
+) -> Result<BTreeMap<OrderId, Booked>, Rejection> {
+    let (mut reads, mut found) = (JoinSet::new(), BTreeMap::<OrderId, Booked>::new());
+    loop {
+        while reads.len() < CALLS_MAX
+            && let Some((order, charge, currency)) = charges.pop()
+        {
+            let gateways = gateways.clone();
+            reads.spawn(async move { (order, gateways.booked(charge.as_str(), currency).await) });
+        }
+        let Some(read) = reads.join_next().await else { return Ok(found) };
+        let (order, booked) = read.map_err(|error| Rejection::Internal(error.to_string()))?;
+        let Booked { captured, refunded } = booked.map_err(unavailable)?;
+        let sum = found.entry(order).or_default();
+        sum.captured = sum.captured.saturating_add(captured);
+        sum.refunded = sum.refunded.saturating_add(refunded);
+    }
+}
+
+fn unavailable(trouble: Trouble) -> Rejection {
+    Denial::new("GATEWAY_UNAVAILABLE", trouble.to_string()).after(Duration::from_secs(1)).into()
 }
 
 /// Orders as their owners have them; one that nobody knows owes nothing.
@@ -233,6 +343,13 @@ fn entry(row: &OrderRow) -> Ledger {
     Ledger {
         captured: payment.captured,
         refunded: payment.refunded,
+        currency: Some(row.total.currency),
+        charges: payment
+            .attempts
+            .iter()
+            .map(|attempt| attempt.reference)
+            .filter(|reference| !reference.is_empty())
+            .collect(),
         open: payment.attempts.iter().any(|attempt| attempt.state.is_under_way())
             || payment.refunds.iter().any(|refund| refund.state == RefundState::Pending),
     }
@@ -244,7 +361,7 @@ mod tests {
 
     #[test]
     fn lists_what_differs_and_keeps_it_with_what_is_under_way() {
-        let settled = |captured| Ledger { captured, refunded: 0, open: false };
+        let settled = |captured| Ledger { captured, ..Ledger::default() };
         let unsettled = BTreeMap::from([
             (OrderId(1), settled(5)),
             (OrderId(2), settled(5)),
@@ -253,8 +370,8 @@ mod tests {
             (OrderId(5), settled(0)),
         ]);
         let mut books = Reconciler { unsettled, ..Reconciler::default() };
-        let balances =
-            [(1, 5), (2, 6), (3, 9), (5, 1)].map(|(order, captured)| (OrderId(order), (captured, 0)));
+        let balances = [(1, 5), (2, 6), (3, 9), (5, 1)]
+            .map(|(order, captured)| (OrderId(order), Booked { captured, refunded: 0 }));
         let mut report = Report::default();
         books.settle(&BTreeMap::from(balances), &BTreeSet::from([OrderId(4)]), &mut report);
         assert_eq!((report.payments, report.open, report.differences.len()), (3, 2, 2));

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use onrush_engine::{Event, SubscribeError, Subscription};
 use onrush_proto::{
-    Command, CommitOffset, Lsn, OrderRow, Outcome, RecordKind, Refusal, Request, Row, RowTag, ShardId, Slot,
-    Text, Topic,
+    Command, CommitOffset, GatewayResult, Lsn, OrderRow, Outcome, RecordKind, Refusal, Request, Row, RowTag,
+    ShardId, Slot, Text, Topic,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::jobs::{self, Job, OpenJobs};
-use super::{Gateway, Retry, Webhook};
+use super::{GatewayKey, Gateways, Retry, Webhook};
 use crate::backend::Backend;
 use crate::records;
 
@@ -34,7 +34,7 @@ const WEBHOOKS_REMEMBERED: usize = 65_536;
 #[derive(Clone)]
 pub struct Worker {
     backend: Backend,
-    gateway: Arc<Gateway>,
+    gateways: Arc<Gateways>,
     open: OpenJobs,
     places: Arc<Semaphore>,
 }
@@ -48,12 +48,27 @@ struct Intent {
 
 impl Worker {
     /// A worker for all shards.
-    pub fn new(backend: Backend, gateway: Arc<Gateway>) -> Self {
+    pub fn new(backend: Backend, gateways: Arc<Gateways>) -> Self {
         let places = Arc::new(Semaphore::new(JOBS_MAX));
-        Self { backend, gateway, open: OpenJobs::default(), places }
+        Self { backend, gateways, open: OpenJobs::default(), places }
     }
 
-    /// Hears what the gateway pushes: an event counts once, and only wakes the job it is about,
+    /// The gateways.
+    pub(super) fn gateways(&self) -> &Gateways {
+        &self.gateways
+    }
+
+    /// Makes an open job look again; false if none is open under this key.
+    pub(super) fn wake(&self, key: GatewayKey) -> bool {
+        self.open.wake(key)
+    }
+
+    /// Records what the gateway says of an attempt.
+    pub(super) async fn settle(&self, key: GatewayKey, result: GatewayResult) {
+        jobs::record(&self.backend, jobs::settle(key, result)).await;
+    }
+
+    /// Hears what the simulated gateway pushes: an event counts once, and only wakes the job it is about,
     /// which then reads the gateway's present state.
     pub async fn hear(self, mut webhooks: mpsc::Receiver<Webhook>) {
         let mut seen = HashSet::new();
@@ -150,21 +165,26 @@ impl Reader {
             let old = intent.lsn <= self.old.0;
             let row = if old { self.worker.present(intent.row).await } else { intent.row };
             for job in Job::of(intent.kind, &row) {
-                self.spawn(intent.lsn, job).await;
+                self.spawn(intent.lsn, job, old).await;
             }
             self.progress.done(intent.lsn);
         }
         Ok(())
     }
 
-    async fn spawn(&mut self, lsn: u64, job: Job) {
-        let Some(open) = self.worker.open.enter(job.key()) else { return };
+    async fn spawn(&mut self, lsn: u64, job: Job, old: bool) {
+        let open = match job.key().map(|key| self.worker.open.enter(key)) {
+            Some(None) => return,
+            Some(Some(open)) => Some(open),
+            None => None,
+        };
         let Ok(place) = self.worker.places.clone().acquire_owned().await else { return };
         self.progress.begin(lsn);
-        let (backend, gateway) = (self.worker.backend.clone(), self.worker.gateway.clone());
+        let (backend, gateways) = (self.worker.backend.clone(), self.worker.gateways.clone());
         let done = self.done.0.clone();
         tokio::spawn(async move {
-            jobs::run(&backend, &gateway, job, &open).await;
+            let news = open.as_ref().map_or_else(Arc::default, |open| open.news.clone());
+            jobs::run(&backend, &gateways, job, old, &news).await;
             drop((open, place));
             // The reader is gone only when the process ends.
             let _ = done.send(lsn);

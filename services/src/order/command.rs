@@ -31,7 +31,7 @@ pub(super) fn start_payment(order: OrderId, body: &ProcessPaymentRequest) -> Res
     let method: CaptureMethod = field::choice("capture_method", body.capture_method)?;
     Ok(Command::StartPayment(Box::new(StartPayment {
         order,
-        method: field::name("payment_method", &body.payment_method)?,
+        method: field::payment_method("payment_method", &body.payment_method)?,
         capture: method != CaptureMethod::Manual,
     })))
 }

@@ -7,6 +7,7 @@ use super::{command, message, wrong_receipt};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field;
+use crate::gateway::follow_up;
 use crate::settlements::Settlements;
 use crate::status::Rejection;
 
@@ -23,27 +24,24 @@ pub(super) async fn pay(
     let Receipt::AttemptStarted { attempt: number, amount, .. } = accepted.receipt else {
         return Err(wrong_receipt("started attempt", &accepted.receipt));
     };
-    let done = |row: &OrderRow| attempt(row, number).is_some_and(is_settled);
+    // A decline of the gateway's own leads to another attempt, if the method names another token.
+    let done = |row: &OrderRow| follow_up(row, number).is_some_and(is_settled);
     let present = if accepted.replayed { Some(backend.order(order).await?) } else { None };
     let row = match present.filter(&done) {
         Some(row) => row,
         None => watch.until(backend, deadline, done).await?,
     };
-    let decline_code = attempt(&row, number).map(|attempt| attempt.decline.to_string());
+    let last = follow_up(&row, number);
     Ok(ProcessPaymentResponse {
         request_id: keyed.request_id,
         replayed: accepted.replayed,
         order_id: body.order_id,
-        attempt: number.into(),
+        attempt: last.map_or(number, |attempt| attempt.number).into(),
         amount: Some(field::money_message(amount)),
         order_status: message::order_status(row.state).into(),
         payment_status: message::payment_status(&row).into(),
-        decline_code: decline_code.unwrap_or_default(),
+        decline_code: last.map(|attempt| attempt.decline.to_string()).unwrap_or_default(),
     })
-}
-
-fn attempt(row: &OrderRow, number: u16) -> Option<&Attempt> {
-    row.payment.as_ref()?.attempts.iter().find(|attempt| attempt.number == number)
 }
 
 /// An unknown outcome is not settled: the reconciler may still settle it before the deadline.

@@ -22,7 +22,7 @@ pub(super) async fn start(
     }
     let command = Command::StartPayment(Box::new(StartPayment {
         order,
-        method: field::name("payment_method", &body.payment_method)?,
+        method: field::payment_method("payment_method", &body.payment_method)?,
         capture: capture != CaptureMethod::Manual,
     }));
     let keyed = backend.keyed(&body.request_id, deadline, command)?;

@@ -11,8 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{ServeError, Shop};
 use crate::backend::Backend;
-use crate::gateway::Gateway;
-use crate::gateway::worker::Worker;
+use crate::gateway::Simulated;
 use crate::notification::Post;
 use crate::shipping::Desk;
 
@@ -88,13 +87,9 @@ async fn tick(backend: Backend) {
 }
 
 fn spawn(shop: &Shop) {
-    let worker = Worker::new(shop.backend.clone(), shop.gateway.clone());
-    match &*shop.gateway {
-        Gateway::Simulated(gateway) => {
-            if let Some(webhooks) = gateway.webhooks() {
-                tokio::spawn(worker.clone().hear(webhooks));
-            }
-        }
+    let worker = shop.hearing.worker();
+    if let Some(webhooks) = shop.gateways.the_simulated().and_then(Simulated::webhooks) {
+        tokio::spawn(worker.clone().hear(webhooks));
     }
     for shard in (0..shop.backend.shards()).map(ShardId) {
         tokio::spawn(shop.settlements.clone().follow(shop.backend.clone(), shard));

@@ -20,6 +20,7 @@ use super::door::Door;
 use super::{ServeError, Shop};
 use crate::admin::Admin;
 use crate::config::Service;
+use crate::gateway;
 use crate::http;
 use crate::notification::{self, Notifications};
 use crate::order::Orders;
@@ -114,8 +115,16 @@ async fn serve(service: Service, shop: Shop, incoming: Incoming, stop: watch::Re
 }
 
 fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Receiver<bool>) -> Door {
-    let Shop { backend, settlements, gateway, reconciler, users, shipping: desk, notification: post } =
-        shop.clone();
+    let Shop {
+        backend,
+        settlements,
+        gateways,
+        hearing,
+        reconciler,
+        users,
+        shipping: desk,
+        notification: post,
+    } = shop.clone();
     let users = Users::new(backend.clone(), users);
     let main = match service {
         Service::Product => Main::Product(Products::server(backend.clone())),
@@ -126,13 +135,14 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         Service::Notification => Main::Notification(Notifications::server(post.clone())),
     };
     let routes = match service {
-        Service::Product | Service::Order | Service::Payment => http::Routes::new(),
+        Service::Product | Service::Order => http::Routes::new(),
+        Service::Payment => gateway::routes(hearing),
         Service::User => users.routes(),
         Service::Shipping => shipping::routes::routes(desk),
         Service::Notification => notification::routes::routes(post),
     };
     let vital = http::Vital { backend: backend.clone(), stop };
-    let mut rest = Routes::new(Admin::server(backend, gateway, reconciler))
+    let mut rest = Routes::new(Admin::server(backend, gateways, reconciler))
         .add_service(HealthServer::new(HealthService::from_health_reporter(health)));
     // The descriptors are compiled in and checked by a test; without them only reflection is missing.
     match (reflection(service).build_v1(), reflection(service).build_v1alpha()) {

@@ -21,7 +21,8 @@ use crate::backend::Backend;
 use crate::config::{Config, Service, ShippingConfig};
 use crate::gateway::reconcile::Reconciler;
 use crate::gateway::simulated::{Books, BooksError};
-use crate::gateway::{Gateway, Simulated};
+use crate::gateway::worker::Worker;
+use crate::gateway::{GatewayError, Gateways, Hearing, Simulated};
 use crate::notification::outlet::Outlet;
 use crate::notification::{FromError, Post};
 use crate::settlements::Settlements;
@@ -58,6 +59,9 @@ pub enum ServeError {
     /// The gateway's books do not open.
     #[error(transparent)]
     Books(#[from] BooksError),
+    /// A payment gateway cannot be used.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
     /// The carrier's books do not open.
     #[error(transparent)]
     CarrierBooks(#[from] carrier::BooksError),
@@ -94,7 +98,8 @@ pub enum ServeError {
 pub(crate) struct Shop {
     backend: Backend,
     settlements: Settlements,
-    gateway: Arc<Gateway>,
+    gateways: Arc<Gateways>,
+    hearing: Arc<Hearing>,
     reconciler: Arc<Mutex<Reconciler>>,
     users: Arc<user::Desk>,
     shipping: Arc<Desk>,
@@ -104,7 +109,7 @@ pub(crate) struct Shop {
 /// A process that serves.
 pub struct Serving {
     engine: Engine,
-    gateway: Arc<Gateway>,
+    gateways: Arc<Gateways>,
     shipping: Arc<Desk>,
     notification: Arc<Post>,
     addresses: Vec<(Service, SocketAddr)>,
@@ -117,7 +122,7 @@ impl Serving {
     /// Opens the engine, takes the ports and starts to serve.
     pub fn start(config: &Config) -> Result<Self, ServeError> {
         let engine = Engine::open(config.engine_options()).map_err(|error| ServeError::Open { error })?;
-        let gateway = Arc::new(Gateway::Simulated(simulated(config)?));
+        let gateways = Arc::new(paying(config)?);
         let mut sockets = Vec::new();
         let mut addresses = Vec::new();
         for (service, port) in &config.services {
@@ -134,9 +139,10 @@ impl Serving {
         let notification = Arc::new(post);
         let shop = Shop {
             users: users(config, &backend)?,
+            hearing: Arc::new(Hearing::new(Worker::new(backend.clone(), gateways.clone()))),
             backend,
             settlements: Settlements::default(),
-            gateway: gateway.clone(),
+            gateways: gateways.clone(),
             reconciler: Arc::default(),
             shipping: shipping.clone(),
             notification: notification.clone(),
@@ -151,7 +157,7 @@ impl Serving {
         }
         let fronts = Vec::new();
         let mut serving =
-            Self { engine, gateway, shipping, notification, addresses, fronts, background, stop };
+            Self { engine, gateways, shipping, notification, addresses, fronts, background, stop };
         let limits = connections::Limit::new(config.connections_max);
         for _ in 0..config.fronts {
             let mine = sockets.iter_mut().filter_map(|(service, of_front)| Some((*service, of_front.pop()?)));
@@ -177,9 +183,9 @@ impl Serving {
         self.engine.handle()
     }
 
-    /// The gateway in use.
-    pub fn gateway(&self) -> &Gateway {
-        &self.gateway
+    /// The payment gateways in use.
+    pub fn gateways(&self) -> &Gateways {
+        &self.gateways
     }
 
     /// Shipping's desk, if it is served.
@@ -230,6 +236,14 @@ fn users(config: &Config, backend: &Backend) -> Result<Arc<user::Desk>, ServeErr
         made.map_err(|_| ServeError::Panicked("thread of the first admin"))??;
     }
     Ok(desk)
+}
+
+/// The real gateways that there are keys for, else the simulated one.
+fn paying(config: &Config) -> Result<Gateways, ServeError> {
+    match config.payment.is_real() {
+        true => Ok(Gateways::real(config.payment.clone())?),
+        false => Ok(Gateways::simulated(simulated(config)?)),
+    }
 }
 
 fn simulated(config: &Config) -> Result<Simulated, BooksError> {

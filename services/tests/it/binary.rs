@@ -76,6 +76,11 @@ impl Process {
         line.split_whitespace().last().unwrap().to_owned()
     }
 
+    /// What it said at start.
+    pub(crate) fn banner(&self) -> &str {
+        &self.banner
+    }
+
     fn errors(&mut self) -> String {
         let mut errors = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
@@ -92,7 +97,7 @@ impl Process {
         })
     }
 
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let address = |service: &str| format!("http://{}", self.address(service));
         let addresses = Addresses {
             product: address("product"),
@@ -278,7 +283,7 @@ async fn a_damaged_log_is_refused_by_file() {
     assert_one_line(&output(&arguments), 1, "000000000001.segment");
 }
 
-async fn stock_up(client: &Client) {
+pub(crate) async fn stock_up(client: &Client) {
     client.put_product(product("tea", 499)).await.unwrap();
     let change = Some(Change::Set(100));
     client

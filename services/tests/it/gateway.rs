@@ -91,8 +91,9 @@ async fn a_comparison_goes_on_where_the_last_one_ended() {
     for (order, number) in [(OrderId(7), 1), (paid, 9)] {
         let key = GatewayKey { order, number, op: Op::Charge };
         let amount = Money::new(995, Currency::EUR);
-        let charge = Charge { key, amount, method: Text::new("pm_card").unwrap(), capture: true };
-        shop.gateway().charge(charge, 0).await.unwrap();
+        let charge =
+            Charge { key, amount, method: Text::new("pm_card").unwrap(), capture: true, started_us: 0 };
+        shop.gateways().charge(&charge, false, 0).await.unwrap();
     }
     for _ in 0..2 {
         let books = shop.client.reconcile(Default::default()).await.unwrap();

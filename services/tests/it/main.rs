@@ -14,6 +14,7 @@ mod carrier;
 mod documents;
 mod gateway;
 mod json;
+mod money;
 mod notification;
 mod orders;
 mod payments;

@@ -14,7 +14,7 @@ use onrush_grpc::product::v1::{PutProductRequest, UpdateStockRequest};
 use onrush_net::client::grpc::{Addresses, Client};
 use onrush_net::client::{CallError, Refused, Retry};
 use onrush_services::config::{Config, Service, ShippingConfig, Tokens};
-use onrush_services::gateway::Gateway;
+use onrush_services::gateway::{GatewayOptions, Gateways};
 use onrush_services::notification::PostOptions;
 use onrush_services::serve::Serving;
 use tempfile::TempDir;
@@ -46,6 +46,7 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         connections_max: 100,
         drain: Duration::from_secs(5),
         gateway_faults: "p50_ms=1,p99_ms=2".parse().unwrap(),
+        payment: GatewayOptions::default(),
         tokens: Tokens::default(),
         first_admin: None,
         shipping: ShippingConfig::default(),
@@ -101,9 +102,9 @@ impl Shop {
         format!("http://{}", found.1)
     }
 
-    /// The gateway behind the shop.
-    pub(crate) fn gateway(&self) -> &Gateway {
-        self.serving.as_ref().unwrap().gateway()
+    /// The payment gateways behind the shop.
+    pub(crate) fn gateways(&self) -> &Gateways {
+        self.serving.as_ref().unwrap().gateways()
     }
 
     /// Stops and starts again on the same directory.
@@ -129,6 +130,11 @@ impl Shop {
     /// Puts a product with stock.
     pub(crate) async fn stock(&self, sku: &str, price: i64, units: i64) {
         self.client.put_product(product(sku, price)).await.unwrap();
+        self.restock(sku, units).await;
+    }
+
+    /// Sets the stock of a product.
+    pub(crate) async fn restock(&self, sku: &str, units: i64) {
         let sku = sku.to_owned();
         let update = UpdateStockRequest { sku, change: Some(Change::Set(units)), ..Default::default() };
         self.client.update_stock(update).await.unwrap();

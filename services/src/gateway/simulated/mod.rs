@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 pub use books::{Balance, Books, BooksError, Decision, Entry};
 pub use faults::{Faults, FaultsError};
 
-use super::{Charge, GatewayKey, NoAnswer, Op, Webhook};
+use super::{Booked, Charge, GatewayKey, Op, Trouble, Webhook, method};
 use crate::dice::Roll;
 use faults::cast;
 
@@ -56,14 +56,22 @@ impl Simulated {
         self.books.lock().unwrap_or_else(PoisonError::into_inner).balance(order)
     }
 
+    /// What the books say of the order that a charge was for: refunds are booked by order here.
+    pub(super) fn booked(&self, reference: &str) -> Booked {
+        let order = reference.split('_').nth(2).and_then(|order| order.parse().ok());
+        let balance = order.and_then(|order| self.balance(order));
+        balance.map_or(Booked::default(), |Balance { captured, refunded, .. }| Booked { captured, refunded })
+    }
+
     /// The orders of up to `max` of the gateway's entries behind the first `from`, oldest first.
     pub fn news(&self, from: usize, max: usize) -> Vec<OrderId> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner).news(from, max).to_vec()
     }
 
-    pub(super) async fn charge(&self, charge: Charge, call: u32) -> Result<GatewayResult, NoAnswer> {
+    pub(super) async fn charge(&self, charge: Charge, call: u32) -> Result<GatewayResult, Trouble> {
+        let token = Text::new(method::first(&charge.method)).unwrap_or_default();
         let entry = self
-            .act(charge.key, call, charge.method, |roll| {
+            .act(charge.key, call, token, |roll| {
                 let decision = match self.decline(&charge, roll) {
                     Some(code) => Decision::Declined(code),
                     None if charge.capture => Decision::Captured,
@@ -75,11 +83,11 @@ impl Simulated {
         Ok(entry.result())
     }
 
-    pub(super) async fn query(&self, key: GatewayKey, call: u32) -> Result<Option<GatewayResult>, NoAnswer> {
+    pub(super) async fn query(&self, key: GatewayKey, call: u32) -> Result<Option<GatewayResult>, Trouble> {
         let roll = cast(self.faults.seed, key, call).salted("query");
         tokio::time::sleep(self.faults.latency(roll)).await;
         if self.browned_out(roll) {
-            return Err(NoAnswer);
+            return Err(Trouble::NoAnswer);
         }
         let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(books.find(key).map(|entry| entry.result()))
@@ -90,7 +98,7 @@ impl Simulated {
         key: GatewayKey,
         amount: Money,
         call: u32,
-    ) -> Result<GatewayResult, NoAnswer> {
+    ) -> Result<GatewayResult, Trouble> {
         let decide = |roll: Roll| {
             let fails = roll.salted("capture").hits(self.faults.capture_decline);
             let code = Text::new("authorization_expired").unwrap_or_default();
@@ -100,12 +108,12 @@ impl Simulated {
         Ok(self.act(key, call, Text::EMPTY, decide).await?.result())
     }
 
-    pub(super) async fn void(&self, key: GatewayKey, amount: Money, call: u32) -> Result<(), NoAnswer> {
+    pub(super) async fn void(&self, key: GatewayKey, amount: Money, call: u32) -> Result<(), Trouble> {
         let entry = Entry { key, amount, decision: Decision::Voided };
         self.act(key, call, Text::EMPTY, |_| entry).await.map(|_| ())
     }
 
-    pub(super) async fn refund(&self, key: GatewayKey, amount: Money, call: u32) -> Result<bool, NoAnswer> {
+    pub(super) async fn refund(&self, key: GatewayKey, amount: Money, call: u32) -> Result<bool, Trouble> {
         let entry = Entry { key, amount, decision: Decision::Refunded };
         let made = self.act(key, call, Text::EMPTY, |_| entry).await?;
         Ok(made.decision == Decision::Refunded)
@@ -118,13 +126,13 @@ impl Simulated {
         call: u32,
         method: Text<47>,
         decide: impl FnOnce(Roll) -> Entry,
-    ) -> Result<Entry, NoAnswer> {
+    ) -> Result<Entry, Trouble> {
         let roll = cast(self.faults.seed, key, call);
         tokio::time::sleep(self.faults.latency(roll)).await;
         let lost = call == 0
             && (roll.salted("timeout").hits(self.faults.timeout) || method.as_str() == "pm_timeout");
         if lost || self.browned_out(roll) {
-            return Err(NoAnswer);
+            return Err(Trouble::NoAnswer);
         }
         let entry = self.books.lock().unwrap_or_else(PoisonError::into_inner).once(key, || {
             // Whether it is declined depends on the key alone: a later call decides the same.
@@ -133,11 +141,11 @@ impl Simulated {
         self.push(key, roll);
         let dropped = call == 0
             && (roll.salted("dropped").hits(self.faults.dropped) || method.as_str() == "pm_dropped_reply");
-        if dropped { Err(NoAnswer) } else { Ok(entry) }
+        if dropped { Err(Trouble::NoAnswer) } else { Ok(entry) }
     }
 
     fn decline(&self, charge: &Charge, roll: Roll) -> Option<Text<31>> {
-        let code = match charge.method.as_str() {
+        let code = match method::first(&charge.method) {
             "pm_card_declined" => "card_declined",
             "pm_card_insufficient_funds" => "insufficient_funds",
             _ if roll.salted("decline").hits(self.faults.decline) => "generic_decline",
@@ -201,7 +209,7 @@ mod tests {
     fn charge(sequence: u128, method: &str) -> Charge {
         let key = GatewayKey { order: OrderId(sequence), number: 1, op: Op::Charge };
         let amount = Money::new(995, Currency::EUR);
-        Charge { key, amount, method: Text::new(method).unwrap(), capture: true }
+        Charge { key, amount, method: Text::new(method).unwrap(), capture: true, started_us: 0 }
     }
 
     #[tokio::test(start_paused = true)]
@@ -221,10 +229,10 @@ mod tests {
     async fn a_dropped_reply_has_taken_the_money_and_a_timeout_has_not() {
         let gateway = Simulated::new(Faults::default(), Books::in_memory());
         let dropped = charge(1, "pm_dropped_reply");
-        assert_eq!(gateway.charge(dropped, 0).await, Err(NoAnswer));
+        assert_eq!(gateway.charge(dropped, 0).await, Err(Trouble::NoAnswer));
         assert!(matches!(gateway.query(dropped.key, 1).await, Ok(Some(GatewayResult::Captured { .. }))));
         let timeout = charge(2, "pm_timeout");
-        assert_eq!(gateway.charge(timeout, 0).await, Err(NoAnswer));
+        assert_eq!(gateway.charge(timeout, 0).await, Err(Trouble::NoAnswer));
         assert_eq!(gateway.query(timeout.key, 1).await, Ok(None));
         assert!(gateway.charge(timeout, 1).await.is_ok(), "the same key goes through later");
     }
