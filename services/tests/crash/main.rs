@@ -5,15 +5,20 @@
 //! it is back, what it has is compared with what the buyers were told. Every few cycles it is
 //! stopped by SIGTERM and `onrush verify` reads its directory.
 //!
-//! `ONRUSH_CRASH_CYCLES`: cycles in all (20; without optimisation 4). `ONRUSH_CRASH_SHARDS`: shards;
-//! unset: one half of the cycles with 1, the other with 4. `ONRUSH_CRASH_SEED`: what is asked and
-//! when it is killed; unset: another one each time. It cannot fix what the machine does at that
-//! moment, so a repetition may need a few tries.
+//! `--cycles` says how many (20; without optimisation 4), `--shards` and `--seed` fix the rest; [`Flags`]
+//! has all of them. A seed cannot fix what the machine does at the moment of a kill, so a repetition may
+//! need a few tries.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says so by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says so by a panic"
+)]
 
 mod answer;
 mod check;
+mod flags;
 mod journal;
 mod load;
 mod random;
@@ -23,6 +28,8 @@ mod shelf;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use clap::Parser as _;
+use flags::Flags;
 use journal::Journal;
 use load::Load;
 use random::Random;
@@ -38,22 +45,21 @@ const SPOT_CHECKS: u64 = 200;
 /// Cycles between two graceful stops.
 const CYCLES_PER_STOP: u64 = 3;
 
-#[tokio::test]
-async fn what_was_acknowledged_survives_kills_under_load() {
-    let cycles = variable("ONRUSH_CRASH_CYCLES").unwrap_or(if cfg!(debug_assertions) { 4 } else { 20 });
-    let seed = variable("ONRUSH_CRASH_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
-    let runs = match variable("ONRUSH_CRASH_SHARDS") {
+fn main() {
+    let flags = Flags::parse();
+    if !flags.runs() {
+        return;
+    }
+    let seed = flags.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
+    let cycles = flags.cycles;
+    let runs = match flags.shards {
         Some(shards) => vec![(shards, cycles)],
         None => vec![(1, cycles / 2), (4, cycles - cycles / 2)],
     };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for (shards, cycles) in runs.into_iter().filter(|(_, cycles)| *cycles > 0) {
-        Run::new(shards, seed, cycles).go().await;
+        runtime.block_on(Run::new(shards, seed, cycles).go());
     }
-}
-
-fn variable(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}: expected a whole number, found {text:?}")))
 }
 
 /// All cycles on one data directory. If it fails it keeps the directory and says how to repeat it.
@@ -67,9 +73,9 @@ struct Run {
 }
 
 impl Run {
-    fn new(shards: u64, seed: u64, cycles: u64) -> Self {
+    fn new(shards: u16, seed: u64, cycles: u64) -> Self {
         Self {
-            shards: u16::try_from(shards).unwrap(),
+            shards,
             seed,
             cycles,
             random: Random::new(seed, 0),
@@ -87,8 +93,7 @@ impl Run {
         let release = if cfg!(debug_assertions) { "" } else { "--release " };
         let Self { shards, seed, cycles, .. } = self;
         format!(
-            "ONRUSH_CRASH_SEED={seed} ONRUSH_CRASH_SHARDS={shards} ONRUSH_CRASH_CYCLES={cycles} \
-             cargo test {release}-p onrush-services --test crash -- --nocapture"
+            "cargo test {release}-p onrush-services --test crash -- --seed {seed} --shards {shards} --cycles {cycles}"
         )
     }
 
