@@ -58,6 +58,11 @@ impl EngineHandle {
         self.core.hasher.key(key)
     }
 
+    /// What hashes the keys of this data directory.
+    pub fn hasher(&self) -> KeyHasher {
+        self.core.hasher
+    }
+
     /// A key for a caller that brought none, chosen on `slot` so that it costs no hop. `entropy` is
     /// fresh randomness.
     pub fn fresh_key(&self, slot: Slot, entropy: u128) -> IdempotencyKey {

@@ -43,6 +43,6 @@ pub use options::{ClockOptions, EngineOptions, FlushOptions, HostKind, Retention
 pub use port::{IN_FLIGHT_MAX, Port};
 pub use stages::{Stage, StageTimes};
 pub use stats::EngineStats;
-pub use subscription::{Event, SubscribeError, Subscription};
+pub use subscription::{Batch, Event, SubscribeError, Subscription};
 pub use verify::{VerifyError, verify};
 pub use views::StockView;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use event_listener::Listener;
 use onrush_proto::{FactError, FactView, Lsn, ShardId};
-use onrush_storage::log::{Frame, LogReader, ReadError};
+use onrush_storage::log::{Frame, FrameError, LogReader, ReadError};
 
 use crate::host::{InlineHost, Tail, Tailed};
 
@@ -54,6 +54,51 @@ impl From<ReadError> for SubscribeError {
             ReadError::OutOfRange { first, found } => Self::OutOfRange { first, found },
             other => Self::Log(other),
         }
+    }
+}
+
+/// Records that were committed together, as the log has them: what crosses to another process.
+#[derive(Clone)]
+pub struct Batch {
+    frame: Arc<Frame>,
+}
+
+impl Batch {
+    /// Reads a batch that [`bytes`](Self::bytes) gave; its checksum is looked at.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FrameError> {
+        Ok(Self { frame: Arc::new(Frame::parse(bytes)?) })
+    }
+
+    /// The whole of it.
+    pub fn bytes(&self) -> &[u8] {
+        self.frame.bytes()
+    }
+
+    /// The position of its last record.
+    pub fn last(&self) -> Lsn {
+        Lsn(self.frame.view().info().next_lsn() - 1)
+    }
+
+    /// Calls `record` for up to `max` of its records behind `cursor`, which moves past them. Returns how
+    /// many.
+    pub fn read(
+        &self,
+        shard: ShardId,
+        cursor: &mut Lsn,
+        max: usize,
+        mut record: impl FnMut(Event<'_>),
+    ) -> Result<usize, SubscribeError> {
+        let (view, after) = (self.frame.view(), cursor.0);
+        let time_us = view.info().time_us;
+        let mut taken = 0;
+        for found in view.records().filter(|found| found.lsn > after).take(max) {
+            let fact = FactView::new(found.kind, found.payload)
+                .map_err(|source| SubscribeError::Fact { lsn: found.lsn, source })?;
+            record(Event { shard, lsn: Lsn(found.lsn), time_us, key_hash: found.key_hash, fact });
+            *cursor = Lsn(found.lsn);
+            taken += 1;
+        }
+        Ok(taken)
     }
 }
 
@@ -151,24 +196,34 @@ impl Subscription {
     /// Calls `record` for up to `max` records behind the cursor, which moves past them. Returns how
     /// many; 0 if there is nothing yet. Does not block.
     pub fn poll(&mut self, max: usize, mut record: impl FnMut(Event<'_>)) -> Result<usize, SubscribeError> {
-        if let Some(driver) = &self.driver {
-            driver.drive();
-        }
+        self.drive();
         let mut taken = 0;
         while taken < max {
             let Some(frame) = self.frames.next()? else { break };
-            let view = frame.view();
-            let cursor = self.frames.cursor();
-            for found in view.records().filter(|found| found.lsn > cursor).take(max - taken) {
-                let fact = FactView::new(found.kind, found.payload)
-                    .map_err(|source| SubscribeError::Fact { lsn: found.lsn, source })?;
-                let (shard, time_us) = (self.shard, view.info().time_us);
-                record(Event { shard, lsn: Lsn(found.lsn), time_us, key_hash: found.key_hash, fact });
-                self.frames.advance(found.lsn);
-                taken += 1;
-            }
+            let mut cursor = self.cursor();
+            let read = Batch { frame }.read(self.shard, &mut cursor, max - taken, &mut record);
+            // Also what came before a record that cannot be read is done with.
+            self.frames.advance(cursor.0);
+            taken += read?;
         }
         Ok(taken)
+    }
+
+    /// The batch that holds the record behind the cursor, which moves past all of it; `None` if there is
+    /// nothing yet. Does not wait, but may read the log's files.
+    pub fn next_batch(&mut self) -> Result<Option<Batch>, SubscribeError> {
+        self.drive();
+        let batch = self.frames.next()?.map(|frame| Batch { frame });
+        if let Some(batch) = &batch {
+            self.frames.advance(batch.last().0);
+        }
+        Ok(batch)
+    }
+
+    fn drive(&self) {
+        if let Some(driver) = &self.driver {
+            driver.drive();
+        }
     }
 
     /// The last record handed over.

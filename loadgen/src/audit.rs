@@ -6,12 +6,12 @@ use onrush_proto::{Command, OrderRow, OrderState, Outcome, Request, StockRow};
 
 use crate::asking::{Unanswered, ask_all};
 use crate::driver::key_of;
-use crate::events::Events;
 use crate::journal::{Entry, Fate, Journal, Violations};
 use crate::number::grouped;
 use crate::operation::{Operation, Verdict};
 use crate::plan::{Item, customer_id};
 use crate::recorder::Recorder;
+use crate::target::events::Events;
 use crate::target::{Books, Target};
 
 /// What the audit measures against.
@@ -70,7 +70,9 @@ pub(crate) fn audit(
     }
     match target.events() {
         Ok(Some(events)) => audit.check_events(events),
-        Ok(None) => audit.lines.push("events not read: the target is another process".into()),
+        Ok(None) => audit.lines.push(
+            "events not read: the target is another process; ENGINE_TOKEN lets us at its engine".into(),
+        ),
         Err(error) => audit.violations.note(|| error.to_string()),
     }
     Ok(Findings { lines: audit.lines, violations: audit.violations.into_lines() })

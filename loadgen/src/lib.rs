@@ -11,7 +11,6 @@ mod catalogue;
 mod cli;
 mod demand;
 mod driver;
-mod events;
 mod group;
 mod journal;
 mod machine;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
+    "onrush/engine/v1/engine_service.proto",
     "onrush/money/v1/money.proto",
     "onrush/product/v1/product_service.proto",
     "onrush/order/v1/order_service.proto",

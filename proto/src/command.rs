@@ -1,5 +1,8 @@
 //! Commands: what a shard can be asked to do.
 
+#![allow(missing_docs, reason = "rkyv derives public items of variant structs without docs")]
+
+use rkyv::{Archive, Deserialize, Serialize};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -19,7 +22,7 @@ pub const MAX_QUANTITY: i64 = 1_000_000;
 pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
 
 /// A command with what is needed to decide it once.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct Request {
     /// The idempotency key; [`IdempotencyKey::NONE`] = decide each time.
     pub key: IdempotencyKey,
@@ -45,7 +48,7 @@ impl Request {
 }
 
 /// What a shard can be asked to do.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub enum Command {
     /// Create or change a product and its selling rules.
     PutProduct(Box<PutProduct>),
@@ -84,7 +87,7 @@ pub enum Command {
 }
 
 /// Create or change a product. Stock is changed by [`UpdateStock`] only.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct PutProduct {
     /// What is sold.
     pub sku: Sku,
@@ -111,7 +114,7 @@ pub struct PutProduct {
 }
 
 /// Change a SKU's stock.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct UpdateStock {
     /// What is sold.
     pub sku: Sku,
@@ -122,7 +125,7 @@ pub struct UpdateStock {
 }
 
 /// How stock changes. Never below what is held.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 pub enum StockChange {
     /// `on_hand` becomes this.
     Set(i64),
@@ -138,7 +141,7 @@ pub enum StockChange {
 }
 
 /// Hold stock and create an order.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct CreateOrder {
     /// Who orders.
     pub customer: CustomerId,
@@ -149,7 +152,7 @@ pub struct CreateOrder {
 }
 
 /// One line of a new order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 pub struct OrderLine {
     /// What is ordered.
     pub sku: Sku,
@@ -167,14 +170,14 @@ impl OrderLine {
 }
 
 /// Call an order off.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct CancelOrder {
     /// The order.
     pub order: OrderId,
 }
 
 /// Move a paid order towards delivery.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct MoveOrder {
     /// The order.
     pub order: OrderId,
@@ -183,7 +186,7 @@ pub struct MoveOrder {
 }
 
 /// Record a payment attempt.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct StartPayment {
     /// The order.
     pub order: OrderId,
@@ -194,7 +197,7 @@ pub struct StartPayment {
 }
 
 /// Record what the gateway said of an attempt.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct SettleAttempt {
     /// The order.
     pub order: OrderId,
@@ -205,7 +208,7 @@ pub struct SettleAttempt {
 }
 
 /// Record that (a part of) an authorised payment is to be captured; the rest is voided with it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct CapturePayment {
     /// The order.
     pub order: OrderId,
@@ -214,7 +217,7 @@ pub struct CapturePayment {
 }
 
 /// Record a refund.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct RefundPayment {
     /// The order.
     pub order: OrderId,
@@ -223,7 +226,7 @@ pub struct RefundPayment {
 }
 
 /// Record what the gateway said of a refund.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct SettleRefund {
     /// The order.
     pub order: OrderId,
@@ -234,7 +237,7 @@ pub struct SettleRefund {
 }
 
 /// Put a document.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct PutDocument {
     /// Its key.
     pub key: DocKey,
@@ -249,7 +252,7 @@ pub struct PutDocument {
 }
 
 /// Delete a document.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct DeleteDocument {
     /// Its key.
     pub key: DocKey,
@@ -260,7 +263,7 @@ pub struct DeleteDocument {
 }
 
 /// Read a document.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct GetDocument {
     /// Its key.
     pub key: DocKey,
@@ -269,7 +272,7 @@ pub struct GetDocument {
 }
 
 /// Work on a unique name (`space/name`).
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub enum NameCommand {
     /// Claim a name until the deadline; a name that the same owner holds is claimed again.
     Claim {
@@ -312,7 +315,7 @@ impl NameCommand {
 }
 
 /// Record how far a consumer group has read.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct CommitOffset {
     /// A slot of the shard that was read.
     pub slot: Slot,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rkyv::{Archive, Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::row::{Row, RowEncoder, RowError, RowTag};
@@ -142,7 +143,7 @@ impl RecordKind {
 }
 
 /// A filter on record kinds, under the name that subscribers know.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Archive, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Topic {
     /// `stock.updated`

@@ -47,6 +47,11 @@ impl KeyHasher {
         Self { secret }
     }
 
+    /// The secret, for a process that hashes keys for the same directory.
+    pub fn secret(&self) -> [u64; 2] {
+        self.secret
+    }
+
     /// Hashes a caller's key. Lengths go in front, so no two pairs run together.
     pub fn key(&self, key: CallerKey<'_>) -> IdempotencyKey {
         let hash = self.pair(key.caller.as_bytes(), key.key.as_bytes());

@@ -9,6 +9,7 @@ pub mod command;
 pub mod fact;
 pub mod id;
 pub mod key;
+pub mod known;
 pub mod money;
 pub mod progress;
 pub mod receipt;

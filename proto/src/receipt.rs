@@ -101,7 +101,7 @@ pub enum Receipt {
 }
 
 /// What the engine did with a command.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub enum Outcome {
     /// Accepted and durable.
     Accepted(Receipt),
@@ -120,7 +120,7 @@ pub enum Outcome {
 }
 
 /// An outcome on its way back.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct Reply {
     /// What the engine did.
     pub outcome: Outcome,

@@ -1,14 +1,19 @@
 //! Refusals: business answers, not errors. Each names the field, what was expected and what was found.
 
+#![allow(missing_docs, reason = "rkyv derives public items of variant structs without docs")]
+
 use std::fmt;
 
+use rkyv::{Archive, Deserialize, Serialize};
+
 use crate::id::OrderId;
+use crate::known::Known;
 use crate::row::{HoldState, OrderState, PaymentState};
 
 /// Why a command was refused. Nothing changed.
 ///
 /// Where several apply the first in the order of this list wins; lines are checked in order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 pub enum Refusal {
     /// The caller's deadline passed before the command was decided.
     DeadlineExceeded,
@@ -16,6 +21,8 @@ pub enum Refusal {
     Overloaded,
     /// The shard stopped after a failed durable write; the outcome of what it had is unknown.
     Stopped,
+    /// The engine's process cannot be reached; the outcome of what was under way is unknown.
+    Unreachable,
     /// The key was used with another body.
     KeyReused,
     /// The first call with this key is still running.
@@ -91,8 +98,10 @@ pub enum Refusal {
     /// The field holds a value that is never right.
     Invalid {
         /// Path of the field.
+        #[rkyv(with = Known)]
         field: &'static str,
         /// What was expected.
+        #[rkyv(with = Known)]
         expected: &'static str,
     },
     /// No such order.
@@ -186,6 +195,7 @@ impl Refusal {
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::Overloaded => "OVERLOADED",
             Self::Stopped => "SHARD_STOPPED",
+            Self::Unreachable => "ENGINE_UNREACHABLE",
             Self::KeyReused => "IDEMPOTENCY_KEY_REUSED",
             Self::KeyInProgress => "IDEMPOTENCY_KEY_IN_PROGRESS",
             Self::NoLines => "NO_LINES",
@@ -242,7 +252,7 @@ impl Refusal {
             }
             Self::BackorderBelowOwed { .. } => Some("backorder".into()),
             Self::BelowHeld { .. } => Some("change".into()),
-            Self::DeadlineExceeded | Self::Overloaded | Self::Stopped => None,
+            Self::DeadlineExceeded | Self::Overloaded | Self::Stopped | Self::Unreachable => None,
             Self::NotFound | Self::HoldResolved { .. } | Self::NameTaken => None,
         }
     }
@@ -258,6 +268,9 @@ impl fmt::Display for Refusal {
             Self::Overloaded => write!(f, "the engine is at its bound; try again later"),
             Self::Stopped => {
                 write!(f, "the shard stopped after a failed durable write; the outcome is unknown")
+            }
+            Self::Unreachable => {
+                write!(f, "the engine cannot be reached; the outcome of what was under way is unknown")
             }
             Self::KeyReused => write!(f, "the idempotency key was used with another body"),
             Self::KeyInProgress => write!(f, "the first call with this idempotency key is still running"),

@@ -1,12 +1,13 @@
 //! Where a key lives: 256 slots, mapped to shards by a table that is fixed at format.
 
+use rkyv::{Archive, Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Number of slots. Every key hashes to one; shards own sets of them.
 pub const SLOTS: usize = 256;
 
 /// One of the [`SLOTS`] partitions of the key space.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Archive, Serialize, Deserialize)]
 pub struct Slot(pub u8);
 
 impl Slot {
@@ -22,7 +23,7 @@ impl Slot {
 }
 
 /// A shard: one log, one writer, one state.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Archive, Serialize, Deserialize)]
 pub struct ShardId(pub u16);
 
 /// The table slot -> shard: slots are dealt round-robin to the shards of the data directory.
@@ -50,5 +51,7 @@ impl SlotMap {
 
 /// A position in a shard's log: the number of a record, counted from 1 without gaps. 0 is "before
 /// the first".
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Archive, Serialize, Deserialize,
+)]
 pub struct Lsn(pub u64);

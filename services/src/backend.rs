@@ -1,17 +1,26 @@
 //! What a handler sees of the engine, wherever it runs.
 
+mod catalogue;
+mod feed;
+
 use std::sync::Arc;
 
 use onrush_engine::audit::AuditError;
-use onrush_engine::{AuditReport, EngineHandle, EngineStats, Lane, ListError, Pump, StockView, Subscription};
+use onrush_engine::{AuditReport, EngineHandle, EngineStats, Lane, ListError, Pump};
 use onrush_proto::{
-    CallerKey, Command, CustomerId, DocKey, DocumentRow, GetDocument, IdempotencyKey, Lsn, OrderId, OrderRow,
-    Outcome, ProductRow, PutDocument, Receipt, Refusal, Reply, Request, ShardId, Sku, Slot, StockChangeRow,
+    CallerKey, Command, CustomerId, DocKey, DocumentRow, GetDocument, IdempotencyKey, KeyHasher, Lsn,
+    OrderId, OrderRow, Outcome, ProductRow, PutDocument, Receipt, Refusal, Reply, Request, ShardId, Sku,
+    Slot, SlotMap, StockChangeRow,
 };
 use uuid::Uuid;
 
+pub use catalogue::{ProductFilter, Shelf};
+pub use feed::Feed;
+
 use crate::deadline::Deadline;
 use crate::field::{self, FieldError};
+use crate::remote::{Answer, Question, Remote};
+use crate::retry::Retry;
 use crate::status::Rejection;
 
 /// The caller of every key that comes without an account.
@@ -27,6 +36,8 @@ pub enum Backend {
         /// What the calls of one front leave by; without it each goes alone.
         lane: Option<Lane>,
     },
+    /// In another process.
+    Remote(Remote),
 }
 
 /// A command under its idempotency key.
@@ -53,13 +64,16 @@ impl Backend {
         Self::Local { engine, lane: None }
     }
 
-    /// The same for the tasks of one event loop, which has to poll the pump.
-    pub fn for_loop(&self) -> (Self, Pump) {
+    /// The same for the tasks of one event loop, which has to poll what moves their calls, if anything
+    /// has to.
+    pub fn for_loop(&self) -> (Self, Option<Pump>) {
         match self {
             Self::Local { engine, .. } => {
                 let (lane, pump) = engine.lane();
-                (Self::Local { engine: engine.clone(), lane: Some(lane) }, pump)
+                (Self::Local { engine: engine.clone(), lane: Some(lane) }, Some(pump))
             }
+            // All loops of a process share one stream.
+            Self::Remote(_) => (self.clone(), None),
         }
     }
 
@@ -68,6 +82,11 @@ impl Backend {
         match self {
             Self::Local { lane: Some(lane), .. } => lane.call(request).await,
             Self::Local { engine, lane: None } => engine.call(request).await,
+            Self::Remote(remote) => match remote.ask(&Question::Call(request)).await {
+                Ok(Answer::Reply(reply)) => reply,
+                Ok(_) => refused(Refusal::Unreachable),
+                Err(refusal) => refused(refusal),
+            },
         }
     }
 
@@ -136,117 +155,217 @@ impl Backend {
         }
     }
 
-    /// Documents whose key begins with `prefix`, ascending, after `after`. Reads the store: not for a
-    /// front thread.
-    pub fn documents(
+    /// Documents whose key begins with `prefix`, ascending, after `after`.
+    pub async fn documents(
         &self,
         prefix: &str,
-        after: Option<&DocKey>,
+        after: Option<DocKey>,
         limit: usize,
-    ) -> Result<Vec<DocumentRow>, ListError> {
+    ) -> Result<Vec<DocumentRow>, Rejection> {
+        let prefix = prefix.to_owned();
         match self {
-            Self::Local { engine, .. } => engine.documents(prefix, after, limit),
+            Self::Local { engine, .. } => {
+                let engine = engine.clone();
+                list(move || engine.documents(&prefix, after.as_ref(), limit)).await
+            }
+            Self::Remote(remote) => {
+                match remote.ask(&Question::Documents { prefix, after, limit: limit as u32 }).await? {
+                    Answer::Documents(rows) => Ok(rows),
+                    other => Err(strange(other)),
+                }
+            }
         }
     }
 
-    /// A SKU's published stock.
-    pub fn stock(&self, sku: &Sku) -> Option<StockView> {
+    /// What is published of these SKUs' stock. Here it is read in place, when it is asked for.
+    pub async fn shelf(&self, skus: impl Iterator<Item = Sku>) -> Result<Shelf<'_>, Rejection> {
         match self {
-            Self::Local { engine, .. } => engine.stock(sku),
+            Self::Local { engine, .. } => Ok(Shelf::Views(engine.views())),
+            Self::Remote(remote) => {
+                let skus: Vec<Sku> = skus.collect();
+                match remote.ask(&Question::Stocks(skus.clone())).await? {
+                    Answer::Stocks(stocks) => Ok(Shelf::fetched(skus, stocks)),
+                    other => Err(strange(other)),
+                }
+            }
         }
     }
 
     /// A SKU's published description.
-    pub fn product(&self, sku: &Sku) -> Option<Arc<ProductRow>> {
+    pub async fn product(&self, sku: &Sku) -> Result<Option<Arc<ProductRow>>, Rejection> {
         match self {
-            Self::Local { engine, .. } => engine.product(sku),
+            Self::Local { engine, .. } => Ok(engine.product(sku)),
+            Self::Remote(remote) => match remote.ask(&Question::Product(*sku)).await? {
+                Answer::Product(row) => Ok(row.map(Arc::new)),
+                other => Err(strange(other)),
+            },
         }
     }
 
-    /// Published products after a SKU for which `keep` holds. Walks the catalogue: not for a front thread.
-    pub fn products(
+    /// Published products after a SKU that pass the filter.
+    pub async fn products(
         &self,
-        after: Option<&Sku>,
+        after: Option<Sku>,
         limit: usize,
-        keep: &mut dyn FnMut(&ProductRow) -> bool,
-    ) -> Vec<Arc<ProductRow>> {
+        filter: ProductFilter,
+    ) -> Result<Vec<Arc<ProductRow>>, Rejection> {
         match self {
-            Self::Local { engine, .. } => engine.views().products(after, limit, keep),
+            Self::Local { engine, .. } => {
+                // It walks the catalogue.
+                let views = engine.views().clone();
+                off_front(move || views.products(after.as_ref(), limit, &mut |row| filter.keeps(row))).await
+            }
+            Self::Remote(remote) => {
+                let ProductFilter { query, category } = filter;
+                match remote.ask(&Question::Products { after, limit: limit as u32, query, category }).await? {
+                    Answer::Products(rows) => Ok(rows.into_iter().map(Arc::new).collect()),
+                    other => Err(strange(other)),
+                }
+            }
         }
     }
 
-    /// A customer's orders, newest first. Reads the store: not for a front thread.
-    pub fn orders_of(
+    /// A customer's orders, newest first.
+    pub async fn orders_of(
         &self,
-        customer: &CustomerId,
+        customer: CustomerId,
         before: Option<OrderId>,
         limit: usize,
-    ) -> Result<Vec<OrderRow>, ListError> {
+    ) -> Result<Vec<OrderRow>, Rejection> {
         match self {
-            Self::Local { engine, .. } => engine.orders_of(customer, before, limit),
+            Self::Local { engine, .. } => {
+                let engine = engine.clone();
+                list(move || engine.orders_of(&customer, before, limit)).await
+            }
+            Self::Remote(remote) => {
+                match remote.ask(&Question::OrdersOf { customer, before, limit: limit as u32 }).await? {
+                    Answer::Orders(rows) => Ok(rows),
+                    other => Err(strange(other)),
+                }
+            }
         }
     }
 
-    /// Changes of a SKU's stock behind a version. Reads the store: not for a front thread.
-    pub fn stock_changes(
+    /// Changes of a SKU's stock behind a version.
+    pub async fn stock_changes(
         &self,
-        sku: &Sku,
+        sku: Sku,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<StockChangeRow>, ListError> {
+    ) -> Result<Vec<StockChangeRow>, Rejection> {
         match self {
-            Self::Local { engine, .. } => engine.stock_changes(sku, after, limit),
+            Self::Local { engine, .. } => {
+                let engine = engine.clone();
+                list(move || engine.stock_changes(&sku, after, limit)).await
+            }
+            Self::Remote(remote) => {
+                match remote.ask(&Question::StockChanges { sku, after, limit: limit as u32 }).await? {
+                    Answer::StockChanges(rows) => Ok(rows),
+                    other => Err(strange(other)),
+                }
+            }
         }
     }
 
     /// Number of shards.
     pub fn shards(&self) -> u16 {
+        self.slot_map().shards()
+    }
+
+    fn slot_map(&self) -> SlotMap {
         match self {
-            Self::Local { engine, .. } => engine.slot_map().shards(),
+            Self::Local { engine, .. } => engine.slot_map(),
+            Self::Remote(remote) => remote.slot_map(),
+        }
+    }
+
+    /// What hashes the keys of the data directory.
+    pub fn hasher(&self) -> KeyHasher {
+        match self {
+            Self::Local { engine, .. } => engine.hasher(),
+            Self::Remote(remote) => remote.hasher(),
         }
     }
 
     /// Committed records of a shard.
-    pub fn subscribe(&self, shard: ShardId, from: Lsn) -> Subscription {
+    pub fn subscribe(&self, shard: ShardId, from: Lsn) -> Feed {
         match self {
-            Self::Local { engine, .. } => engine.subscribe(shard, from),
+            Self::Local { engine, .. } => Feed::Local(engine.subscribe(shard, from)),
+            Self::Remote(remote) => Feed::Remote(remote.subscribe(shard, from)),
+        }
+    }
+
+    /// Where each shard's committed log ends.
+    pub async fn ends(&self) -> Result<Vec<Lsn>, Rejection> {
+        match self {
+            Self::Local { engine, .. } => {
+                Ok((0..engine.slot_map().shards()).map(|shard| engine.end(ShardId(shard))).collect())
+            }
+            Self::Remote(remote) => match remote.ask(&Question::Ends).await? {
+                Answer::Ends(ends) if ends.len() == usize::from(self.shards()) => Ok(ends),
+                other => Err(strange(other)),
+            },
         }
     }
 
     /// Where a shard's committed log ends.
-    pub fn end(&self, shard: ShardId) -> Lsn {
-        match self {
-            Self::Local { engine, .. } => engine.end(shard),
+    pub async fn end(&self, shard: ShardId) -> Result<Lsn, Rejection> {
+        let ends = self.ends().await?;
+        let end = ends.get(usize::from(shard.0)).copied();
+        end.ok_or_else(|| {
+            Rejection::Internal(format!("expected a shard below {}, found {}", ends.len(), shard.0))
+        })
+    }
+
+    /// The same, however long it takes until the engine can be asked.
+    pub async fn end_at_last(&self, shard: ShardId) -> Lsn {
+        let mut retry = Retry::default();
+        loop {
+            match self.end(shard).await {
+                Ok(end) => return end,
+                Err(error) => tracing::warn!(shard = shard.0, %error, "expected the end of the log"),
+            }
+            tokio::time::sleep(retry.jittered_pause()).await;
         }
     }
 
-    /// Checks all books. Takes as long as the books are big: not for a front thread.
-    pub fn audit(&self) -> Result<AuditReport, AuditError> {
+    /// Shards that write no more.
+    pub async fn stopped_shards(&self) -> Result<u16, Rejection> {
         match self {
-            Self::Local { engine, .. } => engine.audit(),
+            Self::Local { engine, .. } => Ok(engine.stats().stopped_shards),
+            Self::Remote(remote) => match remote.ask(&Question::Condition).await? {
+                Answer::Condition { stopped_shards } => Ok(stopped_shards),
+                other => Err(strange(other)),
+            },
         }
     }
 
-    /// The engine's counters.
-    pub fn stats(&self) -> EngineStats {
+    /// Checks all books; `None` if the engine is in another process, which does that itself. Takes as long
+    /// as the books are big: not for a front thread.
+    pub fn audit(&self) -> Option<Result<AuditReport, AuditError>> {
         match self {
-            Self::Local { engine, .. } => engine.stats(),
+            Self::Local { engine, .. } => Some(engine.audit()),
+            Self::Remote(_) => None,
+        }
+    }
+
+    /// The engine's counters; `None` if it is in another process.
+    pub fn stats(&self) -> Option<EngineStats> {
+        match self {
+            Self::Local { engine, .. } => Some(engine.stats()),
+            Self::Remote(_) => None,
         }
     }
 
     /// The hash of a caller's key, under the data directory's secret.
     pub fn caller_key(&self, caller: &str, key: &str) -> IdempotencyKey {
-        match self {
-            Self::Local { engine, .. } => engine.key(CallerKey { caller, key }),
-        }
+        self.hasher().key(CallerKey { caller, key })
     }
 
     /// A key whose text hashes to the shard of `slot`, so that key and effect are one record. The
     /// text is what a caller may send again; a try costs one hash, and there are as many as shards.
     fn fresh_key(&self, slot: Slot) -> (String, IdempotencyKey) {
-        let map = match self {
-            Self::Local { engine, .. } => engine.slot_map(),
-        };
+        let map = self.slot_map();
         let base = Uuid::new_v4().simple().to_string();
         let mut step = 0u32;
         loop {
@@ -258,6 +377,25 @@ impl Backend {
             step += 1;
         }
     }
+}
+
+fn refused(refusal: Refusal) -> Reply {
+    Reply { outcome: Outcome::Refused(refusal), replayed: false, lsn: Lsn(0) }
+}
+
+/// An answer that does not belong to its question, or that the read failed.
+fn strange(answer: Answer) -> Rejection {
+    match answer {
+        Answer::Failed(message) => Rejection::Internal(message),
+        other => Rejection::Internal(format!("expected the answer to what was asked, found {other:?}")),
+    }
+}
+
+/// Reads the store off the front's thread.
+async fn list<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ListError> + Send + 'static,
+) -> Result<T, Rejection> {
+    off_front(read).await?.map_err(|error| Rejection::Internal(error.to_string()))
 }
 
 /// An outcome that the engine never gives to this command.

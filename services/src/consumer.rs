@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use onrush_engine::{Event, SubscribeError, Subscription};
+use onrush_engine::{Event, SubscribeError};
 use onrush_proto::{Command, CommitOffset, Lsn, Outcome, Refusal, Request, ShardId, Slot, Text, Topic};
 use tokio::time::{Instant, sleep_until};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Feed};
 use crate::records;
 use crate::retry::Retry;
 
@@ -64,18 +64,18 @@ impl Consumer {
     }
 
     async fn read<H: Handler>(&self, from: Lsn, handler: &mut H) -> SubscribeError {
-        let mut subscription = self.backend.subscribe(self.shard, Lsn(from.0 + 1));
+        let mut feed = self.backend.subscribe(self.shard, Lsn(from.0 + 1));
         let (mut done, mut committed) = (from, from);
         let mut next_commit = Instant::now() + COMMIT_EVERY;
         loop {
             tokio::select! {
-                () = subscription.ready() => {
-                    let any = match batch(&mut subscription, handler).await {
+                () = feed.ready() => {
+                    let any = match batch(&mut feed, handler).await {
                         Ok(any) => any,
                         Err(error) => return error,
                     };
-                    if any || subscription.cursor().0 >= done.0 + QUIET_RECORDS {
-                        done = subscription.cursor();
+                    if any || feed.cursor().0 >= done.0 + QUIET_RECORDS {
+                        done = feed.cursor();
                     }
                 }
                 () = sleep_until(next_commit), if done > committed => {
@@ -119,9 +119,9 @@ impl Consumer {
 }
 
 /// One batch; true if there was anything to handle.
-async fn batch<H: Handler>(subscription: &mut Subscription, handler: &mut H) -> Result<bool, SubscribeError> {
+async fn batch<H: Handler>(feed: &mut Feed, handler: &mut H) -> Result<bool, SubscribeError> {
     let mut picked = Vec::new();
-    records::read(subscription, BATCH_RECORDS, |event| picked.extend(handler.pick(&event)))?;
+    records::read(feed, BATCH_RECORDS, |event| picked.extend(handler.pick(&event)))?;
     let any = !picked.is_empty();
     if any {
         handler.handle(picked).await;

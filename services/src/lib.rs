@@ -8,6 +8,7 @@
 pub mod access;
 pub mod admin;
 pub mod backend;
+mod breaker;
 pub mod cli;
 mod clock;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod payment;
 pub mod product;
 pub mod reason;
 mod records;
+pub mod remote;
 mod retry;
 pub mod serve;
 pub mod settlements;

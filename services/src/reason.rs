@@ -29,10 +29,11 @@ const fn row(name: &'static str, grpc: Code, http: u16, title: &'static str) -> 
 pub const INTERNAL: &str = "INTERNAL";
 
 /// Every reason.
-pub const REASONS: [Reason; 74] = [
+pub const REASONS: &[Reason] = &[
     // Of the engine, in the order in which it refuses.
     row("DEADLINE_EXCEEDED", DeadlineExceeded, 504, "The deadline passed"),
     row("OVERLOADED", ResourceExhausted, 429, "A bounded queue is full"),
+    row("ENGINE_UNREACHABLE", Unavailable, 503, "The engine's process cannot be reached"),
     row("SHARD_STOPPED", Unavailable, 503, "A shard has stopped"),
     row("IDEMPOTENCY_KEY_REUSED", FailedPrecondition, 422, "The key was used with another body"),
     row("IDEMPOTENCY_KEY_IN_PROGRESS", Aborted, 409, "The first call with this key still runs"),
@@ -100,6 +101,8 @@ pub const REASONS: [Reason; 74] = [
     row("SLOW_REQUEST", DeadlineExceeded, 408, "The request did not arrive in time"),
     row("PRECONDITION_REQUIRED", FailedPrecondition, 428, "If-Match is missing"),
     row("TOO_MANY_REQUESTS", ResourceExhausted, 429, "Too many requests"),
+    // Of processes.
+    row("ELSEWHERE", FailedPrecondition, 409, "Another process of the shop can do this"),
     // Of who calls.
     row("NOT_LOCAL", PermissionDenied, 403, "For callers on this machine only"),
     row("UNAUTHENTICATED", Unauthenticated, 401, "No access token"),

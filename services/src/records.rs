@@ -1,19 +1,21 @@
 //! Reads committed records in batches, without a gap.
 
-use onrush_engine::{Event, SubscribeError, Subscription};
+use onrush_engine::{Event, SubscribeError};
+
+use crate::backend::Feed;
 
 /// Calls `record` for up to `max` records behind the cursor; returns how many.
 ///
 /// A full batch may end inside a frame. The next one begins by looking the cursor up anew, so the
 /// rest of that frame is handed over and not passed by.
 pub(crate) fn read(
-    subscription: &mut Subscription,
+    feed: &mut Feed,
     max: usize,
     record: impl FnMut(Event<'_>),
 ) -> Result<usize, SubscribeError> {
-    let count = subscription.poll(max, record)?;
+    let count = feed.poll(max, record)?;
     if count == max {
-        subscription.seek(subscription.cursor());
+        feed.seek(feed.cursor());
     }
     Ok(count)
 }
@@ -41,9 +43,9 @@ mod tests {
         // Opened again, the records come from the files.
         let engine = Engine::open(options()).unwrap();
         let end = engine.handle().end(ShardId(0));
-        let mut subscription = engine.handle().subscribe(ShardId(0), Lsn(1));
+        let mut feed = Feed::Local(engine.handle().subscribe(ShardId(0), Lsn(1)));
         let mut found = Vec::new();
-        while read(&mut subscription, 7, |event| found.push(event.lsn.0)).unwrap() > 0 {}
+        while read(&mut feed, 7, |event| found.push(event.lsn.0)).unwrap() > 0 {}
         assert_eq!(found, (1..=end.0).collect::<Vec<_>>());
         assert!(end.0 > 1_000);
     }

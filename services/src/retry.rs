@@ -16,4 +16,11 @@ impl Retry {
         self.call += 1;
         pause
     }
+
+    /// The same, shortened by up to half by chance, so that many who lost one peer do not come back at
+    /// once.
+    pub fn jittered_pause(&mut self) -> Duration {
+        let (_, dice) = uuid::Uuid::new_v4().as_u64_pair();
+        self.pause().mul_f64(0.5 + (dice as u32 as f64) / (2.0 * f64::from(u32::MAX)))
+    }
 }

@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use onrush_engine::{Event, SubscribeError, Subscription};
+use onrush_engine::{Event, SubscribeError};
 use onrush_proto::row::{self, RowTag};
 use onrush_proto::{FactView, Lsn, OrderId, OrderRow, RecordKind, Row, ShardId};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Feed};
 use crate::deadline::Deadline;
 use crate::records;
 use crate::status::Rejection;
@@ -43,20 +43,20 @@ impl Settlements {
 
     /// Reads a shard's payment records for as long as the process lives.
     pub async fn follow(self, backend: Backend, shard: ShardId) {
-        let mut from = Lsn(backend.end(shard).0 + 1);
+        let mut from = Lsn(backend.end_at_last(shard).await.0 + 1);
         loop {
-            let mut subscription = backend.subscribe(shard, from);
-            let error = self.read(&mut subscription).await;
+            let mut feed = backend.subscribe(shard, from);
+            let error = self.read(&mut feed).await;
             // Older results are of no use to anybody who waits now: go on at the end.
             tracing::warn!(shard = shard.0, %error, "settlement reader fell behind; going on at the end");
-            from = Lsn(backend.end(shard).0 + 1);
+            from = Lsn(backend.end_at_last(shard).await.0 + 1);
         }
     }
 
-    async fn read(&self, subscription: &mut Subscription) -> SubscribeError {
+    async fn read(&self, feed: &mut Feed) -> SubscribeError {
         loop {
-            subscription.ready().await;
-            let read = records::read(subscription, BATCH_RECORDS, |event| self.hand_over(&event));
+            feed.ready().await;
+            let read = records::read(feed, BATCH_RECORDS, |event| self.hand_over(&event));
             if let Err(error) = read {
                 return error;
             }

@@ -124,7 +124,7 @@ impl Rejection {
         match self {
             Self::Refused(Refusal::Overloaded) => Some(Duration::from_millis(100)),
             Self::Refused(Refusal::KeyInProgress) => Some(Duration::from_millis(20)),
-            Self::Refused(Refusal::Stopped) => Some(Duration::from_secs(1)),
+            Self::Refused(Refusal::Stopped | Refusal::Unreachable) => Some(Duration::from_secs(1)),
             Self::Denied(denial) => denial.retry_after,
             _ => None,
         }

@@ -149,6 +149,7 @@ fn config(args: &Args, dir: &Path) -> Config {
         data_dir: dir.join("data"),
         listen: [127, 0, 0, 1].into(),
         services: [Service::Product, Service::Order].map(|service| (service, 0)).to_vec(),
+        engine: onrush_services::config::EnginePlace::Here(None),
         shards: Some(args.shards),
         host: args.host.into(),
         store: args.store.into(),
@@ -169,7 +170,9 @@ fn config(args: &Args, dir: &Path) -> Config {
 }
 
 fn open(serving: &Serving, sale: &Sale) -> Result<(), Failure> {
-    let engine = serving.engine();
+    let Some(engine) = serving.engine() else {
+        return Err(Failure::unexpected("the engine in this process", serving.addresses()));
+    };
     for request in sale.opening() {
         let outcome = engine.call_blocking(request).outcome;
         if !matches!(outcome, Outcome::Accepted(_)) {

@@ -1,10 +1,13 @@
 //! One cell per SKU and an index that readers walk while the owner grows it.
 
+#![allow(missing_docs, reason = "rkyv derives public items without docs")]
+
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use onrush_proto::{Currency, Money, ProductRow, Sku, StockRow};
+use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::tables::hash_of;
 
@@ -14,7 +17,7 @@ const CHUNKS: usize = 4_096;
 const CELLS_MAX: u32 = (CHUNK * CHUNKS) as u32;
 
 /// What validation and stock pages read.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct StockView {
     /// Units that a new order may take; negative while backordered.
     pub available: i64,

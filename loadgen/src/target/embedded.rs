@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use onrush_engine::{Engine, EngineHandle, EngineOptions, HostKind, Port, StoreKind};
 use onrush_proto::{OrderState, Reply, Request, Sku};
+use onrush_services::backend::Backend;
 use tempfile::TempDir;
+use tokio::runtime::Builder;
 
 use super::{Books, Page, Setup, StageTimes, Target, TargetError, Viewed};
-use crate::events::Events;
 use crate::machine;
 use crate::meter::{Gauges, Meter};
+use crate::target::events::Events;
 
 /// Least time between two readings of the counters: one costs some tens of us.
 const METER_PAUSE: Duration = Duration::from_millis(10);
@@ -155,7 +157,8 @@ impl Target for Embedded {
     }
 
     fn events(&mut self) -> Result<Option<Events>, TargetError> {
-        Ok(Some(Events::read(&self.handle)?))
+        let runtime = Builder::new_current_thread().enable_time().build().map_err(TargetError::Client)?;
+        runtime.block_on(Events::read(&Backend::local(self.handle.clone()))).map(Some)
     }
 
     fn meter(&self) -> Result<Meter, TargetError> {

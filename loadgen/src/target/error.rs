@@ -32,6 +32,27 @@ pub(crate) enum TargetError {
     /// The engine's events cannot be read.
     #[error("the engine's events cannot be read: {0}")]
     Events(#[from] onrush_engine::SubscribeError),
+    /// The engine's events break off.
+    #[error(
+        "the engine's events: expected record {expected} of shard {shard} within 10 s, found {found} the last"
+    )]
+    EventsEnd {
+        /// Of which shard.
+        shard: u16,
+        /// Its last record.
+        expected: u64,
+        /// The last one that came.
+        found: u64,
+    },
+    /// An address that is none.
+    #[error("expected host:port, found {0:?}")]
+    Address(String),
+    /// The engine cannot be asked.
+    #[error("the engine cannot be asked: {0}")]
+    Ask(#[from] onrush_services::status::Rejection),
+    /// The server's engine does not let us in.
+    #[error("{0}")]
+    Remote(#[from] onrush_services::remote::RemoteError),
     /// The engine does not close.
     #[error("the engine did not close in good order: {0}")]
     Close(#[from] onrush_engine::CloseError),

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod error;
+pub(crate) mod events;
 mod grpc;
 #[cfg(test)]
 pub(crate) mod shelf;
@@ -11,8 +12,8 @@ use std::time::Duration;
 
 use onrush_proto::{Reply, Request, Sku};
 
-use crate::events::Events;
 use crate::meter::Meter;
+use crate::target::events::Events;
 pub(crate) use embedded::{Embedded, EmbeddedOptions};
 pub(crate) use error::TargetError;
 pub(crate) use grpc::{Grpc, LinkOptions};

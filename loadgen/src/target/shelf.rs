@@ -9,8 +9,8 @@ use onrush_proto::{
 };
 
 use super::{Books, Page, Setup, Target, TargetError, Viewed};
-use crate::events::Events;
 use crate::meter::Meter;
+use crate::target::events::Events;
 
 /// A rule for the shelf to break.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -112,7 +112,7 @@ fn a_failed_audit_exits_with_1_and_says_what_is_broken() {
         let targets = ["--target", &order, "--product-target", product, "--payment-target", payment];
         let sale = ["flash-sale", "--duration", "1", "--rate", "200", "--skus", "5"];
         let run = scope.spawn(move || loadgen(&[&sale[..], &targets].concat()));
-        let engine = serving.engine();
+        let engine = serving.engine().unwrap();
         // The load generator wants an empty shop: the stranger comes when the first item is there.
         while engine.stats().skus == 0 && !run.is_finished() {
             std::thread::sleep(Duration::from_millis(1));

@@ -8,13 +8,14 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/onrush.rs"));
 }
 
-pub use generated::onrush::{admin, money, notification, order, payment, product, shipping, user};
+pub use generated::onrush::{admin, engine, money, notification, order, payment, product, shipping, user};
 
 /// The encoded `FileDescriptorSet` of all packages, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Full names of the services.
-pub const SERVICES: [&str; 7] = [
+pub const SERVICES: [&str; 8] = [
+    "onrush.engine.v1.EngineService",
     "onrush.product.v1.ProductService",
     "onrush.order.v1.OrderService",
     "onrush.payment.v1.PaymentService",

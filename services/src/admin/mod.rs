@@ -22,7 +22,8 @@ use crate::status::{Denial, Rejection};
 /// The handlers.
 pub struct Admin {
     backend: Backend,
-    gateways: Arc<Gateways>,
+    /// None if this process does not serve payments.
+    gateways: Option<Arc<Gateways>>,
     reconciler: Arc<Mutex<Reconciler>>,
 }
 
@@ -30,7 +31,7 @@ impl Admin {
     /// The service, ready to be served.
     pub fn server(
         backend: Backend,
-        gateways: Arc<Gateways>,
+        gateways: Option<Arc<Gateways>>,
         reconciler: Arc<Mutex<Reconciler>>,
     ) -> AdminServiceServer<Self> {
         AdminServiceServer::new(Self { backend, gateways, reconciler })
@@ -42,7 +43,7 @@ impl AdminService for Admin {
     async fn audit(&self, request: Request<AuditRequest>) -> Result<Response<AuditResponse>, Status> {
         local_only(&request)?;
         let backend = self.backend.clone();
-        let report = off_front(move || backend.audit()).await?;
+        let report = off_front(move || backend.audit()).await?.ok_or_else(elsewhere)?;
         Ok(Response::new(audit(report.map_err(|error| Rejection::Internal(error.to_string()))?)))
     }
 
@@ -67,9 +68,7 @@ impl AdminService for Admin {
         local_only(&request)?;
         let body = request.into_inner();
         let (sku, size) = (field::name("sku", &body.sku)?, page::size(body.page_size)?);
-        let backend = self.backend.clone();
-        let rows = off_front(move || backend.stock_changes(&sku, body.after_version, size)).await?;
-        let rows = rows.map_err(|error| Rejection::Internal(error.to_string()))?;
+        let rows = self.backend.stock_changes(sku, body.after_version, size).await?;
         let changes = rows.into_iter().map(|row| StockChange {
             version: row.version,
             before: row.before,
@@ -82,7 +81,7 @@ impl AdminService for Admin {
 
     async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
         local_only(&request)?;
-        Ok(Response::new(stats(self.backend.stats())))
+        Ok(Response::new(stats(self.backend.stats().ok_or_else(elsewhere)?)))
     }
 
     async fn reconcile(
@@ -91,6 +90,9 @@ impl AdminService for Admin {
     ) -> Result<Response<ReconcileResponse>, Status> {
         local_only(&request)?;
         let (backend, gateways) = (self.backend.clone(), self.gateways.clone());
+        let gateways = gateways.ok_or_else(|| {
+            Denial::new("ELSEWHERE", "expected the process that serves payments, found another one")
+        })?;
         let reconciler = self.reconciler.clone();
         // One at a time: each goes on where the one before it ended.
         let report = off_front(move || {
@@ -104,6 +106,11 @@ impl AdminService for Admin {
             open: report.open,
         }))
     }
+}
+
+/// Refused where the engine is not in this process: its own can be asked.
+fn elsewhere() -> Denial {
+    Denial::new("ELSEWHERE", "expected the process that the engine runs in, found one that asks it")
 }
 
 fn local_only<T>(request: &Request<T>) -> Result<(), Rejection> {

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
-use crate::config::{Resolved, Service};
+use crate::config::{EnginePlace, Resolved, Service};
 use crate::serve::Serving;
 
 pub(super) fn run(resolved: &Resolved) -> Result<(), Failure> {
@@ -40,17 +40,19 @@ pub(super) fn run(resolved: &Resolved) -> Result<(), Failure> {
 }
 
 fn banner(resolved: &Resolved, serving: &Serving) -> String {
-    let stats = serving.engine().stats();
     let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "onrush {}: data in {}, shards: {}, durable by {}",
-        env!("CARGO_PKG_VERSION"),
-        resolved.config.data_dir.display(),
-        stats.shards,
-        stats.durability
-    );
-    let _ = writeln!(text, "{}", serving.gateways().notice());
+    let _ = write!(text, "onrush {}: ", env!("CARGO_PKG_VERSION"));
+    let _ = match (&resolved.config.engine, serving.engine()) {
+        (EnginePlace::At(address, _), _) => writeln!(text, "engine at {address}"),
+        (EnginePlace::Here(_), engine) => {
+            let stats = engine.map(|engine| engine.stats()).unwrap_or_default();
+            let dir = resolved.config.data_dir.display();
+            writeln!(text, "data in {dir}, shards: {}, durable by {}", stats.shards, stats.durability)
+        }
+    };
+    if resolved.config.serves(Service::Payment) {
+        let _ = writeln!(text, "{}", serving.gateways().notice());
+    }
     if let Some(desk) = serving.shipping() {
         let _ = writeln!(text, "{}", desk.carrier().notice());
     }

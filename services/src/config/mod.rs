@@ -1,6 +1,7 @@
 //! What a process is told: flag over environment over file over default, each value with where it
 //! came from.
 
+mod engine;
 mod file;
 mod notification;
 mod payment;
@@ -22,6 +23,7 @@ use crate::gateway::GatewayOptions;
 use crate::gateway::simulated::Faults;
 use crate::notification::PostOptions;
 
+pub use engine::EnginePlace;
 pub use file::read_file;
 pub use secret::{MASK, Secret};
 pub use setting::{SETTINGS, Setting};
@@ -163,6 +165,8 @@ pub struct Config {
     pub listen: IpAddr,
     /// The services to serve, each with its port; port 0 takes a free one.
     pub services: Vec<(Service, u16)>,
+    /// Where the engine is.
+    pub engine: EnginePlace,
     /// Shards of the data directory, frozen when it is formatted; `None`: as formatted.
     pub shards: Option<u16>,
     /// Who drives the shards.
@@ -274,7 +278,9 @@ impl Config {
             expected: format!("faults such as decline=0.1,p50_ms=50 ({error})"),
             found: faults.text.clone(),
         })?;
+        let tokens = tokens::tokens(values)?;
         Ok(Self {
+            engine: engine::place(values, services, &tokens)?,
             data_dir: parse(at("data-dir"), "a directory", |text| (!text.is_empty()).then(|| text.into()))?,
             listen: parse(at("listen"), "an IP address such as 127.0.0.1", plain)?,
             services: ports,
@@ -289,7 +295,7 @@ impl Config {
             drain: Duration::from_secs(bounded("drain-s", 0, 3_600)? as u64),
             gateway_faults,
             payment: payment::of(values)?,
-            tokens: tokens::tokens(values)?,
+            tokens,
             first_admin: tokens::first_admin(values)?,
             shipping: ShippingConfig::of(values)?,
             notification: notification::of(values)?,

@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 46] = [
+pub const SETTINGS: [Setting; 51] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -42,6 +42,30 @@ pub const SETTINGS: [Setting; 46] = [
     open("notification-port", "NOTIFICATION_PORT", "Port of the notification service, HTTP and gRPC", || {
         "8083".into()
     }),
+    open(
+        "engine-addr",
+        "ENGINE_ADDR",
+        "host:port of a process with the engine; without it the engine is in this process",
+        String::new,
+    ),
+    open(
+        "product-service-addr",
+        "PRODUCT_SERVICE_ADDR",
+        "The same, for a process that serves no products, if there is no engine-addr",
+        String::new,
+    ),
+    open(
+        "payment-service-addr",
+        "PAYMENT_SERVICE_ADDR",
+        "The same, for a process that serves no payments, if there is neither",
+        String::new,
+    ),
+    secret(
+        "engine-token",
+        "ENGINE_TOKEN",
+        "What lets the shop's other processes at the engine, at least 32 bytes; without it a token made of jwt-secret does",
+    ),
+    open("engine-token-file", "ENGINE_TOKEN_FILE", "File that holds it", String::new),
     open(
         "shards",
         "SHARDS",

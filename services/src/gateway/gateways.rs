@@ -6,12 +6,12 @@ use onrush_proto::{Currency, GatewayResult, Text};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, BreakerState};
 use super::decline::{self, kept as code};
 use super::endpoint::EndpointError;
 use super::method::{self, GatewayKind, Routes};
 use super::stripe::{Seen, Stripe, StripeOptions};
 use super::{Booked, Charge, Gateway, Refunding, Simulated, Step, Trouble};
+use crate::breaker::{Breaker, BreakerState};
 
 /// How long one call may take before nobody knows.
 const CALL_MAX: Duration = Duration::from_secs(30);

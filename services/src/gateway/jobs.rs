@@ -322,7 +322,9 @@ pub(super) async fn record(backend: &Backend, command: Command) {
     let mut retry = Retry::default();
     loop {
         match backend.call(Request::unkeyed(command.clone())).await.outcome {
-            Outcome::Refused(Refusal::Overloaded | Refusal::Stopped | Refusal::DeadlineExceeded) => {
+            Outcome::Refused(
+                Refusal::Overloaded | Refusal::Stopped | Refusal::Unreachable | Refusal::DeadlineExceeded,
+            ) => {
                 tokio::time::sleep(retry.pause()).await;
             }
             Outcome::Refused(refusal) => {

@@ -1,7 +1,6 @@
 //! Payment gateways: what asks the world for money. A worker reads intents from the log, calls the
 //! gateway and records what it said; nothing on the hot path waits for it.
 
-mod breaker;
 mod decline;
 mod endpoint;
 mod exponent;
@@ -20,8 +19,8 @@ use std::time::Duration;
 
 use onrush_proto::{Currency, GatewayResult, Money, OrderId, Text};
 
+pub use crate::breaker::BreakerState;
 pub use crate::retry::Retry;
-pub use breaker::BreakerState;
 pub use decline::DeclineClass;
 pub use endpoint::EndpointError;
 pub use failover::follow_up;

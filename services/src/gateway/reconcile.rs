@@ -107,11 +107,12 @@ impl Reconciler {
     /// Reads on to the present end of a shard's log, while `more` says so; it hears of the orders
     /// that each batch entered.
     fn advance(&mut self, backend: &Backend, shard: ShardId, more: &mut More<'_>) -> Result<(), Rejection> {
-        let (at, end) = (usize::from(shard.0), backend.end(shard));
-        let mut subscription = backend.subscribe(shard, Lsn(self.read[at].0 + 1));
+        let runtime = Handle::current();
+        let (at, end) = (usize::from(shard.0), runtime.block_on(backend.end(shard))?);
+        let mut feed = backend.subscribe(shard, Lsn(self.read[at].0 + 1));
         while self.read[at] < end {
             let mut entered = Vec::new();
-            let polled = records::read(&mut subscription, BATCH_RECORDS, |event| {
+            let polled = records::read(&mut feed, BATCH_RECORDS, |event| {
                 self.read[at] = event.lsn;
                 if let Some(row) = paid_order(&event) {
                     entered.push(row.id);
@@ -122,12 +123,12 @@ impl Reconciler {
                 Ok(count) => count,
                 Err(SubscribeError::OutOfRange { first, .. }) => {
                     self.read[at] = Lsn(first.saturating_sub(1));
-                    subscription.seek(self.read[at]);
+                    feed.seek(self.read[at]);
                     continue;
                 }
                 Err(error) => return Err(Rejection::Internal(error.to_string())),
             };
-            if count == 0 && !subscription.wait(RECORD_WAIT) {
+            if count == 0 && !runtime.block_on(feed.ready_within(RECORD_WAIT)) {
                 let message = format!("expected records up to {} of shard {}", end.0, shard.0);
                 return Err(Rejection::Internal(format!("{message}, found none after {}", self.read[at].0)));
             }

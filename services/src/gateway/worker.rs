@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use onrush_engine::{Event, SubscribeError, Subscription};
+use onrush_engine::{Event, SubscribeError};
 use onrush_proto::{
     Command, CommitOffset, GatewayResult, Lsn, OrderRow, Outcome, RecordKind, Refusal, Request, Row, RowTag,
     ShardId, Slot, Text, Topic,
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::jobs::{self, Job, OpenJobs};
 use super::{GatewayKey, Gateways, Retry, Webhook};
-use crate::backend::Backend;
+use crate::backend::{Backend, Feed};
 use crate::records;
 
 /// The consumer group.
@@ -91,7 +91,7 @@ impl Worker {
     pub async fn follow(self, shard: ShardId) {
         let start = self.committed(shard).await;
         // Records up to here were written before this start: their orders may have moved on.
-        let old = self.backend.end(shard);
+        let old = self.backend.end_at_last(shard).await;
         let mut reader = Reader::new(self, shard, start, old);
         let error = reader.run().await;
         tracing::error!(shard = shard.0, %error, "the gateway worker cannot read the log and stopped");
@@ -127,23 +127,23 @@ struct Reader {
     worker: Worker,
     shard: ShardId,
     old: Lsn,
-    subscription: Subscription,
+    feed: Feed,
     progress: Progress,
     done: (mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<u64>),
 }
 
 impl Reader {
     fn new(worker: Worker, shard: ShardId, start: Lsn, old: Lsn) -> Self {
-        let subscription = worker.backend.subscribe(shard, Lsn(start.0 + 1));
+        let feed = worker.backend.subscribe(shard, Lsn(start.0 + 1));
         let progress = Progress::new(start.0);
-        Self { worker, shard, old, subscription, progress, done: mpsc::unbounded_channel() }
+        Self { worker, shard, old, feed, progress, done: mpsc::unbounded_channel() }
     }
 
     async fn run(&mut self) -> SubscribeError {
         let mut next_commit = Instant::now() + COMMIT_EVERY;
         loop {
             tokio::select! {
-                () = self.subscription.ready() => {
+                () = self.feed.ready() => {
                     if let Err(error) = self.read().await {
                         return error;
                     }
@@ -159,7 +159,7 @@ impl Reader {
 
     async fn read(&mut self) -> Result<(), SubscribeError> {
         let mut intents = Vec::new();
-        records::read(&mut self.subscription, BATCH_RECORDS, |event| intents.extend(intent(&event)))?;
+        records::read(&mut self.feed, BATCH_RECORDS, |event| intents.extend(intent(&event)))?;
         for intent in intents {
             self.progress.begin(intent.lsn);
             let old = intent.lsn <= self.old.0;

@@ -1,5 +1,7 @@
 //! `/health`: the process is alive. `/ready`: it takes calls.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -11,6 +13,9 @@ use utoipa_axum::routes;
 
 use super::{Json, Routes};
 use crate::backend::Backend;
+
+/// How long an engine in another process may take to say how it is.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a port knows of its process.
 #[derive(Clone)]
@@ -24,7 +29,8 @@ pub struct Vital {
 /// How a process is.
 #[derive(Serialize, ToSchema)]
 struct Condition {
-    /// `serving`; `draining` once it is told to stop; `stopped` if a shard no longer writes.
+    /// `serving`; `draining` once it is told to stop; `stopped` if a shard no longer writes; `unreachable`
+    /// if the engine is in another process that does not answer.
     #[schema(example = "serving")]
     status: &'static str,
     /// Shards that no longer write.
@@ -36,21 +42,24 @@ pub(super) fn routes(vital: Vital) -> Routes {
 }
 
 impl Vital {
-    fn condition(&self) -> Condition {
-        let stopped_shards = self.backend.stats().stopped_shards;
-        let status = match (*self.stop.borrow(), stopped_shards) {
+    async fn condition(&self) -> Condition {
+        // Who asks whether somebody is there does not wait long.
+        let stopped = tokio::time::timeout(PATIENCE, self.backend.stopped_shards()).await;
+        let stopped = stopped.ok().and_then(Result::ok);
+        let status = match (*self.stop.borrow(), stopped) {
             (true, _) => "draining",
-            (false, 0) => "serving",
-            (false, _) => "stopped",
+            (false, Some(0)) => "serving",
+            (false, Some(_)) => "stopped",
+            (false, None) => "unreachable",
         };
-        Condition { status, stopped_shards }
+        Condition { status, stopped_shards: stopped.unwrap_or_default() }
     }
 }
 
 /// Alive: answered as long as the process runs.
 #[utoipa::path(get, path = "/health", tag = "process", responses((status = 200, description = "Alive", body = Condition)))]
 async fn health(State(vital): State<Vital>) -> Json<Condition> {
-    Json(vital.condition())
+    Json(vital.condition().await)
 }
 
 /// Ready: takes calls.
@@ -60,11 +69,11 @@ async fn health(State(vital): State<Vital>) -> Json<Condition> {
     tag = "process",
     responses(
         (status = 200, description = "Takes calls", body = Condition),
-        (status = 503, description = "Drains, or a shard has stopped", body = Condition),
+        (status = 503, description = "Drains, a shard has stopped, or the engine does not answer", body = Condition),
     )
 )]
 async fn ready(State(vital): State<Vital>) -> Response {
-    let condition = vital.condition();
+    let condition = vital.condition().await;
     let ready = condition.status == "serving";
     let mut response = Json(condition).into_response();
     if !ready {

@@ -32,7 +32,6 @@ pub use contact::Contact;
 pub use occasion::{Channel, Occasion};
 pub use post::{FromError, Post, PostOptions};
 
-use crate::backend::off_front;
 use crate::field::{self, FieldError, shown};
 use crate::page::{self, Listing};
 use crate::serve::MESSAGE_BYTES_MAX;
@@ -64,9 +63,7 @@ impl Notifications {
         };
         let mut notifications = Vec::new();
         loop {
-            let (post, from) = (self.post.clone(), after);
-            let rows = off_front(move || post.unsent(from.as_ref(), limit)).await?;
-            let rows = rows.map_err(|error| Rejection::Internal(error.to_string()))?;
+            let rows = self.post.unsent(after, limit).await?;
             for row in &rows {
                 let notice = post::letter(row)?.notice;
                 after = Some(row.key);
@@ -177,9 +174,7 @@ impl NotificationService for Notifications {
         request: Request<ListNotificationsRequest>,
     ) -> Result<Response<ListNotificationsResponse>, Status> {
         let order = field::order_id("order_id", &request.get_ref().order_id)?;
-        let post = self.post.clone();
-        let told = off_front(move || post.told(order)).await?;
-        let told = told.map_err(|error| Rejection::Internal(error.to_string()))?;
+        let told = self.post.told(order).await?;
         let notifications = told.iter().map(Notice::message).collect();
         Ok(Response::new(ListNotificationsResponse { notifications }))
     }

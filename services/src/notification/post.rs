@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use lettre::message::Mailbox;
-use onrush_engine::ListError;
 use onrush_proto::{
     Command, CustomerId, DeleteDocument, DocKey, DocumentRow, OrderId, PutDocument, Refusal, Request, Topic,
 };
@@ -211,13 +210,17 @@ impl Post {
     }
 
     /// Unsent letters behind `after`, a page of at most `limit`. Reads the store.
-    pub(super) fn unsent(&self, after: Option<&DocKey>, limit: usize) -> Result<Vec<DocumentRow>, ListError> {
-        self.backend.documents(UNSENT, after, limit)
+    pub(super) async fn unsent(
+        &self,
+        after: Option<DocKey>,
+        limit: usize,
+    ) -> Result<Vec<DocumentRow>, Rejection> {
+        self.backend.documents(UNSENT, after, limit).await
     }
 
     /// What was told about an order. Reads the store.
-    pub(super) fn told(&self, order: OrderId) -> Result<Vec<Notice>, ListError> {
-        let rows = self.backend.documents(&Notice::prefix(order), None, LISTED_MAX)?;
+    pub(super) async fn told(&self, order: OrderId) -> Result<Vec<Notice>, Rejection> {
+        let rows = self.backend.documents(&Notice::prefix(order), None, LISTED_MAX).await?;
         let read = |row: &DocumentRow| serde_json::from_slice(row.value.as_deref()?).ok();
         let mut notices: Vec<Notice> = rows.iter().filter_map(read).collect();
         notices.sort_by_key(|notice| notice.event_us);

@@ -48,18 +48,23 @@ pub(super) struct StoryLine {
 
 impl Story {
     /// Of an order.
-    pub(super) fn of_order(backend: &Backend, order: &OrderRow) -> Self {
-        let line = |line: &onrush_proto::Line| StoryLine {
-            name: backend.product(&line.sku).map_or_else(|| line.sku.to_string(), |found| found.name.clone()),
-            sku: line.sku.to_string(),
-            quantity: line.quantity,
-            unit_price: amount(Money::new(line.unit_minor, order.total.currency)),
-        };
+    pub(super) async fn of_order(backend: &Backend, order: &OrderRow) -> Self {
+        let mut lines = Vec::new();
+        for line in order.lines.iter().take(LINES_MAX) {
+            // A letter with the SKU is better than none.
+            let product = backend.product(&line.sku).await.ok().flatten();
+            lines.push(StoryLine {
+                name: product.map_or_else(|| line.sku.to_string(), |found| found.name.clone()),
+                sku: line.sku.to_string(),
+                quantity: line.quantity,
+                unit_price: amount(Money::new(line.unit_minor, order.total.currency)),
+            });
+        }
         Self {
             order_id: order.id.to_string(),
             customer_id: order.customer.to_string(),
             total: amount(order.total),
-            lines: order.lines.iter().take(LINES_MAX).map(line).collect(),
+            lines,
             more_lines: order.lines.len().saturating_sub(LINES_MAX),
             ..Self::default()
         }

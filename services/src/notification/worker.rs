@@ -82,16 +82,13 @@ async fn find_unsent(post: Arc<Post>, found: mpsc::Sender<(String, Duration)>) {
     let mut after = None;
     let mut retry = Retry::default();
     loop {
-        let (reader, from) = (post.clone(), after);
-        let page = tokio::task::spawn_blocking(move || reader.unsent(from.as_ref(), PAGE)).await;
-        let rows = match page {
-            Ok(Ok(rows)) => rows,
-            Ok(Err(error)) => {
+        let rows = match post.unsent(after, PAGE).await {
+            Ok(rows) => rows,
+            Err(error) => {
                 tracing::warn!(%error, "expected the unsent letters");
                 tokio::time::sleep(retry.pause()).await;
                 continue;
             }
-            Err(_) => return,
         };
         let Some(last) = rows.last() else { return };
         after = Some(last.key);
@@ -137,8 +134,10 @@ impl Handler for Reader {
 
 async fn tell(post: &Post, news: News) {
     let (order, occasion, story): (OrderId, _, _) = match news.what {
-        What::Ordered(row) => (row.id, Occasion::OrderConfirmation, Story::of_order(&post.backend, &row)),
-        What::Paid(row) => (row.id, Occasion::PaymentReceipt, Story::of_order(&post.backend, &row)),
+        What::Ordered(row) => {
+            (row.id, Occasion::OrderConfirmation, Story::of_order(&post.backend, &row).await)
+        }
+        What::Paid(row) => (row.id, Occasion::PaymentReceipt, Story::of_order(&post.backend, &row).await),
         What::Moved(parcel) => match parcel.order.parse() {
             Ok(order) => (order, Occasion::ShippingUpdate, parcel.story()),
             Err(_) => return,

@@ -4,7 +4,7 @@ use onrush_grpc::order::v1::{ListOrdersRequest, ListOrdersResponse};
 use onrush_proto::{CustomerId, OrderId};
 
 use super::message;
-use crate::backend::{Backend, off_front};
+use crate::backend::Backend;
 use crate::field;
 use crate::page::{self, Listing};
 use crate::status::Rejection;
@@ -24,10 +24,8 @@ pub(super) async fn list(
             Some(OrderId(u128::from_be_bytes(id)))
         }
     };
-    let store = backend.clone();
     // One more than the page tells whether there is a next one.
-    let rows = off_front(move || store.orders_of(&customer, before, limit + 1)).await?;
-    let mut rows = rows.map_err(|error| Rejection::Internal(error.to_string()))?;
+    let mut rows = backend.orders_of(customer, before, limit + 1).await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
     let last = rows.last().filter(|_| more);

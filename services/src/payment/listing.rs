@@ -6,7 +6,7 @@ use onrush_grpc::payment::v1::{ListTransactionsRequest, ListTransactionsResponse
 use onrush_proto::{CustomerId, OrderId, OrderRow};
 
 use super::message;
-use crate::backend::{Backend, off_front};
+use crate::backend::Backend;
 use crate::field::{self, FieldError};
 use crate::page::{self, Listing};
 use crate::status::Rejection;
@@ -46,9 +46,7 @@ pub(super) async fn list(
         if page.next.is_some() {
             break;
         }
-        let store = backend.clone();
-        let rows = off_front(move || store.orders_of(&customer, before, ORDERS_READ)).await?;
-        let rows = rows.map_err(|error| Rejection::Internal(error.to_string()))?;
+        let rows = backend.orders_of(customer, before, ORDERS_READ).await?;
         rows.iter().for_each(|row| page.take(row, 1));
         before = rows.last().map(|row| row.id);
         if rows.len() < ORDERS_READ {

@@ -1,10 +1,10 @@
 //! Products a page at a time, in the order of their SKUs.
 
 use onrush_grpc::product::v1::{ListProductsRequest, ListProductsResponse};
-use onrush_proto::{ProductRow, Sku};
+use onrush_proto::Sku;
 
 use super::message;
-use crate::backend::{Backend, off_front};
+use crate::backend::{Backend, ProductFilter};
 use crate::field::{self, FieldError, shown};
 use crate::page::{self, Listing};
 use crate::status::Rejection;
@@ -17,21 +17,19 @@ pub(super) async fn list(
     body: ListProductsRequest,
 ) -> Result<ListProductsResponse, Rejection> {
     let limit = page::size(body.page_size)?;
-    let filter = Filter::of(&body)?;
+    let filter = filter(&body)?;
     let filters = [body.query.as_str(), body.category.as_str()];
     let listing = Listing { name: "products", filters: &filters };
     let after = after(listing, &body.page_token)?;
 
-    let catalogue = backend.clone();
     // One more than the page tells whether there is a next one.
-    let mut rows =
-        off_front(move || catalogue.products(after.as_ref(), limit + 1, &mut |row| filter.keeps(row)))
-            .await?;
+    let mut rows = backend.products(after, limit + 1, filter).await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
     let last = rows.last().filter(|_| more);
     let next_page_token = last.map(|row| listing.token(row.sku.as_bytes())).unwrap_or_default();
-    let products = rows.iter().map(|row| message::product(row, backend.stock(&row.sku))).collect();
+    let shelf = backend.shelf(rows.iter().map(|row| row.sku)).await?;
+    let products = rows.iter().map(|row| message::product(row, shelf.stock(&row.sku))).collect();
     Ok(ListProductsResponse { products, next_page_token })
 }
 
@@ -41,28 +39,11 @@ fn after(listing: Listing<'_>, token: &str) -> Result<Option<Sku>, FieldError> {
     sku.map(Some).ok_or_else(|| page::bad_token(token))
 }
 
-struct Filter {
-    /// Lower case.
-    query: String,
-    category: String,
-}
-
-impl Filter {
-    fn of(body: &ListProductsRequest) -> Result<Self, FieldError> {
-        if body.query.len() > QUERY_BYTES_MAX {
-            let expected = format!("at most {QUERY_BYTES_MAX} bytes");
-            return Err(FieldError::invalid("query", expected, shown(&body.query)));
-        }
-        field::text::<63>("category", &body.category)?;
-        Ok(Self { query: body.query.to_lowercase(), category: body.category.clone() })
+fn filter(body: &ListProductsRequest) -> Result<ProductFilter, FieldError> {
+    if body.query.len() > QUERY_BYTES_MAX {
+        let expected = format!("at most {QUERY_BYTES_MAX} bytes");
+        return Err(FieldError::invalid("query", expected, shown(&body.query)));
     }
-
-    fn keeps(&self, row: &ProductRow) -> bool {
-        let contains = |text: &str| text.to_lowercase().contains(&self.query);
-        (self.category.is_empty() || row.category.as_str() == self.category)
-            && (self.query.is_empty()
-                || contains(&row.name)
-                || contains(row.sku.as_str())
-                || contains(row.brand.as_str()))
-    }
+    field::text::<63>("category", &body.category)?;
+    Ok(ProductFilter { query: body.query.to_lowercase(), category: body.category.clone() })
 }

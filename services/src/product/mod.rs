@@ -38,7 +38,7 @@ impl ProductService for Products {
         &self,
         request: Request<ValidateProductsRequest>,
     ) -> Result<Response<ValidateProductsResponse>, Status> {
-        Ok(Response::new(validate::validate(&self.backend, &request.into_inner().lines)?))
+        Ok(Response::new(validate::validate(&self.backend, &request.into_inner().lines).await?))
     }
 
     async fn get_product_details(
@@ -46,8 +46,9 @@ impl ProductService for Products {
         request: Request<GetProductDetailsRequest>,
     ) -> Result<Response<GetProductDetailsResponse>, Status> {
         let sku = field::name("sku", &request.get_ref().sku)?;
-        let row = self.backend.product(&sku).ok_or(Rejection::Refused(Refusal::UnknownProduct))?;
-        let product = message::product(&row, self.backend.stock(&sku));
+        let row = self.backend.product(&sku).await?.ok_or(Rejection::Refused(Refusal::UnknownProduct))?;
+        let stock = self.backend.shelf(std::iter::once(sku)).await?.stock(&sku);
+        let product = message::product(&row, stock);
         Ok(Response::new(GetProductDetailsResponse { product: Some(product) }))
     }
 

@@ -12,7 +12,7 @@ use crate::field::{self, FieldError};
 use crate::status::Rejection;
 
 /// One verdict per line. The request as a whole is refused only if it could not be an order at all.
-pub(super) fn validate(
+pub(super) async fn validate(
     backend: &Backend,
     lines: &[ProductLine],
 ) -> Result<ValidateProductsResponse, Rejection> {
@@ -22,13 +22,15 @@ pub(super) fn validate(
     if lines.len() > MAX_LINES {
         return Err(Refusal::TooManyLines { found: lines.len() }.into());
     }
+    let asked = lines.iter().filter_map(|line| Sku::new(&line.sku).ok());
+    let shelf = backend.shelf(asked).await?;
     let alone = lines.len() == 1;
     let mut seen = HashMap::with_capacity(if alone { 0 } else { lines.len() });
     let mut verdicts = Vec::with_capacity(lines.len());
     for (index, line) in lines.iter().enumerate() {
         let at_fault = |error| FieldError { path: format!("lines[{index}].sku"), ..error };
         let sku: Sku = field::name("sku", &line.sku).map_err(at_fault)?;
-        let stock = backend.stock(&sku);
+        let stock = shelf.stock(&sku);
         // Indices fit: there are at most 10,000 lines.
         let at = index as u16;
         let first = if alone { None } else { seen.insert(sku, at) };

@@ -25,7 +25,7 @@ pub(super) fn start(
 ) -> Result<JoinHandle<()>, ServeError> {
     thread("onrush-background", stop, move || {
         spawn(&shop);
-        if host == HostKind::Inline {
+        if host == HostKind::Inline && matches!(shop.backend, Backend::Local { .. }) {
             tokio::spawn(tick(shop.backend.clone()));
         }
     })
@@ -77,22 +77,28 @@ fn thread(
 
 /// An inline engine moves only when somebody calls: without calls nothing would ever expire.
 async fn tick(backend: Backend) {
-    let mut subscription = backend.subscribe(ShardId(0), backend.end(ShardId(0)));
+    let mut feed = backend.subscribe(ShardId(0), backend.end_at_last(ShardId(0)).await);
     loop {
         tokio::time::sleep(TICK).await;
-        if let Err(error) = subscription.poll(0, |_| ()) {
+        if let Err(error) = feed.poll(0, |_| ()) {
             tracing::debug!(%error, "the tick could not read the log");
         }
     }
 }
 
+/// Of several processes one works with gateways: the one that serves payments.
 fn spawn(shop: &Shop) {
+    for shard in (0..shop.backend.shards()).map(ShardId) {
+        tokio::spawn(shop.settlements.clone().follow(shop.backend.clone(), shard));
+    }
+    if !shop.pays {
+        return;
+    }
     let worker = shop.hearing.worker();
     if let Some(webhooks) = shop.gateways.the_simulated().and_then(Simulated::webhooks) {
         tokio::spawn(worker.clone().hear(webhooks));
     }
     for shard in (0..shop.backend.shards()).map(ShardId) {
-        tokio::spawn(shop.settlements.clone().follow(shop.backend.clone(), shard));
         tokio::spawn(worker.clone().follow(shard));
     }
 }

@@ -26,6 +26,7 @@ use crate::notification::{self, Notifications};
 use crate::order::Orders;
 use crate::payment::Payments;
 use crate::product::Products;
+use crate::remote::EngineServer;
 use crate::shipping::{self, Shipping};
 use crate::transcoding;
 use crate::user::Users;
@@ -61,7 +62,9 @@ impl Front {
         let (backend, pump) = self.shop.backend.for_loop();
         self.shop.backend = backend;
         // Ends with the runtime, after the last call.
-        tokio::spawn(pump);
+        if let Some(pump) = pump {
+            tokio::spawn(pump);
+        }
         let (drain, mut stop) = (self.drain, self.stop.clone());
         let mut servers = JoinSet::new();
         for (service, socket) in self.sockets {
@@ -121,6 +124,8 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         gateways,
         hearing,
         reconciler,
+        pays,
+        engine_token,
         users,
         shipping: desk,
         notification: post,
@@ -142,8 +147,11 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         Service::Notification => notification::routes::routes(post),
     };
     let vital = http::Vital { backend: backend.clone(), stop };
-    let mut rest = Routes::new(Admin::server(backend, gateways, reconciler))
+    let mut rest = Routes::new(Admin::server(backend.clone(), pays.then_some(gateways), reconciler))
         .add_service(HealthServer::new(HealthService::from_health_reporter(health)));
+    if let Some(token) = engine_token {
+        rest = rest.add_service(EngineServer::server(backend, token));
+    }
     // The descriptors are compiled in and checked by a test; without them only reflection is missing.
     match (reflection(service).build_v1(), reflection(service).build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => rest = rest.add_service(v1).add_service(v1alpha),

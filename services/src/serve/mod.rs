@@ -18,13 +18,14 @@ use tokio::sync::watch;
 
 use crate::access::{KeyError, Keyring};
 use crate::backend::Backend;
-use crate::config::{Config, Service, ShippingConfig};
+use crate::config::{Config, EnginePlace, Service, ShippingConfig};
 use crate::gateway::reconcile::Reconciler;
 use crate::gateway::simulated::{Books, BooksError};
 use crate::gateway::worker::Worker;
 use crate::gateway::{GatewayError, Gateways, Hearing, Simulated};
 use crate::notification::outlet::Outlet;
 use crate::notification::{FromError, Post};
+use crate::remote::{EngineToken, Remote, RemoteError};
 use crate::settlements::Settlements;
 use crate::shipping::Desk;
 use crate::shipping::carrier::http::HttpCarrierError;
@@ -53,6 +54,9 @@ pub enum ServeError {
         /// What it said.
         error: OpenError,
     },
+    /// The engine in another process cannot be used.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// The engine does not close.
     #[error("expected to close the engine, found: {0}")]
     Close(CloseError),
@@ -101,6 +105,10 @@ pub(crate) struct Shop {
     gateways: Arc<Gateways>,
     hearing: Arc<Hearing>,
     reconciler: Arc<Mutex<Reconciler>>,
+    /// True if this process serves payments, and so works with gateways.
+    pays: bool,
+    /// What lets other processes at the engine; without it they do not get there.
+    engine_token: Option<EngineToken>,
     users: Arc<user::Desk>,
     shipping: Arc<Desk>,
     notification: Arc<Post>,
@@ -108,7 +116,8 @@ pub(crate) struct Shop {
 
 /// A process that serves.
 pub struct Serving {
-    engine: Engine,
+    /// None if it is in another process.
+    engine: Option<Engine>,
     gateways: Arc<Gateways>,
     shipping: Arc<Desk>,
     notification: Arc<Post>,
@@ -121,7 +130,7 @@ pub struct Serving {
 impl Serving {
     /// Opens the engine, takes the ports and starts to serve.
     pub fn start(config: &Config) -> Result<Self, ServeError> {
-        let engine = Engine::open(config.engine_options()).map_err(|error| ServeError::Open { error })?;
+        let (engine, backend) = engine(config)?;
         let gateways = Arc::new(paying(config)?);
         let mut sockets = Vec::new();
         let mut addresses = Vec::new();
@@ -130,7 +139,6 @@ impl Serving {
             addresses.push((*service, taken.address));
             sockets.push((*service, taken.sockets));
         }
-        let backend = Backend::local(engine.handle());
         let ShippingConfig { unit_grams, poll, .. } = config.shipping;
         let (desk, woken) = Desk::new(backend.clone(), delivering(config)?, unit_grams, poll);
         let shipping = Arc::new(desk);
@@ -144,6 +152,11 @@ impl Serving {
             settlements: Settlements::default(),
             gateways: gateways.clone(),
             reconciler: Arc::default(),
+            pays: config.serves(Service::Payment),
+            engine_token: match &config.engine {
+                EnginePlace::Here(token) => token.clone(),
+                EnginePlace::At(_, token) => Some(token.clone()),
+            },
             shipping: shipping.clone(),
             notification: notification.clone(),
         };
@@ -178,9 +191,9 @@ impl Serving {
         &self.addresses
     }
 
-    /// The engine behind.
-    pub fn engine(&self) -> EngineHandle {
-        self.engine.handle()
+    /// The engine, if it is in this process.
+    pub fn engine(&self) -> Option<EngineHandle> {
+        self.engine.as_ref().map(Engine::handle)
     }
 
     /// The payment gateways in use.
@@ -208,7 +221,9 @@ impl Serving {
         drop(self.stop);
         let background: Vec<bool> =
             self.background.into_iter().map(|thread| thread.join().is_err()).collect();
-        self.engine.close().map_err(ServeError::Close)?;
+        if let Some(engine) = self.engine {
+            engine.close().map_err(ServeError::Close)?;
+        }
         if panicked.contains(&true) {
             return Err(ServeError::Panicked("fronts"));
         }
@@ -216,6 +231,18 @@ impl Serving {
             true => Err(ServeError::Panicked("background threads")),
             false => Ok(()),
         }
+    }
+}
+
+/// The engine of this process, or the way to another's.
+fn engine(config: &Config) -> Result<(Option<Engine>, Backend), ServeError> {
+    match &config.engine {
+        EnginePlace::Here(_) => {
+            let engine = Engine::open(config.engine_options()).map_err(|error| ServeError::Open { error })?;
+            let backend = Backend::local(engine.handle());
+            Ok((Some(engine), backend))
+        }
+        EnginePlace::At(address, token) => Ok((None, Backend::Remote(Remote::open(address, token)?))),
     }
 }
 

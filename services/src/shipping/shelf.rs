@@ -1,7 +1,6 @@
 //! The documents that Shipping keeps: shipments on their order's slot, so that their events keep the
 //! order's order; addresses and tracking numbers by their own key.
 
-use onrush_engine::ListError;
 use onrush_proto::{CustomerId, DocKey, OrderId, PutDocument, Refusal, Text, Topic};
 
 use super::address::Address;
@@ -69,8 +68,11 @@ impl Shelf {
     }
 
     /// Orders whose shipments are open, a page at a time. Reads the store.
-    pub(super) fn open_after(&self, after: &mut Option<DocKey>) -> Result<Option<Vec<OrderId>>, ListError> {
-        let rows = self.backend.documents(COLLECTION, after.as_ref(), PAGE)?;
+    pub(super) async fn open_after(
+        &self,
+        after: &mut Option<DocKey>,
+    ) -> Result<Option<Vec<OrderId>>, Rejection> {
+        let rows = self.backend.documents(COLLECTION, *after, PAGE).await?;
         let Some(last) = rows.last() else { return Ok(None) };
         *after = Some(last.key);
         let open = rows.iter().filter_map(|row| {

@@ -86,24 +86,17 @@ async fn find_open(desk: Arc<Desk>, open: mpsc::Sender<OrderId>) {
     let mut after = None;
     let mut retry = Retry::default();
     loop {
-        let (shelf, mut from) = (desk.shelf.clone(), after);
-        let page = tokio::task::spawn_blocking(move || shelf.open_after(&mut from).map(|page| (page, from)));
-        match page.await {
-            Ok(Ok((Some(orders), from))) => {
-                after = from;
+        match desk.shelf.open_after(&mut after).await {
+            Ok(Some(orders)) => {
                 for order in orders {
                     // The loop is gone only when the process ends.
                     let _ = open.send(order).await;
                 }
             }
-            Ok(Ok((None, _))) => return,
-            Ok(Err(error)) => {
+            Ok(None) => return,
+            Err(error) => {
                 tracing::warn!(%error, "expected the open shipments");
                 tokio::time::sleep(retry.pause()).await;
-            }
-            Err(error) => {
-                tracing::error!(%error, "expected the open shipments");
-                return;
             }
         }
     }

@@ -98,15 +98,7 @@ impl Process {
     }
 
     pub(crate) fn client(&self) -> Client {
-        let address = |service: &str| format!("http://{}", self.address(service));
-        let addresses = Addresses {
-            product: address("product"),
-            order: address("order"),
-            payment: address("payment"),
-            shipping: address("shipping"),
-            notification: address("notification"),
-        };
-        Client::new(&addresses, 1, Retry::NEVER).unwrap()
+        client(&|service| self.address(service))
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -126,6 +118,19 @@ impl Process {
     }
 }
 
+/// A client of services at these addresses.
+pub(crate) fn client(address: &dyn Fn(&str) -> String) -> Client {
+    let address = |service: &str| format!("http://{}", address(service));
+    let addresses = Addresses {
+        product: address("product"),
+        order: address("order"),
+        payment: address("payment"),
+        shipping: address("shipping"),
+        notification: address("notification"),
+    };
+    Client::new(&addresses, 1, Retry::NEVER).unwrap()
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -133,7 +138,7 @@ impl Drop for Process {
     }
 }
 
-fn assert_one_line(output: &Output, code: i32, expected: &str) {
+pub(crate) fn assert_one_line(output: &Output, code: i32, expected: &str) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");

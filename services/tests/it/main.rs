@@ -18,6 +18,7 @@ mod money;
 mod notification;
 mod orders;
 mod payments;
+mod processes;
 mod products;
 mod shipping;
 mod shop;

@@ -13,7 +13,7 @@ use onrush_grpc::product::v1::update_stock_request::Change;
 use onrush_grpc::product::v1::{PutProductRequest, UpdateStockRequest};
 use onrush_net::client::grpc::{Addresses, Client};
 use onrush_net::client::{CallError, Refused, Retry};
-use onrush_services::config::{Config, Service, ShippingConfig, Tokens};
+use onrush_services::config::{Config, EnginePlace, Service, ShippingConfig, Tokens};
 use onrush_services::gateway::{GatewayOptions, Gateways};
 use onrush_services::notification::PostOptions;
 use onrush_services::serve::Serving;
@@ -36,6 +36,7 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         data_dir: dir.path().join("data"),
         listen: [127, 0, 0, 1].into(),
         services: ORDERING.map(|service| (service, 0)).to_vec(),
+        engine: EnginePlace::Here(None),
         shards: Some(4),
         host: HostKind::Thread,
         store: StoreKind::Memory,

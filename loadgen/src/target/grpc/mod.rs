@@ -12,10 +12,14 @@ use onrush_grpc::admin::v1::{AuditRequest, StatsRequest, StatsResponse};
 use onrush_net::client::grpc::{Addresses, Client};
 use onrush_net::client::{CallError, Retry};
 use onrush_proto::{Reply, Request, Sku};
+use onrush_services::backend::Backend;
+use onrush_services::config::Secret;
+use onrush_services::remote::{EngineAddress, EngineToken, Remote};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Books, EmbeddedOptions, Page, Setup, Target, TargetError, Viewed};
 use crate::meter::Meter;
+use crate::target::events::Events;
 use lane::Lane;
 use message::Asked;
 use server::Server;
@@ -24,6 +28,10 @@ use server::Server;
 const ORDERS_READ_MAX: usize = 20_000;
 /// Least time between two readings of the counters: each is a call.
 const METER_PAUSE: Duration = Duration::from_millis(100);
+
+/// What lets the audit read the events of a server that it did not start, as it lets the shop's own
+/// processes at the engine.
+const ENGINE_TOKEN: &str = "ENGINE_TOKEN";
 
 /// How the client reaches the server.
 #[derive(Clone, Copy, Debug)]
@@ -223,6 +231,21 @@ impl Target for Grpc {
             .block_on(client.audit(AuditRequest {}))
             .map_err(|error| refused(&addresses.order, "AdminService/Audit", error))?;
         Ok(reply::books(report))
+    }
+
+    fn events(&mut self) -> Result<Option<Events>, TargetError> {
+        let given = || std::env::var(ENGINE_TOKEN).ok().filter(|token| !token.is_empty());
+        let token = match &self.server {
+            Some(server) => Some(server.engine_token().clone()),
+            None => given().map(|token| EngineToken::given(Secret::new(token))),
+        };
+        let Some(token) = token else { return Ok(None) };
+        let Operator { runtime, addresses, .. } = &self.operator;
+        let address = addresses.order.parse::<EngineAddress>();
+        let address = address.map_err(|()| TargetError::Address(addresses.order.clone()))?;
+        // Its connection ends here: a server that ends waits for none of ours.
+        let remote = Remote::open(&address, &token)?;
+        runtime.block_on(Events::read(&Backend::Remote(remote))).map(Some)
     }
 
     fn meter(&self) -> Result<Meter, TargetError> {

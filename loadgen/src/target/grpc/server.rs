@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use onrush_engine::{HostKind, StoreKind};
 use onrush_net::client::grpc::Addresses;
-use onrush_services::config::{Config, Service, Sources};
+use onrush_services::config::{Config, EnginePlace, Service, Sources};
+use onrush_services::remote::EngineToken;
 use onrush_services::serve::Serving;
 use tempfile::TempDir;
 
@@ -21,15 +22,18 @@ pub(super) struct Server {
     store: StoreKind,
     data_dir: PathBuf,
     temporary: Option<TempDir>,
+    engine_token: EngineToken,
 }
 
 impl Server {
     /// Starts on an empty directory and free ports of this machine.
     pub(super) fn start(options: &EmbeddedOptions) -> Result<Self, TargetError> {
         let (data_dir, temporary) = directory(options)?;
-        let config = Config { data_dir: data_dir.clone(), ..config(options)? };
+        let engine_token = EngineToken::random();
+        let engine = EnginePlace::Here(Some(engine_token.clone()));
+        let config = Config { data_dir: data_dir.clone(), engine, ..config(options)? };
         let serving = Serving::start(&config)?;
-        Ok(Self { serving, host: options.host, store: options.store, data_dir, temporary })
+        Ok(Self { serving, host: options.host, store: options.store, data_dir, temporary, engine_token })
     }
 
     /// Where its services listen.
@@ -44,6 +48,11 @@ impl Server {
             payment: of(Service::Payment),
             ..Addresses::default()
         }
+    }
+
+    /// What lets the audit read its events.
+    pub(super) fn engine_token(&self) -> &EngineToken {
+        &self.engine_token
     }
 
     /// What drives its shards.

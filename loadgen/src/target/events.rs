@@ -1,15 +1,21 @@
 //! The events of a run as a subscriber reads them: complete, in order, none twice.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use onrush_engine::{EngineHandle, SubscribeError};
+use onrush_engine::SubscribeError;
 use onrush_proto::row::view;
 use onrush_proto::{FactView, Lsn, OrderId, OrderRow, RecordKind, RowTag, ShardId, Topic};
 
+use onrush_services::backend::Backend;
+
 use crate::journal::{Entry, Fate, Violations};
+use crate::target::TargetError;
 
 /// Records asked for at a time.
 const RECORDS: usize = 4_096;
+/// How long a committed record may take to come.
+const RECORD_WAIT: Duration = Duration::from_secs(10);
 
 /// What was told of one order.
 #[derive(Clone, Copy, Default, Debug)]
@@ -29,20 +35,23 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Reads the logs of all shards to their ends.
-    pub(crate) fn read(handle: &EngineHandle) -> Result<Self, SubscribeError> {
+    /// Reads the logs of all shards to where they end now.
+    pub(crate) async fn read(engine: &Backend) -> Result<Self, TargetError> {
         let mut events = Self::default();
-        for shard in (0..handle.slot_map().shards()).map(ShardId) {
-            events.read_shard(handle, shard)?;
+        for (shard, end) in (0..engine.shards()).map(ShardId).zip(engine.ends().await?) {
+            events.read_shard(engine, shard, end).await?;
         }
         Ok(events)
     }
 
-    fn read_shard(&mut self, handle: &EngineHandle, shard: ShardId) -> Result<(), SubscribeError> {
-        let mut subscription = handle.subscribe(shard, Lsn(0));
+    async fn read_shard(&mut self, engine: &Backend, shard: ShardId, end: Lsn) -> Result<(), TargetError> {
+        let mut feed = engine.subscribe(shard, Lsn(0));
         let (mut last, mut time_us) = (0, 0);
-        loop {
-            let read = subscription.poll(RECORDS, |event| {
+        while last < end.0 {
+            if !feed.ready_within(RECORD_WAIT).await {
+                return Err(TargetError::EventsEnd { shard: shard.0, expected: end.0, found: last });
+            }
+            let read = feed.poll(RECORDS, |event| {
                 if event.lsn.0 != last + 1 || event.time_us < time_us {
                     let (lsn, at) = (event.lsn.0, event.time_us);
                     self.violations.note(|| {
@@ -56,16 +65,16 @@ impl Events {
                 self.enter(event.fact);
             });
             match read {
-                Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(SubscribeError::OutOfRange { first, .. }) if last == 0 => {
                     last = first - 1;
-                    subscription.seek(Lsn(last));
+                    feed.seek(Lsn(last));
                     self.shortened += 1;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
+        Ok(())
     }
 
     fn enter(&mut self, fact: FactView<'_>) {

@@ -1,4 +1,4 @@
-//! A circuit breaker: a gateway that fails is left alone for a while, then tried by a few calls. Time comes
+//! A circuit breaker: what fails again and again is left alone for a while, then tried by a few calls. Time comes
 //! as an argument, so that a test brings its own.
 
 use std::collections::VecDeque;
@@ -41,7 +41,7 @@ impl BreakerState {
 }
 
 /// A breaker.
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     inner: Mutex<Inner>,
 }
 
@@ -65,7 +65,7 @@ struct Slice {
 }
 
 /// A call that was let through. Dropped without a word it counts as neither.
-pub(super) struct Pass<'a> {
+pub(crate) struct Pass<'a> {
     breaker: &'a Breaker,
     probe: bool,
     told: bool,
@@ -73,13 +73,13 @@ pub(super) struct Pass<'a> {
 
 impl Breaker {
     /// A closed one.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let inner = Inner { state: State::Closed, slices: VecDeque::new(), pause: OPEN_MIN };
         Self { inner: Mutex::new(inner) }
     }
 
     /// Lets a call through, or says how long it has to wait.
-    pub(super) fn admit(&self, now: Instant) -> Result<Pass<'_>, Duration> {
+    pub(crate) fn admit(&self, now: Instant) -> Result<Pass<'_>, Duration> {
         let mut inner = self.lock();
         if let State::Open { until } = inner.state {
             if now < until {
@@ -100,7 +100,7 @@ impl Breaker {
     }
 
     /// Where it stands.
-    pub(super) fn state(&self, now: Instant) -> BreakerState {
+    pub(crate) fn state(&self, now: Instant) -> BreakerState {
         match self.lock().state {
             State::Closed => BreakerState::Closed,
             State::Open { until } if now < until => BreakerState::Open,
@@ -115,7 +115,7 @@ impl Breaker {
 
 impl Pass<'_> {
     /// Says how the call went.
-    pub(super) fn tell(mut self, now: Instant, well: bool) {
+    pub(crate) fn tell(mut self, now: Instant, well: bool) {
         self.told = true;
         let mut inner = self.breaker.lock();
         match (&mut inner.state, self.probe) {

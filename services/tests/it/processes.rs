@@ -1,0 +1,157 @@
+//! Every service in a process of its own, with one engine among them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use onrush_grpc::notification::v1::{ListNotificationsRequest, PutContactRequest};
+use onrush_grpc::order::v1::{GetOrderStatusRequest, ListOrdersRequest};
+use onrush_grpc::payment::v1::ListTransactionsRequest;
+use onrush_grpc::product::v1::{ListProductsRequest, ProductLine, ValidateProductsRequest};
+use onrush_net::client::CallError;
+use onrush_net::client::grpc::Client;
+use onrush_services::config::Service;
+
+use crate::binary::{Process, assert_one_line, client, onrush, stock_up};
+use crate::shop::{order, payment};
+
+/// What all processes of the shop know.
+const SECRET: &str = "a secret that all processes of this shop share";
+
+/// Each service, in a process and a directory of its own; the engine is in that of products.
+struct Town {
+    processes: BTreeMap<&'static str, Process>,
+    engine: String,
+}
+
+impl Town {
+    fn start(dir: &Path) -> Self {
+        let product = Self::process(dir, "product", "0", &[]);
+        let engine = product.address("product");
+        let mut processes = BTreeMap::from([("product", product)]);
+        for service in Service::ALL.map(Service::name).into_iter().filter(|name| *name != "product") {
+            let env = [("PRODUCT_SERVICE_ADDR", engine.as_str())];
+            processes.insert(service, Self::process(dir, service, "0", &env));
+        }
+        Self { processes, engine }
+    }
+
+    fn process(dir: &Path, service: &str, port: &str, more: &[(&str, &str)]) -> Process {
+        let mut env =
+            vec![("ENGINE_TOKEN", SECRET), ("PORT", port), ("CARRIER_FAULTS", "pickup_ms=10,transit_ms=10")];
+        env.extend(more);
+        Process::start_with(&dir.join(service), &["--services", service], &env)
+    }
+
+    /// Kills the process with the engine, and starts it where it was.
+    async fn crash(&mut self, dir: &Path, between: impl AsyncFnOnce()) {
+        let mut product = self.processes.remove("product").unwrap();
+        product.signal("-KILL");
+        product.wait();
+        between().await;
+        let port = self.engine.rsplit(':').next().unwrap().to_owned();
+        self.processes.insert("product", Self::process(dir, "product", &port, &[]));
+    }
+
+    fn client(&self) -> Client {
+        client(&|service| self.processes[service].address(service))
+    }
+}
+
+/// Asks until the answer is good.
+async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    for _ in 0..1_000 {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("expected {what}");
+}
+
+#[tokio::test]
+async fn a_purchase_goes_through_all_of_them_and_outlives_the_engines_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut town = Town::start(dir.path());
+    let shop = town.client();
+    stock_up(&shop).await;
+    let contact = PutContactRequest {
+        customer_id: "ada".into(),
+        email: "ada@example.com".into(),
+        ..Default::default()
+    };
+    shop.put_contact(contact).await.unwrap();
+    let lines = vec![ProductLine { sku: "tea".into(), quantity: 2 }];
+    let validated = shop.validate_products(ValidateProductsRequest { lines }).await.unwrap();
+    assert!(validated.valid, "{validated:?}");
+
+    let created = shop.create_order(order("first", "ada", &[("tea", 2)])).await.unwrap();
+    let order_id = created.order_id.clone();
+    let paid = shop.process_payment(payment("pay", &order_id, "pm_card")).await.unwrap();
+    assert_eq!(paid.order_status().as_str_name(), "ORDER_STATUS_PAID");
+    // Shipping takes it on by itself, and Notification tells of it.
+    until("a shipped order", async || {
+        let request = GetOrderStatusRequest { order_id: order_id.clone() };
+        let status = shop.get_order_status(request).await.ok()?.order?.status().as_str_name().to_owned();
+        ["ORDER_STATUS_SHIPPED", "ORDER_STATUS_DELIVERED"].contains(&status.as_str()).then_some(())
+    })
+    .await;
+    until("a confirmation, a receipt and news of the parcel", async || {
+        let request = ListNotificationsRequest { order_id: order_id.clone() };
+        let told = shop.list_notifications(request).await.ok()?.notifications.len();
+        (told >= 3).then_some(())
+    })
+    .await;
+
+    // Lists are read over there, too.
+    let orders = ListOrdersRequest { customer_id: "ada".into(), ..Default::default() };
+    assert_eq!(shop.list_orders(orders.clone()).await.unwrap().orders.len(), 1);
+    let transactions = ListTransactionsRequest { customer_id: "ada".into(), ..Default::default() };
+    assert!(!shop.list_transactions(transactions).await.unwrap().transactions.is_empty());
+    let products = ListProductsRequest { query: "tea".into(), ..Default::default() };
+    assert_eq!(shop.list_products(products).await.unwrap().products.len(), 1);
+
+    town.crash(dir.path(), async || {
+        let answer = shop.create_order(order("second", "ada", &[("tea", 1)])).await;
+        assert!(
+            matches!(&answer, Err(CallError::Unknown { message, .. }) if message.contains("engine cannot be reached")),
+            "{answer:?}"
+        );
+    })
+    .await;
+    // The other processes find it again by themselves; what was accepted is as it was.
+    let shop = town.client();
+    let again = until("the engine again", async || {
+        shop.create_order(order("first", "ada", &[("tea", 2)])).await.ok()
+    })
+    .await;
+    assert!(again.replayed && again.order_id == order_id, "{again:?}");
+    let second = shop.create_order(order("second", "ada", &[("tea", 1)])).await.unwrap();
+    let paid = shop.process_payment(payment("pay-2", &second.order_id, "pm_card")).await.unwrap();
+    assert_eq!(paid.order_status().as_str_name(), "ORDER_STATUS_PAID");
+    assert_eq!(shop.list_orders(orders).await.unwrap().orders.len(), 2);
+    // The books are where the engine is.
+    let there = client(&|_| town.engine.clone());
+    let audit = there.audit(Default::default()).await.unwrap();
+    assert!(audit.ok && audit.units_sold == 3, "{audit:?}");
+}
+
+#[test]
+fn a_process_without_the_token_or_with_another_one_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Town::process(dir.path(), "product", "0", &[]);
+    let address = engine.address("product");
+    let start = |more: &[(&str, &str)]| {
+        let data = dir.path().join("order");
+        let mut command = onrush(&["serve", "--services", "order", "--data-dir", data.to_str().unwrap()]);
+        command.env("ENGINE_ADDR", &address).env("PORT", "0").envs(more.iter().copied()).output().unwrap()
+    };
+    assert_one_line(
+        &start(&[]),
+        2,
+        "engine-addr (from environment ENGINE_ADDR): expected engine-token or jwt-secret",
+    );
+    let another = [("ENGINE_TOKEN", "another token that is long enough to be one")];
+    assert_one_line(&start(&another), 1, "expected the engine's token, found none or another");
+    assert_one_line(&start(&[("ENGINE_TOKEN", "short")]), 2, "expected a token of at least 32 bytes");
+}
