@@ -1,28 +1,43 @@
 //! Settings of the payment gateways.
 
 use super::secret::read_secret;
-use super::{ConfigError, Secret, Value, find};
+use super::{ConfigError, Secret, Value, find, wrong};
 use crate::gateway::GatewayOptions;
+use crate::gateway::paypal::PayPalOptions;
 use crate::gateway::stripe::StripeOptions;
 
 pub(super) fn of(values: &[Value]) -> Result<GatewayOptions, ConfigError> {
     let secret = |name| Ok(read_secret(values, name)?.map_or_else(|| Secret::new(""), |(secret, _)| secret));
-    let base = |name| find(values, name).text.clone();
+    let text = |name| find(values, name).text.clone();
     let stripe = match read_secret(values, "stripe-api-key")? {
         Some((key, _)) => Some(StripeOptions {
-            base: base("stripe-api-base"),
+            base: text("stripe-api-base"),
             key,
             webhook_secret: secret("stripe-webhook-secret")?,
             timeout: StripeOptions::TIMEOUT,
         }),
         None => None,
     };
+    let paypal = match read_secret(values, "paypal-api-key")? {
+        Some((key, _)) if is_pair(&key) => Some(PayPalOptions {
+            base: text("paypal-api-base"),
+            key,
+            webhook_id: text("paypal-webhook-id"),
+            timeout: PayPalOptions::TIMEOUT,
+        }),
+        Some((_, value)) => return Err(wrong(value, "client_id:secret")),
+        None => None,
+    };
     let routes = find(values, "payment-routes");
-    let wrong = |error| ConfigError::Value {
+    let unread = |error| ConfigError::Value {
         name: routes.name,
         origin: routes.origin,
-        expected: format!("routes such as JPY=stripe;*=stripe ({error})"),
+        expected: format!("routes such as JPY=stripe;*=paypal,stripe ({error})"),
         found: routes.text.clone(),
     };
-    Ok(GatewayOptions { stripe, routes: routes.text.parse().map_err(wrong)? })
+    Ok(GatewayOptions { stripe, paypal, routes: routes.text.parse().map_err(unread)? })
+}
+
+fn is_pair(key: &Secret) -> bool {
+    key.expose().split_once(':').is_some_and(|(id, secret)| !id.is_empty() && !secret.is_empty())
 }

@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 51] = [
+pub const SETTINGS: [Setting; 55] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -117,10 +117,21 @@ pub const SETTINGS: [Setting; 51] = [
         "What signs Stripe's calls of /webhooks/stripe; without it they are not believed",
     ),
     open("stripe-webhook-secret-file", "STRIPE_WEBHOOK_SECRET_FILE", "File that holds it", String::new),
+    secret("paypal-api-key", "PAYPAL_API_KEY", "client_id:secret of PayPal; with it PayPal takes the money"),
+    open("paypal-api-key-file", "PAYPAL_API_KEY_FILE", "File that holds it", String::new),
+    open("paypal-api-base", "PAYPAL_API_BASE", "Where PayPal's API begins", || {
+        "https://api-m.paypal.com".into()
+    }),
+    open(
+        "paypal-webhook-id",
+        "PAYPAL_WEBHOOK_ID",
+        "PayPal's name of the webhook that calls /webhooks/paypal; without it none is believed",
+        String::new,
+    ),
     open(
         "payment-routes",
         "PAYMENT_ROUTES",
-        "Which gateways take which currency, e.g. JPY=stripe;*=stripe; without it each takes all",
+        "Which gateways take which currency, e.g. JPY=stripe;*=paypal,stripe; without it each takes all",
         String::new,
     ),
     open(

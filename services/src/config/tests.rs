@@ -226,6 +226,11 @@ fn a_key_chooses_the_gateway_and_routes_are_checked() {
     let stripe = resolved.config.payment.stripe.as_ref().unwrap();
     assert_eq!((stripe.key.expose(), stripe.base.as_str()), ("sk_hush", "https://api.stripe.com"));
     assert!(!format!("{resolved:?}").contains("hush"), "{resolved:?}");
+    let resolved = config(&[("PAYPAL_API_KEY", "client:hush")]).unwrap();
+    assert_eq!(resolved.config.payment.paypal.as_ref().unwrap().base, "https://api-m.paypal.com");
+    assert!(!format!("{resolved:?}").contains("hush"), "{resolved:?}");
+    let error = config(&[("PAYPAL_API_KEY", "hush")]).unwrap_err().to_string();
+    assert!(error.ends_with("expected client_id:secret, found \"****\""), "{error}");
     let error = config(&[("PAYMENT_ROUTES", "EUR=bank")]).unwrap_err().to_string();
     assert!(
         error.starts_with("payment-routes (from environment PAYMENT_ROUTES): expected routes"),

@@ -23,7 +23,7 @@ pub(super) const ORDER_CLOSED: &str = "order_closed";
 pub(super) const AMOUNT: &str = "amount_not_representable";
 
 /// Codes that say more of the gateway than of the card.
-const OF_THE_GATEWAY: [&str; 23] = [
+const OF_THE_GATEWAY: [&str; 24] = [
     NO_ROUTE,
     UNAVAILABLE,
     AMOUNT,
@@ -31,6 +31,7 @@ const OF_THE_GATEWAY: [&str; 23] = [
     "amount_too_small",
     "card_not_supported",
     "currency_not_supported",
+    "COUNTRY_NOT_SUPPORTED",
     "CURRENCY_NOT_SUPPORTED",
     "INTERNAL_SERVER_ERROR",
     "invalid_request",

@@ -76,6 +76,11 @@ impl Endpoint {
         self.base.as_str().trim_end_matches('/')
     }
 
+    /// A look at another place, without anything that says who we are.
+    pub(super) fn elsewhere(&self, url: Url) -> RequestBuilder {
+        self.client.get(url)
+    }
+
     /// A call of a path below the base.
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}/{path}", self.base()))

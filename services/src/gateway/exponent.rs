@@ -46,6 +46,19 @@ pub(super) fn stripe(currency: Currency) -> Units {
     }
 }
 
+/// Currencies of PayPal.
+const OF_PAYPAL: [&str; 24] = [
+    "AUD", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "ILS", "JPY", "MXN", "MYR",
+    "NOK", "NZD", "PHP", "PLN", "SEK", "SGD", "THB", "TWD", "USD",
+];
+
+/// How PayPal counts: HUF, JPY and TWD have no decimals, all others two; it does not take every currency.
+pub(super) fn paypal(currency: Currency) -> Option<Units> {
+    let code = currency.as_str();
+    let exponent = if matches!(code, "HUF" | "JPY" | "TWD") { 0 } else { 2 };
+    OF_PAYPAL.contains(&code).then_some(Units { exponent, step: 1 })
+}
+
 impl Units {
     /// An amount as the gateway counts it; `None` if it cannot say it.
     pub(super) fn outward(self, amount: Money) -> Option<i64> {

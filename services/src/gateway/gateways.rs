@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use super::decline::{self, kept as code};
 use super::endpoint::EndpointError;
 use super::method::{self, GatewayKind, Routes};
-use super::stripe::{Seen, Stripe, StripeOptions};
-use super::{Booked, Charge, Gateway, Refunding, Simulated, Step, Trouble};
+use super::paypal::{PayPal, PayPalOptions};
+use super::stripe::{Stripe, StripeOptions};
+use super::{Booked, Charge, Gateway, Refunding, Seen, Simulated, Step, Trouble};
 use crate::breaker::{Breaker, BreakerState};
 
 /// How long one call may take before nobody knows.
@@ -25,6 +26,8 @@ const UNCONFIGURED_PAUSE: Duration = Duration::from_secs(10);
 pub struct GatewayOptions {
     /// Stripe, if there is a key.
     pub stripe: Option<StripeOptions>,
+    /// PayPal, if there is a key.
+    pub paypal: Option<PayPalOptions>,
     /// Which gateway takes which currency.
     pub routes: Routes,
 }
@@ -32,7 +35,7 @@ pub struct GatewayOptions {
 impl GatewayOptions {
     /// True if any real gateway is to be used.
     pub fn is_real(&self) -> bool {
-        self.stripe.is_some()
+        self.stripe.is_some() || self.paypal.is_some()
     }
 }
 
@@ -61,7 +64,7 @@ impl Guarded {
         let places = match &gateway {
             // Its callers are bounded already, and its latency is made up.
             Gateway::Simulated(_) => Semaphore::MAX_PERMITS,
-            Gateway::Stripe(_) => CALLS_MAX,
+            Gateway::Stripe(_) | Gateway::PayPal(_) => CALLS_MAX,
         };
         Self { gateway, breaker: Breaker::new(), places: Semaphore::new(places) }
     }
@@ -88,8 +91,11 @@ impl Gateways {
     /// The real ones.
     pub fn real(options: GatewayOptions) -> Result<Self, GatewayError> {
         let stripe = options.stripe.map(Stripe::new).transpose()?;
-        let stripe = stripe.map(|gateway| Guarded::new(Gateway::Stripe(Box::new(gateway))));
-        Ok(Self { all: stripe.into_iter().collect(), routes: options.routes })
+        let paypal = options.paypal.map(PayPal::new).transpose()?;
+        let stripe = stripe.map(|gateway| Gateway::Stripe(Box::new(gateway)));
+        let paypal = paypal.map(|gateway| Gateway::PayPal(Box::new(gateway)));
+        let all = stripe.into_iter().chain(paypal).map(Guarded::new).collect();
+        Ok(Self { all, routes: options.routes })
     }
 
     /// What an operator should know at start.
@@ -112,7 +118,7 @@ impl Gateways {
     pub fn the_simulated(&self) -> Option<&Simulated> {
         self.each().find_map(|gateway| match gateway {
             Gateway::Simulated(gateway) => Some(&**gateway),
-            Gateway::Stripe(_) => None,
+            Gateway::Stripe(_) | Gateway::PayPal(_) => None,
         })
     }
 
@@ -120,7 +126,15 @@ impl Gateways {
     pub fn the_stripe(&self) -> Option<&Stripe> {
         self.each().find_map(|gateway| match gateway {
             Gateway::Stripe(gateway) => Some(&**gateway),
-            Gateway::Simulated(_) => None,
+            Gateway::Simulated(_) | Gateway::PayPal(_) => None,
+        })
+    }
+
+    /// PayPal, if it is in use.
+    pub fn the_paypal(&self) -> Option<&PayPal> {
+        self.each().find_map(|gateway| match gateway {
+            Gateway::PayPal(gateway) => Some(&**gateway),
+            Gateway::Simulated(_) | Gateway::Stripe(_) => None,
         })
     }
 
@@ -183,15 +197,13 @@ impl Gateways {
         Ok(false)
     }
 
-    /// What an intent of Stripe says of the attempt it is for; `None` if it is for none of ours.
-    pub(super) async fn look(&self, intent: &str) -> Result<Option<Seen>, Trouble> {
-        let stripe = self.all.iter().find_map(|each| match &each.gateway {
-            Gateway::Stripe(gateway) => Some((each, gateway)),
-            Gateway::Simulated(_) => None,
-        });
-        match stripe {
-            Some((guarded, gateway)) => guarded.call(gateway.look(intent)).await,
-            None => Ok(None),
+    /// What a charge that a push names says now of the attempt it is for; `None` if it is for none of ours.
+    pub(super) async fn look(&self, kind: GatewayKind, name: &str) -> Result<Option<Seen>, Trouble> {
+        let Some(guarded) = self.all.iter().find(|each| each.gateway.kind() == kind) else { return Ok(None) };
+        match &guarded.gateway {
+            Gateway::Simulated(_) => Ok(None),
+            Gateway::Stripe(gateway) => guarded.call(gateway.look(name)).await,
+            Gateway::PayPal(gateway) => guarded.call(gateway.look(name)).await,
         }
     }
 

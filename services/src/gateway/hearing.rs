@@ -8,12 +8,13 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::worker::Worker;
-use super::{GatewayKey, Op, Trouble, stripe};
+use super::{GatewayKey, GatewayKind, Op, Trouble, paypal, stripe};
 use crate::clock::now_us;
 use crate::http::{BODY_BYTES_MAX, Problem, Routes};
 use crate::status::{Denial, Rejection};
@@ -58,7 +59,7 @@ impl Seen {
 
 /// The routes of pushes.
 pub fn routes(hearing: Arc<Hearing>) -> Routes {
-    OpenApiRouter::new().routes(routes!(hear_stripe)).with_state(hearing)
+    OpenApiRouter::new().routes(routes!(hear_stripe)).routes(routes!(hear_paypal)).with_state(hearing)
 }
 
 impl Hearing {
@@ -98,13 +99,20 @@ impl Hearing {
     }
 
     /// Settles what an event of Stripe is about.
-    async fn settle(&self, event: &stripe::Event) -> Result<(), Trouble> {
+    async fn settle_stripe(&self, event: &stripe::Event) -> Result<(), Trouble> {
         // Only a hint: a job that is open looks for itself.
         if let Some(key) = GatewayKey::parse(event.written()) {
             self.worker.wake(key);
         }
-        let Some(intent) = event.intent() else { return Ok(()) };
-        let Some(seen) = self.worker.gateways().look(intent).await? else { return Ok(()) };
+        match event.intent() {
+            Some(intent) => self.settle(GatewayKind::Stripe, intent).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Settles what became of a charge, by the gateway's name of it.
+    async fn settle(&self, kind: GatewayKind, name: &str) -> Result<(), Trouble> {
+        let Some(seen) = self.worker.gateways().look(kind, name).await? else { return Ok(()) };
         let open = [Op::Charge, Op::Capture].map(|op| self.worker.wake(GatewayKey { op, ..seen.key }));
         if !open.contains(&true)
             && let Some(result) = seen.result
@@ -149,13 +157,71 @@ async fn hear_stripe(
             "Stripe-Signature: expected Stripe's signature of this body, found none that is good now";
         return Err(Denial::new("UNAUTHENTICATED", message).of("Stripe-Signature").into());
     }
-    let event: stripe::Event = serde_json::from_slice(&body)
-        .map_err(|error| Denial::new("INVALID_MESSAGE", format!("expected an event, found {error}")))?;
-    if !(1..=ID_BYTES_MAX).contains(&event.id.len()) {
-        let message = format!("id: expected 1 to {ID_BYTES_MAX} bytes, found {}", event.id.len());
-        return Err(Denial::new("INVALID_FIELD", message).of("id").into());
+    let event: stripe::Event = parse(&body)?;
+    hearing.once(known("stripe", &event.id)?, hearing.settle_stripe(&event)).await
+}
+
+/// Something became of a payment; signed by RSA over id, time, webhook and the checksum of the raw body.
+#[utoipa::path(
+    post,
+    path = "/webhooks/paypal",
+    tag = "payment",
+    request_body(content = String, content_type = "application/json"),
+    params(
+        ("PayPal-Transmission-Id" = String, Header, description = "Of this delivery"),
+        ("PayPal-Transmission-Time" = String, Header, description = "When it was sent"),
+        ("PayPal-Transmission-Sig" = String, Header, description = "The signature in base64"),
+        ("PayPal-Cert-Url" = String, Header, description = "The certificate that checks it, at PayPal's"),
+        ("PayPal-Auth-Algo" = String, Header, description = "SHA256withRSA"),
+    ),
+    responses(
+        (status = 204, description = "Heard, now or before"),
+        (status = 400, description = "Not an event", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Not signed by PayPal", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many at once", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "PayPal could not be asked: to come again", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn hear_paypal(
+    State(hearing): State<Arc<Hearing>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Rejection> {
+    let body = read(body).await?;
+    let signed = match hearing.worker.gateways().the_paypal() {
+        Some(paypal) => paypal.is_signed(&headers, &body).await.map_err(unavailable)?,
+        None => false,
+    };
+    if !signed {
+        let message =
+            "PayPal-Transmission-Sig: expected PayPal's signature of this body, found none that is good";
+        return Err(Denial::new("UNAUTHENTICATED", message).of("PayPal-Transmission-Sig").into());
     }
-    hearing.once(event.id.clone(), hearing.settle(&event)).await
+    let event: paypal::Event = parse(&body)?;
+    let work = async {
+        match event.order() {
+            Some(order) => hearing.settle(GatewayKind::PayPal, order).await,
+            None => Ok(()),
+        }
+    };
+    hearing.once(known("paypal", &event.id)?, work).await
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Denial> {
+    serde_json::from_slice(body)
+        .map_err(|error| Denial::new("INVALID_MESSAGE", format!("expected an event, found {error}")))
+}
+
+/// What an event is remembered by: gateways number theirs each for themselves.
+fn known(gateway: &str, id: &str) -> Result<String, Denial> {
+    match (1..=ID_BYTES_MAX).contains(&id.len()) {
+        true => Ok(format!("{gateway}/{id}")),
+        false => {
+            let message = format!("id: expected 1 to {ID_BYTES_MAX} bytes, found {}", id.len());
+            Err(Denial::new("INVALID_FIELD", message).of("id"))
+        }
+    }
 }
 
 /// The raw bytes, before anything reads them.

@@ -15,8 +15,13 @@ pub enum GatewayKind {
     Simulated,
     /// Stripe.
     Stripe,
+    /// PayPal.
+    PayPal,
 }
 
+/// What stands before a token of PayPal, which has no form of its own: `paypal:<vault id>`, or
+/// `paypal:order:<id>` of an order that the buyer approved.
+pub(super) const PAYPAL_PREFIX: &str = "paypal:";
 /// Tokens of Stripe begin so.
 const STRIPE_PREFIXES: [&str; 3] = ["pm_", "card_", "src_"];
 /// Digits of a card number (ISO/IEC 7812).
@@ -24,18 +29,22 @@ const CARD_DIGITS: std::ops::RangeInclusive<usize> = 12..=19;
 
 impl GatewayKind {
     /// The real ones.
-    pub const REAL: [Self; 1] = [Self::Stripe];
+    pub const REAL: [Self; 2] = [Self::Stripe, Self::PayPal];
 
     /// Its name in settings and measures.
     pub fn name(self) -> &'static str {
         match self {
             Self::Simulated => "simulated",
             Self::Stripe => "stripe",
+            Self::PayPal => "paypal",
         }
     }
 
     /// The real gateway whose token this is.
     pub(super) fn of_token(token: &str) -> Option<Self> {
+        if token.starts_with(PAYPAL_PREFIX) {
+            return Some(Self::PayPal);
+        }
         let stripe = STRIPE_PREFIXES.iter().any(|prefix| token.starts_with(prefix));
         stripe.then_some(Self::Stripe)
     }
@@ -45,6 +54,7 @@ impl GatewayKind {
         match reference.split('_').next() {
             Some("sim") => Some(Self::Simulated),
             Some("pi") => Some(Self::Stripe),
+            Some("pp") => Some(Self::PayPal),
             _ => None,
         }
     }
@@ -179,13 +189,15 @@ mod tests {
         let last = rest(&rest(&method));
         assert_eq!((first(&last), rest(&last).is_empty()), ("src_3", true));
         assert_eq!(GatewayKind::of_token("pm_1"), Some(GatewayKind::Stripe));
+        assert_eq!(GatewayKind::of_token("paypal:8kk8451t"), Some(GatewayKind::PayPal));
         assert_eq!(GatewayKind::of_token("4242"), None);
     }
 
     #[test]
     fn routes_allow_what_they_name_and_errors_name_what_is_wrong() {
-        let routes: Routes = "EUR=stripe; *=stripe".parse().unwrap();
-        assert!(routes.allow(GatewayKind::Stripe, Currency::EUR));
+        let routes: Routes = "EUR=paypal; *=stripe,paypal".parse().unwrap();
+        assert!(!routes.allow(GatewayKind::Stripe, Currency::EUR));
+        assert!(routes.allow(GatewayKind::PayPal, Currency::EUR));
         assert!(routes.allow(GatewayKind::Stripe, Currency::USD));
         let only: Routes = "EUR=stripe".parse().unwrap();
         assert!(!only.allow(GatewayKind::Stripe, Currency::USD), "what no rule names has no way");
@@ -194,8 +206,8 @@ mod tests {
             ("EUR", "expected a currency or *"),
             ("euro=stripe", "expected a currency or *"),
             ("EUR=stripe;EUR=stripe", "expected each currency once"),
-            ("EUR=bank", "expected one of stripe"),
-            ("EUR=", "expected one of stripe"),
+            ("EUR=bank", "expected one of stripe and paypal"),
+            ("EUR=", "expected one of stripe and paypal"),
             ("EUR=simulated", "found \"simulated\""),
         ] {
             let error = text.parse::<Routes>().unwrap_err().to_string();

@@ -9,6 +9,7 @@ mod gateways;
 mod hearing;
 mod jobs;
 mod method;
+pub mod paypal;
 pub mod reconcile;
 pub mod simulated;
 pub mod stripe;
@@ -27,6 +28,7 @@ pub use failover::follow_up;
 pub use gateways::{GatewayError, GatewayOptions, Gateways};
 pub use hearing::{Hearing, routes};
 pub use method::{GatewayKind, Routes, RoutesError, is_card_number};
+pub use paypal::PayPal;
 pub use simulated::Simulated;
 pub use stripe::Stripe;
 
@@ -36,6 +38,8 @@ pub enum Gateway {
     Simulated(Box<Simulated>),
     /// Stripe's API.
     Stripe(Box<Stripe>),
+    /// PayPal's API.
+    PayPal(Box<PayPal>),
 }
 
 /// What is asked of a gateway.
@@ -163,6 +167,15 @@ pub struct Webhook {
     pub key: GatewayKey,
 }
 
+/// What a gateway says now of an attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Seen {
+    /// The attempt.
+    key: GatewayKey,
+    /// What became of it; `None` = it is not done.
+    result: Option<GatewayResult>,
+}
+
 /// What a gateway's books say of one charge, in minor units.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Booked {
@@ -178,6 +191,7 @@ impl Gateway {
         match self {
             Self::Simulated(_) => GatewayKind::Simulated,
             Self::Stripe(_) => GatewayKind::Stripe,
+            Self::PayPal(_) => GatewayKind::PayPal,
         }
     }
 
@@ -186,6 +200,7 @@ impl Gateway {
         match self {
             Self::Simulated(_) => "payments: simulated gateway, no real money moves".into(),
             Self::Stripe(gateway) => format!("payments: Stripe at {}, real money moves", gateway.base()),
+            Self::PayPal(gateway) => format!("payments: PayPal at {}, real money moves", gateway.base()),
         }
     }
 
@@ -194,6 +209,7 @@ impl Gateway {
         match self {
             Self::Simulated(gateway) => gateway.charge(*charge, call).await,
             Self::Stripe(gateway) => gateway.charge(charge).await,
+            Self::PayPal(gateway) => gateway.charge(charge).await,
         }
     }
 
@@ -202,6 +218,7 @@ impl Gateway {
         match self {
             Self::Simulated(gateway) => gateway.query(charge.key, call).await,
             Self::Stripe(gateway) => gateway.find_charge(charge).await,
+            Self::PayPal(_) => PayPal::find_charge(charge),
         }
     }
 
@@ -216,6 +233,7 @@ impl Gateway {
                 gateway.capture(step.key, step.amount, call).await
             }
             Self::Stripe(gateway) => gateway.capture(step, asked).await,
+            Self::PayPal(gateway) => gateway.capture(step).await,
         }
     }
 
@@ -224,6 +242,7 @@ impl Gateway {
         match self {
             Self::Simulated(gateway) => gateway.void(step.key, step.amount, call).await,
             Self::Stripe(gateway) => gateway.void(step).await,
+            Self::PayPal(gateway) => gateway.void(step).await,
         }
     }
 
@@ -232,6 +251,7 @@ impl Gateway {
         match self {
             Self::Simulated(gateway) => gateway.refund(step.key, step.amount, call).await,
             Self::Stripe(gateway) => gateway.refund(step, asked).await,
+            Self::PayPal(gateway) => gateway.refund(step).await,
         }
     }
 
@@ -241,6 +261,7 @@ impl Gateway {
             // It keeps keys for good: asking again is asking.
             Self::Simulated(_) => Ok(None),
             Self::Stripe(gateway) => gateway.refunded(step).await,
+            Self::PayPal(gateway) => gateway.refunded(step).await,
         }
     }
 
@@ -249,6 +270,7 @@ impl Gateway {
         match self {
             Self::Simulated(gateway) => Ok(gateway.booked(reference)),
             Self::Stripe(gateway) => gateway.booked(reference, currency).await,
+            Self::PayPal(gateway) => gateway.booked(reference, currency).await,
         }
     }
 }

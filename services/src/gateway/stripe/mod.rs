@@ -14,7 +14,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 
 use super::decline::{self, kept as code};
 use super::endpoint::{self, Answer, Endpoint, EndpointError, segment};
-use super::{Booked, Charge, GatewayKey, Op, Step, Trouble, exponent, method};
+use super::{Booked, Charge, GatewayKey, Op, Seen, Step, Trouble, exponent, method};
 use crate::clock::now_us;
 use crate::config::Secret;
 pub(super) use webhook::{Event, is_signed};
@@ -53,15 +53,6 @@ pub struct StripeOptions {
 impl StripeOptions {
     /// The usual patience.
     pub const TIMEOUT: Duration = Duration::from_secs(30);
-}
-
-/// What an intent says of the attempt it was made for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Seen {
-    /// The attempt.
-    pub(super) key: GatewayKey,
-    /// What became of it; `None` = it is not done.
-    pub(super) result: Option<GatewayResult>,
 }
 
 /// An intent in a list.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use onrush_grpc::order::v1::{CancelOrderRequest, GetOrderStatusRequest, OrderPaymentStatus, OrderStatus};
-use onrush_grpc::payment::v1::{GetPaymentStatusRequest, Payment, PaymentStatus, ProcessRefundRequest};
+use onrush_grpc::order::v1::{CancelOrderRequest, GetOrderStatusRequest, OrderStatus};
+use onrush_grpc::payment::v1::{
+    GetPaymentStatusRequest, Payment, PaymentStatus, ProcessRefundRequest, RefundStatus,
+};
 use onrush_grpc::product::v1::PutProductRequest;
+use onrush_net::client::CallError;
 use onrush_net::client::grpc::Client;
-use onrush_net::client::{CallError, Retry};
 use onrush_services::config::{Config, Secret};
 use onrush_services::gateway::stripe::StripeOptions;
 
@@ -253,10 +255,16 @@ async fn credentials_that_are_not_accepted_leave_payments_waiting() {
         let shop = shop(&till).await;
         let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
         till.outage(Some(status));
-        let patience = Retry { timeout: Duration::from_millis(500), ..Retry::NEVER };
-        let hasty = Client::new(&shop.addresses, 1, patience).unwrap();
-        let answer = hasty.process_payment(payment("p", &order_id, "pm_card")).await.unwrap();
-        assert_eq!(answer.payment_status(), OrderPaymentStatus::Processing);
+        let (client, request) = (shop.client.clone(), payment("p", &order_id, "pm_card"));
+        let call = tokio::spawn(async move { client.process_payment(request).await });
+        for _ in 0..1_000 {
+            if !till.calls().is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(payment_of(&shop, &order_id).await.status(), PaymentStatus::Processing);
+        call.abort();
         till.outage(None);
         let shop = shop.restart_with(paying(&till)).await;
         until(&shop, &order_id, |payment| payment.status() == PaymentStatus::Succeeded).await;
@@ -270,14 +278,21 @@ async fn a_refund_that_waits_for_a_bank_is_open_until_it_is_through() {
     let shop = shop(&till).await;
     let order_id = shop.paid("tea").await;
     till.refunds_wait(true);
-    let patience = Retry { timeout: Duration::from_millis(500), ..Retry::NEVER };
-    let hasty = Client::new(&shop.addresses, 1, patience).unwrap();
     let refund =
         ProcessRefundRequest { payment_id: order_id.clone(), amount: euro(500), ..Default::default() };
-    let waiting = hasty.process_refund(refund).await.unwrap();
-    assert_eq!(waiting.refund.unwrap().status().as_str_name(), "REFUND_STATUS_PENDING");
+    let client = shop.client.clone();
+    let waiting = tokio::spawn(async move { client.process_refund(refund).await });
+    for _ in 0..1_000 {
+        if !till.keys_at("/v1/refunds").is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let pending = &payment_of(&shop, &order_id).await.refunds[0];
+    assert_eq!(pending.status(), RefundStatus::Pending);
     till.refunds_wait(false);
     until(&shop, &order_id, |payment| payment.refunded_minor_units == 500).await;
+    waiting.await.unwrap().unwrap();
     let request = GetOrderStatusRequest { order_id };
     let order = shop.client.get_order_status(request).await.unwrap().order.unwrap();
     assert_eq!(order.status(), OrderStatus::Refunded);
