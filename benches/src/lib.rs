@@ -24,6 +24,7 @@ pub mod shard;
 pub mod store;
 pub mod table;
 pub mod till;
+pub mod token;
 pub mod unary;
 
 pub use failure::Failure;

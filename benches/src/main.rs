@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use onrush_benches::heap::Counting;
-use onrush_benches::{Failure, fsync, group, idle, replay, shard, store, unary};
+use onrush_benches::{Failure, fsync, group, idle, replay, shard, store, token, unary};
 
 #[global_allocator]
 static HEAP: Counting = Counting;
@@ -22,6 +22,7 @@ enum Bench {
     Fsync(fsync::Args),
     Group(group::Args),
     Store(store::Args),
+    Token(token::Args),
 }
 
 fn main() -> ExitCode {
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Bench::Fsync(args) => fsync::run(&args),
         Bench::Group(args) => group::run(&args),
         Bench::Store(args) => store::run(&args),
+        Bench::Token(args) => token::run(&args),
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,

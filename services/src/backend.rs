@@ -17,14 +17,12 @@ use uuid::Uuid;
 pub use catalogue::{ProductFilter, Shelf};
 pub use feed::Feed;
 
+use crate::access::Admitted;
 use crate::deadline::Deadline;
 use crate::field::{self, FieldError};
 use crate::remote::{Answer, Question, Remote};
 use crate::retry::Retry;
 use crate::status::Rejection;
-
-/// The caller of every key that comes without an account.
-const ANONYMOUS: &str = "anonymous";
 
 /// Where the engine is.
 #[derive(Clone)]
@@ -90,13 +88,9 @@ impl Backend {
         }
     }
 
-    /// A command under the caller's key, or under a fresh one if it brought none.
-    pub fn keyed(&self, request_id: &str, deadline: Deadline, command: Command) -> Result<Keyed, FieldError> {
-        self.keyed_of(ANONYMOUS, request_id, deadline, command)
-    }
-
-    /// The same for a caller who is known: keys of different callers never meet.
-    pub fn keyed_of(
+    /// A command under the caller's key, or under a fresh one if it brought none. Keys of different
+    /// callers never meet.
+    pub fn keyed(
         &self,
         caller: &str,
         request_id: &str,
@@ -104,7 +98,7 @@ impl Backend {
         command: Command,
     ) -> Result<Keyed, FieldError> {
         let (request_id, key) = match field::request_id(request_id)? {
-            "" => self.fresh_key(command.slot()),
+            "" => self.fresh_key(caller, command.slot()),
             given => (given.to_owned(), self.caller_key(caller, given)),
         };
         let mut request = Request::new(key, command);
@@ -128,6 +122,24 @@ impl Backend {
             Outcome::Order(row) => Ok(*row),
             Outcome::Refused(refusal) => Err(refusal.into()),
             other => Err(unexpected("an order or a refusal", &other)),
+        }
+    }
+
+    /// The same for a caller: what is not theirs to touch looks as if it were not there.
+    pub async fn order_for(&self, caller: &Admitted, order: OrderId) -> Result<OrderRow, Rejection> {
+        let row = self.order(order).await?;
+        match caller.reaches(&row.customer) {
+            true => Ok(row),
+            false => Err(Refusal::UnknownOrder { order }.into()),
+        }
+    }
+
+    /// Refused if an order is not there for a caller. Who reaches all is not looked at: the command
+    /// that follows will say whether it is there.
+    pub async fn must_reach(&self, caller: &Admitted, order: OrderId) -> Result<(), Rejection> {
+        match caller.reaches_all() {
+            true => Ok(()),
+            false => self.order_for(caller, order).await.map(drop),
         }
     }
 
@@ -364,13 +376,13 @@ impl Backend {
 
     /// A key whose text hashes to the shard of `slot`, so that key and effect are one record. The
     /// text is what a caller may send again; a try costs one hash, and there are as many as shards.
-    fn fresh_key(&self, slot: Slot) -> (String, IdempotencyKey) {
+    fn fresh_key(&self, caller: &str, slot: Slot) -> (String, IdempotencyKey) {
         let map = self.slot_map();
         let base = Uuid::new_v4().simple().to_string();
         let mut step = 0u32;
         loop {
             let text = format!("{base}-{step}");
-            let key = self.caller_key(ANONYMOUS, &text);
+            let key = self.caller_key(caller, &text);
             if map.shard(Slot::of_hash(key.0)) == map.shard(slot) {
                 return (text, key);
             }

@@ -8,8 +8,9 @@ use onrush_grpc::order::v1::order_service_client::OrderServiceClient;
 use onrush_grpc::product::v1::product_service_client::ProductServiceClient;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
-use tonic::Status;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 use super::Messages;
 use crate::Failure;
@@ -27,6 +28,9 @@ pub(super) enum Call {
     /// `ProductService.ValidateProducts` of one line.
     Validate,
 }
+
+/// What goes with each call.
+pub(super) type Token = Option<MetadataValue<Ascii>>;
 
 /// How many calls at once, and for how long.
 #[derive(Clone, Copy)]
@@ -47,15 +51,23 @@ pub(super) struct Run {
 
 /// What the tasks share; they run on one thread.
 struct Shared {
+    token: Token,
     messages: RefCell<Messages>,
     latencies_us: RefCell<Vec<f64>>,
     stopped: Cell<bool>,
 }
 
 /// Calls `address` for a while.
-pub(super) fn drive(address: &str, call: Call, load: Load, messages: &mut Messages) -> Result<Run, Failure> {
+pub(super) fn drive(
+    address: &str,
+    call: Call,
+    token: &Token,
+    load: Load,
+    messages: &mut Messages,
+) -> Result<Run, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let shared = Rc::new(Shared {
+        token: token.clone(),
         messages: RefCell::new(messages.clone()),
         latencies_us: RefCell::default(),
         stopped: Cell::new(false),
@@ -101,8 +113,11 @@ async fn repeat(channel: Channel, call: Call, shared: Rc<Shared>) -> Result<(), 
         let start = Instant::now();
         match call {
             Call::Create => {
-                let message = shared.messages.borrow_mut().create();
-                orders.create_order(message).await?;
+                let mut request = Request::new(shared.messages.borrow_mut().create());
+                if let Some(token) = &shared.token {
+                    request.metadata_mut().insert("authorization", token.clone());
+                }
+                orders.create_order(request).await?;
             }
             Call::Validate => {
                 let message = shared.messages.borrow_mut().validate();

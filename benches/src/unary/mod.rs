@@ -9,7 +9,8 @@ use clap::Parser;
 use onrush_grpc::order::v1::{CreateOrderRequest, NewOrderLine};
 use onrush_grpc::product::v1::{ProductLine, ValidateProductsRequest};
 use onrush_proto::Outcome;
-use onrush_services::config::{Config, Service};
+use onrush_services::access::{Access, Keyring, Role, Roles};
+use onrush_services::config::{Config, Service, Tokens};
 use onrush_services::serve::Serving;
 
 use crate::Failure;
@@ -21,7 +22,7 @@ use crate::samples::Samples;
 use crate::scratch::Scratch;
 use crate::table::Table;
 use bare::Bare;
-use client::{Call, Load, Run};
+use client::{Call, Load, Run, Token};
 
 /// CreateOrder and ValidateProducts over gRPC against a bare tonic unary call
 #[derive(Clone, Debug, Parser)]
@@ -63,6 +64,7 @@ struct Contender {
     name: &'static str,
     address: String,
     call: Call,
+    token: Token,
 }
 
 /// Measures and prints.
@@ -85,13 +87,19 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let sale = Sale::uniform(args.skus);
     let (bare, serving) = (Bare::start(args.fronts)?, Serving::start(&config(args, dir.path()))?);
     open(&serving, &sale)?;
-    let contenders = contenders(&bare, &serving)?;
+    let contenders = contenders(&bare, &serving, token(dir.path())?)?;
     let mut rounds: Vec<Vec<Run>> = contenders.iter().map(|_| Vec::new()).collect();
     let load = Load { connections: args.connections, in_flight: args.in_flight, seconds: args.seconds };
     let mut messages = Messages { sale, made: 0 };
     for _ in 0..args.rounds {
         for (contender, rounds) in contenders.iter().zip(&mut rounds) {
-            rounds.push(client::drive(&contender.address, contender.call, load, &mut messages)?);
+            rounds.push(client::drive(
+                &contender.address,
+                contender.call,
+                &contender.token,
+                load,
+                &mut messages,
+            )?);
         }
     }
     print(&contenders, &rounds);
@@ -117,10 +125,11 @@ fn print(contenders: &[Contender], rounds: &[Vec<Run>]) {
     }
     table.print();
     println!();
-    for (name, pair, bound) in [("CreateOrder", 0, 0.5), ("ValidateProducts", 2, 0.7)] {
-        let ratio: Samples = rounds[pair + 1]
+    let pairs = [("CreateOrder", 1, 0, 0.5), ("with a token", 2, 0, 0.45), ("ValidateProducts", 4, 3, 0.7)];
+    for (name, real, bare, bound) in pairs {
+        let ratio: Samples = rounds[real]
             .iter()
-            .zip(&rounds[pair])
+            .zip(&rounds[bare])
             .map(|(real, bare)| real.calls_per_s / bare.calls_per_s)
             .collect();
         let verdict = Reach::AtLeast(bound).verdict(ratio.median());
@@ -128,19 +137,33 @@ fn print(contenders: &[Contender], rounds: &[Vec<Run>]) {
     }
 }
 
-fn contenders(bare: &Bare, serving: &Serving) -> Result<[Contender; 4], Failure> {
+/// An admin's: staff order for others, so that the messages stay the same.
+fn token(dir: &Path) -> Result<Token, Failure> {
+    let keyring = Keyring::open(&dir.join("data"), &Tokens::default())?;
+    let token = keyring.issue("00000000-0000-4000-8000-000000000000", "0123456789abcdef", admin())?;
+    Ok(Some(format!("Bearer {token}").parse()?))
+}
+
+fn admin() -> Roles {
+    [Role::Admin].into_iter().collect()
+}
+
+fn contenders(bare: &Bare, serving: &Serving, token: Token) -> Result<[Contender; 5], Failure> {
     let address = |wanted: Service| {
         let found = serving.addresses().iter().find(|(service, _)| *service == wanted);
         found
             .map(|(_, address)| format!("http://{address}"))
             .ok_or_else(|| Failure::unexpected(format!("the {} service", wanted.name()), serving.addresses()))
     };
+    let of = |name, address, call| Contender { name, address, call, token: None };
     let bare = || bare.address().to_owned();
+    let order = address(Service::Order)?;
     Ok([
-        Contender { name: "bare, as CreateOrder", address: bare(), call: Call::Create },
-        Contender { name: "CreateOrder", address: address(Service::Order)?, call: Call::Create },
-        Contender { name: "bare, as ValidateProducts", address: bare(), call: Call::Validate },
-        Contender { name: "ValidateProducts", address: address(Service::Product)?, call: Call::Validate },
+        of("bare, as CreateOrder", bare(), Call::Create),
+        of("CreateOrder", order.clone(), Call::Create),
+        Contender { token, ..of("CreateOrder with a token", order, Call::Create) },
+        of("bare, as ValidateProducts", bare(), Call::Validate),
+        of("ValidateProducts", address(Service::Product)?, Call::Validate),
     ])
 }
 
@@ -161,7 +184,8 @@ fn config(args: &Args, dir: &Path) -> Config {
         drain: std::time::Duration::from_secs(1),
         gateway_faults: onrush_services::gateway::simulated::Faults::default(),
         payment: onrush_services::gateway::GatewayOptions::default(),
-        tokens: onrush_services::config::Tokens::default(),
+        tokens: Tokens::default(),
+        access: Access::Open,
         first_admin: None,
         shipping: Default::default(),
         notification: Default::default(),

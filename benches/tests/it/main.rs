@@ -40,7 +40,16 @@ fn replay_is_measured() {
 #[test]
 fn unary_calls_are_measured() {
     let printed = bench("unary --seconds 0.1 --rounds 1 --connections 2 --in-flight 4 --store memory");
-    assert!(printed.contains("CreateOrder      / bare"), "{printed}");
+    for pair in ["CreateOrder      / bare", "with a token     / bare"] {
+        assert!(printed.contains(pair), "{printed}");
+    }
+}
+
+#[test]
+fn token_checks_are_measured_and_a_repeated_one_allocates_nothing() {
+    let printed = bench("token --tokens 20 --checks 10 --rounds 1");
+    let row = printed.lines().find(|line| line.starts_with("again")).unwrap();
+    assert_eq!(row.split_whitespace().nth(3), Some("0.000"), "{row}");
 }
 
 #[test]

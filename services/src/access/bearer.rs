@@ -1,6 +1,7 @@
 //! `Authorization: Bearer ...`, in HTTP headers and gRPC metadata alike.
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
@@ -10,18 +11,32 @@ use crate::status::{Denial, Rejection};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bearer(pub String);
 
-/// The token in the value of `Authorization`.
-pub fn token_in(value: Option<&str>) -> Result<&str, Denial> {
-    let Some(value) = value else {
-        return Err(Denial::new("UNAUTHENTICATED", "Authorization: expected a bearer token, found none")
-            .of("Authorization"));
-    };
-    match value.split_once(' ') {
+/// The token of a request, if it brings one: exactly one `Authorization`, and that a bearer's.
+pub(super) fn token_of(headers: &HeaderMap) -> Result<Option<&str>, Denial> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        let message = "Authorization: expected it once, found it more often";
+        return Err(Denial::new("UNAUTHENTICATED", message).of("Authorization"));
+    }
+    match value.to_str().unwrap_or_default().split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
-            Ok(token.trim())
+            Ok(Some(token.trim()))
         }
         _ => Err(Denial::new("UNAUTHENTICATED", "Authorization: expected `Bearer` and a token")
             .of("Authorization")),
+    }
+}
+
+/// Nobody said who calls.
+pub(crate) fn unauthenticated() -> Denial {
+    Denial::new("UNAUTHENTICATED", "Authorization: expected a bearer token, found none").of("Authorization")
+}
+
+impl Bearer {
+    /// The token of a request that must bring one.
+    pub fn of(headers: &HeaderMap) -> Result<Self, Denial> {
+        Ok(Self(token_of(headers)?.ok_or_else(unauthenticated)?.to_owned()))
     }
 }
 
@@ -29,13 +44,6 @@ impl<S: Sync> FromRequestParts<S> for Bearer {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        let mut values = parts.headers.get_all(AUTHORIZATION).iter();
-        let (first, second) = (values.next(), values.next());
-        if second.is_some() {
-            let message = "Authorization: expected it once, found it more often";
-            return Err(Denial::new("UNAUTHENTICATED", message).of("Authorization").into());
-        }
-        let text = first.map(|value| value.to_str().unwrap_or_default());
-        Ok(Self(token_in(text)?.to_owned()))
+        Ok(Self::of(&parts.headers)?)
     }
 }

@@ -15,7 +15,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{ACCESS_TOKEN_S, Claims, Roles};
+use super::{ACCESS_TOKEN_S, Claims, Identity, Roles};
 use crate::config::Tokens;
 use crate::status::{Denial, Rejection};
 
@@ -24,7 +24,7 @@ pub const TOKEN_BYTES_MAX: usize = 4_096;
 /// The type of our access tokens (RFC 9068).
 const TYPE: &str = "at+jwt";
 /// By how much clocks of several machines may differ, in seconds.
-const LEEWAY_S: u64 = 5;
+pub(super) const LEEWAY_S: u64 = 5;
 /// The key pair in the data directory.
 const KEY_FILE: &str = "token-signing-key.pkcs8";
 /// Readable by nobody but the owner.
@@ -51,6 +51,9 @@ pub enum KeyError {
         /// Its mode.
         mode: u32,
     },
+    /// The system gives no randomness.
+    #[error("expected randomness of the system, found none")]
+    NoRandomness,
     /// The file holds something else.
     #[error("{}: expected an Ed25519 key in PKCS #8, found something else", path.display())]
     Damaged {
@@ -140,14 +143,14 @@ impl Keyring {
             .map_err(|error| Rejection::Internal(format!("expected to sign a token, found: {error}")))
     }
 
-    /// What a token says, if it is ours and good now.
-    pub fn verify(&self, token: &str) -> Result<Claims, Denial> {
+    /// What a token says, and of whom, if it is ours and good now.
+    pub fn verify(&self, token: &str) -> Result<(Claims, Identity), Denial> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(refused(&format!("at most {TOKEN_BYTES_MAX} bytes"), "more"));
         }
         self.check_header(token)?;
         let found = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
-        found.map(|found| found.claims).map_err(|error| match error.kind() {
+        let found = found.map_err(|error| match error.kind() {
             ErrorKind::ExpiredSignature => refused("a token that is good now", "one that has expired"),
             ErrorKind::ImmatureSignature => refused("a token that is good now", "one of the future"),
             ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience => {
@@ -155,7 +158,9 @@ impl Keyring {
             }
             ErrorKind::InvalidSignature => refused("our signature", "another one"),
             _ => refused("an access token of ours", "something else"),
-        })
+        })?;
+        let identity = Identity::of(&found.claims).ok_or_else(|| refused("a user's id", "something else"))?;
+        Ok((found.claims, identity))
     }
 
     /// Algorithm, type and key are ours, and there is nothing else.

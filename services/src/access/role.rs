@@ -16,7 +16,7 @@ pub enum Role {
     Support,
     /// Sells.
     Merchant,
-    /// Assigns roles.
+    /// May do everything.
     Admin,
 }
 
@@ -25,8 +25,40 @@ pub enum Role {
 pub enum Permission {
     /// See other people's profiles.
     ReadUsers,
+    /// See other people's orders, payments, parcels, addresses and letters.
+    ReadCustomers,
+    /// Order, pay, call off and write down addresses for others; send their letters again.
+    ActForCustomers,
+    /// Capture and refund.
+    MoveMoney,
+    /// Call parcels off, take them back, look after exceptions.
+    HandleParcels,
+    /// Change products and stock.
+    WriteCatalogue,
+    /// Change what letters say.
+    WriteTemplates,
+    /// See stock with its books.
+    ReadStock,
+    /// Counters, audit and reconciliation.
+    Operate,
     /// Give and take roles.
     AssignRoles,
+}
+
+impl Permission {
+    /// All permissions.
+    pub const ALL: [Self; 10] = [
+        Self::ReadUsers,
+        Self::ReadCustomers,
+        Self::ActForCustomers,
+        Self::MoveMoney,
+        Self::HandleParcels,
+        Self::WriteCatalogue,
+        Self::WriteTemplates,
+        Self::ReadStock,
+        Self::Operate,
+        Self::AssignRoles,
+    ];
 }
 
 impl Role {
@@ -45,11 +77,17 @@ impl Role {
 
     /// What this role permits.
     pub fn permissions(self) -> &'static [Permission] {
-        use Permission::{AssignRoles, ReadUsers};
+        use Permission::{
+            ActForCustomers, HandleParcels, MoveMoney, ReadCustomers, ReadStock, ReadUsers, WriteCatalogue,
+            WriteTemplates,
+        };
         match self {
-            Self::Customer | Self::Merchant => &[],
-            Self::Support => &[ReadUsers],
-            Self::Admin => &[ReadUsers, AssignRoles],
+            Self::Customer => &[],
+            Self::Support => {
+                &[ReadUsers, ReadCustomers, ActForCustomers, MoveMoney, HandleParcels, ReadStock]
+            }
+            Self::Merchant => &[WriteCatalogue, WriteTemplates, ReadStock],
+            Self::Admin => &Permission::ALL,
         }
     }
 }

@@ -12,6 +12,7 @@ use onrush_grpc::admin::v1::{
 use onrush_proto::{Command, Outcome, StockRow};
 use tonic::{Request, Response, Status};
 
+use crate::access::{Call, Gate};
 use crate::backend::{Backend, off_front, unexpected};
 use crate::field;
 use crate::gateway::Gateways;
@@ -25,6 +26,7 @@ pub struct Admin {
     /// None if this process does not serve payments.
     gateways: Option<Arc<Gateways>>,
     reconciler: Arc<Mutex<Reconciler>>,
+    gate: Arc<Gate>,
 }
 
 impl Admin {
@@ -33,15 +35,24 @@ impl Admin {
         backend: Backend,
         gateways: Option<Arc<Gateways>>,
         reconciler: Arc<Mutex<Reconciler>>,
+        gate: Arc<Gate>,
     ) -> AdminServiceServer<Self> {
-        AdminServiceServer::new(Self { backend, gateways, reconciler })
+        AdminServiceServer::new(Self { backend, gateways, reconciler, gate })
+    }
+
+    /// Somebody on this machine who may make the call: whoever takes a proxy's place here is stopped
+    /// by the second condition.
+    fn admit<T>(&self, request: &Request<T>, call: Call) -> Result<(), Rejection> {
+        local_only(request)?;
+        self.gate.admit(request.metadata().as_ref(), call)?;
+        Ok(())
     }
 }
 
 #[tonic::async_trait]
 impl AdminService for Admin {
     async fn audit(&self, request: Request<AuditRequest>) -> Result<Response<AuditResponse>, Status> {
-        local_only(&request)?;
+        self.admit(&request, Call::Audit)?;
         let backend = self.backend.clone();
         let report = off_front(move || backend.audit()).await?.ok_or_else(elsewhere)?;
         Ok(Response::new(audit(report.map_err(|error| Rejection::Internal(error.to_string()))?)))
@@ -51,7 +62,7 @@ impl AdminService for Admin {
         &self,
         request: Request<GetStockRequest>,
     ) -> Result<Response<GetStockResponse>, Status> {
-        local_only(&request)?;
+        self.admit(&request, Call::GetStock)?;
         let sku = field::name("sku", &request.get_ref().sku)?;
         let reply = self.backend.call(onrush_proto::Request::unkeyed(Command::GetStock(sku))).await;
         match reply.outcome {
@@ -65,7 +76,7 @@ impl AdminService for Admin {
         &self,
         request: Request<ListStockChangesRequest>,
     ) -> Result<Response<ListStockChangesResponse>, Status> {
-        local_only(&request)?;
+        self.admit(&request, Call::ListStockChanges)?;
         let body = request.into_inner();
         let (sku, size) = (field::name("sku", &body.sku)?, page::size(body.page_size)?);
         let rows = self.backend.stock_changes(sku, body.after_version, size).await?;
@@ -80,7 +91,7 @@ impl AdminService for Admin {
     }
 
     async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
-        local_only(&request)?;
+        self.admit(&request, Call::Stats)?;
         Ok(Response::new(stats(self.backend.stats().ok_or_else(elsewhere)?)))
     }
 
@@ -88,7 +99,7 @@ impl AdminService for Admin {
         &self,
         request: Request<ReconcileRequest>,
     ) -> Result<Response<ReconcileResponse>, Status> {
-        local_only(&request)?;
+        self.admit(&request, Call::Reconcile)?;
         let (backend, gateways) = (self.backend.clone(), self.gateways.clone());
         let gateways = gateways.ok_or_else(|| {
             Denial::new("ELSEWHERE", "expected the process that serves payments, found another one")

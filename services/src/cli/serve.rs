@@ -7,7 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
-use crate::config::{EnginePlace, Resolved, Service};
+use crate::access::Access;
+use crate::config::{Config, EnginePlace, Resolved, Service};
 use crate::serve::Serving;
 
 pub(super) fn run(resolved: &Resolved) -> Result<(), Failure> {
@@ -59,6 +60,11 @@ fn banner(resolved: &Resolved, serving: &Serving) -> String {
     if let Some(post) = serving.notification() {
         let _ = writeln!(text, "{}", post.outlet().notice());
     }
+    let _ = writeln!(text, "{}", access(&resolved.config));
+    let bearer = match resolved.config.access {
+        Access::Open => "",
+        Access::Required => "-H \"authorization: Bearer $TOKEN\" ",
+    };
     for (service, address) in serving.addresses() {
         let _ = writeln!(text, "{:<8} {address}", service.name());
         for (body, call) in examples(*service) {
@@ -67,7 +73,7 @@ fn banner(resolved: &Resolved, serving: &Serving) -> String {
                 false => {
                     writeln!(
                         text,
-                        "    grpcurl -plaintext -d '{body}' {address} {}/{call}",
+                        "    grpcurl -plaintext {bearer}-d '{body}' {address} {}/{call}",
                         service.grpc_name()
                     )
                 }
@@ -81,6 +87,24 @@ fn banner(resolved: &Resolved, serving: &Serving) -> String {
         let _ = writeln!(text, "health   curl http://{address}/health");
     }
     text
+}
+
+/// Who may do what, in a line.
+fn access(config: &Config) -> String {
+    match config.access {
+        Access::Open if config.listens_here() => {
+            "access is open: without a token whoever is on this machine may do everything; ACCESS=required asks \
+             for tokens"
+                .into()
+        }
+        Access::Open => format!(
+            "access is open: without a token whoever reaches {} may do everything; ACCESS=required asks for tokens",
+            config.listen
+        ),
+        Access::Required => "access needs tokens: TOKEN is the access_token of /login; ADMIN_EMAIL and \
+             ADMIN_PASSWORD make the first admin"
+            .into(),
+    }
 }
 
 /// Calls to paste, in the order in which a shop begins.

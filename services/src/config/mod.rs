@@ -1,6 +1,7 @@
 //! What a process is told: flag over environment over file over default, each value with where it
 //! came from.
 
+mod access;
 mod engine;
 mod file;
 mod notification;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use onrush_engine::{ClockOptions, EngineOptions, HostKind, StoreKind};
 
+use crate::access::Access;
 use crate::gateway::GatewayOptions;
 use crate::gateway::simulated::Faults;
 use crate::notification::PostOptions;
@@ -191,6 +193,8 @@ pub struct Config {
     pub payment: GatewayOptions,
     /// How access tokens are signed.
     pub tokens: Tokens,
+    /// Whether calls need tokens.
+    pub access: Access,
     /// Whose account is made at start.
     pub first_admin: Option<FirstAdmin>,
     /// What Shipping is told.
@@ -239,8 +243,10 @@ impl Sources<'_> {
                 .filter(|value| value.name == setting.name)
                 .for_each(|value| *value = bare.clone());
         }
-        let warnings = port::warnings(&services, self.env);
-        Ok(Resolved { config: Config::of(&values, &services)?, values, warnings })
+        let mut warnings = port::warnings(&services, self.env);
+        let config = Config::of(&values, &services)?;
+        warnings.extend(access::warning(&config));
+        Ok(Resolved { config, values, warnings })
     }
 
     fn value(&self, setting: &Setting, more_env: &[&'static str]) -> Value {
@@ -278,11 +284,12 @@ impl Config {
             expected: format!("faults such as decline=0.1,p50_ms=50 ({error})"),
             found: faults.text.clone(),
         })?;
+        let listen = parse(at("listen"), "an IP address such as 127.0.0.1", plain)?;
         let tokens = tokens::tokens(values)?;
         Ok(Self {
             engine: engine::place(values, services, &tokens)?,
             data_dir: parse(at("data-dir"), "a directory", |text| (!text.is_empty()).then(|| text.into()))?,
-            listen: parse(at("listen"), "an IP address such as 127.0.0.1", plain)?,
+            listen,
             services: ports,
             shards: parse(at("shards"), "auto or a whole number, 1 to 256", shards)?,
             host: parse(at("host"), "inline, thread or glommio", host)?,
@@ -295,6 +302,7 @@ impl Config {
             drain: Duration::from_secs(bounded("drain-s", 0, 3_600)? as u64),
             gateway_faults,
             payment: payment::of(values)?,
+            access: access::of(at("access"), listen, &tokens)?,
             tokens,
             first_admin: tokens::first_admin(values)?,
             shipping: ShippingConfig::of(values)?,
@@ -323,6 +331,11 @@ impl Config {
     /// True if this process serves it.
     pub fn serves(&self, wanted: Service) -> bool {
         self.services.iter().any(|(service, _)| *service == wanted)
+    }
+
+    /// True if only callers on this machine reach it.
+    pub fn listens_here(&self) -> bool {
+        self.listen.to_canonical().is_loopback()
     }
 
     /// Where a service listens.

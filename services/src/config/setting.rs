@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 55] = [
+pub const SETTINGS: [Setting; 56] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -189,6 +189,13 @@ pub const SETTINGS: [Setting; 55] = [
         "NOTIFICATION_PAUSE_MS",
         "Milliseconds after the first try of a letter; the pause grows fourfold, up to an hour",
         || "1000".into(),
+    ),
+    open(
+        "access",
+        "ACCESS",
+        "Whether calls need tokens: required, open (on this machine only), open-to-network, or auto: open while \
+         listening on loopback without JWT_SECRET",
+        || "auto".into(),
     ),
     secret(
         "jwt-secret",

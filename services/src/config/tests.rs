@@ -129,6 +129,31 @@ fn secrets_come_from_the_environment_or_a_file_and_are_shown_nowhere() {
 }
 
 #[test]
+fn what_others_can_reach_is_open_by_an_unmistakable_word_only() {
+    let access = |listen: &str, access: &str, secret: &str| {
+        let env = [("LISTEN_ADDR", listen), ("ACCESS", access), ("JWT_SECRET", secret)];
+        let resolved = resolve(&Case { flags: &[], env: &env, file: &[] });
+        resolved.map(|found| (found.config.access, found.warnings.len())).map_err(|error| error.to_string())
+    };
+    let (open, required) = ((Access::Open, 0), (Access::Required, 0));
+    for here in ["", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+        assert_eq!(access(here, "", ""), Ok(open), "{here}");
+        assert_eq!(access(here, "", LONG), Ok(required), "{here}");
+        assert_eq!(access(here, "open", LONG), Ok(open), "{here}");
+        assert_eq!(access(here, "required", ""), Ok(required), "{here}");
+    }
+    for there in ["0.0.0.0", "::", "10.0.0.1", "192.168.1.2", "::ffff:10.0.0.1"] {
+        assert_eq!(access(there, "", ""), Ok(required), "{there}");
+        assert_eq!(access(there, "required", ""), Ok(required), "{there}");
+        assert_eq!(access(there, "open-to-network", LONG), Ok((Access::Open, 1)), "{there}");
+        let error = access(there, "open", "").unwrap_err();
+        assert!(error.starts_with("access (from environment ACCESS): expected required"), "{error}");
+    }
+    let error = access("", "Open", "").unwrap_err();
+    assert!(error.contains("expected auto, required, open or open-to-network, found"), "{error}");
+}
+
+#[test]
 fn wrong_values_name_setting_origin_expected_and_found() {
     let table: [(&[_], &[_], &str); 7] = [
         (

@@ -16,8 +16,8 @@ use crate::deadline::Deadline;
 use crate::dice::Roll;
 use crate::status::Rejection;
 
-/// Who asks for the attempts that follow a decline.
-const CALLER: &str = "gateway";
+/// Who asks for the attempts that follow a decline: nobody's id, as it has a control character.
+const CALLER: &str = "\0gateway";
 /// How often a gateway that waits for a buyer or a bank is asked, at most.
 const PENDING_PAUSE: Duration = Duration::from_secs(60);
 
@@ -296,7 +296,7 @@ async fn instead(backend: &Backend, gateways: &Gateways, charge: &Charge) -> Opt
 async fn follow(backend: &Backend, key: GatewayKey, method: Text<47>, capture: bool) {
     let start = StartPayment { order: key.order, method, capture };
     let command = Command::StartPayment(Box::new(start));
-    let Ok(keyed) = backend.keyed_of(CALLER, &format!("follow:{key}"), Deadline::unstated(), command) else {
+    let Ok(keyed) = backend.keyed(CALLER, &format!("follow:{key}"), Deadline::unstated(), command) else {
         return;
     };
     let mut retry = Retry::default();

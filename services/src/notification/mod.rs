@@ -25,13 +25,14 @@ use onrush_grpc::notification::v1::{
     ReplayDeadLetterResponse, SetPreferenceRequest, SetPreferenceResponse, UnsubscribeRequest,
     UnsubscribeResponse,
 };
-use onrush_proto::{CustomerId, DocKey};
+use onrush_proto::DocKey;
 use tonic::{Request, Response, Status};
 
 pub use contact::Contact;
 pub use occasion::{Channel, Occasion};
 pub use post::{FromError, Post, PostOptions};
 
+use crate::access::{Call, Gate};
 use crate::field::{self, FieldError, shown};
 use crate::page::{self, Listing};
 use crate::serve::MESSAGE_BYTES_MAX;
@@ -43,12 +44,13 @@ use template::{BODY_BYTES_MAX, SUBJECT_BYTES_MAX, Template};
 /// The handlers.
 pub struct Notifications {
     post: Arc<Post>,
+    gate: Arc<Gate>,
 }
 
 impl Notifications {
     /// The service, ready to be served.
-    pub fn server(post: Arc<Post>) -> NotificationServiceServer<Self> {
-        NotificationServiceServer::new(Self { post }).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub fn server(post: Arc<Post>, gate: Arc<Gate>) -> NotificationServiceServer<Self> {
+        NotificationServiceServer::new(Self { post, gate }).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     async fn dead_letters(&self, body: ListDeadLettersRequest) -> Result<ListDeadLettersResponse, Rejection> {
@@ -99,8 +101,9 @@ impl NotificationService for Notifications {
         &self,
         request: Request<PutContactRequest>,
     ) -> Result<Response<PutContactResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::PutContact)?;
         let body = request.into_inner();
-        let customer: CustomerId = field::name("customer_id", &body.customer_id)?;
+        let customer = caller.customer(&body.customer_id)?;
         let email = contact::email("email", &body.email)?;
         let language = occasion::language("language", &body.language)?;
         let changed = self.post.change_contact(&customer, |contact| {
@@ -115,9 +118,13 @@ impl NotificationService for Notifications {
         &self,
         request: Request<GetContactRequest>,
     ) -> Result<Response<GetContactResponse>, Status> {
-        let customer: CustomerId = field::name("customer_id", &request.get_ref().customer_id)?;
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::GetContact)?;
+        let customer = caller.named(&request.get_ref().customer_id)?;
         let missing = || Denial::new("UNKNOWN_CONTACT", "nobody said how to reach this customer");
-        let found = self.post.contact(&customer).await?;
+        let found = match caller.reaches(&customer) {
+            true => self.post.contact(&customer).await?,
+            false => None,
+        };
         let (contact, version) = found.ok_or_else(|| missing().of("customer_id"))?;
         let muted = muted(&contact);
         let Contact { email, language, .. } = contact;
@@ -128,8 +135,9 @@ impl NotificationService for Notifications {
         &self,
         request: Request<SetPreferenceRequest>,
     ) -> Result<Response<SetPreferenceResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::SetPreference)?;
         let body = request.into_inner();
-        let customer: CustomerId = field::name("customer_id", &body.customer_id)?;
+        let customer = caller.customer(&body.customer_id)?;
         let (occasion, channel) = (Occasion::read(body.occasion)?, Channel::read(body.channel)?);
         let set = |contact: &mut Contact| contact.set(occasion, channel, body.wanted);
         let (contact, _) = self.post.change_contact(&customer, set).await?;
@@ -148,6 +156,7 @@ impl NotificationService for Notifications {
         &self,
         request: Request<PutTemplateRequest>,
     ) -> Result<Response<PutTemplateResponse>, Status> {
+        self.gate.admit(request.metadata().as_ref(), Call::PutTemplate)?;
         let body = request.into_inner();
         let (occasion, channel) = (Occasion::read(body.occasion)?, Channel::read(body.channel)?);
         if body.language.is_empty() {
@@ -166,6 +175,7 @@ impl NotificationService for Notifications {
         &self,
         request: Request<PreviewTemplateRequest>,
     ) -> Result<Response<PreviewTemplateResponse>, Status> {
+        self.gate.admit(request.metadata().as_ref(), Call::PreviewTemplate)?;
         Ok(Response::new(self.preview(request.into_inner()).await?))
     }
 
@@ -173,7 +183,9 @@ impl NotificationService for Notifications {
         &self,
         request: Request<ListNotificationsRequest>,
     ) -> Result<Response<ListNotificationsResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::ListNotifications)?;
         let order = field::order_id("order_id", &request.get_ref().order_id)?;
+        self.post.backend.must_reach(&caller, order).await?;
         let told = self.post.told(order).await?;
         let notifications = told.iter().map(Notice::message).collect();
         Ok(Response::new(ListNotificationsResponse { notifications }))
@@ -183,6 +195,7 @@ impl NotificationService for Notifications {
         &self,
         request: Request<ListDeadLettersRequest>,
     ) -> Result<Response<ListDeadLettersResponse>, Status> {
+        self.gate.admit(request.metadata().as_ref(), Call::ListDeadLetters)?;
         Ok(Response::new(self.dead_letters(request.into_inner()).await?))
     }
 
@@ -190,6 +203,7 @@ impl NotificationService for Notifications {
         &self,
         request: Request<ReplayDeadLetterRequest>,
     ) -> Result<Response<ReplayDeadLetterResponse>, Status> {
+        self.gate.admit(request.metadata().as_ref(), Call::ReplayDeadLetter)?;
         let id = &request.get_ref().notification_id;
         if Notice::order_of(id).is_none() {
             let error = FieldError::invalid("notification_id", "the id of a notification", shown(id));

@@ -5,11 +5,12 @@ use onrush_proto::command::MAX_LINES;
 use onrush_proto::{Command, CreateOrder, OrderId, OrderLine, Refusal, StartPayment};
 use smallvec::SmallVec;
 
+use crate::access::Admitted;
 use crate::field::{self, FieldError};
 use crate::status::Rejection;
 
-pub(super) fn create_order(body: &CreateOrderRequest) -> Result<Command, Rejection> {
-    let customer = field::name("customer_id", &body.customer_id)?;
+pub(super) fn create_order(caller: &Admitted, body: &CreateOrderRequest) -> Result<Command, Rejection> {
+    let customer = caller.customer(&body.customer_id)?;
     if body.lines.len() > MAX_LINES {
         return Err(Refusal::TooManyLines { found: body.lines.len() }.into());
     }

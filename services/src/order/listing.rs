@@ -1,21 +1,22 @@
 //! A customer's orders a page at a time, newest first.
 
 use onrush_grpc::order::v1::{ListOrdersRequest, ListOrdersResponse};
-use onrush_proto::{CustomerId, OrderId};
+use onrush_proto::OrderId;
 
 use super::message;
+use crate::access::Admitted;
 use crate::backend::Backend;
-use crate::field;
 use crate::page::{self, Listing};
 use crate::status::Rejection;
 
 pub(super) async fn list(
     backend: &Backend,
+    caller: &Admitted,
     body: ListOrdersRequest,
 ) -> Result<ListOrdersResponse, Rejection> {
-    let customer: CustomerId = field::name("customer_id", &body.customer_id)?;
+    let customer = caller.customer(&body.customer_id)?;
     let limit = page::size(body.page_size)?;
-    let filters = [body.customer_id.as_str()];
+    let filters = [customer.as_str()];
     let listing = Listing { name: "orders", filters: &filters };
     let before = match listing.cursor(&body.page_token)? {
         None => None,

@@ -5,6 +5,8 @@ mod listing;
 mod message;
 mod pay;
 
+use std::sync::Arc;
+
 use onrush_grpc::order::v1::order_service_server::{OrderService, OrderServiceServer};
 use onrush_grpc::order::v1::{
     CancelOrderRequest, CancelOrderResponse, CreateOrderRequest, CreateOrderResponse, GetOrderStatusRequest,
@@ -14,6 +16,7 @@ use onrush_grpc::order::v1::{
 use onrush_proto::{CancelOrder, Command, OrderState, Receipt};
 use tonic::{Request, Response, Status};
 
+use crate::access::{Call, Gate};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field;
@@ -25,12 +28,14 @@ use crate::status::Rejection;
 pub struct Orders {
     backend: Backend,
     settlements: Settlements,
+    gate: Arc<Gate>,
 }
 
 impl Orders {
     /// The service, ready to be served.
-    pub fn server(backend: Backend, settlements: Settlements) -> OrderServiceServer<Self> {
-        OrderServiceServer::new(Self { backend, settlements }).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub fn server(backend: Backend, settlements: Settlements, gate: Arc<Gate>) -> OrderServiceServer<Self> {
+        OrderServiceServer::new(Self { backend, settlements, gate })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 }
 
@@ -40,9 +45,11 @@ impl OrderService for Orders {
         &self,
         request: Request<CreateOrderRequest>,
     ) -> Result<Response<CreateOrderResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::CreateOrder)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        let keyed = self.backend.keyed(&body.request_id, deadline, command::create_order(&body)?)?;
+        let command = command::create_order(&caller, &body)?;
+        let keyed = self.backend.keyed(caller.name(), &body.request_id, deadline, command)?;
         let accepted = self.backend.accept(keyed.request).await?;
         let Receipt::Order { order, total, held_until_us } = accepted.receipt else {
             return Err(wrong_receipt("order", &accepted.receipt).into());
@@ -60,17 +67,19 @@ impl OrderService for Orders {
         &self,
         request: Request<ProcessPaymentRequest>,
     ) -> Result<Response<ProcessPaymentResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::ProcessPayment)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        Ok(Response::new(pay::pay(&self.backend, &self.settlements, deadline, body).await?))
+        Ok(Response::new(pay::pay(&self.backend, &self.settlements, &caller, deadline, body).await?))
     }
 
     async fn get_order_status(
         &self,
         request: Request<GetOrderStatusRequest>,
     ) -> Result<Response<GetOrderStatusResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::GetOrderStatus)?;
         let order = field::order_id("order_id", &request.get_ref().order_id)?;
-        let row = self.backend.order(order).await?;
+        let row = self.backend.order_for(&caller, order).await?;
         Ok(Response::new(GetOrderStatusResponse { order: Some(message::order(&row)) }))
     }
 
@@ -78,11 +87,13 @@ impl OrderService for Orders {
         &self,
         request: Request<CancelOrderRequest>,
     ) -> Result<Response<CancelOrderResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::CancelOrder)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
         let order = field::order_id("order_id", &body.order_id)?;
+        self.backend.must_reach(&caller, order).await?;
         let command = Command::CancelOrder(CancelOrder { order });
-        let keyed = self.backend.keyed(&body.request_id, deadline, command)?;
+        let keyed = self.backend.keyed(caller.name(), &body.request_id, deadline, command)?;
         let accepted = self.backend.accept(keyed.request).await?;
         let state = match accepted.receipt {
             Receipt::OrderMoved { state, .. } => state,
@@ -97,7 +108,8 @@ impl OrderService for Orders {
         &self,
         request: Request<ListOrdersRequest>,
     ) -> Result<Response<ListOrdersResponse>, Status> {
-        Ok(Response::new(listing::list(&self.backend, request.into_inner()).await?))
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::ListOrders)?;
+        Ok(Response::new(listing::list(&self.backend, &caller, request.into_inner()).await?))
     }
 }
 

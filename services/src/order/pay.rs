@@ -4,6 +4,7 @@ use onrush_grpc::order::v1::{ProcessPaymentRequest, ProcessPaymentResponse};
 use onrush_proto::{Attempt, AttemptState, OrderRow, Receipt};
 
 use super::{command, message, wrong_receipt};
+use crate::access::Admitted;
 use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field;
@@ -14,11 +15,14 @@ use crate::status::Rejection;
 pub(super) async fn pay(
     backend: &Backend,
     settlements: &Settlements,
+    caller: &Admitted,
     deadline: Deadline,
     body: ProcessPaymentRequest,
 ) -> Result<ProcessPaymentResponse, Rejection> {
     let order = field::order_id("order_id", &body.order_id)?;
-    let keyed = backend.keyed(&body.request_id, deadline, command::start_payment(order, &body)?)?;
+    let command = command::start_payment(order, &body)?;
+    backend.must_reach(caller, order).await?;
+    let keyed = backend.keyed(caller.name(), &body.request_id, deadline, command)?;
     let mut watch = settlements.watch(order);
     let accepted = backend.accept(keyed.request).await?;
     let Receipt::AttemptStarted { attempt: number, amount, .. } = accepted.receipt else {

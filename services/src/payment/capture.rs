@@ -4,6 +4,7 @@ use onrush_grpc::payment::v1::{CapturePaymentRequest, CapturePaymentResponse};
 use onrush_proto::{Attempt, AttemptState, CapturePayment, Command, Money, OrderRow, Receipt};
 
 use super::{message, wrong_receipt};
+use crate::access::Admitted;
 use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field;
@@ -13,15 +14,16 @@ use crate::status::Rejection;
 pub(super) async fn capture(
     backend: &Backend,
     settlements: &Settlements,
+    caller: &Admitted,
     deadline: Deadline,
     body: CapturePaymentRequest,
 ) -> Result<CapturePaymentResponse, Rejection> {
     let order = field::order_id("payment_id", &body.payment_id)?;
     field::money("amount", body.amount.as_ref())?;
-    let currency = backend.order(order).await?.total.currency;
+    let currency = backend.order_for(caller, order).await?.total.currency;
     let amount = field::money_in("amount", body.amount.as_ref(), currency)?;
     let command = Command::CapturePayment(CapturePayment { order, minor: amount.minor });
-    let keyed = backend.keyed(&body.request_id, deadline, command)?;
+    let keyed = backend.keyed(caller.name(), &body.request_id, deadline, command)?;
     let mut watch = settlements.watch(order);
     let accepted = backend.accept(keyed.request).await?;
     let Receipt::CaptureStarted { attempt: number, .. } = accepted.receipt else {

@@ -3,11 +3,12 @@
 //! A page may end inside a payment, so the cursor is an order id and the number of the next posting.
 
 use onrush_grpc::payment::v1::{ListTransactionsRequest, ListTransactionsResponse, Transaction};
-use onrush_proto::{CustomerId, OrderId, OrderRow};
+use onrush_proto::{OrderId, OrderRow};
 
 use super::message;
+use crate::access::Admitted;
 use crate::backend::Backend;
-use crate::field::{self, FieldError};
+use crate::field::FieldError;
 use crate::page::{self, Listing};
 use crate::status::Rejection;
 
@@ -25,11 +26,12 @@ struct Cursor {
 
 pub(super) async fn list(
     backend: &Backend,
+    caller: &Admitted,
     body: ListTransactionsRequest,
 ) -> Result<ListTransactionsResponse, Rejection> {
-    let customer: CustomerId = field::name("customer_id", &body.customer_id)?;
+    let customer = caller.customer(&body.customer_id)?;
     let limit = page::size(body.page_size)?;
-    let filters = [body.customer_id.as_str()];
+    let filters = [customer.as_str()];
     let listing = Listing { name: "transactions", filters: &filters };
     let start = cursor(listing, &body.page_token)?;
     let mut page = Page { limit, transactions: Vec::new(), next: None };

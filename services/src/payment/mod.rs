@@ -6,6 +6,8 @@ mod message;
 mod refund;
 mod start;
 
+use std::sync::Arc;
+
 use onrush_grpc::payment::v1::payment_service_server::{PaymentService, PaymentServiceServer};
 use onrush_grpc::payment::v1::{
     CapturePaymentRequest, CapturePaymentResponse, CreatePaymentRequest, CreatePaymentResponse,
@@ -15,6 +17,7 @@ use onrush_grpc::payment::v1::{
 use onrush_proto::Receipt;
 use tonic::{Request, Response, Status};
 
+use crate::access::{Call, Gate};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field;
@@ -26,12 +29,14 @@ use crate::status::Rejection;
 pub struct Payments {
     backend: Backend,
     settlements: Settlements,
+    gate: Arc<Gate>,
 }
 
 impl Payments {
     /// The service, ready to be served.
-    pub fn server(backend: Backend, settlements: Settlements) -> PaymentServiceServer<Self> {
-        PaymentServiceServer::new(Self { backend, settlements }).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub fn server(backend: Backend, settlements: Settlements, gate: Arc<Gate>) -> PaymentServiceServer<Self> {
+        PaymentServiceServer::new(Self { backend, settlements, gate })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 }
 
@@ -41,25 +46,28 @@ impl PaymentService for Payments {
         &self,
         request: Request<CreatePaymentRequest>,
     ) -> Result<Response<CreatePaymentResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::CreatePayment)?;
         let deadline = Deadline::of(request.metadata());
-        Ok(Response::new(start::start(&self.backend, deadline, request.into_inner()).await?))
+        Ok(Response::new(start::start(&self.backend, &caller, deadline, request.into_inner()).await?))
     }
 
     async fn capture_payment(
         &self,
         request: Request<CapturePaymentRequest>,
     ) -> Result<Response<CapturePaymentResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::CapturePayment)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        Ok(Response::new(capture::capture(&self.backend, &self.settlements, deadline, body).await?))
+        Ok(Response::new(capture::capture(&self.backend, &self.settlements, &caller, deadline, body).await?))
     }
 
     async fn get_payment_status(
         &self,
         request: Request<GetPaymentStatusRequest>,
     ) -> Result<Response<GetPaymentStatusResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::GetPaymentStatus)?;
         let order = field::order_id("payment_id", &request.get_ref().payment_id)?;
-        let row = self.backend.order(order).await?;
+        let row = self.backend.order_for(&caller, order).await?;
         Ok(Response::new(GetPaymentStatusResponse { payment: Some(message::payment(&row)) }))
     }
 
@@ -67,16 +75,18 @@ impl PaymentService for Payments {
         &self,
         request: Request<ProcessRefundRequest>,
     ) -> Result<Response<ProcessRefundResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::ProcessRefund)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        Ok(Response::new(refund::refund(&self.backend, &self.settlements, deadline, body).await?))
+        Ok(Response::new(refund::refund(&self.backend, &self.settlements, &caller, deadline, body).await?))
     }
 
     async fn list_transactions(
         &self,
         request: Request<ListTransactionsRequest>,
     ) -> Result<Response<ListTransactionsResponse>, Status> {
-        Ok(Response::new(listing::list(&self.backend, request.into_inner()).await?))
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::ListTransactions)?;
+        Ok(Response::new(listing::list(&self.backend, &caller, request.into_inner()).await?))
     }
 }
 

@@ -4,6 +4,7 @@ use onrush_grpc::payment::v1::{CaptureMethod, CreatePaymentRequest, CreatePaymen
 use onrush_proto::{Command, Receipt, StartPayment};
 
 use super::{message, wrong_receipt};
+use crate::access::Admitted;
 use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field;
@@ -11,13 +12,14 @@ use crate::status::Rejection;
 
 pub(super) async fn start(
     backend: &Backend,
+    caller: &Admitted,
     deadline: Deadline,
     body: CreatePaymentRequest,
 ) -> Result<CreatePaymentResponse, Rejection> {
     let order = field::order_id("order_id", &body.order_id)?;
     let capture: CaptureMethod = field::choice("capture_method", body.capture_method)?;
     if body.payment_method.is_empty() {
-        let payment = Some(message::payment(&backend.order(order).await?));
+        let payment = Some(message::payment(&backend.order_for(caller, order).await?));
         return Ok(CreatePaymentResponse { payment, ..Default::default() });
     }
     let command = Command::StartPayment(Box::new(StartPayment {
@@ -25,7 +27,8 @@ pub(super) async fn start(
         method: field::payment_method("payment_method", &body.payment_method)?,
         capture: capture != CaptureMethod::Manual,
     }));
-    let keyed = backend.keyed(&body.request_id, deadline, command)?;
+    backend.must_reach(caller, order).await?;
+    let keyed = backend.keyed(caller.name(), &body.request_id, deadline, command)?;
     let accepted = backend.accept(keyed.request).await?;
     let Receipt::AttemptStarted { attempt, .. } = accepted.receipt else {
         return Err(wrong_receipt("started attempt", &accepted.receipt));

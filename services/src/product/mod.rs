@@ -5,6 +5,8 @@ mod listing;
 mod message;
 mod validate;
 
+use std::sync::Arc;
+
 use onrush_grpc::product::v1::product_service_server::{ProductService, ProductServiceServer};
 use onrush_grpc::product::v1::{
     GetProductDetailsRequest, GetProductDetailsResponse, ListProductsRequest, ListProductsResponse,
@@ -14,6 +16,7 @@ use onrush_grpc::product::v1::{
 use onrush_proto::{Receipt, Refusal};
 use tonic::{Request, Response, Status};
 
+use crate::access::{Call, Gate};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field;
@@ -23,12 +26,13 @@ use crate::status::Rejection;
 /// The handlers.
 pub struct Products {
     backend: Backend,
+    gate: Arc<Gate>,
 }
 
 impl Products {
     /// The service, ready to be served.
-    pub fn server(backend: Backend) -> ProductServiceServer<Self> {
-        ProductServiceServer::new(Self { backend }).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub fn server(backend: Backend, gate: Arc<Gate>) -> ProductServiceServer<Self> {
+        ProductServiceServer::new(Self { backend, gate }).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 }
 
@@ -56,9 +60,11 @@ impl ProductService for Products {
         &self,
         request: Request<UpdateStockRequest>,
     ) -> Result<Response<UpdateStockResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::UpdateStock)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        let keyed = self.backend.keyed(&body.request_id, deadline, command::update_stock(&body)?)?;
+        let command = command::update_stock(&body)?;
+        let keyed = self.backend.keyed(caller.name(), &body.request_id, deadline, command)?;
         let accepted = self.backend.accept(keyed.request).await?;
         let Receipt::Stock { on_hand, held, version, .. } = accepted.receipt else {
             return Err(wrong_receipt("stock", &accepted.receipt).into());
@@ -77,10 +83,12 @@ impl ProductService for Products {
         &self,
         request: Request<PutProductRequest>,
     ) -> Result<Response<PutProductResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::PutProduct)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
         let (request_id, sku) = (body.request_id.clone(), body.sku.clone());
-        let keyed = self.backend.keyed(&request_id, deadline, command::put_product(body)?)?;
+        let command = command::put_product(body)?;
+        let keyed = self.backend.keyed(caller.name(), &request_id, deadline, command)?;
         let accepted = self.backend.accept(keyed.request).await?;
         let Receipt::Product { version, .. } = accepted.receipt else {
             return Err(wrong_receipt("product", &accepted.receipt).into());

@@ -126,28 +126,30 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         reconciler,
         pays,
         engine_token,
+        gate,
         users,
         shipping: desk,
         notification: post,
     } = shop.clone();
     let users = Users::new(backend.clone(), users);
+    let shipping = Shipping::new(desk, gate.clone());
     let main = match service {
-        Service::Product => Main::Product(Products::server(backend.clone())),
-        Service::Order => Main::Order(Orders::server(backend.clone(), settlements)),
-        Service::Payment => Main::Payment(Payments::server(backend.clone(), settlements)),
+        Service::Product => Main::Product(Products::server(backend.clone(), gate.clone())),
+        Service::Order => Main::Order(Orders::server(backend.clone(), settlements, gate.clone())),
+        Service::Payment => Main::Payment(Payments::server(backend.clone(), settlements, gate.clone())),
         Service::User => Main::User(users.clone().server()),
-        Service::Shipping => Main::Shipping(Shipping::server(desk.clone())),
-        Service::Notification => Main::Notification(Notifications::server(post.clone())),
+        Service::Shipping => Main::Shipping(shipping.clone().server()),
+        Service::Notification => Main::Notification(Notifications::server(post.clone(), gate.clone())),
     };
     let routes = match service {
         Service::Product | Service::Order => http::Routes::new(),
         Service::Payment => gateway::routes(hearing),
         Service::User => users.routes(),
-        Service::Shipping => shipping::routes::routes(desk),
+        Service::Shipping => shipping::routes::routes(shipping),
         Service::Notification => notification::routes::routes(post),
     };
     let vital = http::Vital { backend: backend.clone(), stop };
-    let mut rest = Routes::new(Admin::server(backend.clone(), pays.then_some(gateways), reconciler))
+    let mut rest = Routes::new(Admin::server(backend.clone(), pays.then_some(gateways), reconciler, gate))
         .add_service(HealthServer::new(HealthService::from_health_reporter(health)));
     if let Some(token) = engine_token {
         rest = rest.add_service(EngineServer::server(backend, token));

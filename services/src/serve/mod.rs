@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use onrush_engine::{CloseError, Engine, EngineHandle, OpenError};
 use tokio::sync::watch;
 
-use crate::access::{KeyError, Keyring};
+use crate::access::{Gate, KeyError, Keyring};
 use crate::backend::Backend;
 use crate::config::{Config, EnginePlace, Service, ShippingConfig};
 use crate::gateway::reconcile::Reconciler;
@@ -109,6 +109,7 @@ pub(crate) struct Shop {
     pays: bool,
     /// What lets other processes at the engine; without it they do not get there.
     engine_token: Option<EngineToken>,
+    gate: Arc<Gate>,
     users: Arc<user::Desk>,
     shipping: Arc<Desk>,
     notification: Arc<Post>,
@@ -145,9 +146,11 @@ impl Serving {
         let outlet = Outlet::files(config.data_dir.join(MAIL_DIR));
         let (post, again) = Post::new(backend.clone(), outlet, config.notification.clone())?;
         let notification = Arc::new(post);
+        let keyring = Arc::new(Keyring::open(&config.data_dir, &config.tokens)?);
         let shop = Shop {
-            users: users(config, &backend)?,
             hearing: Arc::new(Hearing::new(Worker::new(backend.clone(), gateways.clone()))),
+            gate: Arc::new(Gate::new(keyring.clone(), config.access)?),
+            users: users(config, &backend, keyring)?,
             backend,
             settlements: Settlements::default(),
             gateways: gateways.clone(),
@@ -247,9 +250,8 @@ fn engine(config: &Config) -> Result<(Option<Engine>, Backend), ServeError> {
 }
 
 /// What the fronts share of the user service, with the account of the first admin.
-fn users(config: &Config, backend: &Backend) -> Result<Arc<user::Desk>, ServeError> {
+fn users(config: &Config, backend: &Backend, keyring: Arc<Keyring>) -> Result<Arc<user::Desk>, ServeError> {
     let start = |error| ServeError::Start { what: "the hashing threads", error };
-    let keyring = Arc::new(Keyring::open(&config.data_dir, &config.tokens)?);
     let desk = Arc::new(user::Desk::start(keyring).map_err(start)?);
     let serves = config.services.iter().any(|(service, _)| *service == Service::User);
     if let Some(admin) = config.first_admin.as_ref().filter(|_| serves) {

@@ -23,7 +23,7 @@ use onrush_grpc::shipping::v1::{
     PutAddressRequest, PutAddressResponse, ResolveExceptionRequest, ResolveExceptionResponse,
     ReturnShipmentRequest, ReturnShipmentResponse, TrackShipmentRequest, TrackShipmentResponse,
 };
-use onrush_proto::{Command, Currency, CustomerId, PutDocument, Receipt};
+use onrush_proto::{Command, Currency, PutDocument, Receipt};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -33,6 +33,7 @@ pub use shelf::Kept;
 pub use shipment::Shipment;
 pub use state::ShipmentState;
 
+use crate::access::{Call, Gate};
 use crate::deadline::Deadline;
 use crate::field::{self, FieldError, shown};
 use crate::serve::MESSAGE_BYTES_MAX;
@@ -45,14 +46,21 @@ const REASON_BYTES_MAX: usize = 200;
 const GRAMS_MAX: u32 = 70_000;
 
 /// The handlers.
+#[derive(Clone)]
 pub struct Shipping {
     desk: Arc<Desk>,
+    gate: Arc<Gate>,
 }
 
 impl Shipping {
-    /// The service, ready to be served.
-    pub fn server(desk: Arc<Desk>) -> ShippingServiceServer<Self> {
-        ShippingServiceServer::new(Self { desk }).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    /// The handlers of one front.
+    pub fn new(desk: Arc<Desk>, gate: Arc<Gate>) -> Self {
+        Self { desk, gate }
+    }
+
+    /// The gRPC service, ready to be served.
+    pub fn server(self) -> ShippingServiceServer<Self> {
+        ShippingServiceServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 }
 
@@ -62,8 +70,9 @@ impl ShippingService for Shipping {
         &self,
         request: Request<GetShipmentRequest>,
     ) -> Result<Response<GetShipmentResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::GetShipment)?;
         let order = field::order_id("shipment_id", &request.get_ref().shipment_id)?;
-        let kept = self.desk.shipment(order, "shipment_id").await?;
+        let kept = self.desk.shipment_for(&caller, order, "shipment_id").await?;
         Ok(Response::new(GetShipmentResponse { shipment: Some(message::shipment(&kept)) }))
     }
 
@@ -71,12 +80,9 @@ impl ShippingService for Shipping {
         &self,
         request: Request<ListShipmentsRequest>,
     ) -> Result<Response<ListShipmentsResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::ListShipments)?;
         let order = field::order_id("order_id", &request.get_ref().order_id)?;
-        let kept = self.desk.shelf.load(order).await?;
-        if kept.is_none() {
-            // An order without a shipment is not the same as no order.
-            self.desk.shelf.backend.order(order).await?;
-        }
+        let kept = self.desk.shipments_of(&caller, order).await?;
         Ok(Response::new(ListShipmentsResponse { shipments: kept.iter().map(message::shipment).collect() }))
     }
 
@@ -84,6 +90,7 @@ impl ShippingService for Shipping {
         &self,
         request: Request<GetRatesRequest>,
     ) -> Result<Response<GetRatesResponse>, Status> {
+        self.gate.admit(request.metadata().as_ref(), Call::GetRates)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
         let parcel = Parcel {
@@ -100,8 +107,9 @@ impl ShippingService for Shipping {
         &self,
         request: Request<TrackShipmentRequest>,
     ) -> Result<Response<TrackShipmentResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::TrackShipment)?;
         let number = tracking_number(request.into_inner().tracking_number)?;
-        let kept = self.desk.tracked(&number).await?;
+        let kept = self.desk.tracked(&caller, &number).await?;
         Ok(Response::new(message::tracking(&kept, number)))
     }
 
@@ -109,15 +117,17 @@ impl ShippingService for Shipping {
         &self,
         request: Request<PutAddressRequest>,
     ) -> Result<Response<PutAddressResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::PutAddress)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        let customer: CustomerId = field::name("customer_id", &body.customer_id)?;
+        let customer = caller.customer(&body.customer_id)?;
         let address = Address::read("address", body.address.as_ref())?;
         let value = serde_json::to_vec(&address).unwrap_or_default();
         let put =
             PutDocument { key: Address::key(&customer), placement: None, value, expected: None, emit: None };
         let backend = &self.desk.shelf.backend;
-        let keyed = backend.keyed(&body.request_id, deadline, Command::PutDocument(Box::new(put)))?;
+        let command = Command::PutDocument(Box::new(put));
+        let keyed = backend.keyed(caller.name(), &body.request_id, deadline, command)?;
         let accepted = backend.accept(keyed.request).await?;
         let Receipt::Document { version } = accepted.receipt else {
             let message = format!("expected a document's receipt, found {:?}", accepted.receipt);
@@ -131,8 +141,9 @@ impl ShippingService for Shipping {
         &self,
         request: Request<GetAddressRequest>,
     ) -> Result<Response<GetAddressResponse>, Status> {
-        let customer: CustomerId = field::name("customer_id", &request.get_ref().customer_id)?;
-        let (address, version) = self.desk.address(&customer).await?;
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::GetAddress)?;
+        let customer = caller.named(&request.get_ref().customer_id)?;
+        let (address, version) = self.desk.address(&caller, &customer).await?;
         Ok(Response::new(GetAddressResponse { address: Some(address.message()), version }))
     }
 
@@ -140,6 +151,7 @@ impl ShippingService for Shipping {
         &self,
         request: Request<CancelShipmentRequest>,
     ) -> Result<Response<CancelShipmentResponse>, Status> {
+        self.gate.admit(request.metadata().as_ref(), Call::CancelShipment)?;
         let until = Deadline::of(request.metadata()).answer_at();
         let body = request.into_inner();
         let order = field::order_id("shipment_id", &body.shipment_id)?;
@@ -156,6 +168,7 @@ impl ShippingService for Shipping {
         &self,
         request: Request<ReturnShipmentRequest>,
     ) -> Result<Response<ReturnShipmentResponse>, Status> {
+        self.gate.admit(request.metadata().as_ref(), Call::ReturnShipment)?;
         let body = request.into_inner();
         let order = field::order_id("shipment_id", &body.shipment_id)?;
         let reason = address::plain("reason", &body.reason, REASON_BYTES_MAX)?;
@@ -167,6 +180,7 @@ impl ShippingService for Shipping {
         &self,
         request: Request<ResolveExceptionRequest>,
     ) -> Result<Response<ResolveExceptionResponse>, Status> {
+        self.gate.admit(request.metadata().as_ref(), Call::ResolveException)?;
         let body = request.into_inner();
         let order = field::order_id("shipment_id", &body.shipment_id)?;
         let detail = address::plain("detail", &body.detail, REASON_BYTES_MAX)?;

@@ -9,6 +9,7 @@ use super::desk::{Desk, Next, Trouble};
 use super::shelf::{Kept, PutError};
 use super::shipment::ShipmentEvent;
 use super::state::ShipmentState;
+use crate::access::Admitted;
 use crate::clock::now_us;
 use crate::status::{Denial, Rejection};
 
@@ -21,17 +22,51 @@ impl Desk {
         self.shelf.load(order).await?.ok_or_else(|| unknown(field))
     }
 
-    /// Whose parcel a tracking number is.
-    pub(super) async fn tracked(&self, tracking_number: &str) -> Result<Kept, Rejection> {
-        let order = self.shelf.tracked(tracking_number).await?;
-        let order = order.ok_or_else(|| unknown("tracking_number"))?;
-        self.shipment(order, "tracking_number").await
+    /// The same for a caller: what is not theirs looks as if it were not there.
+    pub(super) async fn shipment_for(
+        &self,
+        caller: &Admitted,
+        order: OrderId,
+        field: &'static str,
+    ) -> Result<Kept, Rejection> {
+        let kept = self.shipment(order, field).await?;
+        if caller.reaches_named(&kept.shipment.customer) { Ok(kept) } else { Err(unknown(field)) }
     }
 
-    /// A customer's address with its version.
-    pub(super) async fn address(&self, customer: &CustomerId) -> Result<(Address, u64), Rejection> {
+    /// The parcel of a tracking number, for a caller.
+    pub(super) async fn tracked(&self, caller: &Admitted, tracking_number: &str) -> Result<Kept, Rejection> {
+        let order = self.shelf.tracked(tracking_number).await?;
+        let order = order.ok_or_else(|| unknown("tracking_number"))?;
+        self.shipment_for(caller, order, "tracking_number").await
+    }
+
+    /// The shipments of an order, for a caller: none until it is paid, then one.
+    pub(super) async fn shipments_of(
+        &self,
+        caller: &Admitted,
+        order: OrderId,
+    ) -> Result<Option<Kept>, Rejection> {
+        self.shelf.backend.must_reach(caller, order).await?;
+        let kept = self.shelf.load(order).await?;
+        if kept.is_none() {
+            // An order without a shipment is not the same as no order.
+            self.shelf.backend.order(order).await?;
+        }
+        Ok(kept)
+    }
+
+    /// A customer's address with its version, for a caller.
+    pub(super) async fn address(
+        &self,
+        caller: &Admitted,
+        customer: &CustomerId,
+    ) -> Result<(Address, u64), Rejection> {
         let missing = || Denial::new("UNKNOWN_ADDRESS", "no address of this customer is known");
-        Ok(self.shelf.address(customer).await?.ok_or_else(|| missing().of("customer_id"))?)
+        let found = match caller.reaches(customer) {
+            true => self.shelf.address(customer).await?,
+            false => None,
+        };
+        Ok(found.ok_or_else(|| missing().of("customer_id"))?)
     }
 
     /// What the carrier asks for a parcel that nobody ordered yet.

@@ -1,10 +1,10 @@
 //! Shipping over HTTP.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use onrush_grpc::shipping::v1 as wire;
 use onrush_proto::Currency;
 use serde::{Deserialize, Serialize};
@@ -16,11 +16,11 @@ use uuid::Uuid;
 
 use super::address::Address;
 use super::carrier::{Parcel, Rate};
-use super::desk::Desk;
 use super::shelf::Kept;
 use super::shipment::ShipmentEvent;
 use super::state::ShipmentState;
-use super::{grams, tracking_number, webhook};
+use super::{Shipping, grams, tracking_number, webhook};
+use crate::access::Call;
 use crate::field::{self, FieldError};
 use crate::http::{Json, Problem, Routes};
 use crate::status::Rejection;
@@ -29,14 +29,15 @@ use crate::status::Rejection;
 const CARRIER_WAIT: Duration = Duration::from_secs(9);
 
 /// The routes.
-pub fn routes(desk: Arc<Desk>) -> Routes {
+pub fn routes(shipping: Shipping) -> Routes {
+    let pushes = OpenApiRouter::new().routes(routes!(webhook::hear)).with_state(shipping.desk.clone());
     OpenApiRouter::new()
         .routes(routes!(shipment))
         .routes(routes!(shipments))
         .routes(routes!(rates))
         .routes(routes!(track))
-        .routes(routes!(webhook::hear))
-        .with_state(desk)
+        .with_state(shipping)
+        .merge(pushes)
 }
 
 /// A shipment.
@@ -183,19 +184,23 @@ struct TrackView {
     get,
     path = "/shipments/{shipment_id}",
     tag = "shipping",
+    security((), ("bearer" = [])),
     params(("shipment_id" = String, Path, description = "32 hex digits")),
     responses(
         (status = 200, description = "The shipment", body = ShipmentView),
         (status = 400, description = "Not an id", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "UNAUTHENTICATED, INVALID_TOKEN", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such shipment", body = Problem, content_type = "application/problem+json"),
     )
 )]
 async fn shipment(
-    State(desk): State<Arc<Desk>>,
+    State(shipping): State<Shipping>,
+    headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ShipmentView>, Rejection> {
+    let caller = shipping.gate.admit(&headers, Call::GetShipment)?;
     let order = field::order_id("shipment_id", &part("shipment_id", path)?)?;
-    Ok(Json(view(&desk.shipment(order, "shipment_id").await?)))
+    Ok(Json(view(&shipping.desk.shipment_for(&caller, order, "shipment_id").await?)))
 }
 
 /// The shipments of an order.
@@ -203,23 +208,23 @@ async fn shipment(
     get,
     path = "/orders/{order_id}/shipments",
     tag = "shipping",
+    security((), ("bearer" = [])),
     params(("order_id" = String, Path, description = "32 hex digits")),
     responses(
         (status = 200, description = "The shipments", body = ShipmentsView),
         (status = 400, description = "Not an id", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "UNAUTHENTICATED, INVALID_TOKEN", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such order", body = Problem, content_type = "application/problem+json"),
     )
 )]
 async fn shipments(
-    State(desk): State<Arc<Desk>>,
+    State(shipping): State<Shipping>,
+    headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ShipmentsView>, Rejection> {
+    let caller = shipping.gate.admit(&headers, Call::ListShipments)?;
     let order = field::order_id("order_id", &part("order_id", path)?)?;
-    let kept = desk.shelf.load(order).await?;
-    if kept.is_none() {
-        // An order without a shipment is not the same as no order.
-        desk.shelf.backend.order(order).await?;
-    }
+    let kept = shipping.desk.shipments_of(&caller, order).await?;
     Ok(Json(ShipmentsView { shipments: kept.iter().map(view).collect() }))
 }
 
@@ -228,25 +233,30 @@ async fn shipments(
     post,
     path = "/rates",
     tag = "shipping",
+    security((), ("bearer" = [])),
     request_body = RatesBody,
     responses(
         (status = 200, description = "The rates", body = RatesView),
         (status = 400, description = "A field is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "UNAUTHENTICATED, INVALID_TOKEN", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The carrier refused", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The carrier gave no answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 async fn rates(
-    State(desk): State<Arc<Desk>>,
-    Json(body): Json<RatesBody>,
+    State(shipping): State<Shipping>,
+    headers: HeaderMap,
+    body: Result<Json<RatesBody>, Rejection>,
 ) -> Result<Json<RatesView>, Rejection> {
+    shipping.gate.admit(&headers, Call::GetRates)?;
+    let Json(body) = body?;
     let parcel = Parcel {
         key: format!("rates-{}", Uuid::new_v4().simple()),
         to: Some(Address::read("destination", Some(&body.destination.message()))?),
         grams: grams(body.weight_grams)?,
         currency: Currency::EUR,
     };
-    let found = desk.rates(&parcel, Instant::now() + CARRIER_WAIT).await?;
+    let found = shipping.desk.rates(&parcel, Instant::now() + CARRIER_WAIT).await?;
     Ok(Json(RatesView { rates: found.iter().map(rate).collect() }))
 }
 
@@ -255,19 +265,23 @@ async fn rates(
     get,
     path = "/track/{tracking_number}",
     tag = "shipping",
+    security((), ("bearer" = [])),
     params(("tracking_number" = String, Path, description = "1 to 64 letters, digits, - and _")),
     responses(
         (status = 200, description = "Where it is", body = TrackView),
         (status = 400, description = "Not a tracking number", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "UNAUTHENTICATED, INVALID_TOKEN", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such parcel", body = Problem, content_type = "application/problem+json"),
     )
 )]
 async fn track(
-    State(desk): State<Arc<Desk>>,
+    State(shipping): State<Shipping>,
+    headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<TrackView>, Rejection> {
+    let caller = shipping.gate.admit(&headers, Call::TrackShipment)?;
     let number = tracking_number(part("tracking_number", path)?)?;
-    let kept = desk.tracked(&number).await?;
+    let kept = shipping.desk.tracked(&caller, &number).await?;
     let ShipmentView { carrier, status, events, .. } = view(&kept);
     Ok(Json(TrackView { tracking_number: number, carrier, status, events }))
 }

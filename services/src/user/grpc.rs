@@ -8,7 +8,7 @@ use onrush_grpc::user::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{User, Users};
-use crate::access::{Role, Roles, token_in};
+use crate::access::{Bearer, Role, Roles};
 use crate::field;
 use crate::field::FieldError;
 
@@ -24,10 +24,10 @@ impl UserService for Users {
                 .because("MISSING_FIELD")
                 .into());
         }
-        let claims = self.desk.keyring.verify(token)?;
+        let (claims, _) = self.desk.keyring.verify(token)?;
         let (caller, _) = self.caller(token).await?;
         Ok(Response::new(ValidateTokenResponse {
-            user_id: caller.user,
+            user_id: caller.user.to_string(),
             roles: roles(caller.roles),
             issued_at_us: field::time_us(claims.iat * 1_000_000),
             expires_at_us: field::time_us(claims.exp * 1_000_000),
@@ -35,13 +35,12 @@ impl UserService for Users {
     }
 
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
-        let value = request.metadata().get("authorization").map(|value| value.to_str().unwrap_or_default());
-        let token = token_in(value)?.to_owned();
+        let bearer = Bearer::of(request.metadata().as_ref())?;
         let id = request.into_inner().user_id;
         if id.is_empty() {
             return Err(FieldError::invalid("user_id", "an id", "none").because("MISSING_FIELD").into());
         }
-        let found = self.seen_by(&token, &id).await?;
+        let found = self.seen_by(&bearer.0, &id).await?;
         Ok(Response::new(GetUserResponse { user: Some(message(found.value, found.version)) }))
     }
 }

@@ -22,7 +22,7 @@ use onrush_grpc::user::v1::user_service_server::UserServiceServer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::access::{Caller, Keyring};
+use crate::access::{Identity, Keyring};
 use crate::backend::Backend;
 use crate::documents::Versioned;
 use crate::http::{Json, Routes};
@@ -85,14 +85,14 @@ impl Users {
     }
 
     /// The caller behind a token whose login goes on, with the roles of now.
-    async fn caller(&self, token: &str) -> Result<(Caller, Versioned<User>), Rejection> {
-        let claims = self.desk.keyring.verify(token)?;
+    async fn caller(&self, token: &str) -> Result<(Identity, Versioned<User>), Rejection> {
+        let (claims, identity) = self.desk.keyring.verify(token)?;
         if !session::lives(&self.backend, &claims.sub, &claims.sid).await? {
             let message = "access token: expected a login that goes on, found one that has ended";
             return Err(Denial::new("INVALID_TOKEN", message).into());
         }
         let found = account::user(&self.backend, &claims.sub).await?;
-        Ok((Caller { roles: found.value.roles, ..claims.into() }, found))
+        Ok((Identity { roles: found.value.roles, ..identity }, found))
     }
 }
 

@@ -50,15 +50,15 @@ pub(super) async fn change(
     let email = Email::parse("email", &found.value.email)?;
     let current = Password::given("current_password", &body.current_password)?;
     let new = Password::new("new_password", &body.new_password, &email)?;
-    let before = account::credentials(&users.backend, &caller.user).await?;
-    if users.prove(peer, &email, current).await? != caller.user {
+    let before = account::credentials(&users.backend, caller.user.as_str()).await?;
+    if users.prove(peer, &email, current).await? != caller.user.as_str() {
         return Err(
             Denial::new("INVALID_CREDENTIALS", "expected the caller's password, found another").into()
         );
     }
     let password_hash = users.desk.hashing.hash(new).await?;
     let version = before.map_or(0, |before| before.version);
-    match account::put_credentials(&users.backend, &caller.user, password_hash, version).await {
+    match account::put_credentials(&users.backend, caller.user.as_str(), password_hash, version).await {
         // Somebody else changed it meanwhile, so what was proved is no longer the password.
         Err(Rejection::Refused(Refusal::VersionMismatch { .. })) => {
             let message = "expected the password of now, found one that was changed meanwhile";
@@ -66,6 +66,6 @@ pub(super) async fn change(
         }
         done => done?,
     };
-    session::end_all(&users.backend, &caller.user).await?;
-    users.tokens(session::begin(&users.backend, &caller.user).await?).await.map(Json)
+    session::end_all(&users.backend, caller.user.as_str()).await?;
+    users.tokens(session::begin(&users.backend, caller.user.as_str()).await?).await.map(Json)
 }

@@ -116,7 +116,7 @@ pub(super) async fn change(
     };
     let command = documents::put(user_key(&user.id)?, &user, Some(version), Some(Topic::UserUpdated))?;
     let key = key.0.unwrap_or_default();
-    let keyed = users.backend.keyed_of(&caller.user, &key, Deadline::unstated(), command)?;
+    let keyed = users.backend.keyed(caller.user.as_str(), &key, Deadline::unstated(), command)?;
     match users.backend.accept(keyed.request).await?.receipt {
         Receipt::Document { version } => Ok((Etag(version), Json(Profile::from(user)))),
         other => Err(Rejection::Internal(format!("expected a document's receipt, found {other:?}"))),

@@ -120,12 +120,12 @@ pub(super) async fn assign(
     caller.must(Permission::AssignRoles)?;
     let found = account::user(&users.backend, &id).await?;
     // So there is always an admin left.
-    if found.value.id == caller.user {
+    if found.value.id == caller.user.as_str() {
         return Err(Denial::new("OWN_ROLES", "expected somebody else's roles, found the caller's own").into());
     }
     let user = User { roles: body.roles.into_iter().collect(), ..found.value };
     let version = account::put_user(&users.backend, &user, version).await?;
-    tracing::info!(by = caller.user, user = user.id, roles = ?user.roles, "roles were assigned");
+    tracing::info!(by = %caller.user, user = user.id, roles = ?user.roles, "roles were assigned");
     Ok((Etag(version), Json(Profile::from(user))))
 }
 

@@ -159,6 +159,34 @@ fn it_serves_says_where_and_ends_well_on_sigterm_and_sigint() {
     }
 }
 
+#[test]
+fn it_says_who_may_do_what() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut open = Process::start(dir.path());
+    assert!(
+        open.banner.contains("access is open: without a token whoever is on this machine"),
+        "{}",
+        open.banner
+    );
+    assert!(!open.banner.contains("$TOKEN"), "{}", open.banner);
+    open.signal("-TERM");
+    assert_eq!((open.wait(), open.errors().as_str()), (0, ""));
+    let mut required = Process::start_with(dir.path(), &FREE_PORTS, &[("ACCESS", "required")]);
+    for expected in ["access needs tokens", "-H \"authorization: Bearer $TOKEN\" -d '{\"sku\":\"tea\""] {
+        assert!(required.banner.contains(expected), "{}", required.banner);
+    }
+    required.signal("-TERM");
+    assert_eq!(required.wait(), 0);
+    let everywhere = ["--listen", "0.0.0.0", "--access"];
+    let refused = output(&[&["serve"], &everywhere[..], &["open"]].concat());
+    assert_one_line(&refused, 2, "access (from flag): expected required where others can call");
+    let arguments = [&everywhere[..], &["open-to-network"], &FREE_PORTS].concat();
+    let mut network = Process::start_with(dir.path(), &arguments, &[]);
+    network.signal("-TERM");
+    assert_eq!(network.wait(), 0);
+    assert!(network.errors().contains("warning: access is open: whoever reaches 0.0.0.0"));
+}
+
 #[tokio::test]
 async fn sigterm_lets_open_calls_end() {
     let dir = tempfile::tempdir().unwrap();

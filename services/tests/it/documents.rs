@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use onrush_services::access::{Call, Need, Permission, Role};
 use onrush_services::config::Service;
 use onrush_services::reason::REASONS;
 
@@ -59,6 +60,38 @@ async fn the_pages_of_docs_load_nothing_from_elsewhere() {
     let settings = reqwest::get(format!("{address}/docs/swagger-initializer.js")).await.unwrap();
     let settings = settings.text().await.unwrap();
     assert!(settings.contains("/openapi.json") && settings.contains("\"none\""), "{settings}");
+}
+
+#[test]
+fn the_table_of_calls_is_checked_in() {
+    let mut text = String::from(
+        "# Access\n\nWhat each call needs of its caller, whatever edge it comes in by. Made of \
+         `services/src/access/call.rs` and\n`services/src/access/role.rs` by `ONRUSH_BLESS=1 cargo test -p \
+         onrush-services --test it documents`.\n\nA caller is the user of an access token (`Authorization: Bearer`, \
+         a header over HTTP, metadata over gRPC). `own` means:\nany user, for what is their own; for what is \
+         others' the permission behind it. Somebody else's object looks as if it\nwere not there; a `customer_id` \
+         left out is the caller's, and one that names somebody else is refused as `FORBIDDEN`.\nHealth, \
+         reflection, `/openapi.json`, `/docs`, the key set, registration, login and signed links and pushes need \
+         nothing.\n\nWithout tokens (`ACCESS=open`, the default while listening on loopback without \
+         `JWT_SECRET`) whoever brings none is the\noperator and may do everything; who brings one is held to \
+         it. The user service asks for tokens in any case.\n\n| permission | roles |\n|---|---|\n",
+    );
+    for permission in Permission::ALL {
+        let roles = Role::ALL.into_iter().filter(|role| role.permissions().contains(&permission));
+        let roles: Vec<&str> = roles.map(Role::name).collect();
+        text.push_str(&format!("| {permission:?} | {} |\n", roles.join(", ")));
+    }
+    text.push_str("\n| call | needs |\n|---|---|\n");
+    for call in Call::ALL {
+        let need = match call.need() {
+            Need::Nothing => "nothing".to_owned(),
+            Need::Account => "any user".to_owned(),
+            Need::Own(permission) => format!("own, or {permission:?}"),
+            Need::Permission(permission) => format!("{permission:?}"),
+        };
+        text.push_str(&format!("| {}/{} | {need} |\n", call.service(), call.name()));
+    }
+    assert_document("access.md", &text);
 }
 
 #[test]

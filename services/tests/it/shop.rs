@@ -13,6 +13,7 @@ use onrush_grpc::product::v1::update_stock_request::Change;
 use onrush_grpc::product::v1::{PutProductRequest, UpdateStockRequest};
 use onrush_net::client::grpc::{Addresses, Client};
 use onrush_net::client::{CallError, Refused, Retry};
+use onrush_services::access::Access;
 use onrush_services::config::{Config, EnginePlace, Service, ShippingConfig, Tokens};
 use onrush_services::gateway::{GatewayOptions, Gateways};
 use onrush_services::notification::PostOptions;
@@ -49,6 +50,7 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         gateway_faults: "p50_ms=1,p99_ms=2".parse().unwrap(),
         payment: GatewayOptions::default(),
         tokens: Tokens::default(),
+        access: Access::Open,
         first_admin: None,
         shipping: ShippingConfig::default(),
         notification: post(),

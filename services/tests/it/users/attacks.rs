@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use super::Site;
 
-const SECRET: &str = "a secret of the operator, 32 bytes or more";
+pub(crate) const SECRET: &str = "a secret of the operator, 32 bytes or more";
 
-fn b64(bytes: impl AsRef<[u8]>) -> String {
+pub(crate) fn b64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// The value with one field changed; null takes it away.
-fn with(value: &Value, field: &str, to: Value) -> Value {
+pub(crate) fn with(value: &Value, field: &str, to: Value) -> Value {
     let mut value = value.clone();
     match to {
         Value::Null => drop(value.as_object_mut().unwrap().remove(field)),
@@ -27,19 +27,19 @@ fn with(value: &Value, field: &str, to: Value) -> Value {
     value
 }
 
-fn signed(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+pub(crate) fn signed(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let message = format!("{}.{}", b64(header.to_string()), b64(claims.to_string()));
     let signature = sign(message.as_bytes());
     format!("{message}.{}", b64(signature))
 }
 
-fn hs256(key: &[u8]) -> impl Fn(&[u8]) -> Vec<u8> {
+pub(crate) fn hs256(key: &[u8]) -> impl Fn(&[u8]) -> Vec<u8> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     move |message| hmac::sign(&key, message).as_ref().to_vec()
 }
 
 /// A part of a token, read.
-fn part(token: &str, index: usize) -> Value {
+pub(crate) fn part(token: &str, index: usize) -> Value {
     let text = token.split('.').nth(index).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
 }
@@ -49,7 +49,7 @@ fn now_s() -> u64 {
 }
 
 /// Headers and claims that differ from good ones in one thing, by name.
-fn bent(header: &Value, claims: &Value, algorithm: &str) -> Vec<(String, Value, Value)> {
+pub(crate) fn bent(header: &Value, claims: &Value, algorithm: &str) -> Vec<(String, Value, Value)> {
     let now = now_s();
     let headers = [
         ("alg", json!("none")),
@@ -119,7 +119,7 @@ fn bent(header: &Value, claims: &Value, algorithm: &str) -> Vec<(String, Value, 
 }
 
 /// Tokens that are damaged or made of other things.
-fn broken(token: &str, refresh: &str) -> Vec<(String, String)> {
+pub(crate) fn broken(token: &str, refresh: &str) -> Vec<(String, String)> {
     let parts: Vec<&str> = token.split('.').collect();
     let (header, claims, signature) = (parts[0], parts[1], parts[2]);
     let admin = with(&part(token, 1), "roles", json!(["admin"]));

@@ -1,6 +1,6 @@
 //! The user service over HTTP, by a client that we did not write.
 
-mod attacks;
+pub(crate) mod attacks;
 mod bad_input;
 mod canary;
 mod flow;

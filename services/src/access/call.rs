@@ -1,0 +1,116 @@
+//! The one table of calls: what each needs of its caller.
+//!
+//! `docs/api/access.md` is made of it.
+
+use super::Permission;
+use super::Permission::{
+    ActForCustomers, HandleParcels, MoveMoney, Operate, ReadCustomers, ReadStock, ReadUsers, WriteCatalogue,
+    WriteTemplates,
+};
+
+/// What a call needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Need {
+    /// Nothing: no token is looked at.
+    Nothing,
+    /// A user, whoever it is: there is nothing of anybody's in it.
+    Account,
+    /// A user, for what is their own; for what is others', the permission.
+    Own(Permission),
+    /// The permission.
+    Permission(Permission),
+}
+
+macro_rules! calls {
+    ($($service:literal { $($call:ident $need:expr;)+ })+) => {
+        /// A call, named as in its service's description.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[allow(missing_docs, reason = "the .proto files say what each does")]
+        pub enum Call { $($($call,)+)+ }
+
+        impl Call {
+            /// Every call, by service.
+            pub const ALL: &'static [Self] = &[$($(Self::$call,)+)+];
+
+            /// The full name of its service.
+            pub const fn service(self) -> &'static str {
+                match self { $($(Self::$call => $service,)+)+ }
+            }
+
+            /// Its name in the service.
+            pub const fn name(self) -> &'static str {
+                match self { $($(Self::$call => stringify!($call),)+)+ }
+            }
+
+            /// What it needs.
+            pub const fn need(self) -> Need {
+                match self { $($(Self::$call => $need,)+)+ }
+            }
+        }
+    };
+}
+
+use Need::{Account, Nothing, Own};
+
+const fn only(permission: Permission) -> Need {
+    Need::Permission(permission)
+}
+
+calls! {
+    "onrush.product.v1.ProductService" {
+        ValidateProducts Nothing;
+        GetProductDetails Nothing;
+        UpdateStock only(WriteCatalogue);
+        PutProduct only(WriteCatalogue);
+        ListProducts Nothing;
+    }
+    "onrush.order.v1.OrderService" {
+        CreateOrder Own(ActForCustomers);
+        ProcessPayment Own(ActForCustomers);
+        GetOrderStatus Own(ReadCustomers);
+        CancelOrder Own(ActForCustomers);
+        ListOrders Own(ReadCustomers);
+    }
+    "onrush.payment.v1.PaymentService" {
+        CreatePayment Own(ActForCustomers);
+        CapturePayment only(MoveMoney);
+        GetPaymentStatus Own(ReadCustomers);
+        ProcessRefund only(MoveMoney);
+        ListTransactions Own(ReadCustomers);
+    }
+    "onrush.user.v1.UserService" {
+        // The token in its message is what it is about.
+        ValidateToken Nothing;
+        GetUser Own(ReadUsers);
+    }
+    "onrush.shipping.v1.ShippingService" {
+        GetShipment Own(ReadCustomers);
+        ListShipments Own(ReadCustomers);
+        GetRates Account;
+        TrackShipment Own(ReadCustomers);
+        PutAddress Own(ActForCustomers);
+        GetAddress Own(ReadCustomers);
+        CancelShipment only(HandleParcels);
+        ReturnShipment only(HandleParcels);
+        ResolveException only(HandleParcels);
+    }
+    "onrush.notification.v1.NotificationService" {
+        PutContact Own(ActForCustomers);
+        GetContact Own(ReadCustomers);
+        SetPreference Own(ActForCustomers);
+        // The link in a mail is signed.
+        Unsubscribe Nothing;
+        PutTemplate only(WriteTemplates);
+        PreviewTemplate only(WriteTemplates);
+        ListNotifications Own(ReadCustomers);
+        ListDeadLetters only(ActForCustomers);
+        ReplayDeadLetter only(ActForCustomers);
+    }
+    "onrush.admin.v1.AdminService" {
+        Audit only(Operate);
+        GetStock only(ReadStock);
+        ListStockChanges only(ReadStock);
+        Stats only(Operate);
+        Reconcile only(Operate);
+    }
+}

@@ -1,0 +1,181 @@
+//! Where callers are looked at: from headers to somebody who may make a call.
+
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+
+use super::bearer::token_of;
+use super::verified::{Span, Verified};
+use super::{
+    Admitted, Call, Caller, Claims, Identity, KeyError, Keyring, LEEWAY_S, Need, now_s, unauthenticated,
+};
+use crate::status::Denial;
+
+/// Whether a call needs a token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Where the table says so.
+    Required,
+    /// No call does: who brings none is the operator of this machine.
+    Open,
+}
+
+/// Admits callers. What all fronts of a process share.
+pub struct Gate {
+    keyring: Arc<Keyring>,
+    access: Access,
+    verified: Verified,
+}
+
+impl Gate {
+    /// A gate that believes the tokens of this key.
+    pub fn new(keyring: Arc<Keyring>, access: Access) -> Result<Self, KeyError> {
+        Ok(Self { keyring, access, verified: Verified::new().ok_or(KeyError::NoRandomness)? })
+    }
+
+    /// Who makes a request: the bearer of its token, or whoever comes without one. Over gRPC headers
+    /// are metadata.
+    pub fn caller(&self, headers: &HeaderMap) -> Result<Option<Caller>, Denial> {
+        match token_of(headers)? {
+            Some(token) => Ok(Some(Caller::User(self.identity(token)?))),
+            None if self.access == Access::Open => Ok(Some(Caller::Operator)),
+            None => Ok(None),
+        }
+    }
+
+    /// The caller, if they may make this call. What may be done to which object the answer knows.
+    pub fn admit(&self, headers: &HeaderMap, call: Call) -> Result<Admitted, Denial> {
+        let caller = self.caller(headers)?.ok_or_else(unauthenticated)?;
+        let Caller::User(user) = caller else { return Ok(Admitted::new(caller, true)) };
+        match call.need() {
+            Need::Nothing | Need::Account => Ok(Admitted::new(caller, false)),
+            Need::Own(permission) => Ok(Admitted::new(caller, user.roles.permit(permission))),
+            Need::Permission(permission) => {
+                user.must(permission)?;
+                Ok(Admitted::new(caller, true))
+            }
+        }
+    }
+
+    /// Who a token is of. The first time costs a signature, then a look-up.
+    fn identity(&self, token: &str) -> Result<Identity, Denial> {
+        let mark = self.verified.mark(token);
+        if let Some(identity) = self.verified.find(mark, now_s()) {
+            return Ok(identity);
+        }
+        let (claims, identity) = self.keyring.verify(token)?;
+        self.verified.put(mark, span(&claims), identity);
+        Ok(identity)
+    }
+}
+
+/// As long as the keyring believes it.
+fn span(claims: &Claims) -> Span {
+    Span { from_s: claims.nbf.saturating_sub(LEEWAY_S), to_s: claims.exp.saturating_add(LEEWAY_S) }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::AUTHORIZATION;
+
+    use super::*;
+    use crate::access::{Role, Roles};
+    use crate::config::Tokens;
+
+    fn gate(access: Access) -> (tempfile::TempDir, Arc<Keyring>, Gate) {
+        let dir = tempfile::tempdir().unwrap();
+        let keyring = Arc::new(Keyring::open(dir.path(), &Tokens::default()).unwrap());
+        let gate = Gate::new(keyring.clone(), access).unwrap();
+        (dir, keyring, gate)
+    }
+
+    fn headers(token: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+        headers
+    }
+
+    fn claims(exp: u64) -> Claims {
+        Claims {
+            iss: "onrush".into(),
+            aud: "onrush".into(),
+            sub: "ada".into(),
+            iat: 0,
+            nbf: 0,
+            exp,
+            jti: String::new(),
+            sid: String::new(),
+            roles: Roles::default(),
+        }
+    }
+
+    #[test]
+    fn who_brings_no_token_is_the_operator_or_nobody() {
+        let (_dir, _, open) = gate(Access::Open);
+        let none = HeaderMap::new();
+        assert_eq!(open.caller(&none).unwrap(), Some(Caller::Operator));
+        let (_dir, _, required) = gate(Access::Required);
+        assert_eq!(required.caller(&none).unwrap(), None);
+        assert_eq!(required.admit(&none, Call::CreateOrder).unwrap_err().reason, "UNAUTHENTICATED");
+        for gate in [open, required] {
+            assert_eq!(gate.caller(&headers("x")).unwrap_err().reason, "INVALID_TOKEN");
+            assert_eq!(gate.caller(&headers("")).unwrap_err().reason, "UNAUTHENTICATED");
+        }
+    }
+
+    #[test]
+    fn a_token_in_the_cache_ends_as_one_that_is_not() {
+        let (_dir, keyring, gate) = gate(Access::Required);
+        for (left_s, good) in [(60, true), (0, true), (-60, false)] {
+            let token = keyring.sign(&claims(now_s().saturating_add_signed(left_s))).unwrap();
+            for _ in 0..2 {
+                assert_eq!(gate.caller(&headers(&token)).is_ok(), good, "{left_s} s left");
+            }
+        }
+        // As if the token had been believed an hour ago.
+        let old = keyring.sign(&claims(now_s() - 3_000)).unwrap();
+        let identity = Identity::of(&claims(0)).unwrap();
+        gate.verified.put(gate.verified.mark(&old), span(&claims(now_s() - 3_000)), identity);
+        let denial = gate.caller(&headers(&old)).unwrap_err();
+        assert!(denial.message.contains("expired"), "{denial:?}");
+    }
+
+    #[test]
+    fn a_good_token_does_not_lend_its_place_to_altered_ones() {
+        let (_dir, keyring, gate) = gate(Access::Required);
+        let token = keyring.issue("ada", "s", [Role::Customer].into_iter().collect()).unwrap();
+        assert!(gate.caller(&headers(&token)).is_ok());
+        for place in 0..token.len() {
+            let mut altered = token.clone().into_bytes();
+            altered[place] = if altered[place] == b'A' { b'B' } else { b'A' };
+            let altered = String::from_utf8(altered).unwrap();
+            let refused = gate.caller(&headers(&altered)).err();
+            // The last letter of a signature carries bits that nobody reads; a strict reader refuses them too.
+            assert_eq!(refused.map(|denial| denial.reason), Some("INVALID_TOKEN"), "at {place}");
+        }
+        assert!(gate.caller(&headers(&token)).is_ok());
+    }
+
+    #[test]
+    fn each_need_admits_whom_it_names() {
+        let (_dir, keyring, gate) = gate(Access::Required);
+        let ada: onrush_proto::CustomerId = "ada".parse().unwrap();
+        let eve: onrush_proto::CustomerId = "eve".parse().unwrap();
+        for call in Call::ALL {
+            for role in Role::ALL {
+                let token = keyring.issue("ada", "s", [role].into_iter().collect()).unwrap();
+                let found = gate.admit(&headers(&token), *call);
+                let found = found.map(|caller| (caller.reaches(&ada), caller.reaches(&eve)));
+                let expected = match call.need() {
+                    Need::Nothing | Need::Account => Ok((true, false)),
+                    Need::Own(permission) => Ok((true, role.permissions().contains(&permission))),
+                    Need::Permission(permission) => match role.permissions().contains(&permission) {
+                        true => Ok((true, true)),
+                        false => Err("FORBIDDEN"),
+                    },
+                };
+                assert_eq!(found.map_err(|denial| denial.reason), expected, "{call:?} by {role}");
+            }
+        }
+    }
+}
