@@ -15,7 +15,9 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataMap;
 
 use super::codec::Encoded;
-use super::{read, refused, write::Written};
+use super::read;
+use super::terms::Terms;
+use super::write::Written;
 use crate::deadline::Deadline;
 use crate::field::{FieldError, shown};
 use crate::http::{self, IdempotencyKey, Json};
@@ -57,13 +59,14 @@ where
     S::Future: Send,
 {
     pub(super) async fn answer(self, request: Request) -> Response {
+        let terms = Terms::of(request.headers());
         if self.method.is_client_streaming() || self.method.is_server_streaming() {
             let message = format!("expected gRPC: {} is a stream", self.path);
-            return Rejection::from(Denial::new("STREAMING_CALL", message)).into_response();
+            return terms.rejected(Denial::new("STREAMING_CALL", message).into());
         }
         match self.accept(request).await {
-            Ok(call) => self.run(call).await,
-            Err(rejection) => rejection.into_response(),
+            Ok(call) => self.run(call, terms).await,
+            Err(rejection) => terms.rejected(rejection),
         }
     }
 
@@ -81,7 +84,7 @@ where
         Ok(tonic::Request::from_parts(metadata, extensions, message.encode_to_vec()))
     }
 
-    async fn run(self, request: tonic::Request<Vec<u8>>) -> Response {
+    async fn run(self, request: tonic::Request<Vec<u8>>, terms: Terms) -> Response {
         let output = self.method.output();
         let deadline = Deadline::of(request.metadata());
         // A reply of our own is as long as it is.
@@ -97,9 +100,9 @@ where
         match answered {
             Ok(reply) => match DynamicMessage::decode(output, reply.into_inner().as_slice()) {
                 Ok(message) => Json(Written(&message)).into_response(),
-                Err(error) => Rejection::Internal(format!("expected a reply, found {error}")).into_response(),
+                Err(error) => terms.rejected(Rejection::Internal(format!("expected a reply, found {error}"))),
             },
-            Err(status) => refused::problem(status).into_response(),
+            Err(status) => terms.refused(status),
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! A call is read by its descriptor and goes to the very handler that gRPC reaches, by way of a client
 //! in the same process: what a handler checks is checked here too. Only what is refused looks
-//! different: a problem (RFC 9457) of the one table of reasons.
+//! different: a problem (RFC 9457) of the one table of reasons, or Connect's error for its clients.
 
 mod call;
 mod codec;
@@ -12,6 +12,7 @@ mod document;
 mod example;
 mod read;
 mod refused;
+mod terms;
 mod write;
 
 use std::convert::Infallible;

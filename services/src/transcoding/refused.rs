@@ -7,12 +7,16 @@ use crate::http::{FieldProblem, Problem};
 use crate::reason::{INTERNAL, reason};
 use crate::unread::Unread;
 
-/// The same refusal over HTTP.
-pub(super) fn problem(status: Status) -> Problem {
-    let status = match status.details().is_empty() {
+/// The same with a reason, if it is the transport's own.
+pub(super) fn reasoned(status: Status) -> Status {
+    match status.details().is_empty() {
         true => Unread::of(&status).map_or(status, Status::from),
         false => status,
-    };
+    }
+}
+
+/// The same refusal over HTTP.
+pub(super) fn problem(status: &Status) -> Problem {
     let details = status.get_error_details();
     let name = details.error_info().map_or(name_of(status.code()), |info| info.reason.as_str());
     let fields = fields(&details, status.message());
@@ -75,7 +79,7 @@ mod tests {
     #[test]
     fn a_refusal_keeps_its_reason_and_its_field_gets_its_name_in_json() {
         let error = FieldError::invalid("lines[3].max_unit_price", "a price", "-1");
-        let found = problem(error.into());
+        let found = problem(&error.into());
         assert_eq!((found.status, found.reason), (400, "INVALID_FIELD"));
         assert_eq!(found.detail, "lines[3].maxUnitPrice: expected a price, found -1");
         let fields = [FieldProblem { field: "lines[3].maxUnitPrice".into(), detail: found.detail.clone() }];
@@ -90,7 +94,7 @@ mod tests {
             (Status::unknown("what"), "INTERNAL"),
         ];
         for (status, reason) in table {
-            assert_eq!(problem(status).reason, reason);
+            assert_eq!(problem(&reasoned(status)).reason, reason);
         }
     }
 }

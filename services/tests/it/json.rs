@@ -152,6 +152,28 @@ async fn a_refusal_of_the_engine_keeps_its_facts() {
 }
 
 #[tokio::test]
+async fn clients_of_the_connect_protocol_are_refused_in_its_terms() {
+    let shop = Shop::open();
+    let create = format!("{ORDER}/CreateOrder");
+    let unknown = json!({"customerId": "ada", "lines": [{"sku": "tea", "quantity": "2"}]}).to_string();
+    for (call, body, status, code) in [
+        (create.as_str(), unknown, 404, "not_found"),
+        (create.as_str(), "{".into(), 400, "invalid_argument"),
+        ("grpc.health.v1.Health/Check", json!({"service": "nobody"}).to_string(), 404, "not_found"),
+        ("grpc.health.v1.Health/Watch", "{}".into(), 501, "unimplemented"),
+    ] {
+        let connect = [("connect-protocol-version", "1")];
+        let answer = post(&shop, Service::Order, call, &connect, body).await;
+        assert_eq!((answer.status, &answer.body["code"]), (status, &json!(code)), "{}", answer.body);
+        assert_eq!(answer.headers["content-type"], "application/json");
+        assert!(!answer.body["message"].as_str().unwrap().is_empty());
+        let info = json!("google.rpc.ErrorInfo");
+        let detailed = answer.body["details"].as_array().unwrap().iter().any(|each| each["type"] == info);
+        assert_eq!(detailed, !call.ends_with("Check"), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
 async fn a_caller_who_waits_no_longer_is_told_so() {
     let shop = Shop::open();
     shop.stock("tea", 499, 1).await;
