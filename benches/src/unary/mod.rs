@@ -188,6 +188,7 @@ fn config(args: &Args, dir: &Path) -> Config {
         access: Access::Open,
         first_admin: None,
         shipping: Default::default(),
+        smtp: None,
         notification: Default::default(),
         log: "warn".into(),
     }

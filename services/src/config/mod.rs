@@ -7,9 +7,11 @@ mod file;
 mod notification;
 mod payment;
 mod port;
+mod replaced;
 mod secret;
 mod setting;
 mod shipping;
+mod smtp;
 mod tokens;
 
 use std::fmt;
@@ -30,6 +32,7 @@ pub use file::read_file;
 pub use secret::{MASK, Secret};
 pub use setting::{SETTINGS, Setting};
 pub use shipping::ShippingConfig;
+pub use smtp::{SmtpOptions, SmtpTls};
 pub use tokens::{FirstAdmin, Tokens};
 
 /// A service with a port of its own.
@@ -199,6 +202,8 @@ pub struct Config {
     pub first_admin: Option<FirstAdmin>,
     /// What Shipping is told.
     pub shipping: ShippingConfig,
+    /// The mail server, if there is one.
+    pub smtp: Option<SmtpOptions>,
     /// What Notification is told.
     pub notification: PostOptions,
     /// Filter of the log on standard error.
@@ -246,6 +251,7 @@ impl Sources<'_> {
         let mut warnings = port::warnings(&services, self.env);
         let config = Config::of(&values, &services)?;
         warnings.extend(access::warning(&config));
+        warnings.extend(replaced::notices(self.env));
         Ok(Resolved { config, values, warnings })
     }
 
@@ -306,6 +312,7 @@ impl Config {
             tokens,
             first_admin: tokens::first_admin(values)?,
             shipping: ShippingConfig::of(values)?,
+            smtp: smtp::of(values)?,
             notification: notification::of(values)?,
             log: at("log").text.clone(),
         })

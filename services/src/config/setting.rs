@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 56] = [
+pub const SETTINGS: [Setting; 63] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -171,7 +171,31 @@ pub const SETTINGS: [Setting; 56] = [
         || "900".into(),
     ),
     open("unit-grams", "UNIT_GRAMS", "What a unit weighs, for the carrier's rates", || "500".into()),
-    open("mail-from", "MAIL_FROM", "Who mails are from", || FROM_DEFAULT.into()),
+    open(
+        "smtp-host",
+        "SMTP_HOST",
+        "Mail server; without it mails are files in the data directory",
+        String::new,
+    ),
+    open("smtp-port", "SMTP_PORT", "Port of the mail server", || "587".into()),
+    open("smtp-user", "SMTP_USER", "Who logs in at the mail server, if somebody has to", String::new),
+    secret("smtp-pass", "SMTP_PASS", "Password there"),
+    open("smtp-pass-file", "SMTP_PASS_FILE", "File that holds it", String::new),
+    open("smtp-tls", "SMTP_TLS", "How the way there is protected: starttls, tls or none", || {
+        "starttls".into()
+    }),
+    open(
+        "smtp-ca-file",
+        "SMTP_CA_FILE",
+        "Certificates in PEM that are believed there, besides the system's",
+        String::new,
+    ),
+    open(
+        "mail-from",
+        "MAIL_FROM",
+        "Who mails are from; with a mail server smtp-user if that is an address",
+        || FROM_DEFAULT.into(),
+    ),
     open(
         "public-url",
         "PUBLIC_URL",

@@ -262,3 +262,52 @@ fn a_key_chooses_the_gateway_and_routes_are_checked() {
         "{error}"
     );
 }
+
+#[test]
+fn a_mail_server_is_told_who_we_are_and_no_password_in_clear() {
+    let host = ("SMTP_HOST", "mail.example.com");
+    let login = [("SMTP_USER", "shop@example.com"), ("SMTP_PASS", "a password")];
+    let smtp = |env: &[(&str, &str)]| {
+        let resolved = resolve(&Case { flags: &[], env, file: &[] });
+        resolved
+            .map(|found| (found.config.smtp, found.config.notification.from))
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(smtp(&[]).unwrap().0, None);
+    let (options, from) = smtp(&[host, ("MAIL_FROM", "Shop <a@b.example>")]).unwrap();
+    let options = options.unwrap();
+    assert_eq!((options.port, options.tls, options.login), (587, SmtpTls::StartTls, None));
+    assert_eq!(from, "Shop <a@b.example>");
+    let (options, from) =
+        smtp(&[host, login[0], login[1], ("SMTP_PORT", "465"), ("SMTP_TLS", "tls")]).unwrap();
+    assert_eq!(options.map(|options| (options.port, options.tls)), Some((465, SmtpTls::Implicit)));
+    assert_eq!(from, "shop@example.com");
+    let from = ("MAIL_FROM", "a@b.example");
+    let local = ("SMTP_HOST", "127.0.0.1");
+    assert!(smtp(&[local, login[0], login[1], ("SMTP_TLS", "none")]).is_ok());
+    let refused: [(&[_], &str); 6] = [
+        (&[host], "mail-from (from default): expected a sender"),
+        (&[host, from, login[0]], "smtp-user (from environment SMTP_USER): expected smtp-pass"),
+        (&[host, from, login[1]], "smtp-pass (from environment SMTP_PASS): expected smtp-user"),
+        (
+            &[host, from, ("SMTP_TLS", "ssl")],
+            "smtp-tls (from environment SMTP_TLS): expected tls, starttls or none",
+        ),
+        (&[host, login[0], login[1], ("SMTP_TLS", "none")], "a password is not sent in clear"),
+        (&[host, from, ("SMTP_CA_FILE", "/none.pem")], "smtp-ca-file (from environment SMTP_CA_FILE)"),
+    ];
+    for (env, expected) in refused {
+        let error = smtp(env).unwrap_err();
+        assert!(error.contains(expected) && !error.contains("a password\""), "{env:?}: {error}");
+    }
+}
+
+#[test]
+fn servers_that_the_engine_replaces_are_named_and_their_addresses_are_not_shown() {
+    let env =
+        [("MONGO_URI", "mongodb://root:hunter2@db"), ("KAFKA_BROKERS", "kafka:9092"), ("REDIS_URL", "")];
+    let warnings = resolve(&Case { flags: &[], env: &env, file: &[] }).unwrap().warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].starts_with("MONGO_URI is set and does nothing"), "{warnings:?}");
+    assert!(!warnings.concat().contains("hunter2") && !warnings.concat().contains("9092"), "{warnings:?}");
+}

@@ -7,6 +7,7 @@ mod occasion;
 pub mod outlet;
 mod post;
 pub mod routes;
+pub mod smtp;
 mod story;
 mod template;
 mod token;

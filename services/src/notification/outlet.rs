@@ -1,4 +1,5 @@
-//! Where mails go: files under the data directory by default, so that a newcomer sees them.
+//! Where mails go: files under the data directory by default, so that a newcomer sees them; a mail
+//! server if there is one.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use lettre::Message;
 use lettre::message::Mailbox;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 
-use super::notice::Letter;
+use super::notice::{Letter, Notice};
+use super::smtp::Smtp;
 
 /// Who mails are from where nobody says.
 pub const FROM_DEFAULT: &str = "Onrush Shop <shop@onrush.invalid>";
@@ -20,6 +22,8 @@ const NOWHERE: &str = "customers.invalid";
 pub enum Outlet {
     /// One file per mail.
     Files(Files),
+    /// A mail server.
+    Smtp(Smtp),
 }
 
 /// Mails as files.
@@ -48,12 +52,16 @@ impl Outlet {
     pub fn notice(&self) -> String {
         match self {
             Self::Files(files) => format!("notification: mails are files in {}", files.dir.display()),
+            Self::Smtp(smtp) => format!("notification: mails go to {}", smtp.peer()),
         }
     }
 
     /// The address of a customer who left none, if this outlet has one for them.
     pub fn nowhere(&self, customer: &str) -> Option<String> {
-        let Self::Files(_) = self;
+        // A server would only send it back.
+        if matches!(self, Self::Smtp(_)) {
+            return None;
+        }
         if lettre::Address::from_str(customer).is_ok() {
             return Some(customer.to_owned());
         }
@@ -62,14 +70,18 @@ impl Outlet {
     }
 
     /// Hands a letter over. Again is the same mail: to the same file, under the same message id.
-    pub fn send(&self, letter: &Letter, from: &Mailbox) -> Result<(), SendError> {
+    pub async fn send(&self, letter: &Letter, from: &Mailbox) -> Result<(), SendError> {
         let mail = mail(letter, from)?;
-        let Self::Files(files) = self;
-        let name =
-            format!("{}-{}-{}.eml", letter.notice.event_us, letter.notice.occasion.name(), letter.notice.id);
-        files
-            .write(&name, &mail.formatted())
-            .map_err(|error| SendError::Later(format!("{}: {error}", files.dir.display())))
+        match self {
+            Self::Smtp(smtp) => smtp.send(mail).await,
+            Self::Files(files) => {
+                let Notice { event_us, occasion, id, .. } = &letter.notice;
+                let name = format!("{event_us}-{}-{id}.eml", occasion.name());
+                files
+                    .write(&name, &mail.formatted())
+                    .map_err(|error| SendError::Later(format!("{}: {error}", files.dir.display())))
+            }
+        }
     }
 }
 
@@ -115,7 +127,7 @@ fn header(name: &'static str, value: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notification::notice::{Notice, NoticeState};
+    use crate::notification::notice::NoticeState;
     use crate::notification::occasion::{Channel, Occasion};
     use crate::notification::template::Rendered;
 
@@ -136,14 +148,14 @@ mod tests {
         Letter { notice, to: to.into(), text, unsubscribe_url: "https://shop.example.com/u?token=t".into() }
     }
 
-    #[test]
-    fn a_mail_is_written_once_and_its_headers_are_its_own() {
+    #[tokio::test]
+    async fn a_mail_is_written_once_and_its_headers_are_its_own() {
         let dir = tempfile::tempdir().unwrap();
         let outlet = Outlet::files(dir.path().join("mail"));
         let from: Mailbox = FROM_DEFAULT.parse().unwrap();
         let evil = letter("ada@example.com", "Tea\r\nBcc: eve@example.com");
         for _ in 0..2 {
-            outlet.send(&evil, &from).unwrap();
+            outlet.send(&evil, &from).await.unwrap();
         }
         let files: Vec<_> = std::fs::read_dir(dir.path().join("mail")).unwrap().flatten().collect();
         assert_eq!(files.len(), 1);
@@ -162,13 +174,14 @@ mod tests {
         assert!(body.contains("from the shop"), "{body}");
     }
 
-    #[test]
-    fn an_address_that_is_none_is_never_tried_again() {
+    #[tokio::test]
+    async fn an_address_that_is_none_is_never_tried_again() {
         let dir = tempfile::tempdir().unwrap();
         let outlet = Outlet::files(dir.path().into());
         let from: Mailbox = FROM_DEFAULT.parse().unwrap();
         for to in ["", "ada", "ada@example.com\r\nBcc: eve@example.com"] {
-            assert!(matches!(outlet.send(&letter(to, "x"), &from), Err(SendError::Never(_))), "{to:?}");
+            let sent = outlet.send(&letter(to, "x"), &from).await;
+            assert!(matches!(sent, Err(SendError::Never(_))), "{to:?}");
         }
         assert_eq!(outlet.nowhere("ada").unwrap(), "ada@customers.invalid");
         assert_eq!(outlet.nowhere("a/b c").unwrap(), "a-b-c@customers.invalid");

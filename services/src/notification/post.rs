@@ -153,7 +153,7 @@ impl Post {
     /// Sends a letter and records what became of it. `waiting` if it stands among the unsent.
     async fn hand_over(&self, mut letter: Letter, waiting: bool) -> Result<Notice, Rejection> {
         let sent = match letter.notice.problem.is_empty() || waiting {
-            true => self.outlet.send(&letter, &self.from),
+            true => self.outlet.send(&letter, &self.from).await,
             false => Err(SendError::Never(letter.notice.problem.clone())),
         };
         let notice = &mut letter.notice;

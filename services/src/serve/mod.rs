@@ -24,6 +24,7 @@ use crate::gateway::simulated::{Books, BooksError};
 use crate::gateway::worker::Worker;
 use crate::gateway::{GatewayError, Gateways, Hearing, Simulated};
 use crate::notification::outlet::Outlet;
+use crate::notification::smtp::{Smtp, SmtpError};
 use crate::notification::{FromError, Post};
 use crate::remote::{EngineToken, Remote, RemoteError};
 use crate::settlements::Settlements;
@@ -72,6 +73,9 @@ pub enum ServeError {
     /// The carrier's adapter cannot be made.
     #[error(transparent)]
     Carrier(#[from] HttpCarrierError),
+    /// The mail server cannot be spoken to.
+    #[error(transparent)]
+    Smtp(#[from] SmtpError),
     /// Nobody to send mails from.
     #[error(transparent)]
     From(#[from] FromError),
@@ -143,7 +147,10 @@ impl Serving {
         let ShippingConfig { unit_grams, poll, .. } = config.shipping;
         let (desk, woken) = Desk::new(backend.clone(), delivering(config)?, unit_grams, poll);
         let shipping = Arc::new(desk);
-        let outlet = Outlet::files(config.data_dir.join(MAIL_DIR));
+        let outlet = match &config.smtp {
+            Some(options) => Outlet::Smtp(Smtp::new(options)?),
+            None => Outlet::files(config.data_dir.join(MAIL_DIR)),
+        };
         let (post, again) = Post::new(backend.clone(), outlet, config.notification.clone())?;
         let notification = Arc::new(post);
         let keyring = Arc::new(Keyring::open(&config.data_dir, &config.tokens)?);

@@ -23,5 +23,6 @@ mod processes;
 mod products;
 mod shipping;
 mod shop;
+mod smtp;
 mod surface;
 mod users;

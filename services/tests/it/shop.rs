@@ -53,6 +53,7 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         access: Access::Open,
         first_admin: None,
         shipping: ShippingConfig::default(),
+        smtp: None,
         notification: post(),
         log: "warn".into(),
     }

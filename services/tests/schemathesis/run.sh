@@ -22,9 +22,14 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 address() { awk -v service="$1" '$1 == service { print $2 }' "$work/out"; }
-login='{"email":"admin@example.com","password":"a long admin password"}'
-token=$(curl -fsS -H 'Content-Type: application/json' -d "$login" "http://$(address user)/login" |
-    python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])')
+token=$(python3 - "http://$(address user)/login" <<'PYTHON'
+import json, sys, urllib.request
+
+body = json.dumps({"email": "admin@example.com", "password": "a long admin password"}).encode()
+request = urllib.request.Request(sys.argv[1], body, {"Content-Type": "application/json"})
+print(json.load(urllib.request.urlopen(request, timeout=30))["access_token"])
+PYTHON
+)
 
 cd "$work"
 for service in user product order payment shipping notification; do
