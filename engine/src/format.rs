@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Version of the directory's layout and of everything in it.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 const FILE: &str = "FORMAT";
 
 /// The frozen part of the configuration: compared at every open.
@@ -94,7 +94,7 @@ impl Format {
         let version = field("version")?;
         if version != u64::from(FORMAT_VERSION) {
             let found = version.to_string();
-            return Err(FormatError::Damaged { path, expected: "format version 1", found });
+            return Err(FormatError::Damaged { path, expected: "format version 2", found });
         }
         Ok(Some(Self { shards: field("shards")? as u16, secret: [field("secret0")?, field("secret1")?] }))
     }
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn names_what_is_damaged() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), "version 1\nshards x\n").unwrap();
+        fs::write(dir.path().join(FILE), "version 2\nshards x\n").unwrap();
         let error = Format::open(dir.path(), None).unwrap_err().to_string();
         assert!(error.contains("expected shards") && error.contains("found \"x\""), "{error}");
         assert!(matches!(Format::open(dir.path(), Some(0)), Err(FormatError::ShardCount(0))));

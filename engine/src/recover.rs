@@ -139,10 +139,10 @@ fn load(shard: &mut Shard, stored: &Stored, checkpoint: &Checkpoint) -> Result<(
     stored.each_offset(|row| {
         state.offsets.insert((row.group, row.topic), row.lsn);
     })?;
-    stored.each_limit(|row| state.limits.note_stored(row.hash, 0))?;
     let mut next = stored.next_bucket(0)?;
     while let Some(bucket) = next {
         stored.each_key_hash(bucket, |hash| state.keys.note_stored(hash, bucket))?;
+        stored.each_count_hash(bucket, |hash| state.limits.note_stored(hash, bucket))?;
         next = stored.next_bucket(bucket + 1)?;
         if next.is_none() {
             shard.begin_bucket(bucket + 1);

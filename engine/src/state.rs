@@ -108,8 +108,8 @@ impl State {
                 self.holds.put(row.order, *row, lsn, deadline);
             }
             Row::Key(row) => self.apply_key(row, lsn),
-            Row::Limit(LimitRow { hash, units, limit }) => {
-                self.limits.put(hash, Count { units, limit }, lsn, 0);
+            Row::Limit(LimitRow { hash, units, limit, bucket }) => {
+                self.limits.put(hash, Count { units, limit }, lsn, bucket);
             }
             Row::Document(row) => self.documents.put(row.key, *row, lsn, None),
             Row::Name(row) => self.names.put(row.name, *row, lsn, None),

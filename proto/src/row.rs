@@ -21,7 +21,7 @@ use crate::receipt::Receipt;
 use crate::text::{BrandName, CategoryName, CustomerId, DocKey, Sku, Text};
 
 /// The schema version every encoded row starts with.
-pub const ROW_VERSION: u8 = 1;
+pub const ROW_VERSION: u8 = 2;
 
 /// Stock, price and selling rules of one SKU: the row an order decision reads and writes.
 ///
@@ -438,6 +438,8 @@ pub struct LimitRow {
     pub units: u32,
     /// The limit in force when the count last grew.
     pub limit: u32,
+    /// The history bucket it stands in.
+    pub bucket: u32,
 }
 
 /// A document of a service that is not hot.

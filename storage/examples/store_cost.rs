@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p onrush-storage --example store_cost -- DIR --orders 6000000`
 //!
-//! One order is a row of History (21 + 220 B), its part of two sets of 32 index pages per bucket and
-//! run (37 and 36 B), and a customer's count in Current (17 + 24 B, scattered). With `--paid` its row
+//! One order is a row of History (21 + 220 B) and its part of three sets of 256 index pages per bucket and
+//! run: its key (37 B), its customer (36 B), the customer's count (28 B). With `--paid` its row
 //! comes once more 200,000 orders later: over the old row, or in Current under a tag, the bucket and
 //! the id; an order that closes within its run (`never`) is written once. Current also gets one hot
 //! stock row per run. Runs end at bucket boundaries where they can.
@@ -159,10 +159,10 @@ impl Load {
     /// The index pages of the bucket so far.
     fn push_pages(&mut self) {
         let (bucket, entries) = std::mem::take(&mut self.paged);
-        for (tag, entry_bytes) in [(5, 37), (0x20, 36)] {
-            for partition in 0..32u8 {
+        for (tag, entry_bytes) in [(5, 37), (6, 28), (0x20, 36)] {
+            for partition in 0..=255u8 {
                 let page: Vec<u8> =
-                    (0..entries * entry_bytes / 32 / 8).flat_map(|_| self.next().to_be_bytes()).collect();
+                    (0..entries * entry_bytes / 256 / 8).flat_map(|_| self.next().to_be_bytes()).collect();
                 let head = [&bucket.to_be_bytes()[..], &[tag, partition]].concat();
                 self.history.push(&[&head[..], &self.orders.to_be_bytes()].concat(), Some(&page));
             }
@@ -188,14 +188,12 @@ impl Load {
             self.push_pages();
         }
         self.paged = (bucket, self.paged.1 + 1);
-        let (tail, user) = (self.next(), self.next());
+        let tail = self.next();
         let id = ((u128::from(time_us) << 64) | u128::from(tail)).to_be_bytes();
 
         let order_key = row_key(bucket.to_be_bytes(), 3, id);
         let value = self.order_value();
         self.history.push(&order_key, Some(&value));
-        let count = [&[6][..], &user.to_be_bytes(), &tail.to_be_bytes()].concat();
-        self.current.push(&count, Some(&value[..24]));
 
         self.unpaid.push_back(order_key);
         if self.unpaid.len() > PAID_AFTER_ORDERS

@@ -12,13 +12,20 @@ pub(super) struct Limits {
     hasher: KeyHasher,
     limited: HashSet<Sku, FixedState>,
     bought: HashMap<u128, u64, FixedState>,
-    rows: Vec<LimitRow>,
+    /// Counts as of their last change.
+    rows: HashMap<u128, LimitRow, FixedState>,
 }
 
 impl Limits {
     pub(super) fn new(shard: ShardId, map: SlotMap, hasher: KeyHasher) -> Self {
-        let (limited, bought) = (HashSet::with_hasher(FixedState), HashMap::with_hasher(FixedState));
-        Self { shard, map, hasher, limited, bought, rows: Vec::new() }
+        Self {
+            shard,
+            map,
+            hasher,
+            limited: HashSet::with_hasher(FixedState),
+            bought: HashMap::with_hasher(FixedState),
+            rows: HashMap::with_hasher(FixedState),
+        }
     }
 
     pub(super) fn stock(&mut self, row: &StockRow) {
@@ -50,12 +57,15 @@ impl Limits {
         }
     }
 
+    /// A count; a later one of the same hash comes later.
     pub(super) fn row(&mut self, row: &LimitRow) {
-        self.rows.push(*row);
+        self.rows.insert(row.hash, *row);
     }
 
     pub(super) fn finish(self, report: &mut AuditReport) {
-        for LimitRow { hash, units, limit } in self.rows {
+        let mut rows: Vec<LimitRow> = self.rows.into_values().collect();
+        rows.sort_unstable_by_key(|row| row.hash);
+        for LimitRow { hash, units, limit, .. } in rows {
             if units > limit {
                 report.violate(format!("limit: {hash:032x}: expected at most {limit} units, found {units}"));
             }

@@ -69,10 +69,10 @@ pub fn audit(shards: &[ShardCut], map: SlotMap, hasher: KeyHasher) -> Result<Aud
                 report.count(order.state);
             })?;
             rows.each_key(bucket, |key, names| keys.key(shard, key, names))?;
+            rows.each_count(bucket, |row| limits.row(&row))?;
             next = rows.next_bucket(bucket + 1)?;
         }
         rows.each_ledger(|row| ledger.row(&row))?;
-        rows.each_limit(|row| limits.row(&row))?;
         stock.finish(&mut report);
         ledger.finish(&mut report);
         limits.finish(&mut report);

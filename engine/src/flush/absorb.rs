@@ -17,7 +17,7 @@ use onrush_proto::{
 use onrush_storage::log::FrameView;
 use onrush_storage::store::{Frozen, SortedRun};
 
-use super::keys::{CUSTOMER_TAG, KEY_TAG, StoreKey, customer_hash};
+use super::keys::{COUNT_TAG, CUSTOMER_TAG, KEY_TAG, StoreKey, customer_hash};
 use super::overlay::{Overlay, Pending};
 use super::pages::PageBuilder;
 use super::retention::Retention;
@@ -43,6 +43,7 @@ pub struct Flush {
 struct Generation {
     orders: Pending,
     keys: PageBuilder,
+    counts: PageBuilder,
     customers: PageBuilder,
 }
 
@@ -50,12 +51,13 @@ impl Generation {
     /// Turns what is kept by hash into rows.
     fn emit_pages(&mut self, lsn: u64) {
         self.keys.emit(KEY_TAG, lsn, true, &mut self.orders);
+        self.counts.emit(COUNT_TAG, lsn, true, &mut self.orders);
         self.customers.emit(CUSTOMER_TAG, lsn, false, &mut self.orders);
     }
 
     /// Orders and entries of the indices.
     fn len(&self) -> usize {
-        self.orders.len() + self.keys.len() + self.customers.len()
+        self.orders.len() + self.keys.len() + self.counts.len() + self.customers.len()
     }
 
     fn is_empty(&self) -> bool {
@@ -255,6 +257,7 @@ impl Absorber {
             match tag {
                 RowTag::Order => self.order(lsn, fact.kind, bytes)?,
                 RowTag::Key => self.key(lsn, bytes)?,
+                RowTag::Limit => self.count(lsn, bytes)?,
                 RowTag::Hold => self.hold(lsn, bytes)?,
                 RowTag::Offset => self.offset(lsn, bytes)?,
                 _ if lsn > self.current_applied => self.current(tag, bytes)?,
@@ -331,6 +334,16 @@ impl Absorber {
         Ok(())
     }
 
+    fn count(&mut self, lsn: u64, bytes: &[u8]) -> Result<(), FactError> {
+        if lsn > self.history_applied {
+            let row: &ArchivedLimitRow = view::<LimitRow>(RowTag::Limit, bytes)?;
+            let (units, limit) = (row.units.to_native(), row.limit.to_native());
+            let value = [&units.to_le_bytes()[..], &limit.to_le_bytes()];
+            self.younger.counts.push(row.bucket.to_native(), row.hash.to_native(), value);
+        }
+        Ok(())
+    }
+
     fn hold(&mut self, lsn: u64, bytes: &[u8]) -> Result<(), FactError> {
         let row: &ArchivedHoldRow = view::<HoldRow>(RowTag::Hold, bytes)?;
         let id = OrderId(row.order.0.to_native());
@@ -369,10 +382,6 @@ impl Absorber {
                 let row: &ArchivedProductRow = view::<ProductRow>(tag, bytes)?;
                 StoreKey::current_row(tag, row.sku.as_bytes())
             }
-            RowTag::Limit => {
-                let row: &ArchivedLimitRow = view::<LimitRow>(tag, bytes)?;
-                StoreKey::current_row(tag, &row.hash.to_native().to_be_bytes())
-            }
             RowTag::Document => {
                 let row: &ArchivedDocumentRow = view::<DocumentRow>(tag, bytes)?;
                 StoreKey::current_row(tag, row.key.as_bytes())
@@ -386,7 +395,7 @@ impl Absorber {
                 StoreKey::stock_change(row.sku.as_bytes(), row.version.to_native())
             }
             RowTag::Ledger => StoreKey::current_row(tag, &view::<LedgerRow>(tag, bytes)?.currency.0),
-            RowTag::Order | RowTag::Key | RowTag::Hold | RowTag::Offset => return Ok(()),
+            RowTag::Order | RowTag::Key | RowTag::Limit | RowTag::Hold | RowTag::Offset => return Ok(()),
         };
         let touched = &mut self.touched[hash_of(&key.bytes[..]) as usize % TOUCHED];
         if !self.current.replace(*touched, &key.bytes, bytes) {

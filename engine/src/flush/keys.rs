@@ -1,7 +1,7 @@
 //! Where rows stand in the store.
 //!
-//! *History*: bucket (u32, big-endian), tag, key: orders by id, and pages of the indices by key and
-//! by customer. A bucket is a stretch of a shard's life, ended by
+//! *History*: bucket (u32, big-endian), tag, key: orders by id, and pages of what is found by hash: keys,
+//! customers' counts, customers' orders. A bucket is a stretch of a shard's life, ended by
 //! the shard after a number of orders or a time, so a run of whole buckets lies above everything
 //! older and is moved down the LSM unread. *Current*: tag, key; late versions of orders carry the
 //! lowest tag and their bucket, for the same reason.
@@ -12,6 +12,8 @@ use smallvec::SmallVec;
 
 /// The tag of the index from idempotency key to what it names, in the history.
 pub(super) const KEY_TAG: u8 = RowTag::Key as u8;
+/// The tag of customers' counts, in the history.
+pub(super) const COUNT_TAG: u8 = RowTag::Limit as u8;
 /// The tag of the index from customer to order in the history.
 pub(super) const CUSTOMER_TAG: u8 = 0x20;
 /// The tag of orders that changed after their birth's run: lower than any row's.
@@ -62,7 +64,7 @@ impl StoreKey {
         Self::current(LATE_ORDER_TAG, &key)
     }
 
-    /// A page of an index ([`KEY_TAG`] or [`CUSTOMER_TAG`]) of one bucket, written at `lsn`.
+    /// A page of an index ([`KEY_TAG`], [`COUNT_TAG`] or [`CUSTOMER_TAG`]) of one bucket, written at `lsn`.
     pub(super) fn page(bucket: u32, tag: u8, partition: u8, lsn: u64) -> Self {
         let mut key = Self::pages(bucket, tag, partition);
         key.bytes.extend_from_slice(&lsn.to_be_bytes());

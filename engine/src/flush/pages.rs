@@ -1,7 +1,7 @@
 //! Index pages: what is found by a hash, packed many to a row of the store.
 //!
 //! An index entry that is a row of its own costs the store as much as the order it leads to, and
-//! an order has several: its key, those of its payment, its customer. So the entries of one
+//! an order has several: its key, those of its payment, its customer, the customer's count. So the entries of one
 //! generation are sorted by bucket and hash, cut into [`PARTITIONS`] parts by the hash's highest
 //! bits, and each part is one row. A bucket that was written in several generations has several
 //! pages per partition; a lookup reads those of one partition, the newest first.
@@ -17,8 +17,9 @@ const HEAD_BYTES: usize = 5;
 const HASH_BYTES: usize = 16;
 const END_BYTES: usize = 4;
 
-/// Pages per bucket and generation.
-const PARTITIONS: u32 = 32;
+/// Pages per bucket and generation: a full bucket's hold 256 entries, about 10 KB, so that a look-up reads no
+/// more than that.
+const PARTITIONS: u32 = 256;
 
 /// The part of a bucket's entries in which a hash stands.
 pub(super) fn partition(hash: u128) -> u8 {
@@ -29,6 +30,8 @@ pub(super) fn partition(hash: u128) -> u8 {
 struct Entry {
     hash: u128,
     bucket: u32,
+    /// Its place among all that were collected.
+    number: u32,
     start: u32,
     len: u32,
 }
@@ -49,7 +52,8 @@ impl PageBuilder {
             self.values.extend_from_slice(part);
         }
         let len = self.values.len() as u32 - start;
-        self.entries.push(Entry { hash, bucket, start, len });
+        let number = self.entries.len() as u32;
+        self.entries.push(Entry { hash, bucket, number, start, len });
     }
 
     /// Entries collected.
@@ -60,8 +64,8 @@ impl PageBuilder {
     /// Turns what was collected into rows; `lsn` tells pages of different times apart. With
     /// `unique` only the last entry of a hash in a bucket counts.
     pub(super) fn emit(&mut self, tag: u8, lsn: u64, unique: bool, rows: &mut Pending) {
-        // Stable: entries of one hash stay in the order in which they came.
-        self.entries.sort_by_key(|entry| (entry.bucket, entry.hash));
+        // Entries of one hash stay in the order in which they came.
+        self.entries.sort_unstable_by_key(|entry| (entry.bucket, entry.hash, entry.number));
         if unique {
             let same =
                 |later: &Entry, first: &Entry| (later.bucket, later.hash) == (first.bucket, first.hash);

@@ -11,7 +11,7 @@ use onrush_proto::{
 use onrush_storage::store::{KeyOrder, KeyRange, Keyspace, StoreError, StoreReader};
 
 use super::keys::{
-    CHECKPOINT_TAG, CUSTOMER_TAG, KEY_TAG, LATE_ORDER_TAG, StoreKey, after_prefix, customer_hash,
+    CHECKPOINT_TAG, COUNT_TAG, CUSTOMER_TAG, KEY_TAG, LATE_ORDER_TAG, StoreKey, after_prefix, customer_hash,
 };
 use super::pages::{Page, PageError, partition};
 use crate::shard::{Found, Shard, Want};
@@ -47,6 +47,14 @@ pub enum StoredError {
         /// Length of the entry.
         len: usize,
     },
+    /// A customer's count is not two numbers.
+    #[error("expected 8 bytes in count {hash:032x}, found {len}")]
+    Count {
+        /// Hash of (SKU, customer).
+        hash: u128,
+        /// Length of the entry.
+        len: usize,
+    },
 }
 
 /// In front of an order's id: what a key of an accepted order names. A row begins with its version.
@@ -69,6 +77,26 @@ fn key_names(key: u128, entry: &[u8]) -> Result<KeyNames, StoredError> {
     match Row::decode(RowTag::Key, entry)? {
         Row::Key(row) => Ok(KeyNames::State(row.state)),
         _ => Err(StoredError::Key { key, len: entry.len() }),
+    }
+}
+
+/// The first answer from the newest bucket of the spans on.
+fn newest<T>(
+    spans: &[(u32, u32)],
+    mut look: impl FnMut(u32) -> Result<Option<T>, StoredError>,
+) -> Result<Option<T>, StoredError> {
+    let buckets = spans.iter().flat_map(|(first, last)| (*first..=*last).rev());
+    buckets.map(&mut look).find_map(Result::transpose).transpose()
+}
+
+/// A count's entry: units and limit (u32 each, little-endian).
+fn count_of(hash: u128, entry: &[u8]) -> Result<Count, StoredError> {
+    let (words, rest) = entry.as_chunks();
+    match (words, rest) {
+        ([units, limit], []) => {
+            Ok(Count { units: u32::from_le_bytes(*units), limit: u32::from_le_bytes(*limit) })
+        }
+        _ => Err(StoredError::Count { hash, len: entry.len() }),
     }
 }
 
@@ -121,7 +149,7 @@ impl Stored {
     pub fn fetch(&self, shard: &Shard, want: Want) -> Result<Found, StoredError> {
         Ok(match want {
             Want::Key(key) => Found::Key(key, self.key(key.0, &shard.key_spans(key))?),
-            Want::Limit(hash) => Found::Limit(hash, self.limit(hash)?),
+            Want::Limit(hash) => Found::Limit(hash, self.count(hash, &shard.count_spans(hash))?),
             Want::Order(id) => Found::Order(id, self.order(id)?.map(Box::new)),
             Want::Hold(id) => Found::Hold(id, self.hold(id)?.map(Box::new)),
             Want::Document(key) => Found::Document(key, self.document(&key)?.map(Box::new)),
@@ -144,14 +172,8 @@ impl Stored {
 
     /// An idempotency key, looked for in the given spans of buckets from the newest on.
     pub fn key(&self, hash: u128, spans: &[(u32, u32)]) -> Result<Option<(KeyState, u32)>, StoredError> {
-        for (first, last) in spans {
-            for bucket in (*first..=*last).rev() {
-                if let Some(names) = self.key_in(bucket, hash)? {
-                    return Ok(Some((self.key_state(hash, names)?, bucket)));
-                }
-            }
-        }
-        Ok(None)
+        let names = newest(spans, |bucket| Ok(self.key_in(bucket, hash)?.map(|names| (names, bucket))))?;
+        names.map(|(names, bucket)| Ok((self.key_state(hash, names)?, bucket))).transpose()
     }
 
     fn key_in(&self, bucket: u32, hash: u128) -> Result<Option<KeyNames>, StoredError> {
@@ -176,13 +198,18 @@ impl Stored {
         }
     }
 
-    /// A customer's count.
-    pub fn limit(&self, hash: u128) -> Result<Option<Count>, StoredError> {
-        let row = self.row(&StoreKey::current_row(RowTag::Limit, &hash.to_be_bytes()), RowTag::Limit)?;
-        Ok(row.and_then(|row| match row {
-            Row::Limit(LimitRow { units, limit, .. }) => Some(Count { units, limit }),
-            _ => None,
-        }))
+    /// A customer's count, looked for in the given spans of buckets: the newest one stands.
+    pub fn count(&self, hash: u128, spans: &[(u32, u32)]) -> Result<Option<Count>, StoredError> {
+        newest(spans, |bucket| {
+            let mut count = None;
+            self.each_page(bucket, (COUNT_TAG, Some(hash)), &mut |page| {
+                if let Some(entry) = page.find(hash).next_back() {
+                    count = Some(count_of(hash, entry)?);
+                }
+                Ok(())
+            })?;
+            Ok(count)
+        })
     }
 
     /// A document, deleted ones included.
@@ -234,15 +261,6 @@ impl Stored {
     pub fn each_offset(&self, mut each: impl FnMut(OffsetRow)) -> Result<(), StoredError> {
         self.each_current(RowTag::Offset, &mut |row| {
             if let Row::Offset(row) = row {
-                each(row)
-            }
-        })
-    }
-
-    /// Every customer's count.
-    pub fn each_limit(&self, mut each: impl FnMut(LimitRow)) -> Result<(), StoredError> {
-        self.each_current(RowTag::Limit, &mut |row| {
-            if let Row::Limit(row) = row {
                 each(row)
             }
         })
@@ -336,6 +354,25 @@ impl Stored {
     /// The hash of every idempotency key of a bucket, without reading what they name.
     pub fn each_key_hash(&self, bucket: u32, mut each: impl FnMut(u128)) -> Result<(), StoredError> {
         self.each_page(bucket, (KEY_TAG, None), &mut |page| {
+            page.hashes().for_each(&mut each);
+            Ok(())
+        })
+    }
+
+    /// Every customer's count that changed in a bucket; the last change of one comes last.
+    pub fn each_count(&self, bucket: u32, mut each: impl FnMut(LimitRow)) -> Result<(), StoredError> {
+        self.each_page(bucket, (COUNT_TAG, None), &mut |page| {
+            page.iter().try_for_each(|(hash, entry)| {
+                let Count { units, limit } = count_of(hash, entry)?;
+                each(LimitRow { hash, units, limit, bucket });
+                Ok(())
+            })
+        })
+    }
+
+    /// The hash of every customer's count that changed in a bucket.
+    pub fn each_count_hash(&self, bucket: u32, mut each: impl FnMut(u128)) -> Result<(), StoredError> {
+        self.each_page(bucket, (COUNT_TAG, None), &mut |page| {
             page.hashes().for_each(&mut each);
             Ok(())
         })

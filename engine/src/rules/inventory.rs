@@ -4,8 +4,8 @@
 //! allows backorder. After the two-phase transfers of TigerBeetle.
 
 use onrush_proto::{
-    Currency, CustomerId, Fact, Line, Lines, OrderLine, ProductRow, PutProduct, Receipt, RecordKind, Refusal,
-    Row, Sku, StockChange, StockChangeRow, StockRow, UpdateStock,
+    Currency, CustomerId, Fact, LimitRow, Line, Lines, OrderLine, ProductRow, PutProduct, Receipt,
+    RecordKind, Refusal, Row, Sku, StockChange, StockChangeRow, StockRow, UpdateStock,
 };
 use smallvec::SmallVec;
 
@@ -231,7 +231,7 @@ fn count_up(
     // A cold count was asked of the store before this decision.
     let bought = state.limits.known(hash).map_or(0, |count| count.units);
     match bought.checked_add(quantity).filter(|units| *units <= limit) {
-        Some(units) => Ok(Some(Row::Limit(onrush_proto::LimitRow { hash, units, limit }))),
+        Some(units) => Ok(Some(Row::Limit(LimitRow { hash, units, limit, bucket: context.bucket }))),
         None => Err(Refusal::LimitExceeded { line, limit, bought }),
     }
 }
@@ -305,7 +305,8 @@ pub fn resolve(
 fn count_down(state: &State, context: &Context, customer: &CustomerId, line: &Line) -> Option<Row> {
     let hash = limit_hash(context, &line.sku, customer);
     let Count { units, limit } = state.limits.known(hash)?;
-    Some(Row::Limit(onrush_proto::LimitRow { hash, units: units.saturating_sub(line.quantity), limit }))
+    let units = units.saturating_sub(line.quantity);
+    Some(Row::Limit(LimitRow { hash, units, limit, bucket: context.bucket }))
 }
 
 /// True if released units of every line could be sold to the customer now.

@@ -62,7 +62,7 @@ pub fn create(
     // that was refused to the next.
     fact.rows.truncate(1);
     if fact.rows.is_empty() {
-        fact.rows.push(Row::Limit(LimitRow { hash: 0, units: 0, limit: 0 }));
+        fact.rows.push(Row::Limit(LimitRow { hash: 0, units: 0, limit: 0, bucket: 0 }));
     }
     let lines = create.lines.iter().enumerate().map(|(index, line)| (index as u16, line));
     let priced = inventory::price(state, context, (&create.customer, None), lines, &mut fact.rows)?;

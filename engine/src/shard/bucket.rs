@@ -30,7 +30,13 @@ impl Bucket {
             Row::Key(key) => Some(key.bucket),
             _ => None,
         };
-        fact.rows.iter().filter_map(in_bucket).for_each(|number| self.saw_row(number));
+        for row in &fact.rows {
+            match row {
+                // A count makes no bucket full: there is an order for it. But none goes back behind it.
+                Row::Limit(count) if count.bucket > self.number => self.begin(count.bucket),
+                row => in_bucket(row).into_iter().for_each(|number| self.saw_row(number)),
+            }
+        }
     }
 
     /// Counts a row of bucket `number`.
@@ -48,6 +54,24 @@ impl Bucket {
         } else if self.orders >= ORDERS_MAX || now_us - self.begun_us >= LENGTH_US_MAX {
             self.begin(self.number + 1);
             self.begun_us = now_us;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_proto::LimitRow;
+
+    use super::*;
+
+    /// After a crash the log may hold nothing of the last bucket but a count that went down in it.
+    #[test]
+    fn a_count_tells_the_bucket_and_does_not_fill_it() {
+        let mut bucket = Bucket::default();
+        let count = |bucket| Row::Limit(LimitRow { hash: 1, units: 1, limit: 2, bucket });
+        for number in [3, 2, 3] {
+            bucket.saw(&Fact::new(RecordKind::OrderExpired, 0).with(count(number)));
+            assert_eq!((bucket.number, bucket.orders), (3, 0));
         }
     }
 }

@@ -79,6 +79,11 @@ impl Shard {
         self.state.keys.spans(key.0)
     }
 
+    /// The spans of history buckets in which a cold count may stand, newest first.
+    pub fn count_spans(&self, hash: u128) -> Spans {
+        self.state.limits.spans(hash)
+    }
+
     /// Takes in what the store answered.
     pub fn warm(&mut self, found: Found) {
         match found {

@@ -4,6 +4,7 @@
 //! that left memory, and restarts at any moment. After each restart memory and store together are
 //! compared with the log, row by row.
 
+use onrush_proto::{Outcome, Refusal};
 use onrush_storage::store::Keyspace;
 use proptest::prelude::*;
 
@@ -196,5 +197,28 @@ fn a_checkpoint_carries_what_is_open() {
     rig.restart();
     rig.advance_to(rig.now_us + 900_000_000);
     assert_eq!(rig.nodes[0].shard.state().orders.open_len(), 0);
+    verify(&mut rig);
+}
+
+/// A customer's count lies in the bucket of its last change; older buckets still tell of before.
+#[test]
+fn the_newest_count_stands() {
+    let mut rig = Rig::new(Plan::forgetful(1));
+    let ask = |rig: &mut Rig, text: &str| {
+        let requests = Speaker::default().requests(rig, text);
+        let replies = requests.into_iter().map(|(key, command)| rig.ask(key, command).outcome);
+        replies.last().expect("a command")
+    };
+    ask(&mut rig, "put tea stock 100 limit 6");
+    for bought in 1..4 {
+        assert!(matches!(ask(&mut rig, "order ada tea x1 hold 2000000s"), Outcome::Accepted(_)), "{bought}");
+        rig.flush(false);
+        // A quarter of an hour ends a bucket.
+        rig.advance_to(rig.now_us + 1_000_000_000);
+    }
+    rig.flush(true);
+    rig.restart();
+    let refused = Refusal::LimitExceeded { line: 0, limit: 6, bought: 3 };
+    assert_eq!(ask(&mut rig, "order ada tea x4"), Outcome::Refused(refused));
     verify(&mut rig);
 }

@@ -144,7 +144,7 @@ impl View<'_> {
             let found = match state.limits.recall(*hash) {
                 Memory::Known(count) => Some(count),
                 Memory::Absent => None,
-                Memory::Cold => stored.limit(*hash)?,
+                Memory::Cold => stored.count(*hash, &self.shard.count_spans(*hash))?,
             };
             self.same("count", Some((*units, *limit)), found.map(|count| (count.units, count.limit)))?;
         }
