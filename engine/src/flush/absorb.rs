@@ -17,11 +17,12 @@ use onrush_proto::{
 use onrush_storage::log::FrameView;
 use onrush_storage::store::{Frozen, SortedRun};
 
+use super::index::NAMES_ORDER;
 use super::keys::{COUNT_TAG, CUSTOMER_TAG, KEY_TAG, StoreKey, customer_hash};
 use super::overlay::{Overlay, Pending};
 use super::pages::PageBuilder;
 use super::retention::Retention;
-use super::stored::{NAMES_ORDER, Stored, checkpoint_rows};
+use super::stored::{Stored, checkpoint_rows};
 use crate::options::RetentionOptions;
 use crate::tables::{FixedState, hash_of};
 

@@ -4,6 +4,7 @@
 //! for it. *Invariant*: a run holds the values as of one frame's end, and only committed frames.
 
 mod absorb;
+mod index;
 mod keys;
 mod overlay;
 mod pages;
@@ -11,6 +12,7 @@ mod retention;
 mod stored;
 
 pub use absorb::{Absorber, Flush};
+pub use index::KeyNames;
 pub use keys::StoreKey;
 pub use pages::PageError;
-pub use stored::{Checkpoint, KeyNames, Stored, StoredError};
+pub use stored::{Checkpoint, Stored, StoredError};
