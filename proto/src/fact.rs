@@ -67,6 +67,8 @@ pub enum RecordKind {
     NotificationSent = 53,
     /// A document was put and is an event of `user.updated`.
     UserUpdated = 54,
+    /// A document was put and is an event of `user.password_reset`.
+    PasswordResetAsked = 55,
     /// A unique name changed hands.
     NameChanged = 60,
     /// A consumer group moved on.
@@ -75,7 +77,7 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// All kinds.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::ProductPut,
         Self::StockUpdated,
         Self::OrderReserving,
@@ -104,6 +106,7 @@ impl RecordKind {
         Self::ShippingUpdated,
         Self::NotificationSent,
         Self::UserUpdated,
+        Self::PasswordResetAsked,
         Self::NameChanged,
         Self::OffsetCommitted,
     ];
@@ -138,6 +141,7 @@ impl RecordKind {
             Topic::ShippingUpdated => self == Self::ShippingUpdated,
             Topic::NotificationSent => self == Self::NotificationSent,
             Topic::UserUpdated => self == Self::UserUpdated,
+            Topic::PasswordResetAsked => self == Self::PasswordResetAsked,
         }
     }
 }
@@ -176,11 +180,13 @@ pub enum Topic {
     NotificationSent = 14,
     /// `user.updated`
     UserUpdated = 15,
+    /// `user.password_reset`
+    PasswordResetAsked = 16,
 }
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::StockUpdated,
         Self::OrderCreated,
         Self::OrderCancelled,
@@ -196,6 +202,7 @@ impl Topic {
         Self::ShippingUpdated,
         Self::NotificationSent,
         Self::UserUpdated,
+        Self::PasswordResetAsked,
     ];
 
     /// The dotted name.
@@ -216,6 +223,7 @@ impl Topic {
             Self::ShippingUpdated => "shipping.updated",
             Self::NotificationSent => "notification.sent",
             Self::UserUpdated => "user.updated",
+            Self::PasswordResetAsked => "user.password_reset",
         }
     }
 
@@ -236,6 +244,7 @@ impl Topic {
             Self::ShippingUpdated => Some(RecordKind::ShippingUpdated),
             Self::NotificationSent => Some(RecordKind::NotificationSent),
             Self::UserUpdated => Some(RecordKind::UserUpdated),
+            Self::PasswordResetAsked => Some(RecordKind::PasswordResetAsked),
             _ => None,
         }
     }

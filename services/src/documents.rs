@@ -70,6 +70,13 @@ impl Backend {
         }
     }
 
+    /// Deletes a document if it has this version.
+    pub async fn take_document(&self, key: DocKey, expected: u64) -> Result<(), Rejection> {
+        let delete = DeleteDocument { key, placement: None, expected: Some(expected) };
+        let delete = Command::DeleteDocument(Box::new(delete));
+        self.accept(Request::unkeyed(delete)).await.map(|_| ())
+    }
+
     /// Deletes a document, whatever its version; one that is not there is as good.
     pub async fn delete_document(&self, key: DocKey) -> Result<(), Rejection> {
         let delete =

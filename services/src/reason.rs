@@ -107,6 +107,7 @@ pub const REASONS: &[Reason] = &[
     row("NOT_LOCAL", PermissionDenied, 403, "For callers on this machine only"),
     row("UNAUTHENTICATED", Unauthenticated, 401, "No access token"),
     row("INVALID_TOKEN", Unauthenticated, 401, "Not an access token that is good now"),
+    row("INVALID_RESET_TOKEN", Unauthenticated, 401, "Not the token of the last mail, or too late"),
     row("INVALID_REFRESH_TOKEN", Unauthenticated, 401, "Not the last token of a login that goes on"),
     row("INVALID_CREDENTIALS", Unauthenticated, 401, "No account with this address and password"),
     row("FORBIDDEN", PermissionDenied, 403, "Not allowed"),

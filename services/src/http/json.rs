@@ -47,19 +47,24 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-fn media_type(headers: &HeaderMap) -> Result<(), Denial> {
+fn media_type(headers: &HeaderMap, expected: &str) -> Result<(), Denial> {
     let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = text.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    if essence.eq_ignore_ascii_case(expected) {
         return Ok(());
     }
-    let message = "Content-Type: expected application/json, found another type";
+    let message = format!("Content-Type: expected {expected}, found another type");
     Err(Denial::new("UNSUPPORTED_MEDIA_TYPE", message).of("Content-Type"))
 }
 
 /// The bytes of a body in JSON, at most so many.
 pub(crate) async fn read(request: Request, bytes_max: usize) -> Result<Vec<u8>, Denial> {
-    media_type(request.headers())?;
+    read_as("application/json", request, bytes_max).await
+}
+
+/// The bytes of a body of this media type, at most so many.
+pub(super) async fn read_as(expected: &str, request: Request, bytes_max: usize) -> Result<Vec<u8>, Denial> {
+    media_type(request.headers(), expected)?;
     let stated = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if stated.and_then(|text| text.parse::<usize>().ok()).is_some_and(|bytes| bytes > HEARD_BYTES_MAX) {
         return Err(too_large(bytes_max));

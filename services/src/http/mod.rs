@@ -6,8 +6,10 @@
 mod caching;
 mod correlation;
 mod document;
+mod form;
 mod idempotency;
 mod json;
+mod page;
 mod peer;
 mod problem;
 mod vital;
@@ -23,9 +25,11 @@ use crate::status::{Denial, Rejection};
 
 pub use caching::{Etag, IfMatch};
 pub use correlation::RequestId;
+pub use form::{Fields, Form, Query};
 pub use idempotency::IdempotencyKey;
 pub use json::{BODY_BYTES_MAX, Json};
 pub(crate) use json::{read, shallow};
+pub use page::{Page, escaped};
 pub use peer::Peer;
 pub use problem::{FieldProblem, Problem};
 pub use vital::Vital;

@@ -6,6 +6,7 @@ mod notice;
 mod occasion;
 pub mod outlet;
 mod post;
+mod reset;
 pub mod routes;
 pub mod smtp;
 mod story;

@@ -71,16 +71,18 @@ impl Outlet {
 
     /// Hands a letter over. Again is the same mail: to the same file, under the same message id.
     pub async fn send(&self, letter: &Letter, from: &Mailbox) -> Result<(), SendError> {
-        let mail = mail(letter, from)?;
+        let Notice { event_us, occasion, id, .. } = &letter.notice;
+        let name = format!("{event_us}-{}-{id}.eml", occasion.name());
+        self.deliver(&name, mail(letter, from)?).await
+    }
+
+    /// Hands a mail over; as a file it is called `name`.
+    pub(super) async fn deliver(&self, name: &str, mail: Message) -> Result<(), SendError> {
         match self {
             Self::Smtp(smtp) => smtp.send(mail).await,
-            Self::Files(files) => {
-                let Notice { event_us, occasion, id, .. } = &letter.notice;
-                let name = format!("{event_us}-{}-{id}.eml", occasion.name());
-                files
-                    .write(&name, &mail.formatted())
-                    .map_err(|error| SendError::Later(format!("{}: {error}", files.dir.display())))
-            }
+            Self::Files(files) => files
+                .write(name, &mail.formatted())
+                .map_err(|error| SendError::Later(format!("{}: {error}", files.dir.display()))),
         }
     }
 }
@@ -90,7 +92,7 @@ impl Files {
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         std::fs::create_dir_all(&self.dir)?;
         let (part, whole) = (self.dir.join(format!("{name}.part")), self.dir.join(name));
-        let mut file = std::fs::File::create(&part)?;
+        let mut file = private(&part)?;
         file.write_all(bytes)?;
         std::fs::rename(&part, &whole)
     }
@@ -118,6 +120,12 @@ fn mail(letter: &Letter, from: &Mailbox) -> Result<Message, SendError> {
         mail = mail.raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"));
     }
     mail.header(ContentType::TEXT_PLAIN).body(letter.text.body.clone()).map_err(|error| never(&error))
+}
+
+/// A file that nobody but its owner reads: mails hold what only their recipients may know.
+fn private(path: &Path) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 fn header(name: &'static str, value: &str) -> HeaderValue {

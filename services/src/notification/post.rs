@@ -83,6 +83,16 @@ impl Post {
         Ok((Self { backend, outlet, from, options, signer: OnceCell::new(), unsent }, again))
     }
 
+    /// Who mails are from.
+    pub(super) fn from(&self) -> &Mailbox {
+        &self.from
+    }
+
+    /// Where the shop is, without a slash at its end; empty if nobody said.
+    pub(super) fn public_url(&self) -> &str {
+        self.options.public_url.trim_end_matches('/')
+    }
+
     /// Where mails go.
     pub fn outlet(&self) -> &Outlet {
         &self.outlet

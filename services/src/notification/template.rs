@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use onrush_proto::{DocKey, Text};
 use serde::{Deserialize, Serialize};
 
@@ -98,7 +98,12 @@ impl Template {
     }
 }
 
-fn render(part: &'static str, source: &str, story: &Story) -> Result<String, TemplateError> {
+/// Renders one part; values in a part called `html` stay text.
+pub(super) fn render<T: Serialize>(
+    part: &'static str,
+    source: &str,
+    story: &T,
+) -> Result<String, TemplateError> {
     let wrong = |error: minijinja::Error| {
         let line = error.line().map(|line| format!(" on line {line}")).unwrap_or_default();
         let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
@@ -109,10 +114,14 @@ fn render(part: &'static str, source: &str, story: &Story) -> Result<String, Tem
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(DEPTH_MAX);
+    environment.set_auto_escape_callback(|part| match part {
+        "html" => AutoEscape::Html,
+        _ => AutoEscape::None,
+    });
     environment.add_filter("upper", |text: &str| text.to_uppercase());
     environment.add_filter("lower", |text: &str| text.to_lowercase());
     let mut page = Page(Vec::new());
-    let template = environment.template_from_str(source).map_err(wrong)?;
+    let template = environment.template_from_named_str(part, source).map_err(wrong)?;
     template.render_captured_to(Serde(story), &mut page).map_err(wrong)?;
     String::from_utf8(page.0).map_err(|error| TemplateError { part, message: error.to_string() })
 }

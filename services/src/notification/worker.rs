@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::notice::{NoticeState, Position};
 use super::occasion::Occasion;
 use super::post::{self, Post};
+use super::reset::{self, Reset};
 use super::story::{Parcel, Story};
 use crate::clock::now_us;
 use crate::consumer::{Consumer, Handler};
@@ -40,6 +41,7 @@ enum What {
     Ordered(OrderRow),
     Paid(OrderRow),
     Moved(Parcel),
+    Forgotten(Reset),
 }
 
 struct Reader {
@@ -55,6 +57,7 @@ pub async fn run(post: Arc<Post>, mut again: mpsc::Receiver<(String, Duration)>)
     }
     let (found, mut left) = mpsc::channel(PAGE);
     tokio::spawn(find_unsent(post.clone(), found));
+    tokio::spawn(reset::find_open(post.clone()));
     let mut due: BTreeSet<(Instant, String)> = BTreeSet::new();
     loop {
         let next_at = due.first().map(|(at, _)| *at);
@@ -108,7 +111,8 @@ impl Handler for Reader {
         let what = match event.fact.kind {
             RecordKind::OrderCreated => What::Ordered(order(event)?),
             RecordKind::PaymentCaptured => What::Paid(order(event)?),
-            RecordKind::ShippingUpdated => What::Moved(parcel(event).filter(Parcel::is_news)?),
+            RecordKind::ShippingUpdated => What::Moved(document(event).filter(Parcel::is_news)?),
+            RecordKind::PasswordResetAsked => What::Forgotten(document(event)?),
             _ => return None,
         };
         let at = Position { shard: event.shard.0, lsn: event.lsn.0, time_us: event.time_us };
@@ -132,7 +136,7 @@ impl Handler for Reader {
     }
 }
 
-async fn tell(post: &Post, news: News) {
+async fn tell(post: &Arc<Post>, news: News) {
     let (order, occasion, story): (OrderId, _, _) = match news.what {
         What::Ordered(row) => {
             (row.id, Occasion::OrderConfirmation, Story::of_order(&post.backend, &row).await)
@@ -142,6 +146,7 @@ async fn tell(post: &Post, news: News) {
             Ok(order) => (order, Occasion::ShippingUpdate, parcel.story()),
             Err(_) => return,
         },
+        What::Forgotten(reset) => return reset::answer(post, &reset).await,
     };
     let mut retry = Retry::default();
     while let Err(rejection) = post.tell(news.at, order, occasion, story.clone()).await {
@@ -158,7 +163,8 @@ fn order(event: &Event<'_>) -> Option<OrderRow> {
     }
 }
 
-fn parcel(event: &Event<'_>) -> Option<Parcel> {
+/// The document of an event, as far as it is read here.
+fn document<T: serde::de::DeserializeOwned>(event: &Event<'_>) -> Option<T> {
     let (_, bytes) = event.fact.rows().flatten().find(|(tag, _)| *tag == RowTag::Document)?;
     match Row::decode(RowTag::Document, bytes) {
         Ok(Row::Document(row)) => serde_json::from_slice(row.value.as_deref()?).ok(),

@@ -34,6 +34,9 @@ pub struct User {
     pub roles: Roles,
     /// When they registered, in Unix seconds.
     pub created_s: u64,
+    /// True if they have shown that mails to the address reach them.
+    #[serde(default)]
+    pub email_verified: bool,
 }
 
 /// What proves a user's word.

@@ -22,8 +22,16 @@ const MEMORY: Duration = Duration::from_secs(15 * 60);
 /// Most accounts and addresses that are remembered.
 const ENTRIES_MAX: usize = 65_536;
 
-/// Who tries, as far as it is counted: the address, or the address with an account.
-type Key = (IpAddr, Option<String>);
+/// Requests for a mail that cost no wait: to one address from anywhere, and from one network.
+const FREE_MAILS: u32 = 3;
+const FREE_MAILS_PER_NETWORK: u32 = 20;
+/// The waits after those.
+const MAIL_WAIT_MIN: Duration = Duration::from_secs(60);
+const MAIL_WAIT_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Who tries, as far as it is counted: the network, or the network with an account. Mails are counted
+/// by whom they are for, too.
+type Key = (Option<IpAddr>, Option<String>);
 
 /// What is known of one key.
 #[derive(Clone, Copy, Debug)]
@@ -40,18 +48,35 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Counts an attempt, or says how long to wait.
+    /// Counts an attempt to log in, or says how long to wait.
     pub(super) fn admit(&self, peer: IpAddr, account: &str, now: Instant) -> Result<(), Rejection> {
         let keys = [
             ((network(peer), Some(account.to_owned())), FREE_PER_ACCOUNT),
             ((network(peer), None), FREE_PER_ADDRESS),
         ];
+        self.count(keys, (WAIT_MIN, WAIT_MAX), now)
+    }
+
+    /// Counts a request for a mail, or says how long to wait. Nobody fills a stranger's mailbox, from
+    /// however many places.
+    pub(super) fn admit_mail(&self, peer: IpAddr, to: &str, now: Instant) -> Result<(), Rejection> {
+        let keys =
+            [((None, Some(to.to_owned())), FREE_MAILS), ((network(peer), None), FREE_MAILS_PER_NETWORK)];
+        self.count(keys, (MAIL_WAIT_MIN, MAIL_WAIT_MAX), now)
+    }
+
+    fn count(
+        &self,
+        keys: [(Key, u32); 2],
+        (wait_min, wait_max): (Duration, Duration),
+        now: Instant,
+    ) -> Result<(), Rejection> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let free_at = keys.iter().filter_map(|(key, _)| counts.get(key)).map(|count| count.free_at).max();
         if let Some(wait) =
             free_at.and_then(|free_at| free_at.checked_duration_since(now)).filter(|wait| !wait.is_zero())
         {
-            let message = "expected a pause after wrong passwords, found another attempt";
+            let message = "expected a pause after so many attempts, found another one";
             return Err(Denial::new("TOO_MANY_REQUESTS", message).after(wait).into());
         }
         make_room(&mut counts, now);
@@ -63,7 +88,7 @@ impl Attempts {
             count.attempts = count.attempts.saturating_add(1);
             count.last = now;
             if let Some(beyond) = count.attempts.checked_sub(free) {
-                count.free_at = now + WAIT_MIN.saturating_mul(1 << beyond.min(16)).min(WAIT_MAX);
+                count.free_at = now + wait_min.saturating_mul(1 << beyond.min(16)).min(wait_max);
             }
         }
         Ok(())
@@ -95,11 +120,11 @@ fn make_room(counts: &mut HashMap<Key, Count>, now: Instant) {
 }
 
 /// Whoever has an IPv6 address has 2^64 of them.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer {
+fn network(peer: IpAddr) -> Option<IpAddr> {
+    Some(match peer {
         IpAddr::V4(_) => peer,
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -144,5 +169,23 @@ mod tests {
             attempts.admit(IpAddr::V4(index.into()), "ada", now).unwrap();
         }
         assert!(attempts.counts.lock().unwrap().len() <= ENTRIES_MAX);
+    }
+
+    #[test]
+    fn nobody_fills_a_mailbox_from_many_places_or_many_mailboxes_from_one() {
+        let now = Instant::now();
+        let host = |low: u8| IpAddr::from([10, 0, 0, low]);
+        let attempts = Attempts::default();
+        for low in 0..3 {
+            attempts.admit_mail(host(low), "ada@example.com", now).unwrap();
+        }
+        let refused = attempts.admit_mail(host(9), "ada@example.com", now).unwrap_err();
+        assert_eq!(refused.retry_after(), Some(MAIL_WAIT_MIN));
+        let attempts = Attempts::default();
+        for index in 0..FREE_MAILS_PER_NETWORK {
+            attempts.admit_mail(host(1), &format!("user-{index}@example.com"), now).unwrap();
+        }
+        assert!(attempts.admit_mail(host(1), "one-more@example.com", now).is_err());
+        attempts.admit_mail(host(2), "one-more@example.com", now).unwrap();
     }
 }

@@ -11,6 +11,8 @@ mod password;
 mod password_change;
 mod profile;
 mod register;
+mod reset;
+mod reset_token;
 mod roles;
 mod session;
 
@@ -41,12 +43,18 @@ pub struct Desk {
     /// Where passwords are hashed.
     pub hashing: Hashing,
     attempts: attempts::Attempts,
+    resets: reset::Desk,
 }
 
 impl Desk {
     /// Starts the hashing threads.
     pub fn start(keyring: Arc<Keyring>) -> io::Result<Self> {
-        Ok(Self { keyring, hashing: Hashing::start()?, attempts: attempts::Attempts::default() })
+        Ok(Self {
+            keyring,
+            hashing: Hashing::start()?,
+            attempts: attempts::Attempts::default(),
+            resets: reset::Desk::default(),
+        })
     }
 }
 
@@ -77,6 +85,9 @@ impl Users {
             .routes(routes!(login::logout))
             .routes(routes!(profile::read, profile::change))
             .routes(routes!(password_change::change))
+            .routes(routes!(reset::page, reset::ask))
+            .routes(routes!(reset::confirm))
+            .routes(routes!(reset::submit))
             .routes(routes!(roles::find))
             .routes(routes!(roles::read))
             .routes(routes!(roles::assign))

@@ -38,6 +38,8 @@ pub(super) struct Profile {
     roles: Vec<Role>,
     /// When they registered, in Unix seconds.
     created_s: u64,
+    /// True if they have shown that mails to the address reach them.
+    email_verified: bool,
 }
 
 /// What users may change of themselves. A field that is left out is taken away.
@@ -57,8 +59,8 @@ pub(super) struct ProfileChange {
 
 impl From<User> for Profile {
     fn from(user: User) -> Self {
-        let User { id, email, name, phone, language, roles, created_s } = user;
-        Self { id, email, name, phone, language, roles: roles.into(), created_s }
+        let User { id, email, name, phone, language, roles, created_s, email_verified } = user;
+        Self { id, email, name, phone, language, roles: roles.into(), created_s, email_verified }
     }
 }
 

@@ -135,5 +135,6 @@ fn customer(id: &str, email: &Email, name: String) -> User {
         language: None,
         roles: Roles::default().with(Role::Customer),
         created_s: now_s(),
+        email_verified: false,
     }
 }

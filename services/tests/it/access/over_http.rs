@@ -8,7 +8,7 @@ use super::Street;
 use super::message::Belongings;
 
 /// Open to everybody: what a process says of itself, what begins or ends a login, what is signed otherwise.
-const OPEN: [(&str, &str); 13] = [
+const OPEN: [(&str, &str); 17] = [
     ("get", "/health"),
     ("get", "/ready"),
     ("post", "/register"),
@@ -16,6 +16,11 @@ const OPEN: [(&str, &str); 13] = [
     ("post", "/refresh"),
     ("post", "/logout"),
     ("get", "/.well-known/jwks.json"),
+    // Who forgot a password has no token but that of a mail.
+    ("post", "/password-reset"),
+    ("get", "/password-reset"),
+    ("post", "/password-reset/confirm"),
+    ("post", "/password-reset/form"),
     ("post", "/carrier/webhook"),
     ("post", "/webhooks/stripe"),
     ("post", "/webhooks/paypal"),

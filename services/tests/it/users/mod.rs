@@ -7,6 +7,7 @@ mod flow;
 mod foreign;
 mod grpc;
 mod logins;
+mod reset;
 mod restart;
 
 use onrush_services::config::{Config, Service};
