@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "onrush/engine/v1/engine_service.proto",
     "onrush/money/v1/money.proto",
     "onrush/product/v1/product_service.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 9] = [
     "onrush/user/v1/user_service.proto",
     "onrush/shipping/v1/shipping_service.proto",
     "onrush/notification/v1/notification_service.proto",
+    "onrush/recommendation/v1/recommendation_service.proto",
     "onrush/admin/v1/admin_service.proto",
 ];
 

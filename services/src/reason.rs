@@ -78,6 +78,9 @@ pub const REASONS: &[Reason] = &[
     row("UNKNOWN_CONTACT", NotFound, 404, "Nobody said how to reach the customer"),
     row("UNKNOWN_NOTIFICATION", NotFound, 404, "No such unsent letter"),
     row("INVALID_TEMPLATE", InvalidArgument, 400, "A template that cannot be told"),
+    // Of recommendations.
+    row("TRAINING_RUNNING", FailedPrecondition, 409, "A training is under way"),
+    row("UNKNOWN_OPERATION", NotFound, 404, "No such training"),
     // Of fields.
     row("MISSING_FIELD", InvalidArgument, 400, "A field is missing"),
     row("UNKNOWN_FIELD", InvalidArgument, 400, "A field that nobody knows"),

@@ -44,17 +44,24 @@ pub struct Denial {
     pub field: Option<&'static str>,
     /// When another try makes sense.
     pub retry_after: Option<Duration>,
+    /// What a program may want to read: a name and its value.
+    pub fact: Option<(&'static str, String)>,
 }
 
 impl Denial {
     /// A denial that no other try helps.
     pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), field: None, retry_after: None }
+        Self { reason, message: message.into(), field: None, retry_after: None, fact: None }
     }
 
     /// The same, of this field or header.
     pub fn of(self, field: &'static str) -> Self {
         Self { field: Some(field), ..self }
+    }
+
+    /// The same, with something that a program may want to read.
+    pub fn with(self, name: &'static str, value: impl Into<String>) -> Self {
+        Self { fact: Some((name, value.into())), ..self }
     }
 
     /// The same, worth another try after this long.
@@ -103,6 +110,9 @@ impl Rejection {
     pub fn facts(&self) -> HashMap<String, String> {
         match self {
             Self::Refused(refusal) => metadata(refusal),
+            Self::Denied(Denial { fact: Some((name, value)), .. }) => {
+                HashMap::from([((*name).to_owned(), value.clone())])
+            }
             _ => HashMap::new(),
         }
     }

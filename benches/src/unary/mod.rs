@@ -190,6 +190,7 @@ fn config(args: &Args, dir: &Path) -> Config {
         shipping: Default::default(),
         smtp: None,
         notification: Default::default(),
+        ml_model: None,
         log: "warn".into(),
     }
 }

@@ -15,6 +15,8 @@ use onrush_grpc::payment::v1 as payment;
 use onrush_grpc::payment::v1::payment_service_client::PaymentServiceClient;
 use onrush_grpc::product::v1 as product;
 use onrush_grpc::product::v1::product_service_client::ProductServiceClient;
+use onrush_grpc::recommendation::v1 as recommendation;
+use onrush_grpc::recommendation::v1::recommendation_service_client::RecommendationServiceClient;
 use onrush_grpc::shipping::v1 as shipping;
 use onrush_grpc::shipping::v1::shipping_service_client::ShippingServiceClient;
 use tonic::transport::{Channel, Endpoint};
@@ -39,6 +41,8 @@ pub struct Addresses {
     pub shipping: String,
     /// Notification service.
     pub notification: String,
+    /// Recommendation service.
+    pub recommendation: String,
 }
 
 impl Default for Addresses {
@@ -49,6 +53,7 @@ impl Default for Addresses {
             payment: "http://127.0.0.1:50053".into(),
             shipping: "http://127.0.0.1:8082".into(),
             notification: "http://127.0.0.1:8083".into(),
+            recommendation: "http://127.0.0.1:50054".into(),
         }
     }
 }
@@ -84,6 +89,7 @@ pub struct Client {
     payment: Pool,
     shipping: Pool,
     notification: Pool,
+    recommendation: Pool,
     retry: Retry,
 }
 
@@ -96,6 +102,7 @@ impl Client {
             payment: Pool::new(&addresses.payment, connections)?,
             shipping: Pool::new(&addresses.shipping, connections)?,
             notification: Pool::new(&addresses.notification, connections)?,
+            recommendation: Pool::new(&addresses.recommendation, connections)?,
             retry,
         })
     }
@@ -231,6 +238,24 @@ calls! {
     list_dead_letters(read, notification, NotificationServiceClient, notification::ListDeadLettersRequest) -> ListDeadLettersResponse;
     /// Tries a dead letter again.
     replay_dead_letter(read, notification, NotificationServiceClient, notification::ReplayDeadLetterRequest) -> ReplayDeadLetterResponse;
+    /// What to show to a customer or a visitor.
+    get_recommendations(read, recommendation, RecommendationServiceClient, recommendation::GetRecommendationsRequest) -> GetRecommendationsResponse;
+    /// What is bought most.
+    get_trends(read, recommendation, RecommendationServiceClient, recommendation::GetTrendsRequest) -> GetTrendsResponse;
+    /// What is bought together with a product.
+    get_similar_products(read, recommendation, RecommendationServiceClient, recommendation::GetSimilarProductsRequest) -> GetSimilarProductsResponse;
+    /// What a customer wants to be shown, from now on. Safe to try again without a key.
+    update_user_preferences(read, recommendation, RecommendationServiceClient, recommendation::UpdateUserPreferencesRequest) -> UpdateUserPreferencesResponse;
+    /// What a customer wants to be shown.
+    get_user_preferences(read, recommendation, RecommendationServiceClient, recommendation::GetUserPreferencesRequest) -> GetUserPreferencesResponse;
+    /// Begins a training. Not safe to try again: the first may run.
+    train_model(read, recommendation, RecommendationServiceClient, recommendation::TrainModelRequest) -> TrainModelResponse;
+    /// How far a training is.
+    get_operation(read, recommendation, RecommendationServiceClient, recommendation::GetOperationRequest) -> GetOperationResponse;
+    /// Calls a training off.
+    cancel_operation(read, recommendation, RecommendationServiceClient, recommendation::CancelOperationRequest) -> CancelOperationResponse;
+    /// The model in use.
+    get_model(read, recommendation, RecommendationServiceClient, recommendation::GetModelRequest) -> GetModelResponse;
     /// Checks all books live.
     audit(slow, order, AdminServiceClient, admin::AuditRequest) -> AuditResponse;
     /// A SKU's stock as its owner has it.

@@ -8,13 +8,15 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/onrush.rs"));
 }
 
-pub use generated::onrush::{admin, engine, money, notification, order, payment, product, shipping, user};
+pub use generated::onrush::{
+    admin, engine, money, notification, order, payment, product, recommendation, shipping, user,
+};
 
 /// The encoded `FileDescriptorSet` of all packages, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Full names of the services.
-pub const SERVICES: [&str; 8] = [
+pub const SERVICES: [&str; 9] = [
     "onrush.engine.v1.EngineService",
     "onrush.product.v1.ProductService",
     "onrush.order.v1.OrderService",
@@ -22,6 +24,7 @@ pub const SERVICES: [&str; 8] = [
     "onrush.user.v1.UserService",
     "onrush.shipping.v1.ShippingService",
     "onrush.notification.v1.NotificationService",
+    "onrush.recommendation.v1.RecommendationService",
     "onrush.admin.v1.AdminService",
 ];
 

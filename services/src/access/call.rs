@@ -4,8 +4,8 @@
 
 use super::Permission;
 use super::Permission::{
-    ActForCustomers, HandleParcels, MoveMoney, Operate, ReadCustomers, ReadStock, ReadUsers, WriteCatalogue,
-    WriteTemplates,
+    ActForCustomers, HandleParcels, MoveMoney, Operate, ReadCustomers, ReadStock, ReadUsers, TrainModels,
+    WriteCatalogue, WriteTemplates,
 };
 
 /// What a call needs.
@@ -17,6 +17,8 @@ pub enum Need {
     Account,
     /// A user, for what is their own; for what is others', the permission.
     Own(Permission),
+    /// The same, but that nobody is asked who they are for what is nobody's.
+    Visitor(Permission),
     /// The permission.
     Permission(Permission),
 }
@@ -50,7 +52,7 @@ macro_rules! calls {
     };
 }
 
-use Need::{Account, Nothing, Own};
+use Need::{Account, Nothing, Own, Visitor};
 
 const fn only(permission: Permission) -> Need {
     Need::Permission(permission)
@@ -105,6 +107,18 @@ calls! {
         ListNotifications Own(ReadCustomers);
         ListDeadLetters only(ActForCustomers);
         ReplayDeadLetter only(ActForCustomers);
+    }
+    "onrush.recommendation.v1.RecommendationService" {
+        // Whom nobody knows is shown what everybody is.
+        GetRecommendations Visitor(ReadCustomers);
+        GetTrends Nothing;
+        GetSimilarProducts Nothing;
+        UpdateUserPreferences Own(ActForCustomers);
+        GetUserPreferences Own(ReadCustomers);
+        TrainModel only(TrainModels);
+        GetOperation only(TrainModels);
+        CancelOperation only(TrainModels);
+        GetModel only(TrainModels);
     }
     "onrush.admin.v1.AdminService" {
         Audit only(Operate);

@@ -49,11 +49,21 @@ impl Gate {
         let Caller::User(user) = caller else { return Ok(Admitted::new(caller, true)) };
         match call.need() {
             Need::Nothing | Need::Account => Ok(Admitted::new(caller, false)),
-            Need::Own(permission) => Ok(Admitted::new(caller, user.roles.permit(permission))),
+            Need::Own(permission) | Need::Visitor(permission) => {
+                Ok(Admitted::new(caller, user.roles.permit(permission)))
+            }
             Need::Permission(permission) => {
                 user.must(permission)?;
                 Ok(Admitted::new(caller, true))
             }
+        }
+    }
+
+    /// The caller of a call that is open to visitors; `None` for one of those.
+    pub fn visit(&self, headers: &HeaderMap, call: Call) -> Result<Option<Admitted>, Denial> {
+        match self.caller(headers)? {
+            None => Ok(None),
+            Some(_) => self.admit(headers, call).map(Some),
         }
     }
 
@@ -168,7 +178,9 @@ mod tests {
                 let found = found.map(|caller| (caller.reaches(&ada), caller.reaches(&eve)));
                 let expected = match call.need() {
                     Need::Nothing | Need::Account => Ok((true, false)),
-                    Need::Own(permission) => Ok((true, role.permissions().contains(&permission))),
+                    Need::Own(permission) | Need::Visitor(permission) => {
+                        Ok((true, role.permissions().contains(&permission)))
+                    }
                     Need::Permission(permission) => match role.permissions().contains(&permission) {
                         true => Ok((true, true)),
                         false => Err("FORBIDDEN"),

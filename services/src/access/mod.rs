@@ -11,7 +11,7 @@ mod role;
 mod verified;
 
 pub use bearer::Bearer;
-use bearer::unauthenticated;
+pub(crate) use bearer::unauthenticated;
 pub use call::{Call, Need};
 pub use caller::{Admitted, Caller, Identity};
 pub use claims::{ACCESS_TOKEN_S, Claims};

@@ -25,9 +25,9 @@ pub enum Role {
 pub enum Permission {
     /// See other people's profiles.
     ReadUsers,
-    /// See other people's orders, payments, parcels, addresses and letters.
+    /// See other people's orders, payments, parcels, addresses, letters and recommendations.
     ReadCustomers,
-    /// Order, pay, call off and write down addresses for others; send their letters again.
+    /// Order, pay, call off and write down addresses and preferences for others; send their letters again.
     ActForCustomers,
     /// Capture and refund.
     MoveMoney,
@@ -37,6 +37,8 @@ pub enum Permission {
     WriteCatalogue,
     /// Change what letters say.
     WriteTemplates,
+    /// Have recommendations learn, and see what they rest on.
+    TrainModels,
     /// See stock with its books.
     ReadStock,
     /// Counters, audit and reconciliation.
@@ -47,7 +49,7 @@ pub enum Permission {
 
 impl Permission {
     /// All permissions.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ReadUsers,
         Self::ReadCustomers,
         Self::ActForCustomers,
@@ -55,6 +57,7 @@ impl Permission {
         Self::HandleParcels,
         Self::WriteCatalogue,
         Self::WriteTemplates,
+        Self::TrainModels,
         Self::ReadStock,
         Self::Operate,
         Self::AssignRoles,
@@ -78,15 +81,15 @@ impl Role {
     /// What this role permits.
     pub fn permissions(self) -> &'static [Permission] {
         use Permission::{
-            ActForCustomers, HandleParcels, MoveMoney, ReadCustomers, ReadStock, ReadUsers, WriteCatalogue,
-            WriteTemplates,
+            ActForCustomers, HandleParcels, MoveMoney, ReadCustomers, ReadStock, ReadUsers, TrainModels,
+            WriteCatalogue, WriteTemplates,
         };
         match self {
             Self::Customer => &[],
             Self::Support => {
                 &[ReadUsers, ReadCustomers, ActForCustomers, MoveMoney, HandleParcels, ReadStock]
             }
-            Self::Merchant => &[WriteCatalogue, WriteTemplates, ReadStock],
+            Self::Merchant => &[WriteCatalogue, WriteTemplates, TrainModels, ReadStock],
             Self::Admin => &Permission::ALL,
         }
     }

@@ -127,5 +127,6 @@ fn examples(service: Service) -> &'static [(&'static str, &'static str)] {
         ],
         Service::Shipping => &[(r#"{"order_id":"<order_id of a paid order>"}"#, "ListShipments")],
         Service::Notification => &[(r#"{"order_id":"<order_id of an order>"}"#, "ListNotifications")],
+        Service::Recommendation => &[(r#"{"customer_id":"ada"}"#, "GetRecommendations")],
     }
 }

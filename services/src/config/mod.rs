@@ -7,6 +7,7 @@ mod file;
 mod notification;
 mod payment;
 mod port;
+mod recommendation;
 mod replaced;
 mod secret;
 mod setting;
@@ -26,6 +27,7 @@ use crate::access::Access;
 use crate::gateway::GatewayOptions;
 use crate::gateway::simulated::Faults;
 use crate::notification::PostOptions;
+use crate::recommendation::ModelFile;
 
 pub use engine::EnginePlace;
 pub use file::read_file;
@@ -50,12 +52,21 @@ pub enum Service {
     Shipping,
     /// `onrush.notification.v1.NotificationService`
     Notification,
+    /// `onrush.recommendation.v1.RecommendationService`
+    Recommendation,
 }
 
 impl Service {
     /// All services.
-    pub const ALL: [Self; 6] =
-        [Self::Product, Self::Order, Self::Payment, Self::User, Self::Shipping, Self::Notification];
+    pub const ALL: [Self; 7] = [
+        Self::Product,
+        Self::Order,
+        Self::Payment,
+        Self::User,
+        Self::Shipping,
+        Self::Notification,
+        Self::Recommendation,
+    ];
 
     /// The name in settings.
     pub fn name(self) -> &'static str {
@@ -66,6 +77,7 @@ impl Service {
             Self::User => "user",
             Self::Shipping => "shipping",
             Self::Notification => "notification",
+            Self::Recommendation => "recommendation",
         }
     }
 
@@ -78,6 +90,7 @@ impl Service {
             Self::User => "onrush.user.v1.UserService",
             Self::Shipping => "onrush.shipping.v1.ShippingService",
             Self::Notification => "onrush.notification.v1.NotificationService",
+            Self::Recommendation => "onrush.recommendation.v1.RecommendationService",
         }
     }
 
@@ -206,6 +219,8 @@ pub struct Config {
     pub smtp: Option<SmtpOptions>,
     /// What Notification is told.
     pub notification: PostOptions,
+    /// The model that recommendations shall be ranked by.
+    pub ml_model: Option<ModelFile>,
     /// Filter of the log on standard error.
     pub log: String,
 }
@@ -237,7 +252,7 @@ impl Sources<'_> {
         let mut values: Vec<Value> = SETTINGS.iter().map(|setting| self.value(setting, &[])).collect();
         let services: Vec<Service> = parse(
             find(&values, "services"),
-            "product, order, payment, user, shipping and notification, separated by commas",
+            "product, order, payment, user, shipping, notification and recommendation, separated by commas",
             services,
         )?;
         if let [only] = services[..] {
@@ -251,6 +266,7 @@ impl Sources<'_> {
         let mut warnings = port::warnings(&services, self.env);
         let config = Config::of(&values, &services)?;
         warnings.extend(access::warning(&config));
+        warnings.extend(recommendation::warning(&config));
         warnings.extend(replaced::notices(self.env));
         Ok(Resolved { config, values, warnings })
     }
@@ -314,6 +330,7 @@ impl Config {
             shipping: ShippingConfig::of(values)?,
             smtp: smtp::of(values)?,
             notification: notification::of(values)?,
+            ml_model: recommendation::of(at("ml-model-path"))?,
             log: at("log").text.clone(),
         })
     }

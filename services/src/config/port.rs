@@ -8,7 +8,7 @@ const BARE: [&str; 2] = ["GRPC_PORT", "PORT"];
 /// The same for one service, the stronger first.
 pub(super) fn bare(service: Service) -> [&'static str; 2] {
     match service {
-        Service::Product | Service::Order | Service::Payment => BARE,
+        Service::Product | Service::Order | Service::Payment | Service::Recommendation => BARE,
         // Mostly spoken to over HTTP.
         Service::User | Service::Shipping | Service::Notification => ["PORT", "GRPC_PORT"],
     }
@@ -23,6 +23,7 @@ pub(super) fn setting(service: Service) -> &'static Setting {
         Service::User => "user-port",
         Service::Shipping => "shipping-port",
         Service::Notification => "notification-port",
+        Service::Recommendation => "recommendation-port",
     };
     let found = SETTINGS.iter().find(|setting| setting.name == name);
     found.unwrap_or_else(|| unreachable!("no setting is called {name}"))

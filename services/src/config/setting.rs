@@ -28,11 +28,11 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 63] = [
+pub const SETTINGS: [Setting; 65] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
-        "product,order,payment,user,shipping,notification".into()
+        "product,order,payment,user,shipping,notification,recommendation".into()
     }),
     open("product-port", "PRODUCT_GRPC_PORT", "Port of the product service", || "50051".into()),
     open("order-port", "ORDER_GRPC_PORT", "Port of the order service", || "50052".into()),
@@ -41,6 +41,9 @@ pub const SETTINGS: [Setting; 63] = [
     open("shipping-port", "SHIPPING_PORT", "Port of the shipping service, HTTP and gRPC", || "8082".into()),
     open("notification-port", "NOTIFICATION_PORT", "Port of the notification service, HTTP and gRPC", || {
         "8083".into()
+    }),
+    open("recommendation-port", "RECOMMENDATION_GRPC_PORT", "Port of the recommendation service", || {
+        "50054".into()
     }),
     open(
         "engine-addr",
@@ -213,6 +216,12 @@ pub const SETTINGS: [Setting; 63] = [
         "NOTIFICATION_PAUSE_MS",
         "Milliseconds after the first try of a letter; the pause grows fourfold, up to an hour",
         || "1000".into(),
+    ),
+    open(
+        "ml-model-path",
+        "ML_MODEL_PATH",
+        "Model that ranks recommendations: an .onnx file, or an .h5 with the .onnx beside it; not run yet",
+        String::new,
     ),
     open(
         "access",

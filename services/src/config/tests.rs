@@ -65,7 +65,7 @@ fn a_bare_port_is_passed_over_aloud_where_several_are_served() {
     let case = Case { flags: &[], env: &[("PORT", "8080"), ("ORDER_GRPC_PORT", "7")], file: &[] };
     let resolved = resolve(&case).unwrap();
     let ports: Vec<u16> = resolved.config.services.iter().map(|(_, port)| *port).collect();
-    assert_eq!(ports, [50051, 7, 50053, 8080, 8082, 8083]);
+    assert_eq!(ports, [50051, 7, 50053, 8080, 8082, 8083, 50054]);
     assert_eq!(resolved.warnings.len(), 1);
     assert!(resolved.warnings[0].starts_with("PORT=8080 is passed over"), "{:?}", resolved.warnings);
 }
@@ -170,7 +170,7 @@ fn wrong_values_name_setting_origin_expected_and_found() {
         (
             &[("services", "order,users")],
             &[],
-            "services (from flag): expected product, order, payment, user, shipping and notification",
+            "services (from flag): expected product, order, payment, user, shipping, notification",
         ),
         (&[("services", "")], &[], "services (from flag)"),
         (&[("host", "tokio")], &[], "host (from flag): expected inline, thread or glommio"),
@@ -300,6 +300,23 @@ fn a_mail_server_is_told_who_we_are_and_no_password_in_clear() {
         let error = smtp(env).unwrap_err();
         assert!(error.contains(expected) && !error.contains("a password\""), "{env:?}: {error}");
     }
+}
+
+#[test]
+fn a_model_that_does_not_run_is_warned_of() {
+    let named = |path: &str, services: &str| {
+        let flags = [("services", services)];
+        resolve(&Case { flags: &flags, env: &[("ML_MODEL_PATH", path)], file: &[] })
+    };
+    let warnings = named("/none/model.h5", "recommendation").unwrap().warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let command = "python3 -m tf2onnx.convert --keras /none/model.h5 --output /none/model.onnx";
+    assert!(warnings[0].starts_with("ML is not ready") && warnings[0].contains(command), "{warnings:?}");
+    assert!(named("/none/model.h5", "order").unwrap().warnings.is_empty());
+    assert!(named("", "recommendation").unwrap().warnings.is_empty());
+    let error = named("/none/model.pb", "recommendation").unwrap_err().to_string();
+    let expected = "ml-model-path (from environment ML_MODEL_PATH): expected a file that ends in .onnx";
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! What works behind the fronts, on threads of its own: the settlement reader, the gateway's worker
-//! and its webhooks; Shipping's worker; Notification's.
+//! and its webhooks; Shipping's worker; Notification's; Recommendation's.
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -13,6 +13,7 @@ use super::{ServeError, Shop};
 use crate::backend::Backend;
 use crate::gateway::Simulated;
 use crate::notification::Post;
+use crate::recommendation::Learner;
 use crate::shipping::Desk;
 
 /// How often an inline engine is driven.
@@ -50,6 +51,16 @@ pub(super) fn start_notification(
 ) -> Result<JoinHandle<()>, ServeError> {
     thread("onrush-notification", stop, move || {
         tokio::spawn(crate::notification::worker::run(post, again));
+    })
+}
+
+/// Recommendation's worker, on a thread of its own: it reads every record.
+pub(super) fn start_recommendation(
+    learner: Arc<Learner>,
+    stop: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, ServeError> {
+    thread("onrush-recommendation", stop, move || {
+        tokio::spawn(crate::recommendation::worker::run(learner));
     })
 }
 

@@ -9,6 +9,7 @@ use onrush_grpc::notification::v1::notification_service_server::NotificationServ
 use onrush_grpc::order::v1::order_service_server::OrderServiceServer;
 use onrush_grpc::payment::v1::payment_service_server::PaymentServiceServer;
 use onrush_grpc::product::v1::product_service_server::ProductServiceServer;
+use onrush_grpc::recommendation::v1::recommendation_service_server::RecommendationServiceServer;
 use onrush_grpc::shipping::v1::shipping_service_server::ShippingServiceServer;
 use onrush_grpc::user::v1::user_service_server::UserServiceServer;
 use tonic::Status;
@@ -21,6 +22,7 @@ use crate::notification::Notifications;
 use crate::order::Orders;
 use crate::payment::Payments;
 use crate::product::Products;
+use crate::recommendation::Recommendations;
 use crate::shipping::Shipping;
 use crate::unread::Unread;
 use crate::user::Users;
@@ -43,6 +45,8 @@ pub(super) enum Main {
     Shipping(ShippingServiceServer<Shipping>),
     /// Notifications.
     Notification(NotificationServiceServer<Notifications>),
+    /// Recommendations.
+    Recommendation(RecommendationServiceServer<Recommendations>),
 }
 
 /// Every call of one port.
@@ -86,6 +90,7 @@ impl Service<Request<Body>> for Calls {
             Main::User(service) => service.call(request),
             Main::Shipping(service) => service.call(request),
             Main::Notification(service) => service.call(request),
+            Main::Recommendation(service) => service.call(request),
         })
     }
 }

@@ -26,6 +26,7 @@ use crate::notification::{self, Notifications};
 use crate::order::Orders;
 use crate::payment::Payments;
 use crate::product::Products;
+use crate::recommendation::Recommendations;
 use crate::remote::EngineServer;
 use crate::shipping::{self, Shipping};
 use crate::transcoding;
@@ -130,6 +131,8 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         users,
         shipping: desk,
         notification: post,
+        recommendation: learner,
+        ml_model,
     } = shop.clone();
     let users = Users::new(backend.clone(), users);
     let shipping = Shipping::new(desk, gate.clone());
@@ -140,9 +143,12 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         Service::User => Main::User(users.clone().server()),
         Service::Shipping => Main::Shipping(shipping.clone().server()),
         Service::Notification => Main::Notification(Notifications::server(post.clone(), gate.clone())),
+        Service::Recommendation => {
+            Main::Recommendation(Recommendations::server(backend.clone(), learner, ml_model, gate.clone()))
+        }
     };
     let routes = match service {
-        Service::Product | Service::Order => http::Routes::new(),
+        Service::Product | Service::Order | Service::Recommendation => http::Routes::new(),
         Service::Payment => gateway::routes(hearing),
         Service::User => users.routes(),
         Service::Shipping => shipping::routes::routes(shipping),

@@ -26,6 +26,7 @@ use crate::gateway::{GatewayError, Gateways, Hearing, Simulated};
 use crate::notification::outlet::Outlet;
 use crate::notification::smtp::{Smtp, SmtpError};
 use crate::notification::{FromError, Post};
+use crate::recommendation::{Learner, ModelFile};
 use crate::remote::{EngineToken, Remote, RemoteError};
 use crate::settlements::Settlements;
 use crate::shipping::Desk;
@@ -42,6 +43,9 @@ const BOOKS_FILE: &str = "gateway-simulated.books";
 
 /// The simulated carrier's books beside them.
 const CARRIER_FILE: &str = "carrier-simulated.books";
+
+/// What Recommendation counted.
+const COUNTERS_FILE: &str = "recommendation.counters";
 
 /// Where mails are files.
 const MAIL_DIR: &str = "mail";
@@ -117,6 +121,8 @@ pub(crate) struct Shop {
     users: Arc<user::Desk>,
     shipping: Arc<Desk>,
     notification: Arc<Post>,
+    recommendation: Arc<Learner>,
+    ml_model: Option<ModelFile>,
 }
 
 /// A process that serves.
@@ -126,6 +132,7 @@ pub struct Serving {
     gateways: Arc<Gateways>,
     shipping: Arc<Desk>,
     notification: Arc<Post>,
+    recommendation: Arc<Learner>,
     addresses: Vec<(Service, SocketAddr)>,
     fronts: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
@@ -147,12 +154,9 @@ impl Serving {
         let ShippingConfig { unit_grams, poll, .. } = config.shipping;
         let (desk, woken) = Desk::new(backend.clone(), delivering(config)?, unit_grams, poll);
         let shipping = Arc::new(desk);
-        let outlet = match &config.smtp {
-            Some(options) => Outlet::Smtp(Smtp::new(options)?),
-            None => Outlet::files(config.data_dir.join(MAIL_DIR)),
-        };
-        let (post, again) = Post::new(backend.clone(), outlet, config.notification.clone())?;
+        let (post, again) = Post::new(backend.clone(), outlet(config)?, config.notification.clone())?;
         let notification = Arc::new(post);
+        let recommendation = Arc::new(Learner::new(backend.clone(), config.data_dir.join(COUNTERS_FILE)));
         let keyring = Arc::new(Keyring::open(&config.data_dir, &config.tokens)?);
         let shop = Shop {
             hearing: Arc::new(Hearing::new(Worker::new(backend.clone(), gateways.clone()))),
@@ -163,12 +167,11 @@ impl Serving {
             gateways: gateways.clone(),
             reconciler: Arc::default(),
             pays: config.serves(Service::Payment),
-            engine_token: match &config.engine {
-                EnginePlace::Here(token) => token.clone(),
-                EnginePlace::At(_, token) => Some(token.clone()),
-            },
+            engine_token: engine_token(&config.engine),
             shipping: shipping.clone(),
             notification: notification.clone(),
+            recommendation: recommendation.clone(),
+            ml_model: config.ml_model.clone(),
         };
         let (stop, stopped) = watch::channel(false);
         let mut background = vec![background::start(shop.clone(), config.host, stopped.clone())?];
@@ -178,9 +181,22 @@ impl Serving {
         if config.serves(Service::Notification) {
             background.push(background::start_notification(notification.clone(), again, stopped.clone())?);
         }
+        if config.serves(Service::Recommendation) {
+            recommendation.restore();
+            background.push(background::start_recommendation(recommendation.clone(), stopped.clone())?);
+        }
         let fronts = Vec::new();
-        let mut serving =
-            Self { engine, gateways, shipping, notification, addresses, fronts, background, stop };
+        let mut serving = Self {
+            engine,
+            gateways,
+            shipping,
+            notification,
+            recommendation,
+            addresses,
+            fronts,
+            background,
+            stop,
+        };
         let limits = connections::Limit::new(config.connections_max);
         for _ in 0..config.fronts {
             let mine = sockets.iter_mut().filter_map(|(service, of_front)| Some((*service, of_front.pop()?)));
@@ -231,6 +247,9 @@ impl Serving {
         drop(self.stop);
         let background: Vec<bool> =
             self.background.into_iter().map(|thread| thread.join().is_err()).collect();
+        if self.addresses.iter().any(|(service, _)| *service == Service::Recommendation) {
+            self.recommendation.close();
+        }
         if let Some(engine) = self.engine {
             engine.close().map_err(ServeError::Close)?;
         }
@@ -253,6 +272,22 @@ fn engine(config: &Config) -> Result<(Option<Engine>, Backend), ServeError> {
             Ok((Some(engine), backend))
         }
         EnginePlace::At(address, token) => Ok((None, Backend::Remote(Remote::open(address, token)?))),
+    }
+}
+
+/// What lets other processes at the engine.
+fn engine_token(place: &EnginePlace) -> Option<EngineToken> {
+    match place {
+        EnginePlace::Here(token) => token.clone(),
+        EnginePlace::At(_, token) => Some(token.clone()),
+    }
+}
+
+/// Where mails go.
+fn outlet(config: &Config) -> Result<Outlet, SmtpError> {
+    match &config.smtp {
+        Some(options) => Ok(Outlet::Smtp(Smtp::new(options)?)),
+        None => Ok(Outlet::files(config.data_dir.join(MAIL_DIR))),
     }
 }
 

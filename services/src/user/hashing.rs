@@ -14,6 +14,7 @@ use onrush_proto::Refusal;
 use tokio::sync::oneshot;
 
 use super::password::Password;
+use crate::priority::yield_to_orders;
 use crate::status::Rejection;
 
 /// OWASP's parameters: 19 MiB, two passes, one lane.
@@ -21,8 +22,6 @@ const MEMORY_KIB: u32 = 19 << 10;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
-/// Of the threads, as `nice` counts: a tenth of what orders get where both want a core.
-const PRIORITY: i32 = 10;
 /// Hashes that may wait.
 const QUEUE_MAX: usize = 64;
 /// A hash under these parameters that no password has: what an unknown user is checked against, so
@@ -108,14 +107,6 @@ fn work(queue: &Mutex<Receiver<Job>>) {
             Ok(job) => job(),
             Err(_) => return,
         }
-    }
-}
-
-/// On Linux a thread has a priority of its own.
-fn yield_to_orders() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY) {
-        tracing::warn!(%error, "hashing threads have the same priority as all others");
     }
 }
 

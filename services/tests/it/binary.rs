@@ -23,7 +23,7 @@ fn output(arguments: &[&str]) -> Output {
     onrush(arguments).output().unwrap()
 }
 
-pub(crate) const FREE_PORTS: [&str; 12] = [
+pub(crate) const FREE_PORTS: [&str; 14] = [
     "--product-port",
     "0",
     "--order-port",
@@ -35,6 +35,8 @@ pub(crate) const FREE_PORTS: [&str; 12] = [
     "--shipping-port",
     "0",
     "--notification-port",
+    "0",
+    "--recommendation-port",
     "0",
 ];
 
@@ -127,6 +129,7 @@ pub(crate) fn client(address: &dyn Fn(&str) -> String) -> Client {
         payment: address("payment"),
         shipping: address("shipping"),
         notification: address("notification"),
+        recommendation: address("recommendation"),
     };
     Client::new(&addresses, 1, Retry::NEVER).unwrap()
 }

@@ -87,6 +87,7 @@ fn the_table_of_calls_is_checked_in() {
             Need::Nothing => "nothing".to_owned(),
             Need::Account => "any user".to_owned(),
             Need::Own(permission) => format!("own, or {permission:?}"),
+            Need::Visitor(permission) => format!("nothing for what is nobody's; own, or {permission:?}"),
             Need::Permission(permission) => format!("{permission:?}"),
         };
         text.push_str(&format!("| {}/{} | {need} |\n", call.service(), call.name()));

@@ -21,6 +21,7 @@ mod orders;
 mod payments;
 mod processes;
 mod products;
+mod recommendation;
 mod shipping;
 mod shop;
 mod smtp;

@@ -8,6 +8,7 @@ use onrush_grpc::notification::v1::{ListNotificationsRequest, PutContactRequest}
 use onrush_grpc::order::v1::{GetOrderStatusRequest, ListOrdersRequest};
 use onrush_grpc::payment::v1::ListTransactionsRequest;
 use onrush_grpc::product::v1::{ListProductsRequest, ProductLine, ValidateProductsRequest};
+use onrush_grpc::recommendation::v1::{GetRecommendationsRequest, ReasonKind};
 use onrush_net::client::CallError;
 use onrush_net::client::grpc::Client;
 use onrush_services::config::Service;
@@ -102,6 +103,14 @@ async fn a_purchase_goes_through_all_of_them_and_outlives_the_engines_process() 
         (told >= 3).then_some(())
     })
     .await;
+    // Recommendation learned from the log of the engine's process what she bought.
+    let recommend = || GetRecommendationsRequest { customer_id: "ada".into(), ..Default::default() };
+    until("what she bought", async || {
+        let shown = shop.get_recommendations(recommend()).await.ok()?.products;
+        let why = shown.iter().find(|product| product.sku == "tea")?.reasons.first()?.clone();
+        (why.kind() == ReasonKind::BoughtBefore && why.orders == 1).then_some(())
+    })
+    .await;
 
     // Lists are read over there, too.
     let orders = ListOrdersRequest { customer_id: "ada".into(), ..Default::default() };
@@ -130,6 +139,11 @@ async fn a_purchase_goes_through_all_of_them_and_outlives_the_engines_process() 
     let paid = shop.process_payment(payment("pay-2", &second.order_id, "pm_card")).await.unwrap();
     assert_eq!(paid.order_status().as_str_name(), "ORDER_STATUS_PAID");
     assert_eq!(shop.list_orders(orders).await.unwrap().orders.len(), 2);
+    until("both orders, each counted once", async || {
+        let shown = shop.get_recommendations(recommend()).await.ok()?.products;
+        (shown.first()?.reasons.first()?.orders == 2).then_some(())
+    })
+    .await;
     // The books are where the engine is.
     let there = client(&|_| town.engine.clone());
     let audit = there.audit(Default::default()).await.unwrap();

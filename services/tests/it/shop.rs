@@ -55,6 +55,7 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         shipping: ShippingConfig::default(),
         smtp: None,
         notification: post(),
+        ml_model: None,
         log: "warn".into(),
     }
 }
@@ -94,6 +95,7 @@ impl Shop {
             payment: address(Service::Payment),
             shipping: address(Service::Shipping),
             notification: address(Service::Notification),
+            recommendation: address(Service::Recommendation),
         };
         let client = Client::new(&addresses, 2, Retry::NEVER).unwrap();
         Self { client, addresses, dir, serving: Some(serving) }
@@ -118,7 +120,11 @@ impl Shop {
 
     /// The same, with another configuration.
     pub(crate) async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
-        let dir = self.stop().await;
+        Self::reopen(self.stop().await, change)
+    }
+
+    /// Starts on a directory that was left.
+    pub(crate) fn reopen(dir: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config(&dir);
         change(&mut config);
         Self::serve(dir, &config)

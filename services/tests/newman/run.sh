@@ -11,7 +11,7 @@ trap 'if [ -n "$pid" ]; then kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev
 
 npm install --prefix "$work/npm" --silent --no-audit --no-fund --ignore-scripts newman@6.2.2
 
-ports=(--user-port 0 --product-port 0 --order-port 0 --payment-port 0 --shipping-port 0 --notification-port 0)
+ports=(--user-port 0 --product-port 0 --order-port 0 --payment-port 0 --shipping-port 0 --notification-port 0 --recommendation-port 0)
 ACCESS=required ADMIN_EMAIL=admin@example.com ADMIN_PASSWORD='a long admin password' \
     "$onrush" serve --data-dir "$work/data" "${ports[@]}" >"$work/out" &
 pid=$!
@@ -21,7 +21,7 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 urls=()
-for service in user product order payment shipping notification; do
+for service in user product order payment shipping notification recommendation; do
     urls+=(--env-var "${service}Url=http://$(awk -v service="$service" '$1 == service { print $2 }' "$work/out")")
 done
 "$work/npm/node_modules/.bin/newman" run "$here/../../../docs/api/onrush.postman_collection.json" \

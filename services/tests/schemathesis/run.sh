@@ -12,7 +12,7 @@ trap 'if [ -n "$pid" ]; then kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" --quiet --disable-pip-version-check install schemathesis==4.32.5
 
-ports=(--user-port 0 --product-port 0 --order-port 0 --payment-port 0 --shipping-port 0 --notification-port 0)
+ports=(--user-port 0 --product-port 0 --order-port 0 --payment-port 0 --shipping-port 0 --notification-port 0 --recommendation-port 0)
 ACCESS=required ADMIN_EMAIL=admin@example.com ADMIN_PASSWORD='a long admin password' \
     "$onrush" serve --data-dir "$work/data" "${ports[@]}" >"$work/out" &
 pid=$!
@@ -32,7 +32,7 @@ PYTHON
 )
 
 cd "$work"
-for service in user product order payment shipping notification; do
+for service in user product order payment shipping notification recommendation; do
     "$work/venv/bin/st" --config-file "$here/schemathesis.toml" run "http://$(address "$service")/openapi.json" \
         --phases coverage,fuzzing --max-examples 10 --max-time 8 --continue-on-failure --warnings off \
         --header "Authorization: Bearer $token"

@@ -100,7 +100,7 @@ async fn each_role_reaches_what_the_table_says_and_nothing_else() {
                     }
                     assert!(to_own == to_foreign && to_foreign == to_missing, "{case}");
                 }
-                Need::Own(permission) if !permitted(permission) => {
+                Need::Own(permission) | Need::Visitor(permission) if !permitted(permission) => {
                     assert!(!DENIED.contains(&reason(&to_own)), "{case}");
                     assert!(!NOT_THERE.contains(&reason(&to_own)), "{case}");
                     assert_eq!(to_foreign, to_missing, "{case}");
@@ -157,7 +157,7 @@ async fn other_peoples_orders_stay_as_they_are() {
         let eve = street.token("eve", &[role]);
         for call in Call::ALL.iter().filter(|call| !has_accounts(call)) {
             let answer = street.about(*call, Some(&eve), &objects).await;
-            if let Need::Own(_) = call.need() {
+            if let Need::Own(_) | Need::Visitor(_) = call.need() {
                 assert!(answer.is_err(), "{call:?} by {role}: {answer:?}");
             }
         }

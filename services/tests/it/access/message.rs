@@ -5,6 +5,7 @@ use onrush_grpc::notification::v1 as notification;
 use onrush_grpc::order::v1 as order;
 use onrush_grpc::payment::v1 as payment;
 use onrush_grpc::product::v1 as product;
+use onrush_grpc::recommendation::v1 as recommendation;
 use onrush_grpc::shipping::v1 as shipping;
 use onrush_grpc::user::v1 as user;
 use onrush_services::access::Call;
@@ -42,6 +43,7 @@ impl Belongings {
             "onrush.payment.v1.PaymentService" => self.of_payment(call),
             "onrush.shipping.v1.ShippingService" => self.of_shipping(call),
             "onrush.notification.v1.NotificationService" => self.of_notification(call),
+            "onrush.recommendation.v1.RecommendationService" => self.of_recommendation(call),
             _ => self.of_the_rest(call),
         }
     }
@@ -137,6 +139,41 @@ impl Belongings {
             Call::ReplayDeadLetter => {
                 notification::ReplayDeadLetterRequest { notification_id: "none".into() }.encode_to_vec()
             }
+            other => panic!("no message for {other:?}"),
+        }
+    }
+
+    fn of_recommendation(&self, call: Call) -> Vec<u8> {
+        let customer_id = self.customer.clone();
+        match call {
+            Call::GetRecommendations => {
+                recommendation::GetRecommendationsRequest { customer_id, ..Default::default() }
+                    .encode_to_vec()
+            }
+            Call::GetTrends => {
+                recommendation::GetTrendsRequest { window: 1, ..Default::default() }.encode_to_vec()
+            }
+            Call::GetSimilarProducts => {
+                recommendation::GetSimilarProductsRequest { sku: "tea".into(), ..Default::default() }
+                    .encode_to_vec()
+            }
+            Call::UpdateUserPreferences => recommendation::UpdateUserPreferencesRequest {
+                customer_id,
+                preferences: Some(recommendation::Preferences::default()),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+            Call::GetUserPreferences => {
+                recommendation::GetUserPreferencesRequest { customer_id }.encode_to_vec()
+            }
+            Call::TrainModel => recommendation::TrainModelRequest::default().encode_to_vec(),
+            Call::GetOperation => {
+                recommendation::GetOperationRequest { operation_id: "none".into() }.encode_to_vec()
+            }
+            Call::CancelOperation => {
+                recommendation::CancelOperationRequest { operation_id: "none".into() }.encode_to_vec()
+            }
+            Call::GetModel => recommendation::GetModelRequest::default().encode_to_vec(),
             other => panic!("no message for {other:?}"),
         }
     }

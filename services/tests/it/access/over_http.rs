@@ -48,7 +48,7 @@ async fn send(
 
 /// A call of gRPC in JSON that needs nothing.
 fn is_open_call(path: &str) -> bool {
-    let mut open = Call::ALL.iter().filter(|call| call.need() == Need::Nothing);
+    let mut open = Call::ALL.iter().filter(|call| matches!(call.need(), Need::Nothing | Need::Visitor(_)));
     open.any(|call| path == format!("/{}/{}", call.service(), call.name()))
 }
 

@@ -1,0 +1,17 @@
+//! Recommendation's settings.
+
+use super::{Config, ConfigError, Service, Value, parse};
+use crate::recommendation::{ModelFile, NotReady};
+
+pub(super) fn of(value: &Value) -> Result<Option<ModelFile>, ConfigError> {
+    parse(value, "a file that ends in .onnx, or in .h5 with the .onnx beside it", |text| match text {
+        "" => Some(None),
+        named => ModelFile::named(named).map(Some),
+    })
+}
+
+/// Who names a model is told that none runs.
+pub(super) fn warning(config: &Config) -> Option<String> {
+    let file = config.ml_model.as_ref().filter(|_| config.serves(Service::Recommendation))?;
+    Some(format!("ML is not ready: {}", NotReady(Some(file))))
+}

@@ -1,0 +1,131 @@
+//! What everybody may be shown, put in order now and then, so that an answer costs a look-up and not
+//! a walk over all products.
+
+use std::collections::{HashMap, HashSet};
+
+use onrush_proto::{BrandName, CategoryName, Sku};
+
+use super::counters::{Counters, Product};
+use super::window::Window;
+
+/// Products of a chart.
+const CHART_MAX: usize = 1_000;
+/// Products of a category's chart.
+const CATEGORY_CHART_MAX: usize = 200;
+/// New products, and others of which nothing is known, that have a turn.
+const UNSOLD_MAX: usize = 2_000;
+/// How long a product is new.
+const NEW_US: u64 = 14 * 24 * 3_600 * 1_000_000;
+
+/// A product as it is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Shown {
+    pub(super) sku: Sku,
+    pub(super) category: CategoryName,
+    pub(super) brand: BrandName,
+}
+
+/// A product and how many orders of a window have it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Charted {
+    pub(super) shown: Shown,
+    pub(super) orders: u64,
+}
+
+/// What is bought most in a window, the most bought first.
+#[derive(Default, Debug)]
+pub(super) struct Chart {
+    pub(super) all: Vec<Charted>,
+    categories: HashMap<CategoryName, Vec<Charted>>,
+}
+
+/// What everybody may be shown.
+#[derive(Default, Debug)]
+pub(super) struct Board {
+    charts: [Chart; 4],
+    /// New products, the newest first.
+    pub(super) new: Vec<Shown>,
+    /// Products that nobody bought for long and that are not new.
+    pub(super) rest: Vec<Shown>,
+    categories: HashSet<CategoryName>,
+    brands: HashSet<BrandName>,
+}
+
+impl Shown {
+    pub(super) fn of(product: &Product) -> Self {
+        Self { sku: product.sku, category: product.category, brand: product.brand }
+    }
+}
+
+impl Chart {
+    fn of(counters: &Counters, window: Window, now_us: u64) -> Self {
+        let orders = |product: &Product| {
+            let sold = product.sold.as_ref()?;
+            let orders = sold.trend.orders(window, now_us);
+            (orders > 0).then(|| Charted { shown: Shown::of(product), orders })
+        };
+        let mut all: Vec<Charted> = counters.counted().products.iter().filter_map(orders).collect();
+        all.sort_unstable_by(|a, b| b.orders.cmp(&a.orders).then(a.shown.sku.cmp(&b.shown.sku)));
+        let mut categories: HashMap<CategoryName, Vec<Charted>> = HashMap::new();
+        for charted in all.iter().filter(|charted| !charted.shown.category.is_empty()) {
+            let chart = categories.entry(charted.shown.category).or_default();
+            if chart.len() < CATEGORY_CHART_MAX {
+                chart.push(*charted);
+            }
+        }
+        all.truncate(CHART_MAX);
+        all.shrink_to_fit();
+        Self { all, categories }
+    }
+
+    /// The chart of a category.
+    pub(super) fn category(&self, category: &CategoryName) -> &[Charted] {
+        self.categories.get(category).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+impl Board {
+    /// Puts everything in order as of a time.
+    pub(super) fn of(counters: &Counters, now_us: u64) -> Self {
+        let charts = Window::ALL.map(|window| Chart::of(counters, window, now_us));
+        let products = &counters.counted().products;
+        let is_new = |product: &&Product| product.since_us > 0 && product.since_us + NEW_US > now_us;
+        let mut new: Vec<&Product> = products.iter().filter(is_new).collect();
+        new.sort_unstable_by(|a, b| b.since_us.cmp(&a.since_us).then(a.sku.cmp(&b.sku)));
+        new.truncate(UNSOLD_MAX);
+        let quiet = |product: &&Product| {
+            let sold = product.sold.as_ref();
+            !is_new(product) && sold.is_none_or(|sold| sold.trend.orders(Window::Month, now_us) == 0)
+        };
+        let rest = products.iter().filter(quiet).take(UNSOLD_MAX).map(Shown::of).collect();
+        Self {
+            charts,
+            new: new.into_iter().map(Shown::of).collect(),
+            rest,
+            categories: products.iter().map(|product| product.category).collect(),
+            brands: products.iter().map(|product| product.brand).collect(),
+        }
+    }
+
+    /// What is bought in a window.
+    pub(super) fn chart(&self, window: Window) -> &Chart {
+        &self.charts[window as usize]
+    }
+
+    /// The same, or of the next longer window in which anything is.
+    pub(super) fn chart_from(&self, window: Window) -> (Window, &Chart) {
+        let longer = Window::ALL.into_iter().skip(window as usize);
+        let mut charts = longer.map(|window| (window, self.chart(window)));
+        charts.find(|(_, chart)| !chart.all.is_empty()).unwrap_or((window, self.chart(window)))
+    }
+
+    /// True if a product of this category is known.
+    pub(super) fn has_category(&self, category: &CategoryName) -> bool {
+        self.categories.contains(category)
+    }
+
+    /// True if a product of this brand is known.
+    pub(super) fn has_brand(&self, brand: &BrandName) -> bool {
+        self.brands.contains(brand)
+    }
+}

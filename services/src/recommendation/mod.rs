@@ -1,0 +1,296 @@
+//! `onrush.recommendation.v1.RecommendationService`, and what stands behind it: counters that learn from
+//! the log, charts made of them, and a ranking with reasons.
+
+mod board;
+mod counters;
+mod history;
+mod learner;
+mod live;
+mod mix;
+mod ml;
+mod operation;
+mod preferences;
+mod purchase;
+mod rank;
+mod snapshot;
+mod together;
+mod training;
+mod window;
+pub mod worker;
+
+use std::sync::Arc;
+
+use onrush_grpc::recommendation::v1 as wire;
+use onrush_grpc::recommendation::v1::recommendation_service_server::{
+    RecommendationService, RecommendationServiceServer,
+};
+use onrush_grpc::recommendation::v1::{
+    CancelOperationRequest, CancelOperationResponse, GetModelRequest, GetModelResponse, GetOperationRequest,
+    GetOperationResponse, GetRecommendationsRequest, GetRecommendationsResponse, GetSimilarProductsRequest,
+    GetSimilarProductsResponse, GetTrendsRequest, GetTrendsResponse, GetUserPreferencesRequest,
+    GetUserPreferencesResponse, TrainModelRequest, TrainModelResponse, UpdateUserPreferencesRequest,
+    UpdateUserPreferencesResponse,
+};
+use onrush_proto::{CategoryName, CustomerId, Refusal, Sku};
+use tonic::codegen::http::HeaderMap;
+use tonic::{Request, Response, Status};
+
+pub use learner::Learner;
+pub use ml::{ModelFile, NotReady};
+
+use crate::access::{Call, Gate, unauthenticated};
+use crate::backend::Backend;
+use crate::clock::now_us;
+use crate::field::{self, FieldError};
+use crate::serve::MESSAGE_BYTES_MAX;
+use crate::status::Rejection;
+use board::Shown;
+use live::Live;
+use operation::Operation;
+use preferences::{EXCLUDED_MAX, NAMES_MAX, Preferences, names};
+use rank::{Asked, Filter, Place};
+use window::Window;
+
+/// Products of a page if the caller does not say.
+const PAGE_SIZE_DEFAULT: usize = 20;
+/// Most products of a page.
+const PAGE_SIZE_MAX: usize = 200;
+/// Most products that are looked at, or lie in a basket.
+const SKUS_MAX: usize = 100;
+
+/// The handlers.
+pub struct Recommendations {
+    backend: Backend,
+    learner: Arc<Learner>,
+    ml_model: Option<ModelFile>,
+    gate: Arc<Gate>,
+}
+
+impl Recommendations {
+    /// The service, ready to be served.
+    pub fn server(
+        backend: Backend,
+        learner: Arc<Learner>,
+        ml_model: Option<ModelFile>,
+        gate: Arc<Gate>,
+    ) -> RecommendationServiceServer<Self> {
+        RecommendationServiceServer::new(Self { backend, learner, ml_model, gate })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// For whom: the caller or whom they name; `None` for a visitor.
+    fn visitor(&self, headers: &HeaderMap, named: &str) -> Result<Option<CustomerId>, Rejection> {
+        match self.gate.visit(headers, Call::GetRecommendations)? {
+            None if named.is_empty() => Ok(None),
+            None => Err(unauthenticated().into()),
+            // The operator is nobody's customer.
+            Some(caller) if named.is_empty() && caller.name().is_empty() => Ok(None),
+            Some(caller) => Ok(Some(caller.customer(named)?)),
+        }
+    }
+
+    async fn recommend(
+        &self,
+        customer: Option<CustomerId>,
+        body: GetRecommendationsRequest,
+    ) -> Result<GetRecommendationsResponse, Rejection> {
+        let limit = page_size(body.page_size)?;
+        let (place, skus) = place(body.context, &body.skus)?;
+        let mut filter = filter(body.filter)?;
+        let max_unit_price = filter.max_unit_price;
+        let preferences = match &customer {
+            Some(customer) => Preferences::of(&self.backend, customer).await?.value,
+            None => Preferences::default(),
+        };
+        filter.excluded.extend(preferences.excluded().chain(skus.iter().copied()));
+        let asked = Asked { customer, preferences, place, skus, filter, now_us: now_us() };
+        let (board, mix) = (self.learner.board(), self.learner.model().mix);
+        let ranked = self.learner.look(|counters| asked.rank(counters, &board, &mix));
+        let products = live::page(&self.backend, ranked, max_unit_price, limit).await?;
+        Ok(GetRecommendationsResponse { products, personalised: asked.is_personal() })
+    }
+
+    async fn trends(&self, body: GetTrendsRequest) -> Result<GetTrendsResponse, Rejection> {
+        let limit = page_size(body.page_size)?;
+        let window = Window::read("window", body.window)?;
+        let category: CategoryName = field::text("category", &body.category)?;
+        let board = self.learner.board();
+        let chart = board.chart(window);
+        let listed = if category.is_empty() { &chart.all } else { chart.category(&category) };
+        let listed = listed.iter().map(|charted| (charted.shown, charted.orders)).collect();
+        let live = Live::of(&self.backend, listed, None).take(limit).await?;
+        let product = |((shown, orders), price): ((Shown, u64), _)| wire::TrendingProduct {
+            sku: shown.sku.to_string(),
+            category: shown.category.to_string(),
+            brand: shown.brand.to_string(),
+            unit_price: Some(field::money_message(price)),
+            orders,
+        };
+        Ok(GetTrendsResponse { products: live.into_iter().map(product).collect() })
+    }
+
+    async fn similar(
+        &self,
+        body: GetSimilarProductsRequest,
+    ) -> Result<GetSimilarProductsResponse, Rejection> {
+        let limit = page_size(body.page_size)?;
+        let sku: Sku = field::name("sku", &body.sku)?;
+        if self.backend.product(&sku).await?.is_none() {
+            return Err(Refusal::UnknownProduct.into());
+        }
+        let mut found: Vec<(Shown, u64)> = self.learner.look(|counters| {
+            let sold = counters.find(&sku).and_then(|product| product.sold.as_ref());
+            let neighbours = sold.iter().flat_map(|sold| &sold.together.neighbours);
+            let named = neighbours.filter_map(|found| {
+                Some((Shown::of(counters.product(found.product)?), u64::from(found.orders())))
+            });
+            named.collect()
+        });
+        found.sort_unstable_by(|(a, more), (b, less)| less.cmp(more).then(a.sku.cmp(&b.sku)));
+        let live = Live::of(&self.backend, found, None).take(limit).await?;
+        let product = |((shown, orders), price): ((Shown, u64), _)| wire::SimilarProduct {
+            sku: shown.sku.to_string(),
+            category: shown.category.to_string(),
+            brand: shown.brand.to_string(),
+            unit_price: Some(field::money_message(price)),
+            orders,
+        };
+        Ok(GetSimilarProductsResponse { products: live.into_iter().map(product).collect() })
+    }
+}
+
+#[tonic::async_trait]
+impl RecommendationService for Recommendations {
+    async fn get_recommendations(
+        &self,
+        request: Request<GetRecommendationsRequest>,
+    ) -> Result<Response<GetRecommendationsResponse>, Status> {
+        let customer = self.visitor(request.metadata().as_ref(), &request.get_ref().customer_id)?;
+        Ok(Response::new(self.recommend(customer, request.into_inner()).await?))
+    }
+
+    async fn get_trends(
+        &self,
+        request: Request<GetTrendsRequest>,
+    ) -> Result<Response<GetTrendsResponse>, Status> {
+        Ok(Response::new(self.trends(request.into_inner()).await?))
+    }
+
+    async fn get_similar_products(
+        &self,
+        request: Request<GetSimilarProductsRequest>,
+    ) -> Result<Response<GetSimilarProductsResponse>, Status> {
+        Ok(Response::new(self.similar(request.into_inner()).await?))
+    }
+
+    async fn update_user_preferences(
+        &self,
+        request: Request<UpdateUserPreferencesRequest>,
+    ) -> Result<Response<UpdateUserPreferencesResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::UpdateUserPreferences)?;
+        let body = request.into_inner();
+        let customer = caller.customer(&body.customer_id)?;
+        let preferences = Preferences::read(body.preferences)?;
+        preferences.check(&self.learner.board(), &self.backend).await?;
+        let version = preferences.put(&self.backend, &customer, body.version).await?;
+        Ok(Response::new(UpdateUserPreferencesResponse { version }))
+    }
+
+    async fn get_user_preferences(
+        &self,
+        request: Request<GetUserPreferencesRequest>,
+    ) -> Result<Response<GetUserPreferencesResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::GetUserPreferences)?;
+        let customer = caller.customer(&request.get_ref().customer_id)?;
+        let found = Preferences::of(&self.backend, &customer).await?;
+        let (preferences, version) = (Some(found.value.message()), found.version);
+        Ok(Response::new(GetUserPreferencesResponse { preferences, version }))
+    }
+
+    async fn train_model(
+        &self,
+        request: Request<TrainModelRequest>,
+    ) -> Result<Response<TrainModelResponse>, Status> {
+        self.gate.admit(request.metadata().as_ref(), Call::TrainModel)?;
+        let (learner, measure_only) = (self.learner.clone(), request.get_ref().measure_only);
+        let work = move |operation: Arc<Operation>| training::run(&learner, &operation, measure_only);
+        let operation = self.learner.operations.begin(work)?;
+        Ok(Response::new(TrainModelResponse { operation: Some(operation.message()) }))
+    }
+
+    async fn get_operation(
+        &self,
+        request: Request<GetOperationRequest>,
+    ) -> Result<Response<GetOperationResponse>, Status> {
+        self.gate.admit(request.metadata().as_ref(), Call::GetOperation)?;
+        let operation = self.learner.operations.find(&request.get_ref().operation_id)?;
+        Ok(Response::new(GetOperationResponse { operation: Some(operation.message()) }))
+    }
+
+    async fn cancel_operation(
+        &self,
+        request: Request<CancelOperationRequest>,
+    ) -> Result<Response<CancelOperationResponse>, Status> {
+        self.gate.admit(request.metadata().as_ref(), Call::CancelOperation)?;
+        let operation = self.learner.operations.cancel(&request.get_ref().operation_id)?;
+        Ok(Response::new(CancelOperationResponse { operation: Some(operation.message()) }))
+    }
+
+    async fn get_model(
+        &self,
+        request: Request<GetModelRequest>,
+    ) -> Result<Response<GetModelResponse>, Status> {
+        self.gate.admit(request.metadata().as_ref(), Call::GetModel)?;
+        let records_behind = self.learner.records_behind(&self.backend.ends().await?);
+        let model = self.learner.model();
+        let counted = |count: usize| count as u64;
+        let (products, customers, purchases) = self.learner.look(|counters| {
+            let counters = counters.counted();
+            (counted(counters.products.len()), counted(counters.customers.len()), counters.purchases)
+        });
+        Ok(Response::new(GetModelResponse {
+            version: model.version,
+            weights: Some(model.mix.message()),
+            ml_ready: false,
+            ml_detail: NotReady(self.ml_model.as_ref()).to_string(),
+            products,
+            customers,
+            purchases,
+            records_behind,
+        }))
+    }
+}
+
+fn page_size(value: i32) -> Result<usize, FieldError> {
+    match usize::try_from(value) {
+        Ok(0) => Ok(PAGE_SIZE_DEFAULT),
+        Ok(size) if size <= PAGE_SIZE_MAX => Ok(size),
+        _ => Err(FieldError::invalid("page_size", format!("0 to {PAGE_SIZE_MAX}"), value.to_string())),
+    }
+}
+
+/// Where it is shown, with what is looked at there.
+fn place(context: i32, skus: &[String]) -> Result<(Place, Vec<Sku>), FieldError> {
+    let skus = names("skus", skus, SKUS_MAX)?;
+    let wrong = |expected| FieldError::invalid("skus", expected, skus.len().to_string());
+    match (field::choice("context", context)?, skus.len()) {
+        (wire::Context::Unspecified | wire::Context::Home, 0) => Ok((Place::Home, skus)),
+        (wire::Context::Unspecified | wire::Context::Home, _) => Err(wrong("none for the first page")),
+        (wire::Context::ProductPage, 0) => Err(wrong("the product of the page").because("MISSING_FIELD")),
+        (wire::Context::ProductPage, 1) => Ok((Place::ProductPage, skus)),
+        (wire::Context::ProductPage, _) => Err(wrong("the one product of the page")),
+        (wire::Context::Basket, _) => Ok((Place::Basket, skus)),
+    }
+}
+
+fn filter(message: Option<wire::CandidateFilter>) -> Result<Filter, FieldError> {
+    let Some(message) = message else { return Ok(Filter::default()) };
+    let price = "filter.max_unit_price";
+    let max_unit_price = message.max_unit_price.as_ref().map(|max| field::money(price, Some(max)));
+    Ok(Filter {
+        categories: names("filter.categories", &message.categories, NAMES_MAX)?,
+        brands: names("filter.brands", &message.brands, NAMES_MAX)?,
+        excluded: names("filter.excluded_skus", &message.excluded_skus, EXCLUDED_MAX)?.into_iter().collect(),
+        max_unit_price: max_unit_price.transpose()?,
+    })
+}

@@ -1,0 +1,68 @@
+//! What the log says that there is something to learn from: paid orders, and products.
+
+use onrush_engine::Event;
+use onrush_proto::{
+    BrandName, CategoryName, CustomerId, Lsn, OrderRow, ProductRow, RecordKind, Row, RowTag, Sku,
+};
+
+/// An order that was paid.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Purchase {
+    pub(super) customer: CustomerId,
+    pub(super) time_us: u64,
+    /// Each product once.
+    pub(super) skus: Vec<Sku>,
+}
+
+/// A product as the catalogue has it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Listing {
+    pub(super) sku: Sku,
+    pub(super) category: CategoryName,
+    pub(super) brand: BrandName,
+    /// When it was put for the first time; 0 = nobody knows.
+    pub(super) since_us: u64,
+    pub(super) time_us: u64,
+}
+
+/// What a record says.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Lesson {
+    Bought(Purchase),
+    Listed(Listing),
+}
+
+impl Lesson {
+    /// What there is to learn from a record, with its position. An order is paid once, however its
+    /// money came.
+    pub(super) fn of(event: &Event<'_>) -> Option<(Lsn, Self)> {
+        let wanted = match event.fact.kind {
+            RecordKind::PaymentCaptured => RowTag::Order,
+            RecordKind::ProductPut => RowTag::Product,
+            _ => return None,
+        };
+        let (tag, bytes) = event.fact.rows().flatten().find(|(tag, _)| *tag == wanted)?;
+        let lesson = match Row::decode(tag, bytes) {
+            Ok(Row::Order(order)) => Self::Bought(Purchase::of(&order, event.time_us)),
+            Ok(Row::Product(row)) => Self::Listed(Listing::of(&row)),
+            _ => return None,
+        };
+        Some((event.lsn, lesson))
+    }
+}
+
+impl Purchase {
+    /// The engine takes no order with a SKU twice.
+    fn of(order: &OrderRow, time_us: u64) -> Self {
+        Self { customer: order.customer, time_us, skus: order.lines.iter().map(|line| line.sku).collect() }
+    }
+}
+
+impl Listing {
+    pub(super) fn of(row: &ProductRow) -> Self {
+        let ProductRow { sku, category, brand, version, changed_us, .. } = *row;
+        // The row is changed in place: only the first version tells when it came.
+        let since_us = if version == 1 { changed_us } else { 0 };
+        Self { sku, category, brand, since_us, time_us: changed_us }
+    }
+}

@@ -1,0 +1,222 @@
+//! Who is shown what, and why: candidates from a customer's history, from the charts and from what is
+//! bought together, in one order. Whether they can be bought is looked at afterwards.
+
+use std::collections::{HashMap, HashSet};
+
+use onrush_grpc::recommendation::v1 as wire;
+use onrush_proto::{BrandName, CategoryName, CustomerId, Money, Sku};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::board::{Board, Charted, Shown};
+use super::counters::Counters;
+use super::mix::{Mix, PREFERRED, SAME_CATEGORY, part};
+use super::preferences::Preferences;
+use super::window::Window;
+
+/// How often new products change their turn.
+const TURN_US: u64 = 24 * 3_600 * 1_000_000;
+/// What history weighs on the page of a product: who looks at it looks for something else.
+const HISTORY_ON_PAGE: f64 = 0.25;
+/// Orders with both products of which half the weight comes.
+const TOGETHER_HALF: f64 = 3.0;
+
+/// Where recommendations are shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    Home,
+    ProductPage,
+    Basket,
+}
+
+/// Which products come into question.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Filter {
+    pub(super) categories: Vec<CategoryName>,
+    pub(super) brands: Vec<BrandName>,
+    /// What the request, the customer and the place leave out.
+    pub(super) excluded: HashSet<Sku>,
+    pub(super) max_unit_price: Option<Money>,
+}
+
+/// What is asked.
+pub(super) struct Asked {
+    /// For whom; `None` for a visitor.
+    pub(super) customer: Option<CustomerId>,
+    pub(super) preferences: Preferences,
+    pub(super) place: Place,
+    /// What is looked at, or lies in the basket.
+    pub(super) skus: Vec<Sku>,
+    pub(super) filter: Filter,
+    pub(super) now_us: u64,
+}
+
+/// A product that may be shown.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Candidate {
+    pub(super) shown: Shown,
+    pub(super) score: f64,
+    pub(super) reasons: Vec<wire::Reason>,
+}
+
+/// Candidates in three lists: the known ones by score, new ones by turn, and others.
+#[derive(Default, Debug)]
+pub(super) struct Ranked {
+    pub(super) best: Vec<Candidate>,
+    pub(super) new: Vec<Candidate>,
+    pub(super) rest: Vec<Candidate>,
+}
+
+/// What speaks for a product.
+struct Parts {
+    shown: Shown,
+    /// The decayed count, and the orders behind it.
+    history: Option<(f64, u32)>,
+    trend: Option<(f64, Window, u64)>,
+    /// Orders with both over all that is looked at, and the strongest of them.
+    together: Option<(u32, Sku, u32)>,
+}
+
+impl Filter {
+    fn keeps(&self, product: &Shown) -> bool {
+        (self.categories.is_empty() || self.categories.contains(&product.category))
+            && (self.brands.is_empty() || self.brands.contains(&product.brand))
+            && !self.excluded.contains(&product.sku)
+    }
+}
+
+impl Asked {
+    /// True if the customer's history is looked at.
+    pub(super) fn is_personal(&self) -> bool {
+        self.customer.is_some() && !self.preferences.opted_out
+    }
+
+    /// Puts candidates in order.
+    pub(super) fn rank(&self, counters: &Counters, board: &Board, mix: &Mix) -> Ranked {
+        let mut parts = HashMap::new();
+        if self.is_personal() {
+            self.history(counters, &mut parts);
+        }
+        self.together(counters, &mut parts);
+        let near: Vec<CategoryName> = match self.place {
+            Place::ProductPage => self.skus.iter().filter_map(|sku| counters.find(sku)).collect(),
+            Place::Home | Place::Basket => Vec::new(),
+        }
+        .into_iter()
+        .map(|product| product.category)
+        .filter(|category| !category.is_empty())
+        .collect();
+        self.trends(board, mix, &near, &mut parts);
+        let candidates = parts.into_values().filter(|parts| self.filter.keeps(&parts.shown));
+        let mut best: Vec<Candidate> = candidates.map(|parts| self.candidate(parts, mix, &near)).collect();
+        best.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.shown.sku.cmp(&b.shown.sku)));
+        Ranked {
+            best,
+            new: self.turn(&board.new),
+            rest: self.plain(&board.rest, wire::ReasonKind::Catalogue),
+        }
+    }
+
+    fn history(&self, counters: &Counters, parts: &mut HashMap<Sku, Parts>) {
+        let known = self.customer.as_ref().and_then(|customer| counters.history(customer));
+        for bought in known.iter().flat_map(|history| &history.bought) {
+            let Some(product) = counters.product(bought.product) else { continue };
+            let count = bought.count(self.now_us);
+            Parts::of(parts, Shown::of(product)).history = Some((count, bought.orders));
+        }
+    }
+
+    fn together(&self, counters: &Counters, parts: &mut HashMap<Sku, Parts>) {
+        for sku in &self.skus {
+            let sold = counters.find(sku).and_then(|product| product.sold.as_ref());
+            for neighbour in sold.iter().flat_map(|sold| &sold.together.neighbours) {
+                let Some(product) = counters.product(neighbour.product) else { continue };
+                let orders = neighbour.orders();
+                let together = &mut Parts::of(parts, Shown::of(product)).together;
+                *together = Some(match *together {
+                    Some((all, other, most)) if most >= orders => (all + orders, other, most),
+                    Some((all, _, _)) => (all + orders, *sku, orders),
+                    None => (orders, *sku, orders),
+                });
+            }
+        }
+    }
+
+    /// The chart of all, and of each category that is wanted: what sells there may be far down in all.
+    fn trends(&self, board: &Board, mix: &Mix, near: &[CategoryName], parts: &mut HashMap<Sku, Parts>) {
+        let (window, chart) = board.chart_from(mix.window);
+        let top = chart.all.first().map_or(1, |first| first.orders) as f64;
+        let wanted = near.iter().copied().chain(self.filter.categories.iter().copied());
+        let wanted = wanted.chain(self.preferences.categories());
+        let charted = |charted: &Charted, parts: &mut HashMap<Sku, Parts>| {
+            let share = charted.orders as f64 / top;
+            Parts::of(parts, charted.shown).trend = Some((share, window, charted.orders));
+        };
+        chart.all.iter().for_each(|product| charted(product, parts));
+        for category in wanted {
+            chart.category(&category).iter().for_each(|product| charted(product, parts));
+        }
+    }
+
+    fn candidate(&self, parts: Parts, mix: &Mix, near: &[CategoryName]) -> Candidate {
+        let mut weighed = Vec::with_capacity(3);
+        let reason = |kind: wire::ReasonKind, orders: u64| wire::Reason {
+            kind: kind.into(),
+            orders,
+            ..wire::Reason::default()
+        };
+        if let Some((count, orders)) = parts.history {
+            let weight = if self.place == Place::ProductPage { HISTORY_ON_PAGE } else { 1.0 };
+            let why = reason(wire::ReasonKind::BoughtBefore, u64::from(orders));
+            weighed.push((mix.history * weight * part(count, 1.0), why));
+        }
+        if let Some((all, sku, most)) = parts.together {
+            let why = reason(wire::ReasonKind::BoughtTogether, u64::from(most));
+            let why = wire::Reason { sku: sku.to_string(), ..why };
+            weighed.push((mix.together * part(f64::from(all), TOGETHER_HALF), why));
+        }
+        if let Some((share, window, orders)) = parts.trend {
+            let why = reason(wire::ReasonKind::Trending, orders);
+            weighed.push((mix.trend * share, wire::Reason { window: window.message().into(), ..why }));
+        }
+        weighed.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        let mut score: f64 = weighed.iter().map(|(weight, _)| weight).sum();
+        let mut reasons: Vec<wire::Reason> = weighed.into_iter().map(|(_, why)| why).collect();
+        if near.contains(&parts.shown.category) {
+            score *= SAME_CATEGORY;
+        }
+        for (liked, kind) in [
+            (self.preferences.like_category(&parts.shown), wire::ReasonKind::PreferredCategory),
+            (self.preferences.like_brand(&parts.shown), wire::ReasonKind::PreferredBrand),
+        ] {
+            if liked {
+                score *= PREFERRED;
+                reasons.push(reason(kind, 0));
+            }
+        }
+        Candidate { shown: parts.shown, score, reasons }
+    }
+
+    /// New products, beginning with another one for each customer and each day, so that each has its turn.
+    fn turn(&self, new: &[Shown]) -> Vec<Candidate> {
+        let mut candidates = self.plain(new, wire::ReasonKind::New);
+        if !candidates.is_empty() {
+            let name = self.customer.as_ref().map_or("", |customer| customer.as_str());
+            let turn = xxh3_64(name.as_bytes()).wrapping_add(self.now_us / TURN_US);
+            let first = (turn % candidates.len() as u64) as usize;
+            candidates.rotate_left(first);
+        }
+        candidates
+    }
+
+    fn plain(&self, products: &[Shown], kind: wire::ReasonKind) -> Vec<Candidate> {
+        let reasons = vec![wire::Reason { kind: kind.into(), ..wire::Reason::default() }];
+        let wanted = products.iter().filter(|product| self.filter.keeps(product));
+        wanted.map(|shown| Candidate { shown: *shown, score: 0.0, reasons: reasons.clone() }).collect()
+    }
+}
+
+impl Parts {
+    fn of(all: &mut HashMap<Sku, Self>, shown: Shown) -> &mut Self {
+        all.entry(shown.sku).or_insert(Self { shown, history: None, trend: None, together: None })
+    }
+}
