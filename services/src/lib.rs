@@ -8,6 +8,7 @@
 pub mod access;
 pub mod admin;
 pub mod backend;
+mod base_url;
 mod breaker;
 pub mod cli;
 mod clock;
@@ -22,6 +23,7 @@ pub mod http;
 pub mod notification;
 pub mod order;
 pub mod page;
+pub mod pairs;
 pub mod payment;
 mod priority;
 pub mod product;

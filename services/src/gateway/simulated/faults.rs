@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::dice::Roll;
 use crate::gateway::GatewayKey;
+use crate::pairs::{Pair, PairsError, pairs, percentiles};
 
 /// Probabilities and times, read from text such as `decline=0.12,timeout=0.02,p50_ms=300,p99_ms=3000`.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -55,63 +56,50 @@ impl Default for Faults {
     }
 }
 
-/// A text that does not describe faults.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum FaultsError {
-    /// Not `name=value`.
-    #[error("expected name=value, found {0:?}")]
-    Pair(String),
-    /// A name that is not known.
-    #[error(
-        "expected seed, decline, capture_decline, timeout, dropped, doubled, reordered, brownout_ratio, \
-         brownout_at_ms, brownout_ms, p50_ms or p99_ms, found {0:?}"
-    )]
-    Name(String),
-    /// A value that is out of range or not a number.
-    #[error("{name}: expected {expected}, found {found:?}")]
-    Value {
-        /// The name.
-        name: String,
-        /// What was expected.
-        expected: &'static str,
-        /// What was found.
-        found: String,
-    },
-}
+const NAMES: [&str; 12] = [
+    "seed",
+    "decline",
+    "capture_decline",
+    "timeout",
+    "dropped",
+    "doubled",
+    "reordered",
+    "brownout_ratio",
+    "brownout_at_ms",
+    "brownout_ms",
+    "p50_ms",
+    "p99_ms",
+];
 
 impl FromStr for Faults {
-    type Err = FaultsError;
+    type Err = PairsError;
 
-    fn from_str(text: &str) -> Result<Self, FaultsError> {
+    fn from_str(text: &str) -> Result<Self, PairsError> {
         let mut faults = Self::default();
-        for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').ok_or_else(|| FaultsError::Pair(pair.into()))?;
-            faults.set(name.trim(), value.trim())?;
+        for pair in pairs(text) {
+            faults.set(pair?)?;
         }
-        if faults.p99_ms < faults.p50_ms {
-            let found = faults.p99_ms.to_string();
-            return Err(FaultsError::Value { name: "p99_ms".into(), expected: "at least p50_ms", found });
-        }
+        percentiles(faults.p50_ms, faults.p99_ms)?;
         Ok(faults)
     }
 }
 
 impl Faults {
-    fn set(&mut self, name: &str, value: &str) -> Result<(), FaultsError> {
-        match name {
-            "seed" => self.seed = whole(name, value)?,
-            "decline" => self.decline = share(name, value)?,
-            "capture_decline" => self.capture_decline = share(name, value)?,
-            "timeout" => self.timeout = share(name, value)?,
-            "dropped" => self.dropped = share(name, value)?,
-            "doubled" => self.doubled = share(name, value)?,
-            "reordered" => self.reordered = share(name, value)?,
-            "brownout_ratio" => self.brownout_ratio = share(name, value)?,
-            "brownout_at_ms" => self.brownout_at_ms = whole(name, value)?,
-            "brownout_ms" => self.brownout_ms = whole(name, value)?,
-            "p50_ms" => self.p50_ms = millis(name, value)?,
-            "p99_ms" => self.p99_ms = millis(name, value)?,
-            _ => return Err(FaultsError::Name(name.into())),
+    fn set(&mut self, pair: Pair<'_>) -> Result<(), PairsError> {
+        match pair.name {
+            "seed" => self.seed = pair.whole()?,
+            "decline" => self.decline = pair.share()?,
+            "capture_decline" => self.capture_decline = pair.share()?,
+            "timeout" => self.timeout = pair.share()?,
+            "dropped" => self.dropped = pair.share()?,
+            "doubled" => self.doubled = pair.share()?,
+            "reordered" => self.reordered = pair.share()?,
+            "brownout_ratio" => self.brownout_ratio = pair.share()?,
+            "brownout_at_ms" => self.brownout_at_ms = pair.whole()?,
+            "brownout_ms" => self.brownout_ms = pair.whole()?,
+            "p50_ms" => self.p50_ms = pair.millis()?,
+            "p99_ms" => self.p99_ms = pair.millis()?,
+            _ => return Err(pair.unknown(&NAMES)),
         }
         Ok(())
     }
@@ -125,24 +113,6 @@ impl Faults {
     pub(super) fn latency(&self, roll: Roll) -> Duration {
         roll.latency(self.p50_ms, self.p99_ms)
     }
-}
-
-fn whole(name: &str, value: &str) -> Result<u64, FaultsError> {
-    value.parse().map_err(|_| wrong(name, "a whole number", value))
-}
-
-fn share(name: &str, value: &str) -> Result<f64, FaultsError> {
-    let share = value.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| wrong(name, "a share of 0 to 1", value))
-}
-
-fn millis(name: &str, value: &str) -> Result<f64, FaultsError> {
-    let millis = value.parse().ok().filter(|millis| (0.0..=60_000.0).contains(millis));
-    millis.ok_or_else(|| wrong(name, "milliseconds, 0 to 60,000", value))
-}
-
-fn wrong(name: &str, expected: &'static str, found: &str) -> FaultsError {
-    FaultsError::Value { name: name.into(), expected, found: found.into() }
 }
 
 /// The dice of one call.
@@ -170,6 +140,9 @@ mod tests {
         ] {
             let error = text.parse::<Faults>().unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
+        }
+        for name in NAMES {
+            assert!(format!("p50_ms=0.5,{name}=1,p99_ms=1").parse::<Faults>().is_ok(), "{name}");
         }
     }
 

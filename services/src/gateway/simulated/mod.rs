@@ -13,7 +13,7 @@ use onrush_proto::{GatewayResult, Money, OrderId, Text};
 use tokio::sync::mpsc;
 
 pub use books::{Balance, Books, BooksError, Decision, Entry};
-pub use faults::{Faults, FaultsError};
+pub use faults::Faults;
 
 use super::{Booked, Charge, GatewayKey, Op, Trouble, Webhook, method};
 use crate::dice::Roll;

@@ -11,6 +11,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 
 use super::{CALL_MAX, CarrierError, Label, Offer, Parcel, Rate, Tracking};
+use crate::base_url::base_url;
 use crate::config::Secret;
 use crate::shipping::address::Address;
 use message::{Chosen, Found, NewShipment, Problem, Purchase, Wrapped, cut};
@@ -67,17 +68,7 @@ pub enum HttpCarrierError {
 impl HttpCarrier {
     /// An adapter. No call is made yet.
     pub fn new(options: HttpOptions) -> Result<Self, HttpCarrierError> {
-        let wrong = || HttpCarrierError::Base(options.base.clone());
-        let base: Url = options.base.trim_end_matches('/').parse().map_err(|_| wrong())?;
-        // The key travels with every call: never in the clear over a network.
-        let safe = match base.scheme() {
-            "https" => true,
-            "http" => base.host_str().is_some_and(|host| matches!(host, "127.0.0.1" | "localhost" | "[::1]")),
-            _ => false,
-        };
-        if !safe || base.cannot_be_a_base() {
-            return Err(wrong());
-        }
+        let base = base_url(&options.base).ok_or_else(|| HttpCarrierError::Base(options.base.clone()))?;
         let client = Client::builder()
             .timeout(options.timeout)
             .connect_timeout(CONNECT_MAX)

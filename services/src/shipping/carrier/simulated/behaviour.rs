@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::dice::Roll;
+use crate::pairs::{Pair, PairsError, pairs, percentiles};
 
 /// Probabilities and times, read from text such as `timeout=0.02,dropped=0.02,pickup_ms=1000`.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -53,27 +54,6 @@ impl Default for Behaviour {
     }
 }
 
-/// A text that does not describe a behaviour.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BehaviourError {
-    /// Not `name=value`.
-    #[error("expected name=value, found {0:?}")]
-    Pair(String),
-    /// No such name.
-    #[error("expected one of {names}, found {0:?}", names = NAMES.join(", "))]
-    Name(String),
-    /// A value out of range.
-    #[error("{name}: expected {expected}, found {found:?}")]
-    Value {
-        /// The name.
-        name: String,
-        /// What was expected.
-        expected: &'static str,
-        /// What was found.
-        found: String,
-    },
-}
-
 const NAMES: [&str; 12] = [
     "seed",
     "timeout",
@@ -90,37 +70,34 @@ const NAMES: [&str; 12] = [
 ];
 
 impl FromStr for Behaviour {
-    type Err = BehaviourError;
+    type Err = PairsError;
 
-    fn from_str(text: &str) -> Result<Self, BehaviourError> {
+    fn from_str(text: &str) -> Result<Self, PairsError> {
         let mut behaviour = Self::default();
-        for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').ok_or_else(|| BehaviourError::Pair(pair.into()))?;
-            behaviour.set(name.trim(), value.trim())?;
+        for pair in pairs(text) {
+            behaviour.set(pair?)?;
         }
-        if behaviour.p99_ms < behaviour.p50_ms {
-            return Err(wrong("p99_ms", "at least p50_ms", &behaviour.p99_ms.to_string()));
-        }
+        percentiles(behaviour.p50_ms, behaviour.p99_ms)?;
         Ok(behaviour)
     }
 }
 
 impl Behaviour {
-    fn set(&mut self, name: &str, value: &str) -> Result<(), BehaviourError> {
-        match name {
-            "seed" => self.seed = value.parse().map_err(|_| wrong(name, "a whole number", value))?,
-            "timeout" => self.timeout = share(name, value)?,
-            "dropped" => self.dropped = share(name, value)?,
-            "refused" => self.refused = share(name, value)?,
-            "exception" => self.exception = share(name, value)?,
-            "doubled" => self.doubled = share(name, value)?,
-            "reordered" => self.reordered = share(name, value)?,
-            "p50_ms" => self.p50_ms = millis(name, value)?,
-            "p99_ms" => self.p99_ms = millis(name, value)?,
-            "pickup_ms" => self.pickup_ms = way(name, value)?,
-            "transit_ms" => self.transit_ms = way(name, value)?,
-            "delivery_ms" => self.delivery_ms = way(name, value)?,
-            _ => return Err(BehaviourError::Name(name.into())),
+    fn set(&mut self, pair: Pair<'_>) -> Result<(), PairsError> {
+        match pair.name {
+            "seed" => self.seed = pair.whole()?,
+            "timeout" => self.timeout = pair.share()?,
+            "dropped" => self.dropped = pair.share()?,
+            "refused" => self.refused = pair.share()?,
+            "exception" => self.exception = pair.share()?,
+            "doubled" => self.doubled = pair.share()?,
+            "reordered" => self.reordered = pair.share()?,
+            "p50_ms" => self.p50_ms = pair.millis()?,
+            "p99_ms" => self.p99_ms = pair.millis()?,
+            "pickup_ms" => self.pickup_ms = pair.month_ms()?,
+            "transit_ms" => self.transit_ms = pair.month_ms()?,
+            "delivery_ms" => self.delivery_ms = pair.month_ms()?,
+            _ => return Err(pair.unknown(&NAMES)),
         }
         Ok(())
     }
@@ -129,25 +106,6 @@ impl Behaviour {
     pub(super) fn latency(&self, roll: Roll) -> Duration {
         roll.latency(self.p50_ms, self.p99_ms)
     }
-}
-
-fn share(name: &str, value: &str) -> Result<f64, BehaviourError> {
-    let share = value.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| wrong(name, "a share of 0 to 1", value))
-}
-
-fn millis(name: &str, value: &str) -> Result<f64, BehaviourError> {
-    let millis = value.parse().ok().filter(|millis| (0.0..=60_000.0).contains(millis));
-    millis.ok_or_else(|| wrong(name, "milliseconds, 0 to 60,000", value))
-}
-
-fn way(name: &str, value: &str) -> Result<u64, BehaviourError> {
-    let millis = value.parse().ok().filter(|millis| *millis <= 2_592_000_000);
-    millis.ok_or_else(|| wrong(name, "milliseconds, 0 to 2,592,000,000", value))
-}
-
-fn wrong(name: &str, expected: &'static str, found: &str) -> BehaviourError {
-    BehaviourError::Value { name: name.into(), expected, found: found.into() }
 }
 
 #[cfg(test)]

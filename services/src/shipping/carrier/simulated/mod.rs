@@ -7,7 +7,7 @@ mod books;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use behaviour::{Behaviour, BehaviourError};
+pub use behaviour::Behaviour;
 pub use books::{Books, BooksError, Entry};
 
 use super::{CarrierError, Label, Offer, Parcel, Rate, Tracking, Update};
