@@ -13,7 +13,7 @@ use onrush_services::shipping::carrier::http::HttpOptions;
 
 use crate::aggregator::{Aggregator, Fault};
 use crate::shipping::{address, arrived, shipment_until};
-use crate::shop::Shop;
+use crate::shop::{Shop, seen};
 
 /// A shop that ships by the stand-in.
 fn shipping(base: &str) -> impl Fn(&mut Config) {
@@ -80,12 +80,7 @@ async fn a_restart_settles_a_purchase_without_an_answer() {
     let shop = shop(&aggregator).await;
     let order_id = shop.paid("tea").await;
     shipment_until(&shop, &order_id, |shipment| !shipment.carrier.is_empty()).await;
-    for _ in 0..500 {
-        if aggregator.sold().0 == 1 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    seen("a label without an answer", || aggregator.sold().0 == 1).await;
     let shop = shop.restart_with(shipping(&aggregator.base)).await;
     let shipment = arrived(&shop, &order_id, ShipmentStatus::LabelPurchased).await;
     assert_eq!((shipment.tracking_number.as_str(), aggregator.sold().0), ("1Z000001", 1));

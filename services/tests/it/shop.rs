@@ -70,6 +70,17 @@ fn post() -> PostOptions {
     }
 }
 
+/// Waits until it is so; a test that never sees it fails by its name.
+pub(crate) async fn seen(what: &str, mut so: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("expected {what}, found none in time");
+}
+
 impl Shop {
     pub(crate) fn open() -> Self {
         Self::open_with(|_| ())

@@ -11,7 +11,7 @@ use onrush_services::gateway::paypal::PayPalOptions;
 use super::purse::Purse;
 use super::stripe::{books_agree, payment_of, until};
 use super::till::Fault;
-use crate::shop::{Shop, euro, payment, product};
+use crate::shop::{Shop, euro, payment, product, seen};
 
 /// A shop whose money goes through the stand-in.
 pub(super) fn paying(purse: &Purse) -> impl Fn(&mut Config) {
@@ -78,12 +78,7 @@ async fn a_reservation_is_captured_in_part_or_given_back() {
     assert_eq!(taken.payment_status(), PaymentStatus::Succeeded);
     let cancel = CancelOrderRequest { order_id: orders[1].clone(), ..Default::default() };
     shop.client.cancel_order(cancel).await.unwrap();
-    for _ in 0..500 {
-        if purse.authorizations()[1] == "VOIDED" {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    seen("a reservation given back", || purse.authorizations()[1] == "VOIDED").await;
     assert_eq!(purse.authorizations(), ["CAPTURED", "VOIDED"]);
     assert_eq!(purse.sums().0, ["4.00"]);
     books_agree(&shop, 2).await;
@@ -125,12 +120,7 @@ async fn made_is_not_paid() {
     }
     let (client, request) = (shop.client.clone(), payment("", &order_id, "paypal:banking"));
     let waiting = tokio::spawn(async move { client.process_payment(request).await });
-    for _ in 0..500 {
-        if purse.keys_at("/orders").len() == 3 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    seen("a charge at the bank", || purse.keys_at("/orders").len() == 3).await;
     assert_eq!(payment_of(&shop, &order_id).await.captured_minor_units, 0);
     purse.banks_are_done();
     assert_eq!(waiting.await.unwrap().unwrap().order_status(), OrderStatus::Paid);
@@ -205,12 +195,7 @@ async fn a_signed_push_makes_us_look_and_no_other_is_believed() {
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
     let (client, request) = (shop.client.clone(), payment("", &order_id, "paypal:banking"));
     let waiting = tokio::spawn(async move { client.process_payment(request).await });
-    for _ in 0..500 {
-        if purse.keys_at("/orders").len() == 1 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    seen("a charge at the bank", || purse.keys_at("/orders").len() == 1).await;
     purse.banks_are_done();
     let http = reqwest::Client::new();
     let url = format!("{}/webhooks/paypal", shop.address(Service::Payment));

@@ -16,7 +16,7 @@ use tonic::Code;
 
 use super::till::{Fault, Till};
 use crate::binary::{FREE_PORTS, Process, stock_up};
-use crate::shop::{Shop, assert_refused, euro, order, payment, product};
+use crate::shop::{Shop, assert_refused, euro, order, payment, product, seen};
 
 pub(super) const KEY: &str = "sk_test_canary";
 
@@ -114,12 +114,7 @@ async fn a_reservation_is_captured_in_part_or_given_back() {
     assert_eq!((answer.payment_status(), answer.captured), (PaymentStatus::Succeeded, euro(400)));
     let cancel = CancelOrderRequest { order_id: given_back.clone(), ..Default::default() };
     shop.client.cancel_order(cancel).await.unwrap();
-    for _ in 0..500 {
-        if till.intents()[1].1 == "canceled" {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    seen("a reservation given back", || till.intents()[1].1 == "canceled").await;
     assert_eq!(till.intents(), [("pi_1".to_owned(), "succeeded"), ("pi_2".to_owned(), "canceled")]);
     assert_eq!(till.keys_at("/capture"), [format!("{taken}:1:capture")]);
     assert_eq!(till.keys_at("/cancel"), [format!("{given_back}:1:void")]);
@@ -183,12 +178,7 @@ async fn a_restart_settles_a_charge_without_an_answer() {
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
     let (client, paid) = (shop.client.clone(), payment("", &order_id, "pm_card"));
     let call = tokio::spawn(async move { client.process_payment(paid).await });
-    for _ in 0..500 {
-        if till.sums().2 == 1 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    seen("a charge without an answer", || till.sums().2 == 1).await;
     call.abort();
     let shop = shop.restart_with(paying(&till)).await;
     until(&shop, &order_id, |payment| payment.status() == PaymentStatus::Succeeded).await;
@@ -257,12 +247,7 @@ async fn credentials_that_are_not_accepted_leave_payments_waiting() {
         till.outage(Some(status));
         let (client, request) = (shop.client.clone(), payment("p", &order_id, "pm_card"));
         let call = tokio::spawn(async move { client.process_payment(request).await });
-        for _ in 0..1_000 {
-            if !till.calls().is_empty() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        seen("a call of the gateway", || !till.calls().is_empty()).await;
         assert_eq!(payment_of(&shop, &order_id).await.status(), PaymentStatus::Processing);
         call.abort();
         till.outage(None);
@@ -282,12 +267,7 @@ async fn a_refund_that_waits_for_a_bank_is_open_until_it_is_through() {
         ProcessRefundRequest { payment_id: order_id.clone(), amount: euro(500), ..Default::default() };
     let client = shop.client.clone();
     let waiting = tokio::spawn(async move { client.process_refund(refund).await });
-    for _ in 0..1_000 {
-        if !till.keys_at("/v1/refunds").is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    seen("a refund asked for", || !till.keys_at("/v1/refunds").is_empty()).await;
     let pending = &payment_of(&shop, &order_id).await.refunds[0];
     assert_eq!(pending.status(), RefundStatus::Pending);
     till.refunds_wait(false);
@@ -352,12 +332,7 @@ async fn neither_key_nor_secret_nor_token_is_in_the_log() {
         let (order_id, before) = (buy(&client).await, till.calls().len());
         let (client, request) = (client.clone(), payment("", &order_id, "pm_card_canary"));
         tokio::spawn(async move { client.process_payment(request).await });
-        for _ in 0..1_000 {
-            if till.calls().len() > before {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        seen("another call of the gateway", || till.calls().len() > before).await;
     }
     process.signal("-TERM");
     tokio::task::spawn_blocking(move || assert_eq!(process.wait(), 0)).await.unwrap();

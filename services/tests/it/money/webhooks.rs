@@ -1,6 +1,6 @@
 //! Stripe's webhooks: signed or refused, counted once, and believed only as far as "look again".
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
 use onrush_grpc::order::v1::OrderStatus;
@@ -9,7 +9,7 @@ use onrush_services::config::Service;
 
 use super::stripe::{books_agree, paying, payment_of, shop, until};
 use super::till::Till;
-use crate::shop::{Shop, payment};
+use crate::shop::{Shop, payment, seen};
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
@@ -148,12 +148,7 @@ async fn a_push_wakes_what_waits() {
         ..Default::default()
     };
     let waiting = tokio::spawn(async move { client.process_refund(refund).await });
-    for _ in 0..500 {
-        if !till.keys_at("/v1/refunds").is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    seen("a refund asked for", || !till.keys_at("/v1/refunds").is_empty()).await;
     till.refunds_wait(false);
     let body = format!(
         r#"{{"id":"evt_1","type":"refund.updated","data":{{"object":{{"id":"re_1","object":"refund","payment_intent":"pi_1","metadata":{{"onrush_key":"{order_id}:1:refund"}}}}}}}}"#
