@@ -189,6 +189,8 @@ fn config(args: &Args, dir: &Path) -> Config {
         first_admin: None,
         shipping: Default::default(),
         smtp: None,
+        twilio: None,
+        push: Default::default(),
         notification: Default::default(),
         ml_model: None,
         log: "warn".into(),

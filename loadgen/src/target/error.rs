@@ -61,7 +61,7 @@ pub(crate) enum TargetError {
     Config(#[from] onrush_services::config::ConfigError),
     /// The server does not start or end.
     #[error("the server: {0}")]
-    Serve(#[from] onrush_services::serve::ServeError),
+    Serve(#[from] Box<onrush_services::serve::ServeError>),
     /// A server does not answer.
     #[error("expected a server at {address} that answers {what}, found: {error}")]
     Call {

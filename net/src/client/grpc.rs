@@ -224,6 +224,14 @@ calls! {
     put_contact(read, notification, NotificationServiceClient, notification::PutContactRequest) -> PutContactResponse;
     /// How a customer is reached, and what they do not want.
     get_contact(read, notification, NotificationServiceClient, notification::GetContactRequest) -> GetContactResponse;
+    /// The key that a browser subscribes with.
+    get_push_key(read, notification, NotificationServiceClient, notification::GetPushKeyRequest) -> GetPushKeyResponse;
+    /// A browser that gets messages.
+    put_push_subscription(read, notification, NotificationServiceClient, notification::PutPushSubscriptionRequest) -> PutPushSubscriptionResponse;
+    /// The browsers of a customer.
+    list_push_subscriptions(read, notification, NotificationServiceClient, notification::ListPushSubscriptionsRequest) -> ListPushSubscriptionsResponse;
+    /// Sends no more to a browser.
+    delete_push_subscription(read, notification, NotificationServiceClient, notification::DeletePushSubscriptionRequest) -> DeletePushSubscriptionResponse;
     /// What a customer wants to hear of.
     set_preference(read, notification, NotificationServiceClient, notification::SetPreferenceRequest) -> SetPreferenceResponse;
     /// The link at the end of a mail.

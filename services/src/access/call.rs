@@ -100,6 +100,11 @@ calls! {
         PutContact Own(ActForCustomers);
         GetContact Own(ReadCustomers);
         SetPreference Own(ActForCustomers);
+        // A browser subscribes before anybody logs in.
+        GetPushKey Nothing;
+        PutPushSubscription Own(ActForCustomers);
+        ListPushSubscriptions Own(ReadCustomers);
+        DeletePushSubscription Own(ActForCustomers);
         // The link in a mail is signed.
         Unsubscribe Nothing;
         PutTemplate only(WriteTemplates);

@@ -58,7 +58,9 @@ fn banner(resolved: &Resolved, serving: &Serving) -> String {
         let _ = writeln!(text, "{}", desk.carrier().notice());
     }
     if let Some(post) = serving.notification() {
-        let _ = writeln!(text, "{}", post.outlet().notice());
+        for notice in post.outlets().notices() {
+            let _ = writeln!(text, "{notice}");
+        }
     }
     let _ = writeln!(text, "{}", access(&resolved.config));
     let bearer = match resolved.config.access {

@@ -14,6 +14,7 @@ mod setting;
 mod shipping;
 mod smtp;
 mod tokens;
+mod twilio;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +28,8 @@ use crate::access::Access;
 use crate::gateway::GatewayOptions;
 use crate::gateway::simulated::Faults;
 use crate::notification::PostOptions;
+use crate::notification::push::Reach;
+use crate::notification::twilio::TwilioOptions;
 use crate::recommendation::ModelFile;
 
 pub use engine::EnginePlace;
@@ -217,6 +220,10 @@ pub struct Config {
     pub shipping: ShippingConfig,
     /// The mail server, if there is one.
     pub smtp: Option<SmtpOptions>,
+    /// Who sends text messages, if there are any.
+    pub twilio: Option<TwilioOptions>,
+    /// Where messages to browsers may go.
+    pub push: Reach,
     /// What Notification is told.
     pub notification: PostOptions,
     /// The model that recommendations shall be ranked by.
@@ -329,6 +336,8 @@ impl Config {
             first_admin: tokens::first_admin(values)?,
             shipping: ShippingConfig::of(values)?,
             smtp: smtp::of(values)?,
+            twilio: twilio::of(values)?,
+            push: notification::push(values, listen)?,
             notification: notification::of(values)?,
             ml_model: recommendation::of(at("ml-model-path"))?,
             log: at("log").text.clone(),

@@ -1,9 +1,11 @@
 //! Notification's settings.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{ConfigError, Origin, Value, bounded, find, parse, wrong};
 use crate::notification::PostOptions;
+use crate::notification::push::Reach;
 
 pub(super) fn of(values: &[Value]) -> Result<PostOptions, ConfigError> {
     let from = from(values)?;
@@ -31,5 +33,19 @@ fn from(values: &[Value]) -> Result<String, ConfigError> {
     match by_server && value.origin == Origin::Default {
         true => known(&find(values, "smtp-user").text).ok_or_else(|| wrong(value, expected)),
         false => parse(value, expected, known),
+    }
+}
+
+/// Where whoever subscribes may make us call. This machine is for tests, and only while it is alone.
+pub(super) fn push(values: &[Value], listen: IpAddr) -> Result<Reach, ConfigError> {
+    let value = find(values, "push-reach");
+    let reach = parse(value, "public or loopback", |text| match text {
+        "public" => Some(Reach::Public),
+        "loopback" => Some(Reach::Loopback),
+        _ => None,
+    })?;
+    match reach == Reach::Loopback && !listen.to_canonical().is_loopback() {
+        true => Err(wrong(value, "public: others than this machine can call here")),
+        false => Ok(reach),
     }
 }

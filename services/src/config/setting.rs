@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 65] = [
+pub const SETTINGS: [Setting; 71] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -198,6 +198,28 @@ pub const SETTINGS: [Setting; 65] = [
         "MAIL_FROM",
         "Who mails are from; with a mail server smtp-user if that is an address",
         || FROM_DEFAULT.into(),
+    ),
+    open("twilio-sid", "TWILIO_SID", "Account at Twilio; with it text messages are sent", String::new),
+    secret(
+        "twilio-token",
+        "TWILIO_TOKEN",
+        "Token of that account, which also signs Twilio's calls of /sms/status",
+    ),
+    open("twilio-token-file", "TWILIO_TOKEN_FILE", "File that holds it", String::new),
+    open(
+        "twilio-from",
+        "TWILIO_FROM",
+        "Who texts are from: a number such as +15005550006, a name, or a messaging service (MG..)",
+        String::new,
+    ),
+    open("twilio-api-base", "TWILIO_API_BASE", "Where Twilio's API begins", || {
+        "https://api.twilio.com".into()
+    }),
+    open(
+        "push-reach",
+        "PUSH_REACH",
+        "Where messages to browsers may go: public addresses by https, or for tests also loopback",
+        || "public".into(),
     ),
     open(
         "public-url",

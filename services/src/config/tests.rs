@@ -320,6 +320,56 @@ fn a_model_that_does_not_run_is_warned_of() {
 }
 
 #[test]
+fn texts_need_an_account_its_token_and_a_sender() {
+    let texts = |env: &[(&str, &str)]| {
+        let resolved = resolve(&Case { flags: &[], env, file: &[] });
+        resolved.map(|found| found.config.twilio).map_err(|error| error.to_string())
+    };
+    let sid = ("TWILIO_SID", "AC00000000000000000000000000000001");
+    let (token, from) = (("TWILIO_TOKEN", "hush"), ("TWILIO_FROM", "+15005550006"));
+    assert_eq!(texts(&[]).unwrap(), None);
+    assert_eq!(texts(&[from]).unwrap(), None);
+    let options = texts(&[sid, token, from]).unwrap().unwrap();
+    assert_eq!((options.base.as_str(), options.from.as_str()), ("https://api.twilio.com", "+15005550006"));
+    for sender in ["Shop 24", "MG00000000000000000000000000000001"] {
+        assert!(texts(&[sid, token, ("TWILIO_FROM", sender)]).is_ok(), "{sender}");
+    }
+    let refused: [(&[_], &str); 6] = [
+        (&[sid], "twilio-sid (from environment TWILIO_SID): expected twilio-token"),
+        (&[token], "twilio-token (from environment TWILIO_TOKEN): expected twilio-sid"),
+        (
+            &[("TWILIO_SID", "AC/../1"), token, from],
+            "twilio-sid (from environment TWILIO_SID): expected an account",
+        ),
+        (&[sid, token], "twilio-from (from default): expected who texts are from"),
+        (&[sid, token, ("TWILIO_FROM", "015005550006")], "twilio-from (from environment TWILIO_FROM)"),
+        (&[sid, token, ("TWILIO_FROM", "A name too long")], "twilio-from (from environment TWILIO_FROM)"),
+    ];
+    for (env, expected) in refused {
+        let error = texts(env).unwrap_err();
+        assert!(error.contains(expected) && !error.contains("hush"), "{env:?}: {error}");
+    }
+}
+
+#[test]
+fn push_messages_reach_this_machine_only_while_nobody_else_calls() {
+    let reach = |env: &[(&str, &str)]| {
+        let resolved = resolve(&Case { flags: &[], env, file: &[] });
+        resolved.map(|found| found.config.push).map_err(|error| error.to_string())
+    };
+    let loopback = ("PUSH_REACH", "loopback");
+    assert_eq!(reach(&[]), Ok(Reach::Public));
+    assert_eq!(reach(&[loopback]), Ok(Reach::Loopback));
+    for (env, expected) in [
+        (&[("PUSH_REACH", "all")][..], "expected public or loopback"),
+        (&[loopback, ("LISTEN_ADDR", "0.0.0.0")], "expected public: others"),
+    ] {
+        let error = reach(env).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn servers_that_the_engine_replaces_are_named_and_their_addresses_are_not_shown() {
     let env =
         [("MONGO_URI", "mongodb://root:hunter2@db"), ("KAFKA_BROKERS", "kafka:9092"), ("REDIS_URL", "")];

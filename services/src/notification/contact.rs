@@ -10,6 +10,8 @@ use crate::field::{FieldError, shown};
 
 /// Most bytes of a mail address (RFC 5321).
 const EMAIL_BYTES_MAX: usize = 254;
+/// Digits of a telephone number; E.164 names the upper bound.
+const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
 /// A customer's contact. Notification owns it; registration may fill it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -17,6 +19,15 @@ pub struct Contact {
     /// Mail address; empty = none.
     #[serde(default)]
     pub email: String,
+    /// Telephone number as E.164 has it; empty = none.
+    #[serde(default)]
+    pub phone: String,
+    /// When the customer agreed to text messages to that number, in us since the epoch.
+    #[serde(default)]
+    pub phone_consent_us: u64,
+    /// True if the carrier says that the number called them off.
+    #[serde(default)]
+    pub phone_stopped: bool,
     /// Language.
     pub language: String,
     /// What the customer does not want.
@@ -26,7 +37,14 @@ pub struct Contact {
 
 impl Default for Contact {
     fn default() -> Self {
-        Self { email: String::new(), language: "en".into(), muted: Vec::new() }
+        Self {
+            email: String::new(),
+            phone: String::new(),
+            phone_consent_us: 0,
+            phone_stopped: false,
+            language: "en".into(),
+            muted: Vec::new(),
+        }
     }
 }
 
@@ -35,6 +53,28 @@ impl Contact {
     pub fn key(customer: &CustomerId) -> DocKey {
         // 8 + 39 bytes always fit.
         Text::new(&format!("contact/{customer}")).unwrap_or_default()
+    }
+
+    /// Puts the number that the customer agreed to, or none. Said again it is as it was, unless the
+    /// number had called text messages off: then this is a new consent.
+    pub(super) fn agree(&mut self, phone: &str, now_us: u64) {
+        if self.phone != phone || self.phone_stopped {
+            self.phone = phone.into();
+            self.phone_consent_us = if phone.is_empty() { 0 } else { now_us };
+            self.phone_stopped = false;
+        }
+    }
+
+    /// The number called text messages off; false if it is not this customer's any more.
+    pub(super) fn stop(&mut self, phone: &str) -> bool {
+        let news = self.phone == phone && !self.phone_stopped;
+        self.phone_stopped |= news;
+        news
+    }
+
+    /// The number that text messages may go to.
+    pub(super) fn texted(&self) -> Option<&str> {
+        (!self.phone.is_empty() && !self.phone_stopped).then_some(&self.phone)
     }
 
     /// True if the customer wants to hear of it.
@@ -68,9 +108,69 @@ pub(super) fn email(path: &str, text: &str) -> Result<String, FieldError> {
     Ok(address.to_string())
 }
 
+/// A telephone number as E.164 has it, or none; and only one whose owner agreed.
+pub(super) fn phone(path: &str, text: &str, consent: bool) -> Result<String, FieldError> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    if !is_e164(text) {
+        let expected = "a telephone number such as +491701234567 (E.164)";
+        return Err(FieldError::invalid(path, expected, shown(text)));
+    }
+    match consent {
+        true => Ok(text.into()),
+        false => Err(FieldError::invalid("sms_consent", "true beside a telephone number", "false")),
+    }
+}
+
+/// True for a plus, a country that does not begin with zero, and no more than 15 digits.
+pub(crate) fn is_e164(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or_default().as_bytes();
+    PHONE_DIGITS.contains(&digits.len()) && digits[0] != b'0' && digits.iter().all(u8::is_ascii_digit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_one_of_e164_and_its_owner_agreed() {
+        for (text, good) in [
+            ("", true),
+            ("+491701234567", true),
+            ("+15005550006", true),
+            ("+123456789012345", true),
+            ("+1234567890123456", false),
+            ("+0491701234567", false),
+            ("+49", false),
+            ("+", false),
+            ("491701234567", false),
+            ("+49 170 1234567", false),
+            ("+49170123456\u{663}", false),
+            ("whatsapp:+491701234567", false),
+            ("+491701234567&From=+1", false),
+        ] {
+            assert_eq!(phone("phone", text, true).is_ok(), good, "{text:?}");
+        }
+        assert_eq!(phone("phone", "+491701234567", false).unwrap_err().path, "sms_consent");
+        assert!(phone("phone", "", false).is_ok());
+    }
+
+    #[test]
+    fn a_number_that_called_texts_off_gets_none_until_its_owner_agrees_again() {
+        let mut contact = Contact::default();
+        contact.agree("+491701234567", 7);
+        assert_eq!((contact.texted(), contact.phone_consent_us), (Some("+491701234567"), 7));
+        contact.agree("+491701234567", 8);
+        assert_eq!(contact.phone_consent_us, 7, "said again is as it was");
+        assert!(!contact.stop("+491701234568"), "a number of before");
+        assert!(contact.stop("+491701234567") && !contact.stop("+491701234567"));
+        assert_eq!(contact.texted(), None);
+        contact.agree("+491701234567", 9);
+        assert_eq!((contact.texted(), contact.phone_consent_us), (Some("+491701234567"), 9));
+        contact.agree("", 10);
+        assert_eq!((contact.texted(), contact.phone_consent_us), (None, 0));
+    }
 
     #[test]
     fn an_address_is_one_address() {

@@ -1,17 +1,25 @@
 //! `onrush.notification.v1.NotificationService`, and what stands behind it: a subscriber that turns
 //! events into letters, templates, and an outlet that sends them.
 
+mod built_in;
 mod contact;
+mod delivery;
 mod notice;
 mod occasion;
 pub mod outlet;
+mod outlets;
+mod parts;
 mod post;
+pub mod push;
 mod reset;
 pub mod routes;
+mod sending;
 pub mod smtp;
 mod story;
+mod subscription;
 mod template;
 mod token;
+pub mod twilio;
 pub mod worker;
 
 use std::sync::Arc;
@@ -21,26 +29,32 @@ use onrush_grpc::notification::v1::notification_service_server::{
     NotificationService, NotificationServiceServer,
 };
 use onrush_grpc::notification::v1::{
-    GetContactRequest, GetContactResponse, ListDeadLettersRequest, ListDeadLettersResponse,
-    ListNotificationsRequest, ListNotificationsResponse, PreviewTemplateRequest, PreviewTemplateResponse,
-    PutContactRequest, PutContactResponse, PutTemplateRequest, PutTemplateResponse, ReplayDeadLetterRequest,
-    ReplayDeadLetterResponse, SetPreferenceRequest, SetPreferenceResponse, UnsubscribeRequest,
-    UnsubscribeResponse,
+    DeletePushSubscriptionRequest, DeletePushSubscriptionResponse, GetContactRequest, GetContactResponse,
+    GetPushKeyRequest, GetPushKeyResponse, ListDeadLettersRequest, ListDeadLettersResponse,
+    ListNotificationsRequest, ListNotificationsResponse, ListPushSubscriptionsRequest,
+    ListPushSubscriptionsResponse, PreviewTemplateRequest, PreviewTemplateResponse, PutContactRequest,
+    PutContactResponse, PutPushSubscriptionRequest, PutPushSubscriptionResponse, PutTemplateRequest,
+    PutTemplateResponse, ReplayDeadLetterRequest, ReplayDeadLetterResponse, SetPreferenceRequest,
+    SetPreferenceResponse, UnsubscribeRequest, UnsubscribeResponse,
 };
 use onrush_proto::DocKey;
 use tonic::{Request, Response, Status};
 
 pub use contact::Contact;
+pub(crate) use contact::is_e164;
 pub use occasion::{Channel, Occasion};
+pub use outlets::Outlets;
 pub use post::{FromError, Post, PostOptions};
 
 use crate::access::{Call, Gate};
+use crate::clock::now_us;
 use crate::field::{self, FieldError, shown};
 use crate::page::{self, Listing};
 use crate::serve::MESSAGE_BYTES_MAX;
 use crate::status::{Denial, Rejection};
 use notice::{Notice, NoticeState};
 use story::Story;
+use subscription::Subscription;
 use template::{BODY_BYTES_MAX, SUBJECT_BYTES_MAX, Template};
 
 /// The handlers.
@@ -90,9 +104,9 @@ impl Notifications {
         let language = occasion::language("language", &body.language)?;
         let template = match (body.subject.is_empty(), body.body.is_empty()) {
             (true, true) => self.post.template(occasion, channel, &language).await?,
-            _ => own(body.subject, body.body)?,
+            _ => own(channel, body.subject, body.body)?,
         };
-        let rendered = template.render(&Story::example()).map_err(bad_template)?;
+        let rendered = template.render(channel, &Story::example()).map_err(bad_template)?;
         Ok(PreviewTemplateResponse { subject: rendered.subject, body: rendered.body })
     }
 }
@@ -108,10 +122,12 @@ impl NotificationService for Notifications {
         let customer = caller.customer(&body.customer_id)?;
         let email = contact::email("email", &body.email)?;
         let language = occasion::language("language", &body.language)?;
+        let phone = contact::phone("phone", &body.phone, body.sms_consent)?;
         let changed = self.post.change_contact(&customer, |contact| {
-            let changes = contact.email != email || contact.language != language;
+            let before = contact.clone();
             (contact.email, contact.language) = (email.clone(), language.clone());
-            changes
+            contact.agree(&phone, now_us());
+            *contact != before
         });
         Ok(Response::new(PutContactResponse { version: changed.await?.1 }))
     }
@@ -129,8 +145,16 @@ impl NotificationService for Notifications {
         };
         let (contact, version) = found.ok_or_else(|| missing().of("customer_id"))?;
         let muted = muted(&contact);
-        let Contact { email, language, .. } = contact;
-        Ok(Response::new(GetContactResponse { email, language, muted, version }))
+        let Contact { email, language, phone, phone_consent_us, phone_stopped, .. } = contact;
+        Ok(Response::new(GetContactResponse {
+            email,
+            language,
+            muted,
+            version,
+            phone,
+            sms_consent_us: field::time_us(phone_consent_us),
+            sms_stopped: phone_stopped,
+        }))
     }
 
     async fn set_preference(
@@ -154,6 +178,47 @@ impl NotificationService for Notifications {
         Ok(Response::new(UnsubscribeResponse { occasion: occasion.message().into() }))
     }
 
+    async fn get_push_key(
+        &self,
+        _: Request<GetPushKeyRequest>,
+    ) -> Result<Response<GetPushKeyResponse>, Status> {
+        let public_key = self.post.identity().await?.public_key();
+        Ok(Response::new(GetPushKeyResponse { public_key }))
+    }
+
+    async fn put_push_subscription(
+        &self,
+        request: Request<PutPushSubscriptionRequest>,
+    ) -> Result<Response<PutPushSubscriptionResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::PutPushSubscription)?;
+        let body = request.into_inner();
+        let customer = caller.customer(&body.customer_id)?;
+        let subscription_id = self.subscribe(&customer, body).await?;
+        Ok(Response::new(PutPushSubscriptionResponse { subscription_id }))
+    }
+
+    async fn list_push_subscriptions(
+        &self,
+        request: Request<ListPushSubscriptionsRequest>,
+    ) -> Result<Response<ListPushSubscriptionsResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::ListPushSubscriptions)?;
+        let customer = caller.customer(&request.get_ref().customer_id)?;
+        let all = self.post.subscriptions(&customer).await?;
+        let subscriptions = all.iter().map(Subscription::message).collect();
+        Ok(Response::new(ListPushSubscriptionsResponse { subscriptions }))
+    }
+
+    async fn delete_push_subscription(
+        &self,
+        request: Request<DeletePushSubscriptionRequest>,
+    ) -> Result<Response<DeletePushSubscriptionResponse>, Status> {
+        let caller = self.gate.admit(request.metadata().as_ref(), Call::DeletePushSubscription)?;
+        let body = request.into_inner();
+        let customer = caller.customer(&body.customer_id)?;
+        self.post.unsubscribe_browser(&customer, &body.subscription_id).await?;
+        Ok(Response::new(DeletePushSubscriptionResponse {}))
+    }
+
     async fn put_template(
         &self,
         request: Request<PutTemplateRequest>,
@@ -166,8 +231,8 @@ impl NotificationService for Notifications {
             return Err(error.because("MISSING_FIELD").into());
         }
         let language = occasion::language("language", &body.language)?;
-        let template = own(body.subject, body.body)?;
-        template.render(&Story::example()).map_err(bad_template)?;
+        let template = own(channel, body.subject, body.body)?;
+        template.render(channel, &Story::example()).map_err(bad_template)?;
         let key = Template::key(occasion, channel, &language);
         let version = self.post.put_template(key, &template).await?;
         Ok(Response::new(PutTemplateResponse { version }))
@@ -218,12 +283,18 @@ impl NotificationService for Notifications {
     }
 }
 
-/// A template of the caller's: bounded, and its subject one line.
-fn own(subject: String, body: String) -> Result<Template, FieldError> {
-    for (path, text, max) in [("subject", &subject, SUBJECT_BYTES_MAX), ("body", &body, BODY_BYTES_MAX)] {
+/// A template of the caller's: bounded, and its subject one line, or none where there is none.
+fn own(channel: Channel, subject: String, body: String) -> Result<Template, FieldError> {
+    if !channel.has_subject() && !subject.is_empty() {
+        return Err(FieldError::invalid("subject", "none: a text message has no subject", shown(&subject)));
+    }
+    let subject_bytes = (channel.has_subject(), SUBJECT_BYTES_MAX);
+    for (path, text, (needed, max)) in
+        [("subject", &subject, subject_bytes), ("body", &body, (true, BODY_BYTES_MAX))]
+    {
         let wrong = |found: String| FieldError::invalid(path, format!("1 to {max} bytes"), found);
         match text.len() {
-            0 => return Err(wrong("none".into()).because("MISSING_FIELD")),
+            0 if needed => return Err(wrong("none".into()).because("MISSING_FIELD")),
             found if found > max => return Err(wrong(found.to_string())),
             _ => {}
         }

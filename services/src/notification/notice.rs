@@ -24,6 +24,10 @@ pub enum NoticeState {
     Delayed,
     /// Not tried again by itself.
     Dead,
+    /// Arrived, says who carried it.
+    Delivered,
+    /// Never arrived, or nobody is there to take it; not to be replayed.
+    Unreachable,
 }
 
 /// A notification as it is on record.
@@ -111,6 +115,8 @@ impl Notice {
             NoticeState::Sent => wire::NotificationStatus::Sent,
             NoticeState::Delayed => wire::NotificationStatus::Delayed,
             NoticeState::Dead => wire::NotificationStatus::Dead,
+            NoticeState::Delivered => wire::NotificationStatus::Delivered,
+            NoticeState::Unreachable => wire::NotificationStatus::Unreachable,
         };
         wire::Notification {
             notification_id: self.id.clone(),

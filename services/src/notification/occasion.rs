@@ -23,6 +23,10 @@ pub enum Occasion {
 pub enum Channel {
     /// By mail.
     Email,
+    /// By text message.
+    Sms,
+    /// By web push, to a browser.
+    Push,
 }
 
 impl Occasion {
@@ -59,10 +63,20 @@ impl Occasion {
 }
 
 impl Channel {
+    /// All channels.
+    pub const ALL: [Self; 3] = [Self::Email, Self::Sms, Self::Push];
+
+    /// True if what it carries has a subject.
+    pub(super) fn has_subject(self) -> bool {
+        self != Self::Sms
+    }
+
     /// The name in keys.
     pub fn name(self) -> &'static str {
         match self {
             Self::Email => "email",
+            Self::Sms => "sms",
+            Self::Push => "push",
         }
     }
 
@@ -71,6 +85,8 @@ impl Channel {
         match field::choice("channel", value)? {
             wire::Channel::Unspecified => Err(missing("channel", "a channel")),
             wire::Channel::Email => Ok(Self::Email),
+            wire::Channel::Sms => Ok(Self::Sms),
+            wire::Channel::Push => Ok(Self::Push),
         }
     }
 
@@ -78,6 +94,8 @@ impl Channel {
     pub(super) fn message(self) -> wire::Channel {
         match self {
             Self::Email => wire::Channel::Email,
+            Self::Sms => wire::Channel::Sms,
+            Self::Push => wire::Channel::Push,
         }
     }
 }

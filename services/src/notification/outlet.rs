@@ -37,9 +37,15 @@ pub enum SendError {
     /// Another try may help.
     #[error("{0}")]
     Later(String),
+    /// Another try may help, but not before so long.
+    #[error("{1}")]
+    NotBefore(Duration, String),
     /// No other try helps.
     #[error("{0}")]
     Never(String),
+    /// Nobody is there to take anything, now or later.
+    #[error("{0}")]
+    Gone(String),
 }
 
 impl Outlet {

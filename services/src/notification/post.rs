@@ -6,16 +6,22 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::error::Unspecified;
 use lettre::message::Mailbox;
 use onrush_proto::{
     Command, CustomerId, DeleteDocument, DocKey, DocumentRow, OrderId, PutDocument, Refusal, Request, Topic,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::{OnceCell, mpsc};
 
+use super::built_in;
 use super::contact::Contact;
 use super::notice::{Letter, Notice, NoticeState, Position, UNSENT};
 use super::occasion::{Channel, Occasion};
-use super::outlet::{FROM_DEFAULT, Outlet, SendError};
+use super::outlet::FROM_DEFAULT;
+use super::outlets::Outlets;
+use super::push::{self, Identity};
 use super::story::Story;
 use super::template::Template;
 use super::token::Signer;
@@ -25,8 +31,6 @@ use crate::status::Rejection;
 
 /// Notices of one order that are listed.
 const LISTED_MAX: usize = 1_000;
-/// Longest pause between two tries.
-const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 /// Letters that wait to be heard of by the loop that tries them again.
 const UNSENT_MAX: usize = 1_024;
 /// Bytes of the secret that signs tokens.
@@ -64,23 +68,36 @@ pub struct FromError(String);
 /// Sends letters.
 pub struct Post {
     pub(super) backend: Backend,
-    outlet: Outlet,
-    from: Mailbox,
-    options: PostOptions,
+    pub(super) outlets: Outlets,
+    pub(super) from: Mailbox,
+    pub(super) options: PostOptions,
+    /// What happened before may have been told by an earlier process.
+    pub(super) started_us: u64,
     signer: OnceCell<Signer>,
-    unsent: mpsc::Sender<(String, Duration)>,
+    identity: OnceCell<Identity>,
+    pub(super) unsent: mpsc::Sender<(String, Duration)>,
 }
 
 impl Post {
     /// A post, and the letters that it has to try again: id and pause.
     pub fn new(
         backend: Backend,
-        outlet: Outlet,
+        outlets: Outlets,
         options: PostOptions,
     ) -> Result<(Self, mpsc::Receiver<(String, Duration)>), FromError> {
         let (unsent, again) = mpsc::channel(UNSENT_MAX);
         let from = options.from.parse().map_err(|_| FromError(options.from.clone()))?;
-        Ok((Self { backend, outlet, from, options, signer: OnceCell::new(), unsent }, again))
+        let post = Self {
+            backend,
+            outlets,
+            from,
+            options,
+            started_us: now_us(),
+            signer: OnceCell::new(),
+            identity: OnceCell::new(),
+            unsent,
+        };
+        Ok((post, again))
     }
 
     /// Who mails are from.
@@ -88,17 +105,17 @@ impl Post {
         &self.from
     }
 
+    /// By which ways letters go.
+    pub fn outlets(&self) -> &Outlets {
+        &self.outlets
+    }
+
     /// Where the shop is, without a slash at its end; empty if nobody said.
     pub(super) fn public_url(&self) -> &str {
         self.options.public_url.trim_end_matches('/')
     }
 
-    /// Where mails go.
-    pub fn outlet(&self) -> &Outlet {
-        &self.outlet
-    }
-
-    /// Tells a customer of an event, unless it was told or they do not want to hear.
+    /// Tells a customer of an event, by each way that they gave and want.
     pub(super) async fn tell(
         &self,
         at: Position,
@@ -106,32 +123,51 @@ impl Post {
         occasion: Occasion,
         story: Story,
     ) -> Result<(), Rejection> {
-        let channel = Channel::Email;
         let Ok(customer) = story.customer_id.parse::<CustomerId>() else { return Ok(()) };
         let contact = self.contact(&customer).await?.map(|(contact, _)| contact).unwrap_or_default();
-        let to = match contact.email.is_empty() {
-            true => self.outlet.nowhere(customer.as_str()),
-            false => Some(contact.email.clone()),
-        };
-        let Some(to) = to.filter(|_| contact.wants(occasion, channel)) else { return Ok(()) };
-        let id = Notice::id(order, at, channel, &to);
-        if self.backend.document_at(Notice::key(&id), Some(order.slot())).await?.is_some() {
-            return Ok(());
+        for channel in Channel::ALL.into_iter().filter(|channel| contact.wants(occasion, *channel)) {
+            for to in self.recipients(&customer, &contact, channel).await? {
+                let id = Notice::id(order, at, channel, &to);
+                if self.backend.document_at(Notice::key(&id), Some(order.slot())).await?.is_some() {
+                    // Told already.
+                    continue;
+                }
+                let notice = Notice {
+                    id,
+                    order: order.to_string(),
+                    customer: customer.to_string(),
+                    occasion,
+                    channel,
+                    state: NoticeState::Delayed,
+                    tries: 0,
+                    problem: String::new(),
+                    event_us: at.time_us,
+                    changed_us: now_us(),
+                };
+                let letter = self.write(notice, to, &contact.language, story.clone()).await?;
+                self.hand_over(letter, false).await?;
+            }
         }
-        let notice = Notice {
-            id,
-            order: order.to_string(),
-            customer: customer.to_string(),
-            occasion,
-            channel,
-            state: NoticeState::Delayed,
-            tries: 0,
-            problem: String::new(),
-            event_us: at.time_us,
-            changed_us: now_us(),
+        Ok(())
+    }
+
+    /// Where a customer is reached by a channel; nowhere if they gave nothing.
+    async fn recipients(
+        &self,
+        customer: &CustomerId,
+        contact: &Contact,
+        channel: Channel,
+    ) -> Result<Vec<String>, Rejection> {
+        let one = match channel {
+            Channel::Email if contact.email.is_empty() => self.outlets.mail.nowhere(customer.as_str()),
+            Channel::Email => Some(contact.email.clone()),
+            Channel::Sms => self.outlets.sms.as_ref().and(contact.texted()).map(str::to_owned),
+            Channel::Push => {
+                let browsers = self.subscriptions(customer).await?;
+                return Ok(browsers.into_iter().map(|browser| browser.id).collect());
+            }
         };
-        let letter = self.write(notice, to, &contact.language, story).await?;
-        self.hand_over(letter, false).await.map(|_| ())
+        Ok(one.into_iter().collect())
     }
 
     async fn write(
@@ -142,81 +178,23 @@ impl Post {
         mut story: Story,
     ) -> Result<Letter, Rejection> {
         let token = self.signer().await?.token(&notice.customer, notice.occasion, notice.channel);
-        let public_url = self.options.public_url.trim_end_matches('/');
+        let public_url = self.public_url();
         if !public_url.is_empty() {
             story.unsubscribe_url = format!("{public_url}/unsubscribe?token={token}");
         }
         story.unsubscribe_token = token;
-        let template = self.template(notice.occasion, notice.channel, language).await?;
-        let text = template.render(&story).or_else(|error| {
+        let (occasion, channel) = (notice.occasion, notice.channel);
+        let template = self.template(occasion, channel, language).await?;
+        let text = template.render(channel, &story).or_else(|error| {
             // The shop's own did not foresee these values; the built-in one does.
-            tracing::warn!(%error, occasion = notice.occasion.name(), language, "a template failed");
-            Template::built_in(notice.occasion, language).render(&story)
+            tracing::warn!(%error, occasion = occasion.name(), channel = channel.name(), language, "a template failed");
+            built_in::template(occasion, channel, language).render(channel, &story)
         });
         let text = text.unwrap_or_else(|error| {
             notice.problem = error.to_string();
             super::template::Rendered { subject: String::new(), body: String::new() }
         });
         Ok(Letter { notice, to, text, unsubscribe_url: story.unsubscribe_url })
-    }
-
-    /// Sends a letter and records what became of it. `waiting` if it stands among the unsent.
-    async fn hand_over(&self, mut letter: Letter, waiting: bool) -> Result<Notice, Rejection> {
-        let sent = match letter.notice.problem.is_empty() || waiting {
-            true => self.outlet.send(&letter, &self.from).await,
-            false => Err(SendError::Never(letter.notice.problem.clone())),
-        };
-        let notice = &mut letter.notice;
-        notice.tries += 1;
-        notice.changed_us = now_us();
-        (notice.state, notice.problem) = match sent {
-            Ok(()) => (NoticeState::Sent, String::new()),
-            Err(SendError::Later(problem)) if notice.tries < self.options.tries_max => {
-                (NoticeState::Delayed, problem)
-            }
-            Err(SendError::Later(problem) | SendError::Never(problem)) => (NoticeState::Dead, problem),
-        };
-        if notice.state != NoticeState::Sent {
-            tracing::warn!(
-                id = notice.id,
-                tries = notice.tries,
-                problem = notice.problem,
-                "a letter was not sent"
-            );
-            self.put(Letter::key(&notice.id), None, &letter, None).await?;
-        }
-        let notice = letter.notice;
-        let order = Notice::order_of(&notice.id);
-        let emit = (notice.state == NoticeState::Sent).then_some(Topic::NotificationSent);
-        self.put(Notice::key(&notice.id), order, &notice, emit).await?;
-        match notice.state {
-            NoticeState::Sent if waiting => self.forget(&notice.id).await?,
-            NoticeState::Delayed => {
-                // The loop is gone only when the process ends.
-                let _ = self.unsent.send((notice.id.clone(), self.pause(notice.tries))).await;
-            }
-            _ => {}
-        }
-        Ok(notice)
-    }
-
-    /// Tries an unsent letter again; `None` if there is none. A dead one only if `dead`.
-    pub(super) async fn try_again(&self, id: &str, dead: bool) -> Result<Option<Notice>, Rejection> {
-        let Some(row) = self.backend.document_at(Letter::key(id), None).await? else { return Ok(None) };
-        let mut letter = letter(&row)?;
-        if letter.notice.state == NoticeState::Dead {
-            if !dead {
-                return Ok(None);
-            }
-            // One more try, and then it is dead again.
-            letter.notice.tries = letter.notice.tries.max(self.options.tries_max.saturating_sub(1));
-        }
-        self.hand_over(letter, true).await.map(Some)
-    }
-
-    /// The pause after so many tries.
-    pub(super) fn pause(&self, tries: u32) -> Duration {
-        self.options.pause.saturating_mul(4u32.saturating_pow(tries.saturating_sub(1))).min(PAUSE_MAX)
     }
 
     /// Unsent letters behind `after`, a page of at most `limit`. Reads the store.
@@ -239,10 +217,7 @@ impl Post {
 
     /// A customer's contact with its version.
     pub(super) async fn contact(&self, customer: &CustomerId) -> Result<Option<(Contact, u64)>, Rejection> {
-        let Some(row) = self.backend.document_at(Contact::key(customer), None).await? else {
-            return Ok(None);
-        };
-        Ok(Some((read(&row)?, row.version)))
+        self.document(Contact::key(customer)).await
     }
 
     /// Changes a customer's contact as it is now; its version.
@@ -251,20 +226,38 @@ impl Post {
         customer: &CustomerId,
         change: impl Fn(&mut Contact) -> bool,
     ) -> Result<(Contact, u64), Rejection> {
+        self.change(Contact::key(customer), |contact| Ok(change(contact))).await
+    }
+
+    /// A document with its version.
+    pub(super) async fn document<T: DeserializeOwned>(
+        &self,
+        key: DocKey,
+    ) -> Result<Option<(T, u64)>, Rejection> {
+        let Some(row) = self.backend.document_at(key, None).await? else { return Ok(None) };
+        Ok(Some((read(&row)?, row.version)))
+    }
+
+    /// Changes a document as it is now, unless `change` says that nothing changes; its version.
+    pub(super) async fn change<T: Default + Serialize + DeserializeOwned>(
+        &self,
+        key: DocKey,
+        change: impl Fn(&mut T) -> Result<bool, Rejection>,
+    ) -> Result<(T, u64), Rejection> {
         loop {
-            let (mut contact, version) = self.contact(customer).await?.unwrap_or_default();
-            if !change(&mut contact) && version > 0 {
-                return Ok((contact, version));
+            let (mut value, version) = self.document::<T>(key).await?.unwrap_or_default();
+            if !change(&mut value)? && version > 0 {
+                return Ok((value, version));
             }
             let put = PutDocument {
-                key: Contact::key(customer),
+                key,
                 placement: None,
-                value: bytes(&contact),
+                value: bytes(&value),
                 expected: Some(version),
                 emit: None,
             };
             match self.backend.put_document_at(put).await {
-                Ok(version) => return Ok((contact, version)),
+                Ok(version) => return Ok((value, version)),
                 Err(Rejection::Refused(Refusal::VersionMismatch { .. })) => {}
                 Err(rejection) => return Err(rejection),
             }
@@ -281,7 +274,7 @@ impl Post {
         let key = Template::key(occasion, channel, language);
         match self.backend.document_at(key, None).await? {
             Some(row) => read(&row),
-            None => Ok(Template::built_in(occasion, language)),
+            None => Ok(built_in::template(occasion, channel, language)),
         }
     }
 
@@ -295,18 +288,37 @@ impl Post {
 
     /// What signs tokens: made once, kept with the data.
     pub(super) async fn signer(&self) -> Result<&Signer, Rejection> {
-        self.signer.get_or_try_init(|| self.secret()).await
+        let make = || {
+            let mut value = vec![0; SECRET_BYTES];
+            aws_lc_rs::rand::fill(&mut value).map(|()| value)
+        };
+        let signer = async || Ok(Signer::new(&self.kept("secret/notification", make).await?));
+        self.signer.get_or_try_init(signer).await
     }
 
-    async fn secret(&self) -> Result<Signer, Rejection> {
-        let key: DocKey = "secret/notification".parse().unwrap_or_default();
+    /// Who we are to push services: made once, kept with the data, since browsers subscribe to it.
+    pub(super) async fn identity(&self) -> Result<&Identity, Rejection> {
+        let identity = async || {
+            let kept = self.kept("secret/vapid", push::generate).await?;
+            let wrong = || Rejection::Internal("secret/vapid: expected a key pair, found none".into());
+            Identity::read(&kept, self.from.email.as_ref()).ok_or_else(wrong)
+        };
+        self.identity.get_or_try_init(identity).await
+    }
+
+    /// A secret: whoever needs it first makes it.
+    async fn kept(
+        &self,
+        key: &str,
+        make: impl Fn() -> Result<Vec<u8>, Unspecified>,
+    ) -> Result<Vec<u8>, Rejection> {
+        let key: DocKey = key.parse().unwrap_or_default();
         loop {
             if let Some(row) = self.backend.document_at(key, None).await? {
-                return Ok(Signer::new(row.value.as_deref().unwrap_or_default()));
+                return Ok(row.value.unwrap_or_default().to_vec());
             }
-            let mut value = vec![0; SECRET_BYTES];
-            aws_lc_rs::rand::fill(&mut value)
-                .map_err(|_| Rejection::Internal("expected random bytes, found none".into()))?;
+            let value =
+                make().map_err(|_| Rejection::Internal("expected random bytes, found none".into()))?;
             let put = PutDocument { key, placement: None, value, expected: Some(0), emit: None };
             match self.backend.put_document_at(put).await {
                 Ok(_) | Err(Rejection::Refused(Refusal::VersionMismatch { .. })) => {}
@@ -315,11 +327,11 @@ impl Post {
         }
     }
 
-    async fn put(
+    pub(super) async fn put(
         &self,
         key: DocKey,
         order: Option<OrderId>,
-        value: &impl serde::Serialize,
+        value: &impl Serialize,
         emit: Option<Topic>,
     ) -> Result<(), Rejection> {
         let placement = order.map(OrderId::slot);
@@ -327,7 +339,7 @@ impl Post {
         self.backend.put_document_at(put).await.map(|_| ())
     }
 
-    async fn forget(&self, id: &str) -> Result<(), Rejection> {
+    pub(super) async fn forget(&self, id: &str) -> Result<(), Rejection> {
         let delete = DeleteDocument { key: Letter::key(id), placement: None, expected: None };
         match self.backend.accept(Request::unkeyed(Command::DeleteDocument(Box::new(delete)))).await {
             Ok(_) | Err(Rejection::Refused(Refusal::NotFound)) => Ok(()),
@@ -341,11 +353,11 @@ pub(super) fn letter(row: &DocumentRow) -> Result<Letter, Rejection> {
     read(row)
 }
 
-fn read<T: serde::de::DeserializeOwned>(row: &DocumentRow) -> Result<T, Rejection> {
+pub(super) fn read<T: DeserializeOwned>(row: &DocumentRow) -> Result<T, Rejection> {
     serde_json::from_slice(row.value.as_deref().unwrap_or_default())
         .map_err(|error| Rejection::Internal(format!("{}: {error}", row.key)))
 }
 
-fn bytes(value: &impl serde::Serialize) -> Vec<u8> {
+pub(super) fn bytes(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }

@@ -158,7 +158,7 @@ async fn attempt(post: &Post, wish: &Reset) -> Result<Tried, Rejection> {
     let Some(version) = put(post, &begun, version).await? else { return Ok(Tried::Done) };
     let name = format!("{}-password_reset-{}-{}.eml", begun.expires_s, begun.request, begun.tries);
     let sent = match begun.mail(&token, post) {
-        Ok(mail) => post.outlet().deliver(&name, mail).await,
+        Ok(mail) => post.outlets().mail.deliver(&name, mail).await,
         Err(error) => Err(error),
     };
     match sent {
@@ -166,11 +166,11 @@ async fn attempt(post: &Post, wish: &Reset) -> Result<Tried, Rejection> {
             put(post, &Reset { sent: true, ..begun }, version).await?;
             Ok(Tried::Done)
         }
-        Err(SendError::Later(problem)) => {
+        Err(SendError::Later(problem) | SendError::NotBefore(_, problem)) => {
             tracing::warn!(user = begun.user, problem, "a mail for a new password waits");
             Ok(Tried::Later)
         }
-        Err(SendError::Never(problem)) => {
+        Err(SendError::Never(problem) | SendError::Gone(problem)) => {
             tracing::warn!(user = begun.user, problem, "a mail for a new password cannot be sent");
             Ok(Tried::Done)
         }

@@ -1,4 +1,4 @@
-//! Notification over HTTP: the link at the end of a mail.
+//! Notification over HTTP: the link at the end of a mail, and what carriers say.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::delivery;
 use super::occasion::{Channel, Occasion};
 use super::post::Post;
 use crate::field::{FieldError, shown};
@@ -17,7 +18,8 @@ use crate::status::Rejection;
 
 /// The routes.
 pub fn routes(post: Arc<Post>) -> Routes {
-    OpenApiRouter::new().routes(routes!(ask)).routes(routes!(unsubscribe)).with_state(post)
+    let links = OpenApiRouter::new().routes(routes!(ask)).routes(routes!(unsubscribe));
+    links.routes(routes!(delivery::hear)).with_state(post)
 }
 
 /// What is not sent any more.

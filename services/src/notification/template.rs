@@ -9,6 +9,8 @@ use onrush_proto::{DocKey, Text};
 use serde::{Deserialize, Serialize};
 
 use super::occasion::{Channel, Occasion};
+use super::parts::{PARTS_MAX, parts};
+use super::push::TEXT_BYTES_MAX;
 use super::story::Story;
 
 /// Most bytes of a subject's template.
@@ -21,8 +23,6 @@ const RENDERED_BYTES_MAX: usize = 64 << 10;
 const FUEL: u64 = 50_000;
 /// Nesting of one rendering.
 const DEPTH_MAX: usize = 16;
-/// Languages with templates built in.
-const LANGUAGES: [&str; 2] = ["en", "de"];
 
 /// A template.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -59,42 +59,45 @@ impl Template {
         Text::new(&format!("template/{}/{}/{language}", occasion.name(), channel.name())).unwrap_or_default()
     }
 
-    /// The built-in one; English where there is none of the language.
-    pub(super) fn built_in(occasion: Occasion, language: &str) -> Self {
-        let german = language == LANGUAGES[1];
-        let (subject, body) = match (occasion, german) {
-            (Occasion::OrderConfirmation, false) => {
-                ("Your order {{ order_id }}", include_str!("templates/order_confirmation.en.txt"))
-            }
-            (Occasion::OrderConfirmation, true) => {
-                ("Ihre Bestellung {{ order_id }}", include_str!("templates/order_confirmation.de.txt"))
-            }
-            (Occasion::PaymentReceipt, false) => (
-                "Receipt for order {{ order_id }}: {{ total }}",
-                include_str!("templates/payment_receipt.en.txt"),
-            ),
-            (Occasion::PaymentReceipt, true) => (
-                "Zahlungsbeleg zur Bestellung {{ order_id }}: {{ total }}",
-                include_str!("templates/payment_receipt.de.txt"),
-            ),
-            (Occasion::ShippingUpdate, false) => (
-                include_str!("templates/shipping_update.en.subject.txt"),
-                include_str!("templates/shipping_update.en.txt"),
-            ),
-            (Occasion::ShippingUpdate, true) => (
-                include_str!("templates/shipping_update.de.subject.txt"),
-                include_str!("templates/shipping_update.de.txt"),
-            ),
-        };
-        Self { subject: subject.trim().into(), body: body.into() }
-    }
-
-    /// Renders a story.
-    pub(super) fn render(&self, story: &Story) -> Result<Rendered, TemplateError> {
+    /// Renders a story for a channel.
+    pub(super) fn render(&self, channel: Channel, story: &Story) -> Result<Rendered, TemplateError> {
         let subject = render("subject", &self.subject, story)?;
         // A line end in a value would begin another header.
         let subject = subject.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Ok(Rendered { subject, body: render("body", &self.body, story)? })
+        let body = render("body", &self.body, story)?;
+        match channel {
+            Channel::Email => Ok(Rendered { subject, body }),
+            Channel::Sms => Ok(Rendered { subject, body: text(&body)? }),
+            Channel::Push => note(subject, body),
+        }
+    }
+}
+
+/// What goes into a text message: it is paid for by the part.
+fn text(body: &str) -> Result<String, TemplateError> {
+    let shown = |letter: char| if letter.is_control() && letter != '\n' { ' ' } else { letter };
+    let text: String = body.chars().map(shown).collect();
+    let text = text.trim().to_owned();
+    let wrong = |message| Err(TemplateError { part: "body", message });
+    match parts(&text) {
+        _ if text.is_empty() => wrong("expected a text, found none".into()),
+        found if found > PARTS_MAX => {
+            wrong(format!("expected a text of at most {PARTS_MAX} parts, found {found}"))
+        }
+        _ => Ok(text),
+    }
+}
+
+/// What goes to a browser in one sealed message, escaped as it travels.
+fn note(subject: String, body: String) -> Result<Rendered, TemplateError> {
+    let body = body.trim().to_owned();
+    let travelling = |text: &str| serde_json::to_string(text).map_or(usize::MAX, |json| json.len());
+    match travelling(&subject).saturating_add(travelling(&body)) {
+        found if found > TEXT_BYTES_MAX => {
+            let message = format!("expected at most {TEXT_BYTES_MAX} bytes with the subject, found {found}");
+            Err(TemplateError { part: "body", message })
+        }
+        _ => Ok(Rendered { subject, body }),
     }
 }
 
@@ -146,6 +149,7 @@ impl Write for Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notification::built_in::{self, LANGUAGES};
 
     fn of(subject: &str, body: &str) -> Template {
         Template { subject: subject.into(), body: body.into() }
@@ -153,16 +157,62 @@ mod tests {
 
     #[test]
     fn every_built_in_template_tells_the_example() {
-        for occasion in Occasion::ALL {
-            let mut subjects = Vec::new();
+        for (occasion, channel) in Occasion::ALL.into_iter().flat_map(|o| Channel::ALL.map(|c| (o, c))) {
+            let mut told = Vec::new();
             for language in LANGUAGES {
-                let rendered = Template::built_in(occasion, language).render(&Story::example()).unwrap();
-                assert!(rendered.body.contains(&Story::example().order_id), "{rendered:?}");
-                assert!(rendered.body.contains("token=example"), "{rendered:?}");
-                subjects.push(rendered.subject);
+                let template = built_in::template(occasion, channel, language);
+                let rendered = template.render(channel, &Story::example()).unwrap();
+                let end = match channel {
+                    Channel::Email => "token=example",
+                    Channel::Sms => "STOP",
+                    Channel::Push => "",
+                };
+                let whole = format!("{} {}", rendered.subject, rendered.body);
+                assert!(whole.contains(&Story::example().order_id) && whole.contains(end), "{rendered:?}");
+                assert_eq!(rendered.subject.is_empty(), !channel.has_subject(), "{rendered:?}");
+                told.push(rendered);
             }
-            assert_ne!(subjects[0], subjects[1], "each language has its own");
-            assert_eq!(Template::built_in(occasion, "xx"), Template::built_in(occasion, "en"));
+            assert_ne!(told[0], told[1], "each language has its own");
+            let english = built_in::template(occasion, channel, "en");
+            assert_eq!(built_in::template(occasion, channel, "xx"), english);
+        }
+    }
+
+    /// As long as the values can be: an order of a large amount, a long carrier.
+    #[test]
+    fn a_built_in_text_always_fits() {
+        let mut story = Story::example();
+        story.total = "-92233720368547758.08 EUR".into();
+        (story.carrier, story.tracking_number) = ("c".repeat(64), "9".repeat(64));
+        for (occasion, language) in Occasion::ALL.into_iter().flat_map(|o| LANGUAGES.map(|l| (o, l))) {
+            let text =
+                built_in::template(occasion, Channel::Sms, language).render(Channel::Sms, &story).unwrap();
+            assert!(parts(&text.body) <= 2, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_goes_to_a_browser_fits_into_one_message() {
+        let render = |body: &str| of("s", body).render(Channel::Push, &Story::example());
+        assert_eq!(render(" {{ total }}\n").unwrap().body, "9.98 EUR");
+        assert!(render(&"x".repeat(TEXT_BYTES_MAX - 5)).is_ok());
+        // A quotation mark takes two bytes on its way.
+        for body in ["x".repeat(TEXT_BYTES_MAX - 4), "\"".repeat(TEXT_BYTES_MAX / 2)] {
+            assert!(render(&body).unwrap_err().message.starts_with("expected at most"));
+        }
+    }
+
+    #[test]
+    fn a_text_is_one_of_few_parts_and_nothing_else() {
+        let render = |body: &str| of("", body).render(Channel::Sms, &Story::example());
+        assert_eq!(render(" a\tb\r\nc <b>&amp;\u{7}\n").unwrap().body, "a b \nc <b>&amp;");
+        for (body, expected) in [
+            ("a".repeat(613), "found 5"),
+            (format!("ő{}", "a".repeat(268)), "found 5"),
+            ("{% if false %}x{% endif %} ".into(), "found none"),
+        ] {
+            let error = render(&body).unwrap_err();
+            assert!(error.part == "body" && error.message.contains(expected), "{error}");
         }
     }
 
@@ -181,7 +231,7 @@ mod tests {
             (of("x", bomb), "body", ""),
             (of("x", &format!("{}{}", "{% if true %}".repeat(500), "{% endif %}".repeat(500))), "body", ""),
         ] {
-            let error = template.render(&Story::example()).unwrap_err();
+            let error = template.render(Channel::Email, &Story::example()).unwrap_err();
             assert_eq!(error.part, part, "{error}");
             assert!(error.message.contains(expected), "{expected}: {error}");
         }
@@ -193,7 +243,7 @@ mod tests {
         let mut story = Story::example();
         story.lines[0].name = "{{ customer_id }}".into();
         story.total = "1\r\nBcc: eve@example.com".into();
-        let rendered = of("{{ total }}", "{{ lines[0].name }}").render(&story).unwrap();
+        let rendered = of("{{ total }}", "{{ lines[0].name }}").render(Channel::Email, &story).unwrap();
         assert_eq!(rendered.subject, "1  Bcc: eve@example.com");
         assert_eq!(rendered.body, "{{ customer_id }}");
     }

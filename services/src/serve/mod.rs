@@ -24,8 +24,10 @@ use crate::gateway::simulated::{Books, BooksError};
 use crate::gateway::worker::Worker;
 use crate::gateway::{GatewayError, Gateways, Hearing, Simulated};
 use crate::notification::outlet::Outlet;
+use crate::notification::push::{Push, PushError};
 use crate::notification::smtp::{Smtp, SmtpError};
-use crate::notification::{FromError, Post};
+use crate::notification::twilio::{Twilio, TwilioError};
+use crate::notification::{FromError, Outlets, Post};
 use crate::recommendation::{Learner, ModelFile};
 use crate::remote::{EngineToken, Remote, RemoteError};
 use crate::settlements::Settlements;
@@ -80,6 +82,12 @@ pub enum ServeError {
     /// The mail server cannot be spoken to.
     #[error(transparent)]
     Smtp(#[from] SmtpError),
+    /// Text messages cannot be sent.
+    #[error(transparent)]
+    Twilio(#[from] TwilioError),
+    /// Messages to browsers cannot be sent.
+    #[error(transparent)]
+    Push(#[from] PushError),
     /// Nobody to send mails from.
     #[error(transparent)]
     From(#[from] FromError),
@@ -154,7 +162,7 @@ impl Serving {
         let ShippingConfig { unit_grams, poll, .. } = config.shipping;
         let (desk, woken) = Desk::new(backend.clone(), delivering(config)?, unit_grams, poll);
         let shipping = Arc::new(desk);
-        let (post, again) = Post::new(backend.clone(), outlet(config)?, config.notification.clone())?;
+        let (post, again) = Post::new(backend.clone(), outlets(config)?, config.notification.clone())?;
         let notification = Arc::new(post);
         let recommendation = Arc::new(Learner::new(backend.clone(), config.data_dir.join(COUNTERS_FILE)));
         let keyring = Arc::new(Keyring::open(&config.data_dir, &config.tokens)?);
@@ -283,14 +291,6 @@ fn engine_token(place: &EnginePlace) -> Option<EngineToken> {
     }
 }
 
-/// Where mails go.
-fn outlet(config: &Config) -> Result<Outlet, SmtpError> {
-    match &config.smtp {
-        Some(options) => Ok(Outlet::Smtp(Smtp::new(options)?)),
-        None => Ok(Outlet::files(config.data_dir.join(MAIL_DIR))),
-    }
-}
-
 /// What the fronts share of the user service, with the account of the first admin.
 fn users(config: &Config, backend: &Backend, keyring: Arc<Keyring>) -> Result<Arc<user::Desk>, ServeError> {
     let start = |error| ServeError::Start { what: "the hashing threads", error };
@@ -326,6 +326,15 @@ fn simulated(config: &Config) -> Result<Simulated, BooksError> {
 
 fn books_path(data_dir: &Path) -> PathBuf {
     data_dir.join(BOOKS_FILE)
+}
+
+fn outlets(config: &Config) -> Result<Outlets, ServeError> {
+    let mail = match &config.smtp {
+        Some(options) => Outlet::Smtp(Smtp::new(options)?),
+        None => Outlet::files(config.data_dir.join(MAIL_DIR)),
+    };
+    let sms = config.twilio.clone().map(Twilio::new).transpose()?;
+    Ok(Outlets { mail, sms, push: Push::new(config.push)? })
 }
 
 fn delivering(config: &Config) -> Result<Carrier, ServeError> {

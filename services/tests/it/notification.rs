@@ -60,7 +60,7 @@ async fn a_newcomer_sees_every_mail_of_a_purchase_once() {
     let contact = PutContactRequest {
         customer_id: "ada".into(),
         email: "ada@example.com".into(),
-        language: String::new(),
+        ..Default::default()
     };
     assert_eq!(shop.client.put_contact(contact.clone()).await.unwrap().version, 1);
     assert_eq!(shop.client.put_contact(contact).await.unwrap().version, 1, "again is the same");
@@ -113,6 +113,7 @@ async fn customers_choose_their_language_and_what_they_hear() {
         customer_id: "ada".into(),
         email: "ada@example.com".into(),
         language: "de".into(),
+        ..Default::default()
     };
     client.put_contact(german).await.unwrap();
     let mute = SetPreferenceRequest {
@@ -249,8 +250,12 @@ async fn bad_input_is_refused_by_path() {
         ("ada@example.com", "EN", "language"),
         ("ada@example.com", "english", "language"),
     ] {
-        let contact =
-            PutContactRequest { customer_id: "ada".into(), email: email.into(), language: language.into() };
+        let contact = PutContactRequest {
+            customer_id: "ada".into(),
+            email: email.into(),
+            language: language.into(),
+            ..Default::default()
+        };
         assert_refused(client.put_contact(contact).await, "INVALID_FIELD", Some(field));
     }
     assert_refused(

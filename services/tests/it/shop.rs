@@ -17,6 +17,7 @@ use onrush_services::access::Access;
 use onrush_services::config::{Config, EnginePlace, Service, ShippingConfig, Tokens};
 use onrush_services::gateway::{GatewayOptions, Gateways};
 use onrush_services::notification::PostOptions;
+use onrush_services::notification::push::Reach;
 use onrush_services::serve::Serving;
 use tempfile::TempDir;
 
@@ -54,6 +55,8 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         first_admin: None,
         shipping: ShippingConfig::default(),
         smtp: None,
+        twilio: None,
+        push: Reach::Public,
         notification: post(),
         ml_model: None,
         log: "warn".into(),

@@ -32,7 +32,7 @@ impl Server {
         let engine_token = EngineToken::random();
         let engine = EnginePlace::Here(Some(engine_token.clone()));
         let config = Config { data_dir: data_dir.clone(), engine, ..config(options)? };
-        let serving = Serving::start(&config)?;
+        let serving = Serving::start(&config).map_err(Box::new)?;
         Ok(Self { serving, host: options.host, store: options.store, data_dir, temporary, engine_token })
     }
 
@@ -74,7 +74,7 @@ impl Server {
     pub(super) fn stop(self) -> Result<(), TargetError> {
         let stopped = self.serving.stop();
         drop(self.temporary);
-        Ok(stopped?)
+        Ok(stopped.map_err(Box::new)?)
     }
 }
 

@@ -121,6 +121,17 @@ impl Belongings {
                 notification::SetPreferenceRequest { customer_id, occasion, channel, wanted: true }
                     .encode_to_vec()
             }
+            Call::GetPushKey => notification::GetPushKeyRequest {}.encode_to_vec(),
+            Call::PutPushSubscription => {
+                notification::PutPushSubscriptionRequest { customer_id, ..Default::default() }.encode_to_vec()
+            }
+            Call::ListPushSubscriptions => {
+                notification::ListPushSubscriptionsRequest { customer_id }.encode_to_vec()
+            }
+            Call::DeletePushSubscription => {
+                let subscription_id = "none".into();
+                notification::DeletePushSubscriptionRequest { customer_id, subscription_id }.encode_to_vec()
+            }
             Call::Unsubscribe => notification::UnsubscribeRequest { token: "none".into() }.encode_to_vec(),
             Call::PutTemplate => notification::PutTemplateRequest {
                 occasion,

@@ -7,4 +7,3 @@ mod purse;
 mod stripe;
 mod till;
 mod webhooks;
-mod wire;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde_json::{Value, json};
 
 use super::till::Fault;
-use super::wire::{self, Answer, Call};
+use crate::wire::{self, Answer, Call};
 
 /// `client_id:secret` in Basic.
 const BASIC: &str = "Basic Y2xpZW50OnBwX2NhbmFyeQ==";

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
-use super::wire::{self, Answer, Call};
+use crate::wire::{self, Answer, Call};
 
 /// What goes wrong with a call that changes something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
