@@ -1,5 +1,6 @@
 //! The engine from outside: calls, ports, views, subscriptions, lists.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -199,7 +200,17 @@ impl EngineHandle {
 
     /// Counters of all shards.
     pub fn stats(&self) -> EngineStats {
-        EngineStats::of(&self.core.stations, &self.core.durability, self.core.lag_bytes_max)
+        self.stats_of(0..self.core.stations.len())
+    }
+
+    /// Counters of each shard.
+    pub fn shard_stats(&self) -> Vec<EngineStats> {
+        (0..self.core.stations.len()).map(|shard| self.stats_of(shard..shard + 1)).collect()
+    }
+
+    fn stats_of(&self, shards: Range<usize>) -> EngineStats {
+        let (stations, views) = (&self.core.stations[shards.clone()], &self.core.views.shards()[shards]);
+        EngineStats::of(stations, views, &self.core.durability, self.core.lag_bytes_max)
     }
 
     /// All rows of every shard as of its committed end.

@@ -10,6 +10,7 @@
 //! thread: [`shard`], [`recover`](mod@recover), [`Tail`], [`Station`], [`Flusher`], [`Snapshots`], [`views`].
 
 pub mod audit;
+mod batch_sizes;
 mod engine;
 pub mod flush;
 pub mod format;
@@ -33,6 +34,7 @@ mod verify;
 pub mod views;
 
 pub use audit::AuditReport;
+pub use batch_sizes::BatchSizes;
 pub use engine::{CloseError, Engine, OpenError};
 pub use handle::{EngineHandle, ListError};
 pub use host::{

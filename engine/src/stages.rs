@@ -123,6 +123,12 @@ impl StageTimes {
         self.stage
     }
 
+    /// Turns that passed the stage within this time, in ns; some that took a sixteenth longer may be among
+    /// them.
+    pub fn turns_within(&self, ns: u64) -> u64 {
+        self.counts[..=bucket(ns.min(TIME_NS_MAX))].iter().sum()
+    }
+
     /// Turns that came to this stage: one that decides nothing but refusals has no frame to commit.
     pub fn turns(&self) -> u64 {
         self.counts.iter().sum()
@@ -186,6 +192,8 @@ mod tests {
         let p50 = decide.quantile_ns(0.5);
         assert!((5_000..=5_000 + 5_000 / 16).contains(&p50), "{p50}");
         assert_eq!(decide.quantile_ns(0.99), 5_000_000);
+        assert_eq!((decide.turns_within(15), decide.turns_within(1_000_000)), (1, 900));
+        assert_eq!(decide.turns_within(u64::MAX), 1_000);
         let commit = &all[Stage::Commit as usize];
         assert_eq!((commit.turns(), commit.quantile_ns(1.0)), (1, TIME_NS_MAX));
         assert_eq!(all[Stage::Respond as usize].quantile_ns(0.5), 0);

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::batch_sizes::BatchSizes;
 use crate::host::Station;
 use crate::stages::StageTimes;
+use crate::views::ShardViews;
 
-/// Sums over all shards since the engine was opened, as of each shard's last turn.
+/// Sums over shards since the engine was opened, as of each shard's last turn.
 #[derive(Clone, Debug, Default)]
 pub struct EngineStats {
     /// How a write is made durable: `O_DIRECT+O_DSYNC` or `write+fdatasync`.
@@ -25,6 +27,15 @@ pub struct EngineStats {
     pub requests: u64,
     /// Requests waiting now.
     pub waiting: u64,
+    /// How many requests and messages each batch held.
+    pub batches: BatchSizes,
+    /// Records decided and not durable yet.
+    pub commit_lag_records: u64,
+    /// Units that unpaid orders hold.
+    pub held_units: i64,
+    /// The share of the latest orders that wants one and the same SKU, in millionths, where it is largest: by
+    /// a sample of one order a turn.
+    pub hot_key_ppm: u64,
     /// Orders whose deadline runs.
     pub open_orders: u64,
     /// Orders in memory, open and recently closed.
@@ -50,12 +61,18 @@ pub struct EngineStats {
 }
 
 impl EngineStats {
-    pub(crate) fn of(stations: &[Arc<Station>], durability: &str, lag_bytes_max: u64) -> Self {
+    pub(crate) fn of(
+        stations: &[Arc<Station>],
+        views: &[Arc<ShardViews>],
+        durability: &str,
+        lag_bytes_max: u64,
+    ) -> Self {
         let mut stats = Self {
             durability: durability.into(),
             shards: stations.len() as u16,
             store_lag_bytes_max: lag_bytes_max.saturating_mul(stations.len() as u64),
             stages: StageTimes::none(),
+            held_units: views.iter().map(|views| views.held_units()).sum(),
             ..Self::default()
         };
         for station in stations {
@@ -67,6 +84,9 @@ impl EngineStats {
             stats.turns += read(&counters.turns);
             stats.requests += read(&counters.requests);
             stats.waiting += station.waiting() as u64;
+            stats.batches.add(&counters.batches);
+            stats.commit_lag_records += read(&counters.decided).saturating_sub(station.tail.committed());
+            stats.hot_key_ppm = stats.hot_key_ppm.max(read(&counters.hot_key_ppm));
             stats.open_orders += read(&counters.open_orders);
             stats.orders_in_memory += read(&counters.orders_in_memory);
             stats.remembered_keys += read(&counters.remembered_keys);

@@ -18,6 +18,7 @@ pub use catalogue::{ProductFilter, Shelf};
 pub use feed::Feed;
 
 use crate::access::Admitted;
+use crate::breaker::BreakerState;
 use crate::deadline::Deadline;
 use crate::field::{self, FieldError};
 use crate::remote::{Answer, Question, Remote};
@@ -366,6 +367,22 @@ impl Backend {
         match self {
             Self::Local { engine, .. } => Some(engine.stats()),
             Self::Remote(_) => None,
+        }
+    }
+
+    /// The counters of each shard; `None` if the engine is in another process.
+    pub fn shard_stats(&self) -> Option<Vec<EngineStats>> {
+        match self {
+            Self::Local { engine, .. } => Some(engine.shard_stats()),
+            Self::Remote(_) => None,
+        }
+    }
+
+    /// Where the breaker in front of an engine in another process stands.
+    pub(crate) fn breaker(&self) -> Option<BreakerState> {
+        match self {
+            Self::Local { .. } => None,
+            Self::Remote(remote) => Some(remote.breaker()),
         }
     }
 

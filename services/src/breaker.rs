@@ -30,6 +30,9 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
     /// Its name in measures.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,13 +1,15 @@
 //! A consumer group: reads a shard's records in order, has them handled batch by batch, and records
 //! how far it came. At least once: what is handled must bear to come again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use onrush_engine::{Event, SubscribeError};
-use onrush_proto::{Command, CommitOffset, Lsn, Outcome, Refusal, Request, ShardId, Slot, Text, Topic};
+use onrush_proto::{Command, CommitOffset, Lsn, Outcome, Refusal, Request, Slot, Text, Topic};
 use tokio::time::{Instant, sleep_until};
 
 use crate::backend::{Backend, Feed};
+use crate::metrics::Position;
 use crate::records;
 use crate::retry::Retry;
 
@@ -35,28 +37,27 @@ pub(crate) trait Handler {
 pub(crate) struct Consumer {
     /// The engine.
     pub(crate) backend: Backend,
-    /// The group's name.
-    pub(crate) group: &'static str,
     /// Under which topic its position is kept.
     pub(crate) topic: Topic,
-    /// The shard.
-    pub(crate) shard: ShardId,
+    /// Which group and shard, and how far it is, for who measures.
+    pub(crate) position: Arc<Position>,
 }
 
 impl Consumer {
     /// Follows the shard for as long as the process lives.
     pub(crate) async fn follow<H: Handler>(self, mut handler: H) {
         let mut from = self.committed().await;
+        self.position.reached(from);
         loop {
             match self.read(from, &mut handler).await {
                 // The bound of what a group may hold back was passed; what is left is read on.
                 SubscribeError::OutOfRange { first, found } => {
-                    let (group, shard) = (self.group, self.shard.0);
+                    let (group, shard) = (self.position.group, self.position.shard.0);
                     tracing::error!(group, shard, first, found, "records were released unread");
                     from = Lsn(first.saturating_sub(1));
                 }
                 error => {
-                    tracing::error!(group = self.group, shard = self.shard.0, %error, "the log cannot be read");
+                    tracing::error!(group = self.position.group, shard = self.position.shard.0, %error, "the log cannot be read");
                     return;
                 }
             }
@@ -64,7 +65,7 @@ impl Consumer {
     }
 
     async fn read<H: Handler>(&self, from: Lsn, handler: &mut H) -> SubscribeError {
-        let mut feed = self.backend.subscribe(self.shard, Lsn(from.0 + 1));
+        let mut feed = self.backend.subscribe(self.position.shard, Lsn(from.0 + 1));
         let (mut done, mut committed) = (from, from);
         let mut next_commit = Instant::now() + COMMIT_EVERY;
         loop {
@@ -74,6 +75,7 @@ impl Consumer {
                         Ok(any) => any,
                         Err(error) => return error,
                     };
+                    self.position.reached(feed.cursor());
                     if any || feed.cursor().0 >= done.0 + QUIET_RECORDS {
                         done = feed.cursor();
                     }
@@ -94,7 +96,9 @@ impl Consumer {
             match self.backend.call(Request::unkeyed(self.offset(None))).await.outcome {
                 Outcome::Offset(lsn) => return lsn,
                 Outcome::Refused(Refusal::NotFound) => return Lsn(0),
-                outcome => tracing::warn!(group = self.group, ?outcome, "expected the group's position"),
+                outcome => {
+                    tracing::warn!(group = self.position.group, ?outcome, "expected the group's position")
+                }
             }
             tokio::time::sleep(retry.pause()).await;
         }
@@ -104,7 +108,7 @@ impl Consumer {
         match self.backend.call(Request::unkeyed(self.offset(Some(lsn)))).await.outcome {
             Outcome::Accepted(_) => true,
             outcome => {
-                tracing::debug!(group = self.group, ?outcome, "the group's position waits");
+                tracing::debug!(group = self.position.group, ?outcome, "the group's position waits");
                 false
             }
         }
@@ -112,8 +116,8 @@ impl Consumer {
 
     fn offset(&self, lsn: Option<Lsn>) -> Command {
         // Slots are dealt round-robin, so a shard's number is one of its slots.
-        let slot = Slot(self.shard.0 as u8);
-        let group = Text::new(self.group).unwrap_or_default();
+        let slot = Slot(self.position.shard.0 as u8);
+        let group = Text::new(self.position.group).unwrap_or_default();
         Command::CommitOffset(Box::new(CommitOffset { slot, group, topic: self.topic, lsn }))
     }
 }

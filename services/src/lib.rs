@@ -20,6 +20,7 @@ pub mod documents;
 pub mod field;
 pub mod gateway;
 pub mod http;
+mod metrics;
 pub mod notification;
 pub mod order;
 pub mod page;

@@ -9,6 +9,7 @@ mod flusher;
 #[cfg(all(feature = "glommio", target_os = "linux"))]
 mod glommio;
 mod host_error;
+mod hot_keys;
 mod inline;
 mod laps;
 mod outbox;

@@ -10,6 +10,7 @@ use onrush_proto::{Request, ShardId};
 use onrush_storage::log::Frame;
 
 use super::tail::Tail;
+use crate::batch_sizes::BatchCells;
 use crate::shard::PeerMessage;
 use crate::stages::StageCells;
 
@@ -45,6 +46,11 @@ pub(crate) struct Counters {
     pub(crate) state_bytes: AtomicU64,
     pub(crate) level0_runs: AtomicU64,
     pub(crate) store_bytes: AtomicU64,
+    /// The last record decided, durable or not.
+    pub(crate) decided: AtomicU64,
+    /// What [`HotKeys`](super::hot_keys::HotKeys) says.
+    pub(crate) hot_key_ppm: AtomicU64,
+    pub(crate) batches: BatchCells,
     pub(crate) stages: StageCells,
 }
 

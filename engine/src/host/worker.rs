@@ -13,6 +13,7 @@ use onrush_proto::{Lsn, Outcome, Refusal, Reply};
 use onrush_storage::log::Log;
 
 use super::clock::HostClock;
+use super::hot_keys::HotKeys;
 use super::laps::Laps;
 use super::outbox::Outbox;
 use super::ports::{Ports, Sink};
@@ -58,6 +59,7 @@ pub(crate) struct Worker {
     written: Option<Effects>,
     spare: Effects,
     released_below: u64,
+    hot_keys: HotKeys,
 }
 
 impl Worker {
@@ -79,6 +81,7 @@ impl Worker {
             written: None,
             spare: Effects::default(),
             released_below: 0,
+            hot_keys: HotKeys::default(),
         }
     }
 
@@ -160,8 +163,10 @@ impl Worker {
         let span = tracing::trace_span!("turn", shard = self.station.id.0, inputs = self.inputs.len());
         let _turn = span.entered();
         self.fetch_cold();
+        self.hot_keys.look(&self.inputs);
         self.end(Stage::Admit, &mut laps);
         self.shard.turn(now_us, &mut self.inputs, &mut self.open);
+        self.station.counters.decided.store(self.shard.end().0, Ordering::Relaxed);
         self.outbox.post(&mut self.open.urgent);
         self.end(Stage::Decide, &mut laps);
         self.commit(&mut laps);
@@ -318,6 +323,8 @@ impl Worker {
         let (counters, state) = (&self.station.counters, self.shard.state());
         counters.turns.fetch_add(1, Ordering::Relaxed);
         counters.requests.fetch_add(taken as u64, Ordering::Relaxed);
+        counters.batches.record(taken);
+        counters.hot_key_ppm.store(self.hot_keys.share_ppm(), Ordering::Relaxed);
         counters.open_orders.store(state.orders.open_len() as u64, Ordering::Relaxed);
         counters.orders_in_memory.store(state.orders.len() as u64, Ordering::Relaxed);
         let keys = state.keys.recent_len() as u64 + state.keys.older_len();

@@ -39,6 +39,7 @@ struct Cell {
     sku: Sku,
     currency: AtomicU32,
     available: AtomicI64,
+    held: AtomicI64,
     price: AtomicI64,
     limit: AtomicU32,
     backorder: AtomicU32,
@@ -53,6 +54,7 @@ impl Cell {
             sku,
             currency: AtomicU32::new(0),
             available: AtomicI64::new(0),
+            held: AtomicI64::new(0),
             price: AtomicI64::new(0),
             limit: AtomicU32::new(0),
             backorder: AtomicU32::new(0),
@@ -116,6 +118,8 @@ pub(super) struct Cells {
     chunks: Box<[OnceLock<Chunk>]>,
     index: ArcSwap<Index>,
     len: AtomicU32,
+    /// Units held, of all cells.
+    held: AtomicI64,
 }
 
 impl Default for Cells {
@@ -124,6 +128,7 @@ impl Default for Cells {
             chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
             index: ArcSwap::from_pointee(Index::with_slots(2 * CHUNK)),
             len: AtomicU32::new(0),
+            held: AtomicI64::new(0),
         }
     }
 }
@@ -154,6 +159,7 @@ impl Cells {
     pub(super) fn publish(&self, position: u32, row: &StockRow) -> bool {
         if let Some(cell) = self.cell(position) {
             cell.write(row);
+            self.hold(cell, row);
             return false;
         }
         if position >= CELLS_MAX {
@@ -161,10 +167,23 @@ impl Cells {
         }
         let chunk = self.chunks[position as usize / CHUNK]
             .get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect());
-        chunk[position as usize % CHUNK].get_or_init(|| Cell::new(row.sku)).write(row);
+        let cell = chunk[position as usize % CHUNK].get_or_init(|| Cell::new(row.sku));
+        cell.write(row);
+        self.hold(cell, row);
         let len = self.len.fetch_add(1, Ordering::Relaxed) + 1;
         self.enter(position, &row.sku, len as usize);
         true
+    }
+
+    /// Counts what is held of a SKU now. One thread writes: a load and a store are enough.
+    fn hold(&self, cell: &Cell, row: &StockRow) {
+        let change = row.held - cell.held.load(Ordering::Relaxed);
+        cell.held.store(row.held, Ordering::Relaxed);
+        self.held.store(self.held.load(Ordering::Relaxed) + change, Ordering::Relaxed);
+    }
+
+    pub(super) fn held_units(&self) -> i64 {
+        self.held.load(Ordering::Relaxed)
     }
 
     fn enter(&self, position: u32, sku: &Sku, len: usize) {

@@ -49,6 +49,11 @@ impl ShardViews {
         self.cells.bytes()
     }
 
+    /// Units that are held, over all SKUs.
+    pub fn held_units(&self) -> i64 {
+        self.cells.held_units()
+    }
+
     /// Publishes a catalogue row; its stock row comes first.
     pub fn publish_product(&self, row: ProductRow) {
         self.cells.publish_product(row);
@@ -66,6 +71,11 @@ impl Views {
     /// Views of all shards, in the order of their numbers.
     pub fn new(shards: Vec<Arc<ShardViews>>, map: SlotMap) -> Self {
         Self { shards: shards.into(), map }
+    }
+
+    /// What each shard has published.
+    pub fn shards(&self) -> &[Arc<ShardViews>] {
+        &self.shards
     }
 
     fn of(&self, sku: &Sku) -> &ShardViews {

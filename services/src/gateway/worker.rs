@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::jobs::{self, Job, OpenJobs};
 use super::{GatewayKey, Gateways, Retry, Webhook};
 use crate::backend::{Backend, Feed};
+use crate::metrics::{Position, Positions};
 use crate::records;
 
 /// The consumer group.
@@ -88,11 +89,12 @@ impl Worker {
     }
 
     /// Follows one shard for as long as the process lives.
-    pub async fn follow(self, shard: ShardId) {
+    pub(crate) async fn follow(self, shard: ShardId, positions: Positions) {
+        let position = positions.of(GROUP, shard);
         let start = self.committed(shard).await;
         // Records up to here were written before this start: their orders may have moved on.
         let old = self.backend.end_at_last(shard).await;
-        let mut reader = Reader::new(self, shard, start, old);
+        let mut reader = Reader::new(self, position, start, old);
         let error = reader.run().await;
         tracing::error!(shard = shard.0, %error, "the gateway worker cannot read the log and stopped");
     }
@@ -125,7 +127,7 @@ impl Worker {
 
 struct Reader {
     worker: Worker,
-    shard: ShardId,
+    position: Arc<Position>,
     old: Lsn,
     feed: Feed,
     progress: Progress,
@@ -133,10 +135,11 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(worker: Worker, shard: ShardId, start: Lsn, old: Lsn) -> Self {
-        let feed = worker.backend.subscribe(shard, Lsn(start.0 + 1));
+    fn new(worker: Worker, position: Arc<Position>, start: Lsn, old: Lsn) -> Self {
+        let feed = worker.backend.subscribe(position.shard, Lsn(start.0 + 1));
+        position.reached(start);
         let progress = Progress::new(start.0);
-        Self { worker, shard, old, feed, progress, done: mpsc::unbounded_channel() }
+        Self { worker, position, old, feed, progress, done: mpsc::unbounded_channel() }
     }
 
     async fn run(&mut self) -> SubscribeError {
@@ -148,7 +151,10 @@ impl Reader {
                         return error;
                     }
                 }
-                Some(lsn) = self.done.1.recv() => self.progress.done(lsn),
+                Some(lsn) = self.done.1.recv() => {
+                    self.progress.done(lsn);
+                    self.tell_position();
+                }
                 () = sleep_until(next_commit), if self.progress.safe() > self.progress.committed => {
                     self.commit().await;
                     next_commit = Instant::now() + COMMIT_EVERY;
@@ -169,7 +175,17 @@ impl Reader {
             }
             self.progress.done(intent.lsn);
         }
+        self.tell_position();
         Ok(())
+    }
+
+    /// Says how far it is to who measures: what asks for nothing is done with when it is read.
+    fn tell_position(&self) {
+        self.position.reached(if self.progress.open.is_empty() {
+            self.feed.cursor()
+        } else {
+            Lsn(self.progress.safe())
+        });
     }
 
     async fn spawn(&mut self, lsn: u64, job: Job, old: bool) {
@@ -193,7 +209,8 @@ impl Reader {
 
     async fn commit(&mut self) {
         let safe = self.progress.safe();
-        let reply = self.worker.backend.call(Request::unkeyed(offset(self.shard, Some(Lsn(safe))))).await;
+        let reply =
+            self.worker.backend.call(Request::unkeyed(offset(self.position.shard, Some(Lsn(safe))))).await;
         match reply.outcome {
             Outcome::Accepted(_) => self.progress.committed = safe,
             outcome => tracing::debug!(?outcome, "the gateway group's position waits"),

@@ -92,6 +92,24 @@ fn name_problems(response: &mut Response) {
     }
 }
 
+/// Method and route of everything that a document has, and of the document and its pages themselves.
+pub(super) fn calls(api: &OpenApi) -> Vec<(String, String)> {
+    let mut calls: Vec<(String, String)> =
+        [PATH, "/docs", "/docs/", "/docs/{*rest}"].map(|route| ("GET".to_owned(), route.to_owned())).into();
+    for (route, item) in &api.paths.paths {
+        let methods = [
+            ("GET", &item.get),
+            ("PUT", &item.put),
+            ("POST", &item.post),
+            ("DELETE", &item.delete),
+            ("PATCH", &item.patch),
+        ];
+        let there = methods.into_iter().filter(|(_, operation)| operation.is_some());
+        calls.extend(there.map(|(method, _)| (method.to_owned(), route.clone())));
+    }
+    calls
+}
+
 pub(super) fn pages(api: OpenApi) -> Router {
     // "none" keeps the page from asking a validator on the net.
     let config = Config::default().validator_url("none");

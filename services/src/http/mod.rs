@@ -5,6 +5,7 @@
 
 mod caching;
 mod correlation;
+mod counting;
 mod document;
 mod form;
 mod idempotency;
@@ -16,11 +17,12 @@ mod vital;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
-use axum::middleware::{from_fn, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::Service;
+use crate::metrics::{Edge, Metrics};
 use crate::status::{Denial, Rejection};
 
 pub use caching::{Etag, IfMatch};
@@ -38,17 +40,19 @@ pub use vital::Vital;
 pub type Routes = OpenApiRouter;
 
 /// Everything that one service's port answers over HTTP.
-pub fn router(service: Service, routes: Routes, vital: Vital) -> Router {
+pub(crate) fn router(service: Service, routes: Routes, vital: Vital, metrics: &Metrics) -> Router {
     let (router, api) = OpenApiRouter::with_openapi(document::frame(service))
         .merge(routes)
         .merge(vital::routes(vital))
         .split_for_parts();
+    let meter = metrics.meter(service, Edge::Http, document::calls(&api));
     router
         .merge(document::pages(document::complete(api)))
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(plain_types))
         .layer(from_fn(correlation::correlate))
+        .layer(from_fn_with_state(meter, counting::count))
 }
 
 async fn unknown_path() -> Rejection {

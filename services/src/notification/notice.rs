@@ -30,6 +30,23 @@ pub enum NoticeState {
     Unreachable,
 }
 
+impl NoticeState {
+    /// All states, in the order of their numbers.
+    pub(super) const ALL: [Self; 5] =
+        [Self::Sent, Self::Delayed, Self::Dead, Self::Delivered, Self::Unreachable];
+
+    /// Its name in measures.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Delayed => "delayed",
+            Self::Dead => "dead",
+            Self::Delivered => "delivered",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
 /// A notification as it is on record.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Notice {

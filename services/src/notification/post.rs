@@ -4,6 +4,7 @@
 //! letter is sent first and then recorded, so a crash in between sends it again, as the same mail (the
 //! same file, the same message id). Never sent is worse than sent twice.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::error::Unspecified;
@@ -76,6 +77,7 @@ pub struct Post {
     signer: OnceCell<Signer>,
     identity: OnceCell<Identity>,
     pub(super) unsent: mpsc::Sender<(String, Duration)>,
+    pub(super) outcomes: [AtomicU64; NoticeState::ALL.len()],
 }
 
 impl Post {
@@ -96,6 +98,7 @@ impl Post {
             signer: OnceCell::new(),
             identity: OnceCell::new(),
             unsent,
+            outcomes: Default::default(),
         };
         Ok((post, again))
     }
@@ -113,6 +116,14 @@ impl Post {
     /// Where the shop is, without a slash at its end; empty if nobody said.
     pub(super) fn public_url(&self) -> &str {
         self.options.public_url.trim_end_matches('/')
+    }
+
+    /// How tries ended since the start, by the state of the letter.
+    pub(crate) fn letters(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let count = |state: NoticeState| self.outcomes[state as usize].load(Ordering::Relaxed);
+        // What a try never comes to: the carrier says it later.
+        let tried = NoticeState::ALL.into_iter().filter(|state| *state != NoticeState::Delivered);
+        tried.map(move |state| (state.name(), count(state)))
     }
 
     /// Tells a customer of an event, by each way that they gave and want.

@@ -1,5 +1,6 @@
 //! One try to send a letter, and what is recorded of it.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use onrush_proto::{CustomerId, Topic};
@@ -107,6 +108,7 @@ impl Post {
             Err(SendError::Never(problem)) => (NoticeState::Dead, problem),
             Err(SendError::Gone(problem)) => (NoticeState::Unreachable, problem),
         };
+        self.outcomes[notice.state as usize].fetch_add(1, Ordering::Relaxed);
         if notice.state != NoticeState::Sent {
             let Notice { id, tries, problem, .. } = &*notice;
             tracing::warn!(id, tries, problem, "a letter was not sent");

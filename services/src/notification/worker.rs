@@ -18,6 +18,7 @@ use super::reset::{self, Reset};
 use super::story::{Parcel, Story};
 use crate::clock::now_us;
 use crate::consumer::{Consumer, Handler};
+use crate::metrics::Positions;
 use crate::retry::Retry;
 
 /// The consumer group.
@@ -49,10 +50,14 @@ struct Reader {
 }
 
 /// Does Notification's work for as long as the process lives. `again` are the letters to try again.
-pub async fn run(post: Arc<Post>, mut again: mpsc::Receiver<(String, Duration)>) {
+pub(crate) async fn run(
+    post: Arc<Post>,
+    mut again: mpsc::Receiver<(String, Duration)>,
+    positions: Positions,
+) {
     for shard in (0..post.backend.shards()).map(ShardId) {
-        let consumer =
-            Consumer { backend: post.backend.clone(), group: GROUP, topic: Topic::OrderCreated, shard };
+        let (backend, position) = (post.backend.clone(), positions.of(GROUP, shard));
+        let consumer = Consumer { backend, topic: Topic::OrderCreated, position };
         tokio::spawn(consumer.follow(Reader { post: post.clone() }));
     }
     let (found, mut left) = mpsc::channel(PAGE);

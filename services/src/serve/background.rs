@@ -11,7 +11,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::{ServeError, Shop};
 use crate::backend::Backend;
+use crate::config::{Config, Service};
 use crate::gateway::Simulated;
+use crate::metrics::Positions;
 use crate::notification::Post;
 use crate::recommendation::Learner;
 use crate::shipping::Desk;
@@ -19,11 +21,33 @@ use crate::shipping::Desk;
 /// How often an inline engine is driven.
 const TICK: Duration = Duration::from_millis(10);
 
-pub(super) fn start(
-    shop: Shop,
-    host: HostKind,
-    stop: watch::Receiver<bool>,
-) -> Result<JoinHandle<()>, ServeError> {
+/// Starts the threads of the services that this process serves.
+pub(super) fn start_all(
+    config: &Config,
+    shop: &Shop,
+    (woken, again): (mpsc::Receiver<OrderId>, mpsc::Receiver<(String, Duration)>),
+    stop: &watch::Receiver<bool>,
+) -> Result<Vec<JoinHandle<()>>, ServeError> {
+    let positions = &shop.metrics.positions;
+    let mut threads = vec![start(shop.clone(), config.host, stop.clone())?];
+    if config.serves(Service::Shipping) {
+        threads.push(start_shipping((shop.shipping.clone(), woken), positions.clone(), stop.clone())?);
+    }
+    if config.serves(Service::Notification) {
+        threads.push(start_notification(
+            (shop.notification.clone(), again),
+            positions.clone(),
+            stop.clone(),
+        )?);
+    }
+    if config.serves(Service::Recommendation) {
+        shop.recommendation.restore();
+        threads.push(start_recommendation(shop.recommendation.clone(), stop.clone())?);
+    }
+    Ok(threads)
+}
+
+fn start(shop: Shop, host: HostKind, stop: watch::Receiver<bool>) -> Result<JoinHandle<()>, ServeError> {
     thread("onrush-background", stop, move || {
         spawn(&shop);
         if host == HostKind::Inline && matches!(shop.backend, Backend::Local { .. }) {
@@ -33,29 +57,29 @@ pub(super) fn start(
 }
 
 /// Shipping's worker, on a thread of its own: carriers are slow, and payments do not wait for them.
-pub(super) fn start_shipping(
-    desk: Arc<Desk>,
-    woken: mpsc::Receiver<OrderId>,
+fn start_shipping(
+    (desk, woken): (Arc<Desk>, mpsc::Receiver<OrderId>),
+    positions: Positions,
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, ServeError> {
     thread("onrush-shipping", stop, move || {
-        tokio::spawn(crate::shipping::worker::run(desk, woken));
+        tokio::spawn(crate::shipping::worker::run(desk, woken, positions));
     })
 }
 
 /// Notification's worker, on a thread of its own: it writes files and waits for mail servers.
-pub(super) fn start_notification(
-    post: Arc<Post>,
-    again: mpsc::Receiver<(String, Duration)>,
+fn start_notification(
+    (post, again): (Arc<Post>, mpsc::Receiver<(String, Duration)>),
+    positions: Positions,
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, ServeError> {
     thread("onrush-notification", stop, move || {
-        tokio::spawn(crate::notification::worker::run(post, again));
+        tokio::spawn(crate::notification::worker::run(post, again, positions));
     })
 }
 
 /// Recommendation's worker, on a thread of its own: it reads every record.
-pub(super) fn start_recommendation(
+fn start_recommendation(
     learner: Arc<Learner>,
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, ServeError> {
@@ -110,6 +134,6 @@ fn spawn(shop: &Shop) {
         tokio::spawn(worker.clone().hear(webhooks));
     }
     for shard in (0..shop.backend.shards()).map(ShardId) {
-        tokio::spawn(worker.clone().follow(shard));
+        tokio::spawn(worker.clone().follow(shard, shop.metrics.positions.clone()));
     }
 }

@@ -27,7 +27,7 @@ use crate::shipping::Shipping;
 use crate::unread::Unread;
 use crate::user::Users;
 
-const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(super) const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 /// The service that a port is for.

@@ -2,27 +2,36 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::routing::future::RouteFuture;
+use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::{Request, Response, header};
 
 use super::calls::{self, Calls};
+use crate::metrics::{Counting, Meter, UNMATCHED};
 
 /// All that one port answers.
 #[derive(Clone)]
 pub(super) struct Door {
     grpc: Calls,
     http: Router,
+    meter: Arc<Meter>,
 }
 
 impl Door {
-    /// A door to gRPC and to HTTP.
-    pub(super) fn new(grpc: Calls, http: Router) -> Self {
-        Self { grpc, http }
+    /// A door to gRPC and to HTTP, which counts its own requests.
+    pub(super) fn new(grpc: Calls, http: Router, meter: Arc<Meter>) -> Self {
+        Self { grpc, http, meter }
+    }
+
+    fn count(&self, path: &str) -> Counting {
+        let (route, method) = path.trim_start_matches('/').split_once('/').unwrap_or((UNMATCHED, UNMATCHED));
+        self.meter.begin(method, route)
     }
 }
 
@@ -37,7 +46,10 @@ impl Service<Request<Body>> for Door {
 
     fn call(&mut self, request: Request<Body>) -> Answer {
         match is_grpc(&request) {
-            true => Answer::Grpc(self.grpc.call(request)),
+            true => {
+                let counting = self.count(request.uri().path());
+                Answer::Grpc(self.grpc.call(request), Some(counting))
+            }
             false => Answer::Http(Box::new(self.http.call(request))),
         }
     }
@@ -51,7 +63,7 @@ fn is_grpc(request: &Request<Body>) -> bool {
 /// An answer under way.
 pub(super) enum Answer {
     /// Of gRPC.
-    Grpc(calls::Answer),
+    Grpc(calls::Answer, Option<Counting>),
     /// Of HTTP.
     Http(Box<RouteFuture<Infallible>>),
 }
@@ -61,8 +73,19 @@ impl Future for Answer {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
-            Self::Grpc(answer) => Pin::new(answer).poll(context),
+            Self::Grpc(answer, counting) => {
+                let response = ready!(Pin::new(answer).poll(context))?;
+                if let Some(counting) = counting.take() {
+                    counting.end(code(&response) as usize);
+                }
+                Poll::Ready(Ok(response))
+            }
             Self::Http(answer) => Poll::Ready(Ok(ready!(Pin::new(answer).poll(context))?.map(Body::new))),
         }
     }
+}
+
+/// What a call was answered with. Only a refusal says so in front of its body: else what follows is the answer.
+fn code(response: &Response<Body>) -> Code {
+    response.headers().get(calls::STATUS).map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
 }

@@ -17,11 +17,12 @@ use tonic_health::server::{HealthReporter, HealthService};
 use super::calls::{Calls, Main};
 use super::connections::{Incoming, Limit};
 use super::door::Door;
-use super::{ServeError, Shop};
+use super::{ServeError, Shop, scrape};
 use crate::admin::Admin;
 use crate::config::Service;
 use crate::gateway;
 use crate::http;
+use crate::metrics::Edge;
 use crate::notification::{self, Notifications};
 use crate::order::Orders;
 use crate::payment::Payments;
@@ -133,6 +134,7 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         notification: post,
         recommendation: learner,
         ml_model,
+        metrics,
     } = shop.clone();
     let users = Users::new(backend.clone(), users);
     let shipping = Shipping::new(desk, gate.clone());
@@ -166,8 +168,11 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "reflection is not served"),
     }
     let grpc = Calls::new(main, service.grpc_name(), rest);
-    let routes = routes.merge(transcoding::routes(&names(service), &grpc));
-    Door::new(grpc, http::router(service, routes, vital))
+    let routes = routes.merge(transcoding::routes(&names(service), &grpc)).merge(scrape::routes(shop));
+    let [own, admin, health] = names(service);
+    let counted = transcoding::methods(&[own, admin, health, "onrush.engine.v1.EngineService"]);
+    let meter = metrics.meter(service, Edge::Grpc, counted);
+    Door::new(grpc, http::router(service, routes, vital, &metrics), meter)
 }
 
 /// Full names of the services of a port.

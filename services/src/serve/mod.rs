@@ -6,6 +6,7 @@ mod connections;
 mod door;
 mod front;
 mod listen;
+mod scrape;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use crate::gateway::reconcile::Reconciler;
 use crate::gateway::simulated::{Books, BooksError};
 use crate::gateway::worker::Worker;
 use crate::gateway::{GatewayError, Gateways, Hearing, Simulated};
+use crate::metrics::Metrics;
 use crate::notification::outlet::Outlet;
 use crate::notification::push::{Push, PushError};
 use crate::notification::smtp::{Smtp, SmtpError};
@@ -131,6 +133,7 @@ pub(crate) struct Shop {
     notification: Arc<Post>,
     recommendation: Arc<Learner>,
     ml_model: Option<ModelFile>,
+    metrics: Arc<Metrics>,
 }
 
 /// A process that serves.
@@ -180,19 +183,10 @@ impl Serving {
             notification: notification.clone(),
             recommendation: recommendation.clone(),
             ml_model: config.ml_model.clone(),
+            metrics: Arc::default(),
         };
         let (stop, stopped) = watch::channel(false);
-        let mut background = vec![background::start(shop.clone(), config.host, stopped.clone())?];
-        if config.serves(Service::Shipping) {
-            background.push(background::start_shipping(shipping.clone(), woken, stopped.clone())?);
-        }
-        if config.serves(Service::Notification) {
-            background.push(background::start_notification(notification.clone(), again, stopped.clone())?);
-        }
-        if config.serves(Service::Recommendation) {
-            recommendation.restore();
-            background.push(background::start_recommendation(recommendation.clone(), stopped.clone())?);
-        }
+        let background = background::start_all(config, &shop, (woken, again), &stopped)?;
         let fronts = Vec::new();
         let mut serving = Self {
             engine,

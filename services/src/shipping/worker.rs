@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::desk::{Desk, Next, Trouble, is_gone, is_to_ship};
 use super::schedule::{Ended, Schedule};
 use crate::consumer::{Consumer, Handler};
+use crate::metrics::Positions;
 use crate::retry::Retry;
 
 /// The consumer group. Its topic carries goods, so the log waits for it.
@@ -34,12 +35,13 @@ struct Reader {
 }
 
 /// Does Shipping's work for as long as the process lives. `woken` are shipments that handlers changed.
-pub async fn run(desk: Arc<Desk>, mut woken: mpsc::Receiver<OrderId>) {
+pub(crate) async fn run(desk: Arc<Desk>, mut woken: mpsc::Receiver<OrderId>, positions: Positions) {
     // Readers wait here while there is no room for more.
     let (open, mut opened) = mpsc::channel(STEPS_MAX);
     for shard in (0..desk.shelf.backend.shards()).map(ShardId) {
         let backend = desk.shelf.backend.clone();
-        let consumer = Consumer { backend, group: GROUP, topic: Topic::PaymentProcessed, shard };
+        let position = positions.of(GROUP, shard);
+        let consumer = Consumer { backend, topic: Topic::PaymentProcessed, position };
         tokio::spawn(consumer.follow(Reader { desk: desk.clone(), open: open.clone() }));
     }
     tokio::spawn(find_open(desk.clone(), open));

@@ -59,6 +59,13 @@ where
     routes
 }
 
+/// Method and service of every call of these services, streams too.
+pub(crate) fn methods(services: &[&str]) -> Vec<(String, String)> {
+    let services = found(services);
+    let methods = services.iter().flat_map(ServiceDescriptor::methods);
+    methods.map(|method| (method.name().into(), method.parent_service().full_name().into())).collect()
+}
+
 /// The descriptors are compiled in and checked by a test; without them only these routes are missing.
 fn found(services: &[&str]) -> Vec<ServiceDescriptor> {
     match &*POOL {

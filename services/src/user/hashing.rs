@@ -4,6 +4,7 @@
 //! fills this queue and nothing else.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
@@ -35,6 +36,7 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub struct Hashing {
     jobs: SyncSender<Job>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Hashing {
@@ -47,7 +49,12 @@ impl Hashing {
             let queue = Arc::clone(&queue);
             Builder::new().name("onrush-hashing".into()).spawn(move || work(&queue))?;
         }
-        Ok(Self { jobs })
+        Ok(Self { jobs, waiting: Arc::default() })
+    }
+
+    /// Passwords that wait for a thread.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// The hash of a new password, with a salt of its own, as a PHC string.
@@ -78,16 +85,21 @@ impl Hashing {
     ) -> Result<T, Rejection> {
         let (done, answer) = oneshot::channel();
         // Who gave up waiting needs no hash.
+        let waiting = Arc::clone(&self.waiting);
+        waiting.fetch_add(1, Ordering::Relaxed);
         let job = Box::new(move || {
+            waiting.fetch_sub(1, Ordering::Relaxed);
             if !done.is_closed() {
                 let _ = done.send(work());
             }
         });
-        match self.jobs.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(Refusal::Overloaded.into()),
-            Err(TrySendError::Disconnected(_)) => return Err(Refusal::Stopped.into()),
-        }
+        self.jobs.try_send(job).map_err(|error| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => Refusal::Overloaded,
+                TrySendError::Disconnected(_) => Refusal::Stopped,
+            }
+        })?;
         let done = answer.await.map_err(|_| Rejection::Internal("a hashing thread ended".into()))?;
         done.map_err(Rejection::Internal)
     }
@@ -146,5 +158,6 @@ mod tests {
             ));
         }
         assert!(refused > 0, "a queue of {QUEUE_MAX} took {} at once", asked.len());
+        assert!((1..=QUEUE_MAX).contains(&hashing.waiting()), "{}", hashing.waiting());
     }
 }

@@ -71,7 +71,7 @@ fn the_table_of_calls_is_checked_in() {
          a header over HTTP, metadata over gRPC). `own` means:\nany user, for what is their own; for what is \
          others' the permission behind it. Somebody else's object looks as if it\nwere not there; a `customer_id` \
          left out is the caller's, and one that names somebody else is refused as `FORBIDDEN`.\nHealth, \
-         reflection, `/openapi.json`, `/docs`, the key set, registration, login and signed links and pushes need \
+         `/metrics`, reflection, `/openapi.json`, `/docs`, the key set, registration, login and signed links and pushes need \
          nothing.\n\nWithout tokens (`ACCESS=open`, the default while listening on loopback without \
          `JWT_SECRET`) whoever brings none is the\noperator and may do everything; who brings one is held to \
          it. The user service asks for tokens in any case.\n\n| permission | roles |\n|---|---|\n",

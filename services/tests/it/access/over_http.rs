@@ -8,9 +8,10 @@ use super::Street;
 use super::message::Belongings;
 
 /// Open to everybody: what a process says of itself, what begins or ends a login, what is signed otherwise.
-const OPEN: [(&str, &str); 18] = [
+const OPEN: [(&str, &str); 19] = [
     ("get", "/health"),
     ("get", "/ready"),
+    ("get", "/metrics"),
     ("post", "/register"),
     ("post", "/login"),
     ("post", "/refresh"),

@@ -1,0 +1,46 @@
+//! Measures: what `/metrics` of every port tells.
+//!
+//! Each front counts its own calls in cells that no other thread writes ([`Meter`]), consumer groups say
+//! how far they are ([`Positions`]), and what the engine counts anyway is read when somebody asks. A scrape
+//! sums all that into families of samples ([`family`]) of the whole process.
+
+pub(crate) mod calls;
+pub(crate) mod engine;
+pub(crate) mod exposition;
+pub(crate) mod family;
+mod latency;
+mod meter;
+mod positions;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::Service;
+
+pub(crate) use meter::{Counting, Edge, Meter, UNMATCHED};
+pub(crate) use positions::{Position, Positions};
+
+/// What a process counts.
+#[derive(Default)]
+pub(crate) struct Metrics {
+    meters: Mutex<Vec<Arc<Meter>>>,
+    /// How far its consumer groups are.
+    pub(crate) positions: Positions,
+}
+
+impl Metrics {
+    /// A meter of its own for one edge of one port of one front. `calls` are its methods and routes.
+    pub(crate) fn meter(
+        &self,
+        service: Service,
+        edge: Edge,
+        calls: impl IntoIterator<Item = (String, String)>,
+    ) -> Arc<Meter> {
+        let meter = Arc::new(Meter::new(service, edge, calls));
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&meter));
+        meter
+    }
+
+    fn meters(&self) -> Vec<Arc<Meter>> {
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

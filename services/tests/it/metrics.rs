@@ -1,0 +1,131 @@
+//! `/metrics`: what a scrape finds after some traffic.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use onrush_services::config::Service;
+
+use crate::shop::{Shop, order, payment};
+
+/// Samples by name and labels, as they are written.
+struct Measures(BTreeMap<String, f64>);
+
+impl Measures {
+    async fn of(address: &str) -> Self {
+        let text = reqwest::get(format!("{address}/metrics")).await.unwrap().text().await.unwrap();
+        let sample = |line: &str| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.parse().unwrap_or_else(|_| panic!("expected a sample, found {line:?}")))
+        };
+        Self(text.lines().filter(|line| !line.starts_with('#')).map(sample).collect())
+    }
+
+    /// One sample; its labels in the order of the text.
+    fn at(&self, name: &str) -> f64 {
+        *self.0.get(name).unwrap_or_else(|| panic!("expected {name} among {:#?}", self.0.keys()))
+    }
+
+    /// All samples of one name.
+    fn sum(&self, name: &str) -> f64 {
+        let of_name = |(found, _): &(&String, &f64)| found.split('{').next() == Some(name);
+        self.0.iter().filter(of_name).map(|(_, value)| value).sum()
+    }
+}
+
+/// Scrapes until it finds what a shard or a consumer says once its turn is over.
+async fn until(address: &str, holds: impl Fn(&Measures) -> bool) -> Measures {
+    for _ in 0..500 {
+        let found = Measures::of(address).await;
+        if holds(&found) {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("expected other measures, found {:#?}", Measures::of(address).await.0);
+}
+
+fn everything() -> Shop {
+    Shop::open_with(|config| config.services = Service::ALL.map(|service| (service, 0)).to_vec())
+}
+
+#[tokio::test]
+async fn every_port_tells_what_the_whole_process_counts() {
+    let shop = everything();
+    shop.stock("tea", 499, 5).await;
+    for number in 0..3 {
+        shop.client.create_order(order(&format!("order-{number}"), "ada", &[("tea", 1)])).await.unwrap();
+    }
+    shop.client.create_order(order("too-many", "ada", &[("tea", 3)])).await.unwrap_err();
+    let http = reqwest::Client::new();
+    let address = shop.address(Service::User);
+    http.post(format!("{address}/login")).json(&serde_json::json!({})).send().await.unwrap();
+    for number in 0..10 {
+        reqwest::get(format!("{address}/nowhere/{number}")).await.unwrap();
+    }
+
+    for service in Service::ALL {
+        let found = until(&shop.address(service), |found| found.sum("onrush_shard_open_orders") == 3.0).await;
+        let create = "service=\"order\",rpc_service=\"onrush.order.v1.OrderService\",method=\"CreateOrder\"";
+        assert_eq!(found.at(&format!("onrush_grpc_calls_total{{{create},code=\"OK\"}}")), 3.0);
+        assert_eq!(
+            found.at(&format!("onrush_grpc_calls_total{{{create},code=\"FailedPrecondition\"}}")),
+            1.0
+        );
+        assert_eq!(found.at(&format!("onrush_grpc_call_duration_seconds_count{{{create}}}")), 4.0);
+        let requests =
+            |labels: &str| found.at(&format!("onrush_http_requests_total{{service=\"user\",{labels}}}"));
+        assert_eq!(requests("route=\"/login\",method=\"POST\",code=\"400\""), 1.0);
+        assert_eq!(requests("route=\"unmatched\",method=\"unmatched\",code=\"404\""), 10.0);
+        assert!(!found.0.keys().any(|name| name.contains("nowhere")), "a path of a caller became a label");
+
+        assert_eq!(found.sum("onrush_shard_held_units"), 3.0);
+        assert!(found.0.keys().filter(|name| name.starts_with("onrush_shard_stopped")).count() == 4);
+        assert!(found.sum("onrush_shard_durable_write_duration_seconds_count") > 0.0);
+        assert!(found.sum("onrush_shard_batch_size_sum") >= found.sum("onrush_shard_batch_size_count"));
+        assert_eq!(found.at("onrush_breaker_state{breaker=\"simulated\",state=\"closed\"}"), 1.0);
+        assert_eq!(found.at("onrush_hashing_queue_depth"), 0.0);
+    }
+}
+
+#[tokio::test]
+async fn what_is_bought_shows_in_lags_letters_and_stock() {
+    let shop = everything();
+    shop.stock("tea", 499, 5).await;
+    let address = shop.address(Service::Order);
+    let bought = shop.client.create_order(order("", "ada", &[("tea", 2)])).await.unwrap();
+    let held = until(&address, |found| {
+        found.sum("onrush_shard_held_units") == 2.0 && found.sum("onrush_shard_hot_key_ratio") > 0.0
+    })
+    .await;
+    // One order is all demand there is: it came by its SKU's shard, and that of its key if it is another.
+    let of_hot = held.0.iter().filter(|(name, _)| name.starts_with("onrush_shard_hot_key_ratio"));
+    let hot: Vec<f64> = of_hot.map(|(_, share)| *share).filter(|share| *share > 0.0).collect();
+    assert!((1..=2).contains(&hot.len()) && hot.iter().all(|share| *share == 1.0), "{:#?}", held.0);
+    shop.client.process_payment(payment("", &bought.order_id, "pm_card")).await.unwrap();
+    let paid = until(&address, |found| {
+        let sent = "onrush_notification_letters_total{outcome=\"sent\"}";
+        found.sum("onrush_shard_held_units") == 0.0 && found.0.get(sent).is_some_and(|sent| *sent >= 2.0)
+    })
+    .await;
+    for group in ["payment-gateway", "shipping", "notification"] {
+        for shard in 0..4 {
+            paid.at(&format!("onrush_consumer_lag_records{{group=\"{group}\",shard=\"{shard}\"}}"));
+        }
+    }
+    until(&address, |found| found.sum("onrush_consumer_lag_records") < 50.0).await;
+    assert_eq!(paid.at("onrush_notification_letters_total{outcome=\"dead\"}"), 0.0);
+}
+
+#[tokio::test]
+async fn who_accepts_open_metrics_gets_it() {
+    let shop = Shop::open();
+    let url = format!("{}/metrics", shop.address(Service::Order));
+    let plain = reqwest::get(&url).await.unwrap();
+    assert_eq!(plain.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(plain.headers()["cache-control"], "no-store");
+    assert!(!plain.text().await.unwrap().contains("# EOF"));
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1";
+    let open = reqwest::Client::new().get(&url).header("accept", accept).send().await.unwrap();
+    assert_eq!(open.headers()["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(open.text().await.unwrap().ends_with("# EOF\n"));
+}
