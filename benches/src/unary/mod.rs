@@ -11,6 +11,7 @@ use onrush_grpc::product::v1::{ProductLine, ValidateProductsRequest};
 use onrush_proto::Outcome;
 use onrush_services::access::{Access, Keyring, Role, Roles};
 use onrush_services::config::{Config, Service, Tokens};
+use onrush_services::logging::LogFormat;
 use onrush_services::serve::Serving;
 
 use crate::Failure;
@@ -194,6 +195,8 @@ fn config(args: &Args, dir: &Path) -> Config {
         notification: Default::default(),
         ml_model: None,
         log: "warn".into(),
+        log_format: LogFormat::Text,
+        service_name: "onrush".into(),
     }
 }
 

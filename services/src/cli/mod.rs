@@ -13,23 +13,32 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command};
 
 use crate::config::{ConfigError, Resolved, SETTINGS, Sources, read_file};
+use crate::logging::Log;
 
 /// A run that ended badly: one line, and the exit code that goes with it.
 #[derive(Debug)]
 pub struct Failure {
     message: String,
     code: u8,
+    /// True once the process's log has it.
+    told: bool,
 }
 
 impl Failure {
     /// The world said no: exit code 1.
     fn world(error: impl fmt::Display) -> Self {
-        Self { message: one_line(&error.to_string()), code: 1 }
+        Self { message: one_line(&error.to_string()), code: 1, told: false }
     }
 
     /// The arguments, the environment or the file are wrong: exit code 2.
     fn usage(error: &ConfigError) -> Self {
-        Self { message: one_line(&error.to_string()), code: 2 }
+        Self { message: one_line(&error.to_string()), code: 2, told: false }
+    }
+
+    /// The same, in the log.
+    fn told(self, log: &Log) -> Self {
+        log.fail(&self.message);
+        Self { told: true, ..self }
     }
 }
 
@@ -56,7 +65,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(io::stderr(), "onrush: {}", failure.message);
+            if !failure.told {
+                let _ = writeln!(io::stderr(), "onrush: {}", failure.message);
+            }
             ExitCode::from(failure.code)
         }
     }

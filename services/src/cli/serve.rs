@@ -9,14 +9,21 @@ use tracing_subscriber::EnvFilter;
 use super::Failure;
 use crate::access::Access;
 use crate::config::{Config, EnginePlace, Resolved, Service};
+use crate::logging::Log;
 use crate::serve::Serving;
 
 pub(super) fn run(resolved: &Resolved) -> Result<(), Failure> {
+    let Config { log_format, service_name, .. } = &resolved.config;
+    let log = Log { format: *log_format, service: service_name.clone() };
+    serve(resolved, &log).map_err(|failure| failure.told(&log))
+}
+
+fn serve(resolved: &Resolved, log: &Log) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&resolved.config.log)
         .map_err(|error| Failure::world(format!("log: expected a filter, found: {error}")))?;
-    tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter).init();
+    log.start(filter);
     for warning in &resolved.warnings {
-        let _ = writeln!(io::stderr(), "onrush: warning: {warning}");
+        log.warn(warning);
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::world)?;

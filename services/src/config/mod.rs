@@ -27,6 +27,7 @@ use onrush_engine::{ClockOptions, EngineOptions, HostKind, StoreKind};
 use crate::access::Access;
 use crate::gateway::GatewayOptions;
 use crate::gateway::simulated::Faults;
+use crate::logging::LogFormat;
 use crate::notification::PostOptions;
 use crate::notification::push::Reach;
 use crate::notification::twilio::TwilioOptions;
@@ -230,6 +231,10 @@ pub struct Config {
     pub ml_model: Option<ModelFile>,
     /// Filter of the log on standard error.
     pub log: String,
+    /// How its lines read.
+    pub log_format: LogFormat,
+    /// What the process is called there.
+    pub service_name: String,
 }
 
 /// A configuration, how it came about, and what was strange about it.
@@ -341,6 +346,8 @@ impl Config {
             notification: notification::of(values)?,
             ml_model: recommendation::of(at("ml-model-path"))?,
             log: at("log").text.clone(),
+            log_format: parse(at("log-format"), "text or ecs", log_format)?,
+            service_name: at("service-name").text.clone(),
         })
     }
 
@@ -426,6 +433,10 @@ fn host(text: &str) -> Option<HostKind> {
         "glommio" => Some(HostKind::Glommio),
         _ => None,
     }
+}
+
+fn log_format(text: &str) -> Option<LogFormat> {
+    LogFormat::ALL.into_iter().find(|format| format.name() == text)
 }
 
 fn store(text: &str) -> Option<StoreKind> {

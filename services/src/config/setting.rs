@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 71] = [
+pub const SETTINGS: [Setting; 73] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -101,7 +101,7 @@ pub const SETTINGS: [Setting; 71] = [
         || "false".into(),
     ),
     open("fronts", "FRONTS", "Front threads", || fronts().to_string()),
-    open("connections-max", "CONNECTIONS_MAX", "Most open connections", || "10000".into()),
+    open("connections-max", "CO73ECTIONS_MAX", "Most open connections", || "10000".into()),
     open("drain-s", "DRAIN_S", "Seconds that open calls may take after SIGTERM", || "10".into()),
     open(
         "gateway-faults",
@@ -271,6 +271,13 @@ pub const SETTINGS: [Setting; 71] = [
     open("log", "LOG", "Filter of the log on standard error, e.g. info or onrush_services=debug", || {
         "warn".into()
     }),
+    open(
+        "log-format",
+        "LOG_FORMAT",
+        "How the log reads: text, or ecs for a line of JSON in Elastic's Common Schema",
+        || "text".into(),
+    ),
+    open("service-name", "OTEL_SERVICE_NAME", "What the process is called in such a log", || "onrush".into()),
 ];
 
 /// Shards take one half of the cores, fronts the other.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use axum::Router;
 use axum::routing::future::RouteFuture;
@@ -11,8 +12,10 @@ use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::{Request, Response, header};
+use tracing::Span;
 
 use super::calls::{self, Calls};
+use crate::correlation::Correlation;
 use crate::metrics::{Counting, Meter, UNMATCHED};
 
 /// All that one port answers.
@@ -47,8 +50,9 @@ impl Service<Request<Body>> for Door {
     fn call(&mut self, request: Request<Body>) -> Answer {
         match is_grpc(&request) {
             true => {
-                let counting = self.count(request.uri().path());
-                Answer::Grpc(self.grpc.call(request), Some(counting))
+                let counting = Some(self.count(request.uri().path()));
+                let brought = Brought::of(&request);
+                Answer::Grpc(Grpc { answer: self.grpc.call(request), counting, brought })
             }
             false => Answer::Http(Box::new(self.http.call(request))),
         }
@@ -63,7 +67,7 @@ fn is_grpc(request: &Request<Body>) -> bool {
 /// An answer under way.
 pub(super) enum Answer {
     /// Of gRPC.
-    Grpc(calls::Answer, Option<Counting>),
+    Grpc(Grpc),
     /// Of HTTP.
     Http(Box<RouteFuture<Infallible>>),
 }
@@ -73,15 +77,54 @@ impl Future for Answer {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
-            Self::Grpc(answer, counting) => {
-                let response = ready!(Pin::new(answer).poll(context))?;
-                if let Some(counting) = counting.take() {
-                    counting.end(code(&response) as usize);
-                }
-                Poll::Ready(Ok(response))
-            }
+            Self::Grpc(answer) => answer.poll(context),
             Self::Http(answer) => Poll::Ready(Ok(ready!(Pin::new(answer).poll(context))?.map(Body::new))),
         }
+    }
+}
+
+/// A call by gRPC under way.
+pub(super) struct Grpc {
+    answer: calls::Answer,
+    counting: Option<Counting>,
+    /// What most callers do not bring, and so do not pay for.
+    brought: Option<Box<Brought>>,
+}
+
+/// The ids that a caller brought, in the log while the call runs.
+struct Brought {
+    correlation: Correlation,
+    span: Span,
+    since: Instant,
+}
+
+impl Grpc {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Response<Body>, Infallible>> {
+        let span = self.brought.as_ref().map(|brought| brought.span.enter());
+        let mut response = ready!(Pin::new(&mut self.answer).poll(context))?;
+        drop(span);
+        let code = code(&response);
+        if let Some(counting) = self.counting.take() {
+            counting.end(code as usize);
+        }
+        if let Some(brought) = self.brought.take() {
+            brought.answered(code, &mut response);
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+impl Brought {
+    fn of(request: &Request<Body>) -> Option<Box<Self>> {
+        let correlation = Correlation::brought(request.headers())?;
+        let span = correlation.span(request.method().as_str(), request.uri().path());
+        Some(Box::new(Self { correlation, span, since: Instant::now() }))
+    }
+
+    fn answered(self, code: Code, response: &mut Response<Body>) {
+        let took_us = self.since.elapsed().as_micros() as u64;
+        self.span.in_scope(|| tracing::info!(?code, took_us, "answered"));
+        self.correlation.say_back(response.headers_mut());
     }
 }
 

@@ -81,12 +81,11 @@ impl Scrape {
             "Passwords that wait to be hashed",
             vec![(Vec::new(), self.users.hashing.waiting() as f64)],
         ));
-        let letters =
-            self.post.letters().map(|(outcome, letters)| (vec![("outcome", outcome.into())], letters));
+        let letters = self.post.letters().map(|(outcome, count)| (vec![("outcome", outcome.into())], count));
         families.push(Family::counters(
             "notification_letters",
-            "Tries to send a letter: sent, delayed for another try, or dead",
-            letters.into(),
+            "Tries to send a letter by how they ended",
+            letters.collect(),
         ));
         families
     }

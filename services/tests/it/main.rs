@@ -15,6 +15,7 @@ mod carrier;
 mod documents;
 mod gateway;
 mod json;
+mod logs;
 mod metrics;
 mod money;
 mod notification;

@@ -16,6 +16,7 @@ use onrush_net::client::{CallError, Refused, Retry};
 use onrush_services::access::Access;
 use onrush_services::config::{Config, EnginePlace, Service, ShippingConfig, Tokens};
 use onrush_services::gateway::{GatewayOptions, Gateways};
+use onrush_services::logging::LogFormat;
 use onrush_services::notification::PostOptions;
 use onrush_services::notification::push::Reach;
 use onrush_services::serve::Serving;
@@ -60,6 +61,8 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         notification: post(),
         ml_model: None,
         log: "warn".into(),
+        log_format: LogFormat::Text,
+        service_name: "onrush".into(),
     }
 }
 
