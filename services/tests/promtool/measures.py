@@ -8,7 +8,7 @@ import urllib.request
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-SERVICES = ["product", "order", "payment", "user", "shipping", "notification"]
+SERVICES = ["product", "order", "payment", "user", "shipping", "notification", "recommendation"]
 
 
 def call(base, method, body):
