@@ -101,7 +101,7 @@ pub const SETTINGS: [Setting; 73] = [
         || "false".into(),
     ),
     open("fronts", "FRONTS", "Front threads", || fronts().to_string()),
-    open("connections-max", "CO73ECTIONS_MAX", "Most open connections", || "10000".into()),
+    open("connections-max", "CONNECTIONS_MAX", "Most open connections", || "10000".into()),
     open("drain-s", "DRAIN_S", "Seconds that open calls may take after SIGTERM", || "10".into()),
     open(
         "gateway-faults",

@@ -319,6 +319,17 @@ fn a_model_that_does_not_run_is_warned_of() {
     assert!(error.starts_with(expected), "{error}");
 }
 
+/// A script once wrote a number into the name of a variable, which was then passed over.
+#[test]
+fn variables_have_no_number_in_their_names() {
+    for setting in &SETTINGS {
+        let plain = setting.env.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        assert!(plain, "{}: {}", setting.name, setting.env);
+    }
+    let found = resolve(&Case { flags: &[], env: &[("CONNECTIONS_MAX", "7")], file: &[] }).unwrap();
+    assert_eq!(found.config.connections_max, 7);
+}
+
 #[test]
 fn texts_need_an_account_its_token_and_a_sender() {
     let texts = |env: &[(&str, &str)]| {
@@ -331,7 +342,7 @@ fn texts_need_an_account_its_token_and_a_sender() {
     assert_eq!(texts(&[from]).unwrap(), None);
     let options = texts(&[sid, token, from]).unwrap().unwrap();
     assert_eq!((options.base.as_str(), options.from.as_str()), ("https://api.twilio.com", "+15005550006"));
-    for sender in ["Shop 24", "MG00000000000000000000000000000001"] {
+    for sender in ["Shop 24", "MG Motor", "MG00000000000000000000000000000001"] {
         assert!(texts(&[sid, token, ("TWILIO_FROM", sender)]).is_ok(), "{sender}");
     }
     let refused: [(&[_], &str); 6] = [
