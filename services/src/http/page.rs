@@ -5,6 +5,8 @@ use axum::response::{IntoResponse, Response};
 
 const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
 
+const POLICY: &str = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
 /// A page.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Page {
@@ -14,14 +16,12 @@ pub struct Page {
     pub title: &'static str,
     /// What stands in it, as HTML.
     pub body: String,
-    /// Where its form may lead besides this site, as a source of a content security policy.
-    pub leads_to: Option<String>,
 }
 
 impl Page {
-    /// A page that leads nowhere else.
+    /// A page.
     pub fn new(status: StatusCode, title: &'static str, body: String) -> Self {
-        Self { status, title, body, leads_to: None }
+        Self { status, title, body }
     }
 }
 
@@ -43,24 +43,16 @@ pub fn escaped(text: &str) -> String {
 
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
-        let Self { status, title, body, leads_to } = self;
+        let Self { status, title, body } = self;
         let text = format!(
             "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\n\
              <h1>{title}</h1>\n{body}\n</html>\n"
         );
-        let leads_to = leads_to.map(|source| format!(" {source}")).unwrap_or_default();
-        let policy = format!(
-            "default-src 'none'; form-action 'self'{leads_to}; frame-ancestors 'none'; base-uri 'none'"
-        );
         let mut response = (status, text).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        // A source with strange characters leaves the form with this site alone.
-        let policy = HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static(
-            "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-        ));
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
         headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         response

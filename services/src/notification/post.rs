@@ -103,11 +103,6 @@ impl Post {
         Ok((post, again))
     }
 
-    /// Who mails are from.
-    pub(super) fn from(&self) -> &Mailbox {
-        &self.from
-    }
-
     /// By which ways letters go.
     pub fn outlets(&self) -> &Outlets {
         &self.outlets
@@ -126,12 +121,13 @@ impl Post {
         tried.map(move |state| (state.name(), count(state)))
     }
 
-    /// Tells a customer of an event, by each way that they gave and want.
+    /// Tells a customer of an event, by each way that they gave and want. `again` if that was begun before, and
+    /// something may have been sent.
     pub(super) async fn tell(
         &self,
         at: Position,
         order: OrderId,
-        occasion: Occasion,
+        (occasion, again): (Occasion, bool),
         story: Story,
     ) -> Result<(), Rejection> {
         let Ok(customer) = story.customer_id.parse::<CustomerId>() else { return Ok(()) };
@@ -156,7 +152,7 @@ impl Post {
                     changed_us: now_us(),
                 };
                 let letter = self.write(notice, to, &contact.language, story.clone()).await?;
-                self.hand_over(letter, false).await?;
+                self.hand_over(letter, false, again).await?;
             }
         }
         Ok(())

@@ -163,7 +163,7 @@ async fn attempt(post: &Post, wish: &Reset) -> Result<Tried, Rejection> {
     };
     match sent {
         Ok(()) => {
-            put(post, &Reset { sent: true, ..begun }, version).await?;
+            note_sent(post, Reset { sent: true, ..begun }, version).await;
             Ok(Tried::Done)
         }
         Err(SendError::Later(problem) | SendError::NotBefore(_, problem)) => {
@@ -174,6 +174,18 @@ async fn attempt(post: &Post, wish: &Reset) -> Result<Tried, Rejection> {
             tracing::warn!(user = begun.user, problem, "a mail for a new password cannot be sent");
             Ok(Tried::Done)
         }
+    }
+}
+
+/// Puts down that the mail is sent. Another try would replace the token that is in it.
+async fn note_sent(post: &Post, reset: Reset, version: u64) {
+    let mut retry = Retry::default();
+    while let Err(rejection) = put(post, &reset, version).await {
+        tracing::warn!(user = reset.user, %rejection, "a mail for a new password is sent, and not on record");
+        if reset.left() == Duration::ZERO {
+            return;
+        }
+        tokio::time::sleep(retry.pause()).await;
     }
 }
 
@@ -225,7 +237,7 @@ impl Reset {
         let text = render("text", words.text, &story).map_err(|error| never(&error))?;
         let html = render("html", words.html, &story).map_err(|error| never(&error))?;
         let to = self.email.parse().map_err(|error| never(&error))?;
-        let from = post.from();
+        let from = &post.from;
         Message::builder()
             .from(from.clone())
             .to(Mailbox::new(None, to))

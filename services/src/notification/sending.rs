@@ -19,7 +19,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
 impl Post {
     /// Sends a letter by its channel. Again is the same one, as far as the channel can tell.
-    async fn send(&self, letter: &Letter) -> Result<Result<(), SendError>, Rejection> {
+    async fn send(&self, letter: &Letter, again: bool) -> Result<Result<(), SendError>, Rejection> {
         let Notice { id, channel, tries, event_us, .. } = &letter.notice;
         match channel {
             Channel::Email => Ok(self.outlets.mail.send(letter, &self.from).await),
@@ -29,16 +29,26 @@ impl Post {
                     let unset = "twilio: expected an account, found no TWILIO_SID";
                     return Ok(Err(SendError::Later(unset.into())));
                 };
+                if !self.may_text(letter).await? {
+                    return Ok(Err(SendError::Gone("sms: the number was taken off".into())));
+                }
                 let text = Text {
                     to: &letter.to,
                     body: &letter.text.body,
                     callback: delivery::callback_url(self.public_url(), id),
                     event_us: *event_us,
-                    again: *tries > 0 || *event_us < self.started_us,
+                    again: again || *tries > 0 || *event_us < self.started_us,
                 };
                 Ok(twilio.send(&text).await)
             }
         }
+    }
+
+    /// True if the customer still wants texts to the number of the letter.
+    async fn may_text(&self, letter: &Letter) -> Result<bool, Rejection> {
+        let Ok(customer) = letter.notice.customer.parse::<CustomerId>() else { return Ok(false) };
+        let contact = self.contact(&customer).await?;
+        Ok(contact.is_some_and(|(contact, _)| contact.texted() == Some(letter.to.as_str())))
     }
 
     /// Sends a letter to a browser, if it is still there.
@@ -61,10 +71,16 @@ impl Post {
         }
     }
 
-    /// Sends a letter and records what became of it. `waiting` if it stands among the unsent.
-    pub(super) async fn hand_over(&self, mut letter: Letter, waiting: bool) -> Result<Notice, Rejection> {
+    /// Sends a letter and records what became of it. `waiting` if it stands among the unsent, `again` if it may
+    /// have been sent before.
+    pub(super) async fn hand_over(
+        &self,
+        mut letter: Letter,
+        waiting: bool,
+        again: bool,
+    ) -> Result<Notice, Rejection> {
         let sent = match letter.notice.problem.is_empty() || waiting {
-            true => self.send(&letter).await?,
+            true => self.send(&letter, again).await?,
             false => Err(SendError::Never(letter.notice.problem.clone())),
         };
         if matches!(sent, Err(SendError::Gone(_))) {
@@ -127,7 +143,7 @@ impl Post {
             // One more try, and then it is dead again.
             letter.notice.tries = letter.notice.tries.max(self.options.tries_max.saturating_sub(1));
         }
-        self.hand_over(letter, true).await.map(Some)
+        self.hand_over(letter, true, true).await.map(Some)
     }
 
     /// The pause after so many tries.

@@ -64,6 +64,8 @@ pub(crate) async fn run(
     tokio::spawn(find_unsent(post.clone(), found));
     tokio::spawn(reset::find_open(post.clone()));
     let mut due: BTreeSet<(Instant, String)> = BTreeSet::new();
+    // Beside the loop: it alone takes what comes in, and a try may have something to put there.
+    let mut trying = JoinSet::new();
     loop {
         let next_at = due.first().map(|(at, _)| *at);
         tokio::select! {
@@ -73,14 +75,22 @@ pub(crate) async fn run(
             Some((id, pause)) = left.recv() => {
                 due.insert((Instant::now() + pause, id));
             }
-            () = sleep_until(next_at.unwrap_or_else(Instant::now)), if next_at.is_some() => {
+            () = sleep_until(next_at.unwrap_or_else(Instant::now)),
+                if next_at.is_some() && trying.len() < LETTERS_MAX =>
+            {
                 let Some((_, id)) = due.pop_first() else { continue };
-                // What is not sent comes back by itself, with its pause.
-                if let Err(rejection) = post.try_again(&id, false).await {
+                let post = post.clone();
+                trying.spawn(async move { (post.try_again(&id, false).await.map(drop), id) });
+            }
+            // What is not sent comes back by itself, with its pause.
+            Some(tried) = trying.join_next() => match tried {
+                Ok((Ok(()), _)) => {}
+                Ok((Err(rejection), id)) => {
                     tracing::warn!(id, %rejection, "an unsent letter waits");
                     due.insert((Instant::now() + post.pause(2), id));
                 }
-            }
+                Err(error) => tracing::error!(%error, "an unsent letter was not tried"),
+            },
         }
     }
 }
@@ -154,7 +164,10 @@ async fn tell(post: &Arc<Post>, news: News) {
         What::Forgotten(reset) => return reset::answer(post, &reset).await,
     };
     let mut retry = Retry::default();
-    while let Err(rejection) = post.tell(news.at, order, occasion, story.clone()).await {
+    let mut again = false;
+    while let Err(rejection) = post.tell(news.at, order, (occasion, again), story.clone()).await {
+        // What was sent is perhaps not on record.
+        again = true;
         tracing::warn!(%order, %rejection, "a customer waits to be told");
         tokio::time::sleep(retry.pause()).await;
     }

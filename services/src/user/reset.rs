@@ -232,10 +232,16 @@ impl Users {
         let password = Password::new("new_password", new_password, &email)?;
         let password_hash = self.desk.hashing.hash(password).await?;
         self.use_up(&token).await?;
+        // Before, so that no login outlives a refusal behind the new password; after, for one that began
+        // in between.
+        session::end_all(&self.backend, &token.user).await?;
         self.put_password(&token.user, &password_hash).await?;
         session::end_all(&self.backend, &token.user).await?;
         tracing::info!(user = token.user, "a password was reset by mail");
-        self.mark_verified(&token.user).await
+        if let Err(rejection) = self.mark_verified(&token.user).await {
+            tracing::warn!(user = token.user, %rejection, "the address is not marked as verified");
+        }
+        Ok(())
     }
 
     async fn good_reset(&self, token: &ResetToken) -> Result<Versioned<Reset>, Rejection> {

@@ -66,7 +66,12 @@ async fn talk(stream: TcpStream, answer: Arc<impl Fn(&Call) -> Answer>) {
                 (200, body)
             }
         };
-        let retry = if status == 429 { "Retry-After: 0\r\n" } else { "" };
+        let retry = match status {
+            429 => "Retry-After: 0\r\n",
+            // Whoever follows it calls here again.
+            302 => "Location: /elsewhere\r\n",
+            _ => "",
+        };
         let length = body.len();
         let head = format!(
             "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{retry}Content-Length: {length}\r\n\r\n"

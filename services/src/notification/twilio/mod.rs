@@ -109,7 +109,8 @@ impl Twilio {
         if text.again && self.has_taken(text).await? {
             return Ok(());
         }
-        let sender = match self.from.starts_with("MG") {
+        // A sender's name has at most eleven letters, and may begin like a service's id.
+        let sender = match self.from.len() == 34 && self.from.starts_with("MG") {
             true => "MessagingServiceSid",
             false => "From",
         };
