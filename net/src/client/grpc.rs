@@ -167,6 +167,8 @@ macro_rules! calls {
     (@change $message:ident) => { key(&mut $message.request_id) };
     (@read $message:ident) => {};
     (@slow $message:ident) => {};
+    (@once $message:ident) => {};
+    (@retry once $retry:expr) => { Retry { retries: 0, ..$retry } };
     (@retry slow $retry:expr) => { Retry { timeout: SLOW_TIMEOUT, ..$retry } };
     (@retry $keyed:ident $retry:expr) => { $retry };
 }
@@ -257,7 +259,7 @@ calls! {
     /// What a customer wants to be shown.
     get_user_preferences(read, recommendation, RecommendationServiceClient, recommendation::GetUserPreferencesRequest) -> GetUserPreferencesResponse;
     /// Begins a training. Not safe to try again: the first may run.
-    train_model(read, recommendation, RecommendationServiceClient, recommendation::TrainModelRequest) -> TrainModelResponse;
+    train_model(once, recommendation, RecommendationServiceClient, recommendation::TrainModelRequest) -> TrainModelResponse;
     /// How far a training is.
     get_operation(read, recommendation, RecommendationServiceClient, recommendation::GetOperationRequest) -> GetOperationResponse;
     /// Calls a training off.

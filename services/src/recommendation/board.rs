@@ -12,8 +12,10 @@ use super::window::Window;
 const CHART_MAX: usize = 1_000;
 /// Products of a category's chart.
 const CATEGORY_CHART_MAX: usize = 200;
-/// New products, and others of which nothing is known, that have a turn.
-const UNSOLD_MAX: usize = 2_000;
+/// New products that have a turn.
+const NEW_MAX: usize = 2_000;
+/// Other products that fill a page.
+const REST_MAX: usize = 2_000;
 /// How long a product is new.
 const NEW_US: u64 = 14 * 24 * 3_600 * 1_000_000;
 
@@ -45,7 +47,7 @@ pub(super) struct Board {
     charts: [Chart; 4],
     /// New products, the newest first.
     pub(super) new: Vec<Shown>,
-    /// Products that nobody bought for long and that are not new.
+    /// All other products, the most bought of four weeks first: what is left when the charts are sold out.
     pub(super) rest: Vec<Shown>,
     categories: HashSet<CategoryName>,
     brands: HashSet<BrandName>,
@@ -92,16 +94,18 @@ impl Board {
         let is_new = |product: &&Product| product.since_us > 0 && product.since_us + NEW_US > now_us;
         let mut new: Vec<&Product> = products.iter().filter(is_new).collect();
         new.sort_unstable_by(|a, b| b.since_us.cmp(&a.since_us).then(a.sku.cmp(&b.sku)));
-        new.truncate(UNSOLD_MAX);
-        let quiet = |product: &&Product| {
-            let sold = product.sold.as_ref();
-            !is_new(product) && sold.is_none_or(|sold| sold.trend.orders(Window::Month, now_us) == 0)
+        new.truncate(NEW_MAX);
+        let orders = |product: &Product| {
+            product.sold.as_ref().map_or(0, |sold| sold.trend.orders(Window::Month, now_us))
         };
-        let rest = products.iter().filter(quiet).take(UNSOLD_MAX).map(Shown::of).collect();
+        let others = products.iter().filter(|product| !is_new(product));
+        let mut rest: Vec<(u64, &Product)> = others.map(|product| (orders(product), product)).collect();
+        rest.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.sku.cmp(&b.1.sku)));
+        rest.truncate(REST_MAX);
         Self {
             charts,
             new: new.into_iter().map(Shown::of).collect(),
-            rest,
+            rest: rest.into_iter().map(|(_, product)| Shown::of(product)).collect(),
             categories: products.iter().map(|product| product.category).collect(),
             brands: products.iter().map(|product| product.brand).collect(),
         }
@@ -127,5 +131,28 @@ impl Board {
     /// True if a product of this brand is known.
     pub(super) fn has_brand(&self, brand: &BrandName) -> bool {
         self.brands.contains(brand)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recommendation::counters::Bounds;
+    use crate::recommendation::purchase::{Lesson, Purchase};
+
+    const DAY_US: u64 = 24 * 3_600 * 1_000_000;
+
+    /// What sold last week once was neither in the chart of the day nor among the rest: nobody saw it again.
+    #[test]
+    fn whatever_is_not_new_fills_a_page_the_most_bought_first() {
+        let (mut counters, now_us) = (Counters::new(Bounds::RECOMMENDED), 20_000 * DAY_US);
+        for (sku, days) in [("long-ago", 100), ("then", 10), ("then", 10), ("now", 0)] {
+            let (customer, time_us) = ("ada".parse().unwrap(), now_us - days * DAY_US);
+            counters.learn(&Lesson::Bought(Purchase { customer, time_us, skus: vec![sku.parse().unwrap()] }));
+        }
+        let board = Board::of(&counters, now_us);
+        let rest: Vec<&str> = board.rest.iter().map(|shown| shown.sku.as_str()).collect();
+        assert_eq!(rest, ["then", "now", "long-ago"]);
+        assert_eq!(board.chart(Window::Day).all.len(), 1);
     }
 }

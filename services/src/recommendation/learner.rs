@@ -2,7 +2,7 @@
 //! and the file they are kept in.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use onrush_proto::{CallerKey, Lsn, ShardId};
 
@@ -27,6 +27,8 @@ pub struct Learner {
     path: PathBuf,
     learned: RwLock<Learned>,
     board: RwLock<Arc<Board>>,
+    /// Held by who writes the file: the counting thread or a training.
+    saving: Mutex<()>,
     pub(super) operations: Operations,
 }
 
@@ -34,7 +36,14 @@ impl Learner {
     /// A learner that knows nothing yet and keeps what it learns at `path`.
     pub fn new(backend: Backend, path: PathBuf) -> Self {
         let learned = RwLock::new(Learned::nothing(backend.shards()));
-        Self { backend, path, learned, board: RwLock::default(), operations: Operations::default() }
+        Self {
+            backend,
+            path,
+            learned,
+            board: RwLock::default(),
+            saving: Mutex::default(),
+            operations: Operations::default(),
+        }
     }
 
     /// Goes on from the snapshot, if there is one that can be used.
@@ -51,8 +60,8 @@ impl Learner {
             }
             Ok(None) => {}
             Err(error) => {
-                let path = self.path.display();
-                tracing::warn!(%path, %error, "the snapshot is not used: counters are rebuilt from the log");
+                let file = self.path.display();
+                tracing::warn!(%file, %error, "the snapshot is not used: counters are rebuilt from the log");
             }
         }
     }
@@ -130,12 +139,13 @@ impl Learner {
 
     /// Forgets everything: the log is not the one that was counted.
     pub(super) fn begin_anew(&self) {
-        let model = self.model();
-        *self.write() = Learned { model, ..Learned::nothing(self.backend.shards()) };
+        let mut learned = self.write();
+        *learned = Learned { model: learned.model, ..Learned::nothing(self.backend.shards()) };
     }
 
     /// Keeps what is counted in the file.
     pub(super) fn save(&self) {
+        let _alone = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = {
             let learned = self.read();
             Snapshot {
@@ -151,8 +161,8 @@ impl Learner {
     }
 
     fn unsaved(&self, error: &SnapshotError) {
-        let path = self.path.display();
-        tracing::warn!(%path, %error, "the counters are not kept: the log will be read again");
+        let file = self.path.display();
+        tracing::warn!(%file, %error, "the counters are not kept: the log will be read again");
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Learned> {

@@ -11,7 +11,7 @@ impl ModelFile {
     /// A file by its name; `None` if that ends in something else.
     pub fn named(path: &str) -> Option<Self> {
         let path = PathBuf::from(path);
-        let end = path.extension()?.to_ascii_lowercase();
+        let end = path.extension()?;
         (end == "h5" || end == "onnx").then_some(Self(path))
     }
 

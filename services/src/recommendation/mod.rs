@@ -271,7 +271,7 @@ fn page_size(value: i32) -> Result<usize, FieldError> {
 
 /// Where it is shown, with what is looked at there.
 fn place(context: i32, skus: &[String]) -> Result<(Place, Vec<Sku>), FieldError> {
-    let skus = names("skus", skus, SKUS_MAX)?;
+    let mut skus = names("skus", skus, SKUS_MAX)?;
     let wrong = |expected| FieldError::invalid("skus", expected, skus.len().to_string());
     match (field::choice("context", context)?, skus.len()) {
         (wire::Context::Unspecified | wire::Context::Home, 0) => Ok((Place::Home, skus)),
@@ -279,7 +279,12 @@ fn place(context: i32, skus: &[String]) -> Result<(Place, Vec<Sku>), FieldError>
         (wire::Context::ProductPage, 0) => Err(wrong("the product of the page").because("MISSING_FIELD")),
         (wire::Context::ProductPage, 1) => Ok((Place::ProductPage, skus)),
         (wire::Context::ProductPage, _) => Err(wrong("the one product of the page")),
-        (wire::Context::Basket, _) => Ok((Place::Basket, skus)),
+        (wire::Context::Basket, _) => {
+            // Twice in the basket is no more together with the rest.
+            skus.sort_unstable();
+            skus.dedup();
+            Ok((Place::Basket, skus))
+        }
     }
 }
 

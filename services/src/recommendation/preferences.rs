@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::board::{Board, Shown};
 use crate::backend::{Backend, ProductFilter};
-use crate::documents::Versioned;
+use crate::documents::{self, Versioned};
 use crate::field::{self, FieldError, shown};
 use crate::status::Rejection;
 
@@ -95,7 +95,7 @@ impl Preferences {
 
     /// A customer's; those of nobody if nothing was said.
     pub(super) async fn of(backend: &Backend, customer: &CustomerId) -> Result<Versioned<Self>, Rejection> {
-        let found = backend.document(key(customer)).await?;
+        let found = backend.document(key(customer)?).await?;
         Ok(found.unwrap_or(Versioned { value: Self::default(), version: 0 }))
     }
 
@@ -115,7 +115,7 @@ impl Preferences {
             if found.version > 0 && found.value == *self {
                 return Ok(found.version);
             }
-            match backend.put_document(key(customer), self, found.version, None).await {
+            match backend.put_document(key(customer)?, self, found.version, None).await {
                 // Somebody was faster.
                 Err(Rejection::Refused(Refusal::VersionMismatch { .. })) if expected.is_none() => {}
                 put => return put,
@@ -125,9 +125,8 @@ impl Preferences {
 }
 
 /// The key of a customer's preferences.
-fn key(customer: &CustomerId) -> DocKey {
-    // 12 + 39 bytes always fit.
-    Text::new(&format!("preferences/{customer}")).unwrap_or_default()
+fn key(customer: &CustomerId) -> Result<DocKey, Rejection> {
+    documents::key("preferences", customer.as_str())
 }
 
 /// At most so many names, each of 1 to `N` bytes.

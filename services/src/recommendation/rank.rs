@@ -133,8 +133,8 @@ impl Asked {
                 let orders = neighbour.orders();
                 let together = &mut Parts::of(parts, Shown::of(product)).together;
                 *together = Some(match *together {
-                    Some((all, other, most)) if most >= orders => (all + orders, other, most),
-                    Some((all, _, _)) => (all + orders, *sku, orders),
+                    Some((all, other, most)) if most >= orders => (all.saturating_add(orders), other, most),
+                    Some((all, _, _)) => (all.saturating_add(orders), *sku, orders),
                     None => (orders, *sku, orders),
                 });
             }
@@ -200,7 +200,8 @@ impl Asked {
     fn turn(&self, new: &[Shown]) -> Vec<Candidate> {
         let mut candidates = self.plain(new, wire::ReasonKind::New);
         if !candidates.is_empty() {
-            let name = self.customer.as_ref().map_or("", |customer| customer.as_str());
+            let name = self.customer.as_ref().filter(|_| self.is_personal());
+            let name = name.map_or("", |customer| customer.as_str());
             let turn = xxh3_64(name.as_bytes()).wrapping_add(self.now_us / TURN_US);
             let first = (turn % candidates.len() as u64) as usize;
             candidates.rotate_left(first);

@@ -88,7 +88,9 @@ fn train(learner: &Arc<Learner>, operation: &Operation, measure_only: bool) -> R
     let mut purchases = runtime.block_on(collect(&learner.backend, operation))?;
     purchases.sort_by_key(|purchase| purchase.time_us);
     let (counters, cutoff_us, baskets) = split(&purchases).map_err(failed)?;
+    let orders = purchases.len();
     drop(purchases);
+    let baskets = runtime.block_on(of_the_willing(&learner.backend, baskets, orders)).map_err(failed)?;
     let field = Field { counters, cutoff_us };
     let board = Board::of(&field.counters, cutoff_us);
     let running = learner.model().mix;
@@ -208,16 +210,38 @@ fn split(purchases: &[Purchase]) -> Result<(Counters, u64, Vec<Basket>), String>
     };
     let mut baskets: Vec<Basket> = firsts.into_iter().map(basket).collect();
     baskets.sort_unstable_by_key(|basket| basket.customer);
-    if baskets.len() < BASKETS_MIN {
-        return Err(format!(
-            "expected at least {BASKETS_MIN} customers with paid orders both before and in the last stretch \
-             of the log, found {} among {} orders",
-            baskets.len(),
-            purchases.len()
-        ));
-    }
+    enough(&baskets, purchases.len())?;
     let step = baskets.len().div_ceil(BASKETS_MAX);
     Ok((counters, cutoff_us, baskets.into_iter().step_by(step).collect()))
+}
+
+/// Baskets of customers whose history may be looked at.
+async fn of_the_willing(
+    backend: &Backend,
+    baskets: Vec<Basket>,
+    orders: usize,
+) -> Result<Vec<Basket>, String> {
+    let mut willing = Vec::with_capacity(baskets.len());
+    for basket in baskets {
+        let found = Preferences::of(backend, &basket.customer).await.map_err(|error| error.to_string())?;
+        if !found.value.opted_out {
+            willing.push(basket);
+        }
+    }
+    enough(&willing, orders)?;
+    Ok(willing)
+}
+
+/// Fewer say nothing.
+fn enough(baskets: &[Basket], orders: usize) -> Result<(), String> {
+    match baskets.len() >= BASKETS_MIN {
+        true => Ok(()),
+        false => Err(format!(
+            "expected at least {BASKETS_MIN} customers with paid orders both before and in the last stretch \
+             of the log, whose history may be looked at, found {} among {orders} orders",
+            baskets.len()
+        )),
+    }
 }
 
 /// What is known at the beginning of the held-out stretch.

@@ -1,7 +1,5 @@
 //! What is shown to whom: history, trends, what goes together; and what is never shown.
 
-use std::time::Duration;
-
 use onrush_grpc::product::v1::PutProductRequest;
 use onrush_grpc::recommendation::v1::{
     CancelOperationRequest, CandidateFilter, Context, GetModelRequest, GetOperationRequest,
@@ -12,6 +10,7 @@ use onrush_grpc::recommendation::v1::{
 use onrush_services::config::{Config, Service};
 
 use crate::shop::{Shop, assert_refused, euro, order, payment, product};
+use crate::wait::until;
 
 /// Where the counters are kept.
 const COUNTERS: &str = "data/recommendation.counters";
@@ -43,17 +42,14 @@ impl Shop {
 
     /// Orders with a SKU in the last hour, once they are so many; more would be counted twice.
     async fn until_counted(&self, sku: &str, orders: u64) {
-        let mut found = 0;
-        for _ in 0..1_000 {
+        let found = until("orders to be counted", async || {
             let request = trends(TrendWindow::Hour);
             let products = self.client.get_trends(request).await.unwrap().products;
-            found = products.iter().find(|product| product.sku == sku).map_or(0, |product| product.orders);
-            if found >= orders {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(found, orders, "orders with {sku}");
+            let product = products.iter().find(|product| product.sku == sku);
+            let found = product.map_or(0, |product| product.orders);
+            if found >= orders { Ok(found) } else { Err(found) }
+        });
+        assert_eq!(found.await, orders, "orders with {sku}");
     }
 
     /// Asks until what is shown is so: the charts are made a moment after the orders.
@@ -62,15 +58,11 @@ impl Shop {
         request: GetRecommendationsRequest,
         skus: &[&str],
     ) -> Vec<RecommendedProduct> {
-        let mut found = Vec::new();
-        for _ in 0..500 {
-            found = self.shown(request.clone()).await;
-            if names(&found) == skus {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("expected {skus:?}, found {found:#?}");
+        until(&format!("{skus:?}"), async || {
+            let found = self.shown(request.clone()).await;
+            if names(&found) == skus { Ok(found) } else { Err(found) }
+        })
+        .await
     }
 }
 
@@ -362,16 +354,14 @@ impl Shop {
     async fn trained(&self, measure_only: bool) -> Operation {
         let begun = self.client.train_model(TrainModelRequest { measure_only }).await.unwrap();
         let operation_id = begun.operation.unwrap().operation_id;
-        for _ in 0..3_000 {
+        let ended = until("the training to end", async || {
             let request = GetOperationRequest { operation_id: operation_id.clone() };
             let found = self.client.get_operation(request).await.unwrap().operation.unwrap();
-            if found.state() != OperationState::Running {
-                assert_eq!(found.progress_percent, 100);
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("the training does not end");
+            if found.state() != OperationState::Running { Ok(found) } else { Err(found) }
+        })
+        .await;
+        assert_eq!(ended.progress_percent, 100);
+        ended
     }
 }
 
@@ -421,6 +411,17 @@ async fn a_training_publishes_what_foretells_better_and_the_next_one_keeps_it() 
     assert!(ndcg.running < 1.0, "{published:?}");
     let kept = shop.trained(false).await;
     assert_eq!((kept.state(), kept.model_version), (OperationState::Kept, 1), "{kept:?}");
+
+    // Whose history may not be looked at is not foretold.
+    for (customer, _) in &customers[..5] {
+        let preferences = Some(Preferences { opted_out: true, ..Default::default() });
+        let update =
+            UpdateUserPreferencesRequest { customer_id: customer.clone(), preferences, ..Default::default() };
+        shop.client.update_user_preferences(update).await.unwrap();
+    }
+    let failed = shop.trained(false).await;
+    assert_eq!((failed.state(), failed.model_version), (OperationState::Failed, 1));
+    assert!(failed.detail.contains("found 19 among"), "{failed:?}");
 
     let shop = shop.restart_with(recommending).await;
     let model = shop.client.get_model(GetModelRequest {}).await.unwrap();
