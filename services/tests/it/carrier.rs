@@ -13,7 +13,8 @@ use onrush_services::shipping::carrier::http::HttpOptions;
 
 use crate::aggregator::{Aggregator, Fault};
 use crate::shipping::{address, arrived, shipment_until};
-use crate::shop::{Shop, seen};
+use crate::shop::Shop;
+use crate::wait::seen;
 
 /// A shop that ships by the stand-in.
 fn shipping(base: &str) -> impl Fn(&mut Config) {

@@ -32,4 +32,5 @@ mod surface;
 mod texts;
 mod twilio;
 mod users;
+mod wait;
 mod wire;

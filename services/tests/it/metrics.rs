@@ -1,11 +1,11 @@
 //! `/metrics`: what a scrape finds after some traffic.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use onrush_services::config::Service;
 
 use crate::shop::{Shop, order, payment};
+use crate::wait::until;
 
 /// Samples by name and labels, as they are written.
 struct Measures(BTreeMap<String, f64>);
@@ -33,15 +33,12 @@ impl Measures {
 }
 
 /// Scrapes until it finds what a shard or a consumer says once its turn is over.
-async fn until(address: &str, holds: impl Fn(&Measures) -> bool) -> Measures {
-    for _ in 0..500 {
+async fn measured(address: &str, holds: impl Fn(&Measures) -> bool) -> Measures {
+    until("other measures", async || {
         let found = Measures::of(address).await;
-        if holds(&found) {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("expected other measures, found {:#?}", Measures::of(address).await.0);
+        if holds(&found) { Ok(found) } else { Err(found.0) }
+    })
+    .await
 }
 
 fn everything() -> Shop {
@@ -64,7 +61,8 @@ async fn every_port_tells_what_the_whole_process_counts() {
     }
 
     for service in Service::ALL {
-        let found = until(&shop.address(service), |found| found.sum("onrush_shard_open_orders") == 3.0).await;
+        let found =
+            measured(&shop.address(service), |found| found.sum("onrush_shard_open_orders") == 3.0).await;
         let create = "service=\"order\",rpc_service=\"onrush.order.v1.OrderService\",method=\"CreateOrder\"";
         assert_eq!(found.at(&format!("onrush_grpc_calls_total{{{create},code=\"OK\"}}")), 3.0);
         assert_eq!(
@@ -81,7 +79,8 @@ async fn every_port_tells_what_the_whole_process_counts() {
         assert_eq!(found.sum("onrush_shard_held_units"), 3.0);
         assert!(found.0.keys().filter(|name| name.starts_with("onrush_shard_stopped")).count() == 4);
         assert!(found.sum("onrush_shard_durable_write_duration_seconds_count") > 0.0);
-        assert!(found.sum("onrush_shard_batch_size_sum") >= found.sum("onrush_shard_batch_size_count"));
+        let batches = found.sum("onrush_shard_batch_size_count");
+        assert!(batches > 0.0 && found.sum("onrush_shard_batch_size_sum") >= batches);
         assert_eq!(found.at("onrush_breaker_state{breaker=\"simulated\",state=\"closed\"}"), 1.0);
         assert_eq!(found.at("onrush_hashing_queue_depth"), 0.0);
     }
@@ -93,7 +92,7 @@ async fn what_is_bought_shows_in_lags_letters_and_stock() {
     shop.stock("tea", 499, 5).await;
     let address = shop.address(Service::Order);
     let bought = shop.client.create_order(order("", "ada", &[("tea", 2)])).await.unwrap();
-    let held = until(&address, |found| {
+    let held = measured(&address, |found| {
         found.sum("onrush_shard_held_units") == 2.0 && found.sum("onrush_shard_hot_key_ratio") > 0.0
     })
     .await;
@@ -102,7 +101,7 @@ async fn what_is_bought_shows_in_lags_letters_and_stock() {
     let hot: Vec<f64> = of_hot.map(|(_, share)| *share).filter(|share| *share > 0.0).collect();
     assert!((1..=2).contains(&hot.len()) && hot.iter().all(|share| *share == 1.0), "{:#?}", held.0);
     shop.client.process_payment(payment("", &bought.order_id, "pm_card")).await.unwrap();
-    let paid = until(&address, |found| {
+    let paid = measured(&address, |found| {
         let sent = "onrush_notification_letters_total{outcome=\"sent\"}";
         found.sum("onrush_shard_held_units") == 0.0 && found.0.get(sent).is_some_and(|sent| *sent >= 2.0)
     })
@@ -112,7 +111,7 @@ async fn what_is_bought_shows_in_lags_letters_and_stock() {
             paid.at(&format!("onrush_consumer_lag_records{{group=\"{group}\",shard=\"{shard}\"}}"));
         }
     }
-    until(&address, |found| found.sum("onrush_consumer_lag_records") < 50.0).await;
+    measured(&address, |found| found.sum("onrush_consumer_lag_records") < 50.0).await;
     assert_eq!(paid.at("onrush_notification_letters_total{outcome=\"dead\"}"), 0.0);
 }
 

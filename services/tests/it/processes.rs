@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use onrush_grpc::notification::v1::{ListNotificationsRequest, PutContactRequest};
 use onrush_grpc::order::v1::{GetOrderStatusRequest, ListOrdersRequest};
@@ -15,6 +14,7 @@ use onrush_services::config::Service;
 
 use crate::binary::{Process, assert_one_line, client, onrush, stock_up};
 use crate::shop::{order, payment};
+use crate::wait::found;
 
 /// What all processes of the shop know.
 const SECRET: &str = "a secret that all processes of this shop share";
@@ -59,17 +59,6 @@ impl Town {
     }
 }
 
-/// Asks until the answer is good.
-async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
-    for _ in 0..1_000 {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("expected {what}");
-}
-
 #[tokio::test]
 async fn a_purchase_goes_through_all_of_them_and_outlives_the_engines_process() {
     let dir = tempfile::tempdir().unwrap();
@@ -91,13 +80,13 @@ async fn a_purchase_goes_through_all_of_them_and_outlives_the_engines_process() 
     let paid = shop.process_payment(payment("pay", &order_id, "pm_card")).await.unwrap();
     assert_eq!(paid.order_status().as_str_name(), "ORDER_STATUS_PAID");
     // Shipping takes it on by itself, and Notification tells of it.
-    until("a shipped order", async || {
+    found("a shipped order", async || {
         let request = GetOrderStatusRequest { order_id: order_id.clone() };
         let status = shop.get_order_status(request).await.ok()?.order?.status().as_str_name().to_owned();
         ["ORDER_STATUS_SHIPPED", "ORDER_STATUS_DELIVERED"].contains(&status.as_str()).then_some(())
     })
     .await;
-    until("a confirmation, a receipt and news of the parcel", async || {
+    found("a confirmation, a receipt and news of the parcel", async || {
         let request = ListNotificationsRequest { order_id: order_id.clone() };
         let told = shop.list_notifications(request).await.ok()?.notifications.len();
         (told >= 3).then_some(())
@@ -105,7 +94,7 @@ async fn a_purchase_goes_through_all_of_them_and_outlives_the_engines_process() 
     .await;
     // Recommendation learned from the log of the engine's process what she bought.
     let recommend = || GetRecommendationsRequest { customer_id: "ada".into(), ..Default::default() };
-    until("what she bought", async || {
+    found("what she bought", async || {
         let shown = shop.get_recommendations(recommend()).await.ok()?.products;
         let why = shown.iter().find(|product| product.sku == "tea")?.reasons.first()?.clone();
         (why.kind() == ReasonKind::BoughtBefore && why.orders == 1).then_some(())
@@ -130,7 +119,7 @@ async fn a_purchase_goes_through_all_of_them_and_outlives_the_engines_process() 
     .await;
     // The other processes find it again by themselves; what was accepted is as it was.
     let shop = town.client();
-    let again = until("the engine again", async || {
+    let again = found("the engine again", async || {
         shop.create_order(order("first", "ada", &[("tea", 2)])).await.ok()
     })
     .await;
@@ -139,7 +128,7 @@ async fn a_purchase_goes_through_all_of_them_and_outlives_the_engines_process() 
     let paid = shop.process_payment(payment("pay-2", &second.order_id, "pm_card")).await.unwrap();
     assert_eq!(paid.order_status().as_str_name(), "ORDER_STATUS_PAID");
     assert_eq!(shop.list_orders(orders).await.unwrap().orders.len(), 2);
-    until("both orders, each counted once", async || {
+    found("both orders, each counted once", async || {
         let shown = shop.get_recommendations(recommend()).await.ok()?.products;
         (shown.first()?.reasons.first()?.orders == 2).then_some(())
     })

@@ -3,12 +3,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use onrush_grpc::notification::v1::{
     Channel, DeletePushSubscriptionRequest, GetPushKeyRequest, ListDeadLettersRequest,
-    ListNotificationsRequest, ListPushSubscriptionsRequest, Notification, NotificationStatus,
-    PushSubscription, PutPushSubscriptionRequest,
+    ListPushSubscriptionsRequest, Notification, NotificationStatus, PushSubscription,
+    PutPushSubscriptionRequest,
 };
 use onrush_services::config::{Config, Service};
 use onrush_services::notification::push::Reach;
@@ -77,17 +76,7 @@ async fn browsers(shop: &Shop) -> Vec<PushSubscription> {
 
 /// The order's message once it is as wanted.
 async fn message_of(shop: &Shop, order_id: &str, wanted: NotificationStatus) -> Notification {
-    let mut told = Vec::new();
-    for _ in 0..3_000 {
-        let request = ListNotificationsRequest { order_id: order_id.into() };
-        told = shop.client.list_notifications(request).await.unwrap().notifications;
-        let found = told.iter().find(|notice| notice.channel() == Channel::Push && notice.status() == wanted);
-        if let Some(found) = found {
-            return found.clone();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("expected a message that is {wanted:?}, found {told:#?}");
+    shop.told(order_id, Channel::Push, wanted).await
 }
 
 #[tokio::test]

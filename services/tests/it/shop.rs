@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use onrush_engine::{HostKind, StoreKind};
 use onrush_grpc::money::v1::Money;
+use onrush_grpc::notification::v1::{Channel, ListNotificationsRequest, Notification, NotificationStatus};
 use onrush_grpc::order::v1::{
     CaptureMethod, CreateOrderRequest, CreateOrderResponse, GetOrderStatusRequest, NewOrderLine,
     OrderPaymentStatus, ProcessPaymentRequest,
@@ -13,14 +14,18 @@ use onrush_grpc::product::v1::update_stock_request::Change;
 use onrush_grpc::product::v1::{PutProductRequest, UpdateStockRequest};
 use onrush_net::client::grpc::{Addresses, Client};
 use onrush_net::client::{CallError, Refused, Retry};
+use onrush_proto::{Command, CommitOffset, OrderId, Outcome, Request, Text, Topic};
 use onrush_services::access::Access;
 use onrush_services::config::{Config, EnginePlace, Service, ShippingConfig, Tokens};
 use onrush_services::gateway::{GatewayOptions, Gateways};
 use onrush_services::logging::LogFormat;
 use onrush_services::notification::PostOptions;
 use onrush_services::notification::push::Reach;
+use onrush_services::notification::worker::GROUP;
 use onrush_services::serve::Serving;
 use tempfile::TempDir;
+
+use crate::wait::until;
 
 /// A running shop; stops when dropped.
 pub(crate) struct Shop {
@@ -74,17 +79,6 @@ fn post() -> PostOptions {
         pause: Duration::from_millis(5),
         ..PostOptions::default()
     }
-}
-
-/// Waits until it is so; a test that never sees it fails by its name.
-pub(crate) async fn seen(what: &str, mut so: impl FnMut() -> bool) {
-    for _ in 0..3_000 {
-        if so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("expected {what}, found none in time");
 }
 
 impl Shop {
@@ -192,6 +186,38 @@ impl Shop {
         order_id
     }
 
+    /// Waits until Notification is done with the creation of an order: what it says of it is said.
+    pub(crate) async fn heard(&self, order_id: &str) {
+        let order: OrderId = order_id.parse().unwrap();
+        let engine = self.serving.as_ref().unwrap().engine().unwrap();
+        let (group, topic) = (Text::new(GROUP).unwrap(), Topic::OrderCreated);
+        until("Notification to be done with the order", async || {
+            // An order's number is that of its record.
+            let ask = CommitOffset { slot: order.slot(), group, topic, lsn: None };
+            match engine.call(Request::unkeyed(Command::CommitOffset(Box::new(ask)))).await.outcome {
+                Outcome::Offset(done) if done.0 >= order.sequence() => Ok(()),
+                other => Err(other),
+            }
+        })
+        .await;
+    }
+
+    /// What was said of an order by a channel, once it came to this.
+    pub(crate) async fn told(
+        &self,
+        order_id: &str,
+        channel: Channel,
+        wanted: NotificationStatus,
+    ) -> Notification {
+        until(&format!("news by {channel:?} that are {wanted:?}"), async || {
+            let request = ListNotificationsRequest { order_id: order_id.into() };
+            let told = self.client.list_notifications(request).await.unwrap().notifications;
+            let found = told.iter().find(|notice| notice.channel() == channel && notice.status() == wanted);
+            found.cloned().ok_or(told)
+        })
+        .await
+    }
+
     /// Asks to take a part of what is reserved.
     pub(crate) fn capture(key: &str, order_id: &str, minor: i64) -> CapturePaymentRequest {
         CapturePaymentRequest { request_id: key.into(), payment_id: order_id.into(), amount: euro(minor) }
@@ -274,13 +300,10 @@ pub(crate) fn assert_refused<T: std::fmt::Debug>(
 
 /// Waits until a payment is with the gateway.
 pub(crate) async fn until_processing(client: &Client, order_id: &str) {
-    for _ in 0..2_000 {
+    until("a payment with the gateway", async || {
         let request = GetOrderStatusRequest { order_id: order_id.into() };
         let found = client.get_order_status(request).await.unwrap().order.unwrap();
-        if found.payment_status() == OrderPaymentStatus::Processing {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("the payment of {order_id} was not started");
+        (found.payment_status() == OrderPaymentStatus::Processing).then_some(()).ok_or(found)
+    })
+    .await;
 }

@@ -16,6 +16,7 @@ use onrush_services::notification::twilio::TwilioOptions;
 
 use crate::shop::{Shop, assert_refused};
 use crate::twilio::{ACCOUNT, Exchange, Fault, TOKEN};
+use crate::wait::seen;
 
 const PHONE: &str = "+491701234567";
 /// Where Twilio was told to call.
@@ -59,17 +60,7 @@ async fn contact_of(shop: &Shop) -> GetContactResponse {
 
 /// The order's text once it is as wanted.
 async fn text_of(shop: &Shop, order_id: &str, wanted: NotificationStatus) -> Notification {
-    let mut told = Vec::new();
-    for _ in 0..3_000 {
-        let request = ListNotificationsRequest { order_id: order_id.into() };
-        told = shop.client.list_notifications(request).await.unwrap().notifications;
-        let found = told.iter().find(|notice| notice.channel() == Channel::Sms && notice.status() == wanted);
-        if let Some(found) = found {
-            return found.clone();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("expected a text that is {wanted:?}, found {told:#?}");
+    shop.told(order_id, Channel::Sms, wanted).await
 }
 
 #[tokio::test]
@@ -111,12 +102,7 @@ async fn a_restart_sends_no_text_again() {
     shop.stock("tea", 499, 100).await;
     shop.client.put_contact(contact()).await.unwrap();
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
-    let sent = async || {
-        while exchange.texts().is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), sent()).await.unwrap();
+    seen("a text", || !exchange.texts().is_empty()).await;
     let shop = shop.restart_with(&patient).await;
     text_of(&shop, &order_id, NotificationStatus::Sent).await;
     assert_eq!(exchange.texts().len(), 1);
@@ -145,11 +131,8 @@ async fn a_number_that_called_texts_off_gets_none_until_its_owner_agrees_again()
         let request = ListNotificationsRequest { order_id: silent.clone() };
         shop.client.list_notifications(request).await.unwrap().notifications
     };
-    let mut told = mailed().await;
-    while told.is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        told = mailed().await;
-    }
+    shop.heard(&silent).await;
+    assert_eq!(mailed().await.len(), 1, "a mail and no text");
     shop.client.put_contact(contact()).await.unwrap();
     let again = contact_of(&shop).await;
     assert!(!again.sms_stopped && again.sms_consent_us >= agreed.sms_consent_us);
@@ -298,9 +281,6 @@ async fn no_number_without_consent_and_none_that_is_not_one() {
     let after = contact_of(&shop).await;
     assert_eq!((after.phone.as_str(), after.sms_consent_us), ("", 0));
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
-    let request = || ListNotificationsRequest { order_id: order_id.clone() };
-    while shop.client.list_notifications(request()).await.unwrap().notifications.is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    shop.heard(&order_id).await;
     assert!(exchange.texts().is_empty());
 }

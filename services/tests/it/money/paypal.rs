@@ -11,7 +11,8 @@ use onrush_services::gateway::paypal::PayPalOptions;
 use super::purse::Purse;
 use super::stripe::{books_agree, payment_of, until};
 use super::till::Fault;
-use crate::shop::{Shop, euro, payment, product, seen};
+use crate::shop::{Shop, euro, payment, product};
+use crate::wait::seen;
 
 /// A shop whose money goes through the stand-in.
 pub(super) fn paying(purse: &Purse) -> impl Fn(&mut Config) {

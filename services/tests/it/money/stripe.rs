@@ -16,7 +16,8 @@ use tonic::Code;
 
 use super::till::{Fault, Till};
 use crate::binary::{FREE_PORTS, Process, stock_up};
-use crate::shop::{Shop, assert_refused, euro, order, payment, product, seen};
+use crate::shop::{Shop, assert_refused, euro, order, payment, product};
+use crate::wait::seen;
 
 pub(super) const KEY: &str = "sk_test_canary";
 

@@ -9,7 +9,8 @@ use onrush_services::config::Service;
 
 use super::stripe::{books_agree, paying, payment_of, shop, until};
 use super::till::Till;
-use crate::shop::{Shop, payment, seen};
+use crate::shop::{Shop, payment};
+use crate::wait::seen;
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()

@@ -1,12 +1,12 @@
 //! A forgotten password: from the wish over the mail to a new one.
 
 use std::path::Path;
-use std::time::Duration;
 
 use onrush_services::config::{Config, Service};
 use serde_json::json;
 
 use super::{Answer, Site, Tokens};
+use crate::wait::until;
 
 const NEW: &str = "another horse battery";
 
@@ -30,14 +30,11 @@ fn reset_mails(data: &Path) -> Vec<String> {
 /// The mails, once there are so many.
 async fn mails(site: &Site, count: usize) -> Vec<String> {
     let data = site.shop.dir.path().join("data");
-    for _ in 0..6_000 {
+    until(&format!("{count} mails"), async || {
         let found = reset_mails(&data);
-        if found.len() >= count {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("expected {count} mails, found {:?}", reset_mails(&data));
+        if found.len() >= count { Ok(found) } else { Err(found) }
+    })
+    .await
 }
 
 /// The token in a mail, whose lines may be broken by the transfer encoding.
