@@ -38,6 +38,14 @@ pub enum FormatError {
         /// The line found.
         found: String,
     },
+    /// Of another version.
+    #[error("expected format version {FORMAT_VERSION} in {path}, found {found}")]
+    Version {
+        /// The path.
+        path: PathBuf,
+        /// The version found.
+        found: u64,
+    },
     /// Formatted with another number of shards.
     #[error("{path} was formatted with {formatted} shards, and {asked} were asked for")]
     Shards {
@@ -93,8 +101,7 @@ impl Format {
         };
         let version = field("version")?;
         if version != u64::from(FORMAT_VERSION) {
-            let found = version.to_string();
-            return Err(FormatError::Damaged { path, expected: "format version 2", found });
+            return Err(FormatError::Version { path, found: version });
         }
         Ok(Some(Self { shards: field("shards")? as u16, secret: [field("secret0")?, field("secret1")?] }))
     }
@@ -144,6 +151,9 @@ mod tests {
         fs::write(dir.path().join(FILE), "version 2\nshards x\n").unwrap();
         let error = Format::open(dir.path(), None).unwrap_err().to_string();
         assert!(error.contains("expected shards") && error.contains("found \"x\""), "{error}");
+        fs::write(dir.path().join(FILE), "version 1\nshards 1\n").unwrap();
+        let error = Format::open(dir.path(), None).unwrap_err().to_string();
+        assert!(error.starts_with("expected format version 2") && error.ends_with("found 1"), "{error}");
         assert!(matches!(Format::open(dir.path(), Some(0)), Err(FormatError::ShardCount(0))));
     }
 }

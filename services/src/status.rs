@@ -178,7 +178,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
 impl From<Rejection> for Status {
     fn from(rejection: Rejection) -> Self {
         if let Rejection::Internal(message) = &rejection {
-            tracing::error!(message, "a call failed on our side");
+            tracing::error!(error = message, "a call failed on our side");
         }
         let mut details = ErrorDetails::with_error_info(rejection.reason().name, DOMAIN, rejection.facts());
         let message = rejection.message();

@@ -56,20 +56,11 @@ fn count_of(hash: u128, entry: &[u8]) -> Result<Count, StoredError> {
 impl Stored {
     /// An idempotency key, looked for in the given spans of buckets from the newest on.
     pub fn key(&self, hash: u128, spans: &[(u32, u32)]) -> Result<Option<(KeyState, u32)>, StoredError> {
-        let names = newest(spans, |bucket| Ok(self.key_in(bucket, hash)?.map(|names| (names, bucket))))?;
-        names.map(|(names, bucket)| Ok((self.key_state(hash, names)?, bucket))).transpose()
-    }
-
-    fn key_in(&self, bucket: u32, hash: u128) -> Result<Option<KeyNames>, StoredError> {
-        let mut names = None;
-        // A later page comes later, and knows better.
-        self.each_page(bucket, (KEY_TAG, Some(hash)), &mut |page| {
-            if let Some(entry) = page.find(hash).next_back() {
-                names = Some(key_names(hash, entry)?);
-            }
-            Ok(())
+        let names = newest(spans, |bucket| {
+            let names = self.last_in(bucket, (KEY_TAG, hash), key_names)?;
+            Ok(names.map(|names| (names, bucket)))
         })?;
-        Ok(names)
+        names.map(|(names, bucket)| Ok((self.key_state(hash, names)?, bucket))).transpose()
     }
 
     fn key_state(&self, key: u128, names: KeyNames) -> Result<KeyState, StoredError> {
@@ -84,16 +75,24 @@ impl Stored {
 
     /// A customer's count, looked for in the given spans of buckets: the newest one stands.
     pub fn count(&self, hash: u128, spans: &[(u32, u32)]) -> Result<Option<Count>, StoredError> {
-        newest(spans, |bucket| {
-            let mut count = None;
-            self.each_page(bucket, (COUNT_TAG, Some(hash)), &mut |page| {
-                if let Some(entry) = page.find(hash).next_back() {
-                    count = Some(count_of(hash, entry)?);
-                }
-                Ok(())
-            })?;
-            Ok(count)
-        })
+        newest(spans, |bucket| self.last_in(bucket, (COUNT_TAG, hash), count_of))
+    }
+
+    /// What a bucket says last of a hash: a later page comes later, and knows better.
+    fn last_in<T>(
+        &self,
+        bucket: u32,
+        (tag, hash): (u8, u128),
+        read: fn(u128, &[u8]) -> Result<T, StoredError>,
+    ) -> Result<Option<T>, StoredError> {
+        let mut last = None;
+        self.each_page(bucket, (tag, Some(hash)), &mut |page| {
+            if let Some(entry) = page.find(hash).next_back() {
+                last = Some(read(hash, entry)?);
+            }
+            Ok(())
+        })?;
+        Ok(last)
     }
 
     /// Every idempotency key of a bucket, newest page last.
@@ -111,11 +110,8 @@ impl Stored {
     }
 
     /// The hash of every idempotency key of a bucket, without reading what they name.
-    pub fn each_key_hash(&self, bucket: u32, mut each: impl FnMut(u128)) -> Result<(), StoredError> {
-        self.each_page(bucket, (KEY_TAG, None), &mut |page| {
-            page.hashes().for_each(&mut each);
-            Ok(())
-        })
+    pub fn each_key_hash(&self, bucket: u32, each: impl FnMut(u128)) -> Result<(), StoredError> {
+        self.each_hash(bucket, KEY_TAG, each)
     }
 
     /// Every customer's count that changed in a bucket; the last change of one comes last.
@@ -130,8 +126,12 @@ impl Stored {
     }
 
     /// The hash of every customer's count that changed in a bucket.
-    pub fn each_count_hash(&self, bucket: u32, mut each: impl FnMut(u128)) -> Result<(), StoredError> {
-        self.each_page(bucket, (COUNT_TAG, None), &mut |page| {
+    pub fn each_count_hash(&self, bucket: u32, each: impl FnMut(u128)) -> Result<(), StoredError> {
+        self.each_hash(bucket, COUNT_TAG, each)
+    }
+
+    fn each_hash(&self, bucket: u32, tag: u8, mut each: impl FnMut(u128)) -> Result<(), StoredError> {
+        self.each_page(bucket, (tag, None), &mut |page| {
             page.hashes().for_each(&mut each);
             Ok(())
         })

@@ -17,8 +17,8 @@ const HEAD_BYTES: usize = 5;
 const HASH_BYTES: usize = 16;
 const END_BYTES: usize = 4;
 
-/// Pages per bucket and generation: a full bucket's hold 256 entries, about 10 KB, so that a look-up reads no
-/// more than that.
+/// Pages per bucket and generation: a full bucket's hold some 256 entries each, about 10 KB of orders' keys, for a
+/// look-up to read.
 const PARTITIONS: u32 = 256;
 
 /// The part of a bucket's entries in which a hash stands.

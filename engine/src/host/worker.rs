@@ -166,7 +166,9 @@ impl Worker {
         self.hot_keys.look(&self.inputs);
         self.end(Stage::Admit, &mut laps);
         self.shard.turn(now_us, &mut self.inputs, &mut self.open);
-        self.station.counters.decided.store(self.shard.end().0, Ordering::Relaxed);
+        let counters = &self.station.counters;
+        counters.turns.fetch_add(1, Ordering::Relaxed);
+        counters.decided.store(self.shard.end().0, Ordering::Relaxed);
         self.outbox.post(&mut self.open.urgent);
         self.end(Stage::Decide, &mut laps);
         self.commit(&mut laps);
@@ -321,9 +323,10 @@ impl Worker {
 
     fn count(&mut self, taken: usize) {
         let (counters, state) = (&self.station.counters, self.shard.state());
-        counters.turns.fetch_add(1, Ordering::Relaxed);
         counters.requests.fetch_add(taken as u64, Ordering::Relaxed);
-        counters.batches.record(taken);
+        if taken > 0 {
+            counters.batches.record(taken);
+        }
         counters.hot_key_ppm.store(self.hot_keys.share_ppm(), Ordering::Relaxed);
         counters.open_orders.store(state.orders.open_len() as u64, Ordering::Relaxed);
         counters.orders_in_memory.store(state.orders.len() as u64, Ordering::Relaxed);

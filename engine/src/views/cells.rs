@@ -68,6 +68,7 @@ impl Cell {
         let [a, b, c] = row.price.currency.0;
         self.currency.store(u32::from_le_bytes([a, b, c, 0]), Ordering::Relaxed);
         self.available.store(row.available(), Ordering::Relaxed);
+        self.held.store(row.held, Ordering::Relaxed);
         self.price.store(row.price.minor, Ordering::Relaxed);
         self.limit.store(row.limit_per_customer, Ordering::Relaxed);
         self.backorder.store(row.backorder, Ordering::Relaxed);
@@ -118,8 +119,6 @@ pub(super) struct Cells {
     chunks: Box<[OnceLock<Chunk>]>,
     index: ArcSwap<Index>,
     len: AtomicU32,
-    /// Units held, of all cells.
-    held: AtomicI64,
 }
 
 impl Default for Cells {
@@ -128,7 +127,6 @@ impl Default for Cells {
             chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
             index: ArcSwap::from_pointee(Index::with_slots(2 * CHUNK)),
             len: AtomicU32::new(0),
-            held: AtomicI64::new(0),
         }
     }
 }
@@ -159,7 +157,6 @@ impl Cells {
     pub(super) fn publish(&self, position: u32, row: &StockRow) -> bool {
         if let Some(cell) = self.cell(position) {
             cell.write(row);
-            self.hold(cell, row);
             return false;
         }
         if position >= CELLS_MAX {
@@ -167,23 +164,16 @@ impl Cells {
         }
         let chunk = self.chunks[position as usize / CHUNK]
             .get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect());
-        let cell = chunk[position as usize % CHUNK].get_or_init(|| Cell::new(row.sku));
-        cell.write(row);
-        self.hold(cell, row);
+        chunk[position as usize % CHUNK].get_or_init(|| Cell::new(row.sku)).write(row);
         let len = self.len.fetch_add(1, Ordering::Relaxed) + 1;
         self.enter(position, &row.sku, len as usize);
         true
     }
 
-    /// Counts what is held of a SKU now. One thread writes: a load and a store are enough.
-    fn hold(&self, cell: &Cell, row: &StockRow) {
-        let change = row.held - cell.held.load(Ordering::Relaxed);
-        cell.held.store(row.held, Ordering::Relaxed);
-        self.held.store(self.held.load(Ordering::Relaxed) + change, Ordering::Relaxed);
-    }
-
+    /// Units held, of all cells.
     pub(super) fn held_units(&self) -> i64 {
-        self.held.load(Ordering::Relaxed)
+        let cells = self.chunks.iter().filter_map(OnceLock::get).flat_map(|chunk| chunk.iter());
+        cells.filter_map(OnceLock::get).map(|cell| cell.held.load(Ordering::Relaxed)).sum()
     }
 
     fn enter(&self, position: u32, sku: &Sku, len: usize) {

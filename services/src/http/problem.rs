@@ -89,7 +89,7 @@ impl Problem {
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         if let Self::Internal(message) = &self {
-            tracing::error!(message, "a call failed on our side");
+            tracing::error!(error = message, "a call failed on our side");
         }
         Problem::from(&self).into_response()
     }

@@ -142,7 +142,7 @@ mod tests {
             let inner = outer.in_scope(|| tracing::error_span!("turn", shard = 3u64, path = "/inner"));
             let error = io::Error::other("the disk is \"full\"\nreally");
             inner.in_scope(|| tracing::warn!(%error, took_us = 12u64, ok = false, "two\nlines"));
-            tracing::info!("alone");
+            tracing::info!(status = "canceled", "alone");
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let found: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -165,5 +165,8 @@ mod tests {
         }
         assert!(first["@timestamp"].as_str().unwrap().parse::<Timestamp>().is_ok());
         assert_eq!((&second["message"], &second["trace.id"]), (&Value::from("alone"), &Value::Null));
+        // A text where the schema has a number would have the line refused.
+        assert_eq!(second["labels.status"], "canceled");
+        assert_eq!(second["http.response.status_code"], Value::Null);
     }
 }

@@ -29,7 +29,9 @@ pub(super) struct Fields(pub(super) Map<String, Value>);
 
 impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
-        let known = NAMES.iter().find(|(ours, _)| *ours == field.name());
+        // The schema's status is a number; a refused document would be lost.
+        let fits = |schema: &str| schema != "http.response.status_code" || value.is_number();
+        let known = NAMES.iter().find(|(ours, schema)| *ours == field.name() && fits(schema));
         let (name, value) = match known {
             Some((_, name)) => ((*name).to_owned(), value),
             None => {

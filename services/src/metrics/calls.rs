@@ -82,6 +82,8 @@ fn labels((edge, service, route, method): &Place) -> Labels {
 fn code_name(edge: Edge, code: usize) -> String {
     match (edge, code) {
         (Edge::Http, _) => code.to_string(),
+        // Ours writes it in the British way.
+        (Edge::Grpc, 1) => "Canceled".into(),
         (Edge::Grpc, 0) => "OK".into(),
         (Edge::Grpc, _) => format!("{:?}", Code::from_i32(code as i32)),
     }

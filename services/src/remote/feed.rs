@@ -109,7 +109,7 @@ pub(super) async fn follow(
         match stream(&line, shard, &mut after, &batches).await {
             Ok(()) => return,
             Err(status) => tracing::warn!(
-                engine = %line.address, shard = shard.0, status = status.message(), "the engine's log breaks off"
+                engine = %line.address, shard = shard.0, error = status.message(), "the engine's log breaks off"
             ),
         }
         if after > before {

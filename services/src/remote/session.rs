@@ -83,7 +83,7 @@ impl Session {
         match tokio::time::timeout(PATIENCE, call).await {
             Ok(Ok(answers)) => Some((sender, answers.into_inner())),
             Ok(Err(status)) => {
-                tracing::warn!(engine = %self.line.address, status = status.message(), "the engine does not answer");
+                tracing::warn!(engine = %self.line.address, error = status.message(), "the engine does not answer");
                 None
             }
             Err(_) => None,
@@ -114,7 +114,7 @@ impl Session {
                     Ok(Some(response)) => self.answered(response),
                     Ok(None) => return Some(()),
                     Err(status) => {
-                        tracing::warn!(engine = %self.line.address, status = status.message(), "the engine is gone");
+                        tracing::warn!(engine = %self.line.address, error = status.message(), "the engine is gone");
                         return Some(());
                     }
                 },

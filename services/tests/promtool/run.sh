@@ -27,4 +27,4 @@ if [ -z "$promtool" ]; then
 fi
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" --quiet --disable-pip-version-check install prometheus-client==0.23.1
-"$work/venv/bin/python" "$here/measures.py" "$onrush" "$work" "$promtool"
+timeout 300 "$work/venv/bin/python" "$here/measures.py" "$onrush" "$work" "$promtool"

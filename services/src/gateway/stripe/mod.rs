@@ -203,7 +203,7 @@ impl Stripe {
                 if intent.holds_nothing() {
                     return Ok(());
                 }
-                tracing::error!(key = %step.key, %code, status = %intent.status, "a reservation was not given back");
+                tracing::error!(key = %step.key, %code, intent = %intent.status, "a reservation was not given back");
                 Err(Trouble::NoAnswer)
             }
         }
