@@ -132,7 +132,9 @@ async fn a_restart_in_the_middle_sends_no_second_parcel() {
 
 #[tokio::test]
 async fn an_unreliable_carrier_delivers_each_parcel_once() {
-    let faults = "seed=5,timeout=0.3,dropped=0.3,doubled=0.5,reordered=0.5,exception=0.3,p50_ms=1,p99_ms=20,\
+    // The dice fall by the order's id, which no two runs share. Each parcel meets an exception, for about
+    // half of them its news comes after the parcel has: 0.5^20 that none is seen.
+    let faults = "seed=5,timeout=0.3,dropped=0.3,doubled=0.5,reordered=0.5,exception=1,p50_ms=1,p99_ms=20,\
                   pickup_ms=10,transit_ms=20,delivery_ms=10";
     let shop = Shop::open_with(shipping(faults));
     shop.stock("tea", 499, 100).await;
@@ -151,7 +153,7 @@ async fn an_unreliable_carrier_delivers_each_parcel_once() {
         assert!(seen.windows(2).all(|pair| pair[0].at_us < pair[1].at_us), "{seen:#?}");
         assert_eq!(order_status(&shop, order_id).await, OrderStatus::Delivered);
     }
-    assert!(exceptions > 0, "about a third meets an exception");
+    assert!(exceptions > 0, "about half the exceptions are heard of in time");
     assert_eq!(carrier_says(&shop).len(), orders.len());
 }
 
