@@ -2,11 +2,11 @@
 //!
 //! `docs/api/access.md` is made of it.
 
-use super::Permission;
 use super::Permission::{
     ActForCustomers, HandleParcels, MoveMoney, Operate, ReadCustomers, ReadStock, ReadUsers, TrainModels,
     WriteCatalogue, WriteTemplates,
 };
+use super::{Permission, Scope};
 
 /// What a call needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +50,32 @@ macro_rules! calls {
             }
         }
     };
+}
+
+impl Call {
+    /// What a program needs to make it in a user's name; `None`: no grant is enough.
+    pub const fn scope(self) -> Option<Scope> {
+        match self {
+            Self::GetOrderStatus
+            | Self::ListOrders
+            | Self::GetPaymentStatus
+            | Self::ListTransactions
+            | Self::GetShipment
+            | Self::ListShipments
+            | Self::GetRates
+            | Self::TrackShipment
+            | Self::GetAddress => Some(Scope::ReadOrders),
+            Self::CreateOrder
+            | Self::ProcessPayment
+            | Self::CancelOrder
+            | Self::CreatePayment
+            | Self::PutAddress => Some(Scope::WriteOrders),
+            Self::UpdateStock | Self::PutProduct | Self::GetStock | Self::ListStockChanges => {
+                Some(Scope::WriteCatalogue)
+            }
+            _ => None,
+        }
+    }
 }
 
 use Need::{Account, Nothing, Own, Visitor};

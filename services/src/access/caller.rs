@@ -2,7 +2,7 @@
 
 use onrush_proto::CustomerId;
 
-use super::{Claims, Permission, Roles};
+use super::{Claims, Permission, Roles, Scopes};
 use crate::field::{self, FieldError};
 use crate::status::{Denial, Rejection};
 
@@ -13,6 +13,8 @@ pub struct Identity {
     pub user: CustomerId,
     /// What the user was when the token was issued.
     pub roles: Roles,
+    /// What a program of somebody else's may do in the user's name; `None`: it is the user.
+    pub scopes: Option<Scopes>,
 }
 
 /// Somebody who calls.
@@ -34,13 +36,18 @@ pub struct Admitted {
 
 impl Identity {
     /// What claims say; `None` if their subject can be nobody's id: the operator's name is empty, and
-    /// what works in this process under a name of its own has a control character in it.
+    /// what works in this process under a name of its own has a control character in it. A program and
+    /// its scopes come together or not at all.
     pub fn of(claims: &Claims) -> Option<Self> {
         if claims.sub.is_empty() || claims.sub.contains(char::is_control) {
             return None;
         }
         let user = CustomerId::new(&claims.sub).ok()?;
-        Some(Self { user, roles: claims.roles })
+        match (&claims.client_id, claims.scope) {
+            (None, None) => Some(Self { user, roles: claims.roles, scopes: None }),
+            (Some(_), Some(scopes)) => Some(Self { user, roles: claims.roles, scopes: Some(scopes) }),
+            _ => None,
+        }
     }
 
     /// Refused unless one of the roles permits it. Says nothing about what it is about, so that it
@@ -109,7 +116,8 @@ mod tests {
     use crate::access::Role;
 
     fn user(id: &str) -> Caller {
-        Caller::User(Identity { user: id.parse().unwrap(), roles: [Role::Customer].into_iter().collect() })
+        let roles = [Role::Customer].into_iter().collect();
+        Caller::User(Identity { user: id.parse().unwrap(), roles, scopes: None })
     }
 
     #[test]
@@ -142,6 +150,8 @@ mod tests {
             jti: String::new(),
             sid: String::new(),
             roles: Roles::default(),
+            client_id: None,
+            scope: None,
         };
         let operator = Admitted::new(Caller::Operator, true);
         assert!(Identity::of(&claims(operator.name())).is_none());
@@ -149,5 +159,8 @@ mod tests {
             assert!(Identity::of(&claims(nobody)).is_none(), "{nobody:?}");
         }
         assert_eq!(Identity::of(&claims("ada")).unwrap().user.as_str(), "ada");
+        // A program without scopes, and scopes of no program.
+        assert!(Identity::of(&Claims { client_id: Some("c".into()), ..claims("ada") }).is_none());
+        assert!(Identity::of(&Claims { scope: Some(Scopes::default()), ..claims("ada") }).is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Roles;
+use super::{Roles, Scopes};
 
 /// How long an access token is good, in seconds.
 pub const ACCESS_TOKEN_S: u64 = 15 * 60;
@@ -29,4 +29,19 @@ pub struct Claims {
     pub sid: String,
     /// What the user was to the shop when it was issued.
     pub roles: Roles,
+    /// Whose program uses it; `None`: the user themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// What that program may use it for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scopes>,
+}
+
+/// Whose program acts in a user's name, and for what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Delegation {
+    /// The client.
+    pub client_id: String,
+    /// What it was granted.
+    pub scopes: Scopes,
 }

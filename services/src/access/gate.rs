@@ -47,10 +47,12 @@ impl Gate {
     pub fn admit(&self, headers: &HeaderMap, call: Call) -> Result<Admitted, Denial> {
         let caller = self.caller(headers)?.ok_or_else(unauthenticated)?;
         let Caller::User(user) = caller else { return Ok(Admitted::new(caller, true)) };
+        granted(user, call)?;
         match call.need() {
             Need::Nothing | Need::Account => Ok(Admitted::new(caller, false)),
+            // Whoever grants gives what is theirs, not what their role lets them see of others.
             Need::Own(permission) | Need::Visitor(permission) => {
-                Ok(Admitted::new(caller, user.roles.permit(permission)))
+                Ok(Admitted::new(caller, user.scopes.is_none() && user.roles.permit(permission)))
             }
             Need::Permission(permission) => {
                 user.must(permission)?;
@@ -79,6 +81,23 @@ impl Gate {
     }
 }
 
+/// A program that acts in a user's name makes the calls of its scopes.
+fn granted(user: Identity, call: Call) -> Result<(), Denial> {
+    let Some(scopes) = user.scopes.filter(|_| call.need() != Need::Nothing) else { return Ok(()) };
+    match call.scope() {
+        Some(scope) if scopes.has(scope) => Ok(()),
+        Some(scope) => {
+            let message =
+                format!("access token: expected one with the scope {}, found another", scope.name());
+            Err(Denial::new("INSUFFICIENT_SCOPE", message))
+        }
+        None => {
+            let message = "access token: expected the user's own, found one that was granted to a program";
+            Err(Denial::new("INSUFFICIENT_SCOPE", message))
+        }
+    }
+}
+
 /// As long as the keyring believes it.
 fn span(claims: &Claims) -> Span {
     Span { from_s: claims.nbf.saturating_sub(LEEWAY_S), to_s: claims.exp.saturating_add(LEEWAY_S) }
@@ -89,7 +108,7 @@ mod tests {
     use axum::http::header::AUTHORIZATION;
 
     use super::*;
-    use crate::access::{Role, Roles};
+    use crate::access::{Delegation, Role, Roles, Scope, Scopes};
     use crate::config::Tokens;
 
     fn gate(access: Access) -> (tempfile::TempDir, Arc<Keyring>, Gate) {
@@ -116,6 +135,8 @@ mod tests {
             jti: String::new(),
             sid: String::new(),
             roles: Roles::default(),
+            client_id: None,
+            scope: None,
         }
     }
 
@@ -187,6 +208,35 @@ mod tests {
                     },
                 };
                 assert_eq!(found.map_err(|denial| denial.reason), expected, "{call:?} by {role}");
+            }
+        }
+    }
+
+    /// Every call by every role under every scope: no more than the scope, and no more than the user.
+    #[test]
+    fn a_grant_admits_to_the_calls_of_its_scopes_and_to_what_is_the_users_own() {
+        let (_dir, keyring, gate) = gate(Access::Required);
+        let (ada, eve) = ("ada".parse().unwrap(), "eve".parse().unwrap());
+        for scope in Scope::ALL {
+            for role in Role::ALL {
+                let scopes = Scopes::default().with(scope);
+                let delegation = Delegation { client_id: "client".into(), scopes };
+                let token = keyring.issue_to("ada", "s", [role].into_iter().collect(), delegation).unwrap();
+                for call in Call::ALL {
+                    let found = gate.admit(&headers(&token), *call);
+                    let found = found.map(|caller| (caller.reaches(&ada), caller.reaches(&eve)));
+                    let expected = match call.need() {
+                        Need::Nothing => Ok((true, false)),
+                        _ if call.scope() != Some(scope) => Err("INSUFFICIENT_SCOPE"),
+                        Need::Permission(permission) if role.permissions().contains(&permission) => {
+                            Ok((true, true))
+                        }
+                        Need::Permission(_) => Err("FORBIDDEN"),
+                        Need::Account | Need::Own(_) | Need::Visitor(_) => Ok((true, false)),
+                    };
+                    let found = found.map_err(|denial| denial.reason);
+                    assert_eq!(found, expected, "{call:?} by {role} under {}", scope.name());
+                }
             }
         }
     }

@@ -12,10 +12,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{ACCESS_TOKEN_S, Claims, Identity, Roles};
+use super::{ACCESS_TOKEN_S, Claims, Delegation, Identity, Roles};
 use crate::config::Tokens;
 use crate::status::{Denial, Rejection};
 
@@ -70,8 +70,29 @@ pub struct Keyring {
     validation: Validation,
     issuer: String,
     audience: String,
-    /// The public half, for EdDSA.
-    public: Option<String>,
+    /// For ID tokens, and for access tokens unless a secret signs them.
+    pair: Option<Pair>,
+}
+
+/// The key pair in the data directory.
+struct Pair {
+    header: Header,
+    key: EncodingKey,
+    /// The public half.
+    public: String,
+}
+
+impl Pair {
+    /// Made if there is none.
+    fn open(data_dir: &Path) -> Result<Self, KeyError> {
+        let path = data_dir.join(KEY_FILE);
+        let pkcs8 = read_or_make(&path)?;
+        let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).map_err(|_| KeyError::Damaged { path })?;
+        let public = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(thumbprint(&public));
+        Ok(Self { header, key: EncodingKey::from_ed_der(&pkcs8), public })
+    }
 }
 
 /// A header as we write it. A field beyond these (`jku`, `jwk`, `x5u`, `crit`..) is a reason to refuse.
@@ -86,27 +107,17 @@ struct OwnHeader {
 impl Keyring {
     /// The key of `JWT_SECRET` if it is set, else the pair in the data directory, made if there is none.
     pub fn open(data_dir: &Path, tokens: &Tokens) -> Result<Self, KeyError> {
-        let (algorithm, kid, encoding, decoding, public) = match &tokens.secret {
+        let (algorithm, kid, encoding, decoding, pair) = match &tokens.secret {
             Some(secret) => {
                 let secret = secret.expose().as_bytes();
                 let keys = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
                 (Algorithm::HS256, SECRET_KID.to_owned(), keys.0, keys.1, None)
             }
             None => {
-                let path = data_dir.join(KEY_FILE);
-                let pkcs8 = read_or_make(&path)?;
-                let pair = Ed25519KeyPair::from_pkcs8(&pkcs8)
-                    .map_err(|_| KeyError::Damaged { path: path.clone() })?;
-                let public = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
-                let decoding =
-                    DecodingKey::from_ed_components(&public).map_err(|_| KeyError::Damaged { path })?;
-                (
-                    Algorithm::EdDSA,
-                    thumbprint(&public),
-                    EncodingKey::from_ed_der(&pkcs8),
-                    decoding,
-                    Some(public),
-                )
+                let pair = Pair::open(data_dir)?;
+                let damaged = |_| KeyError::Damaged { path: data_dir.join(KEY_FILE) };
+                let decoding = DecodingKey::from_ed_components(&pair.public).map_err(damaged)?;
+                (Algorithm::EdDSA, thumbprint(&pair.public), pair.key.clone(), decoding, Some(pair))
             }
         };
         let mut header = Header::new(algorithm);
@@ -118,13 +129,48 @@ impl Keyring {
         validation.set_audience(&[&tokens.audience]);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
         let (issuer, audience) = (tokens.issuer.clone(), tokens.audience.clone());
-        Ok(Self { header, encoding, decoding, validation, issuer, audience, public })
+        Ok(Self { header, encoding, decoding, validation, issuer, audience, pair })
     }
 
-    /// A fresh access token.
+    /// The same with the pair beside a secret, for whoever signs ID tokens: their readers have no secret of ours.
+    pub fn with_pair(self, data_dir: &Path) -> Result<Self, KeyError> {
+        let pair = match self.pair {
+            Some(pair) => pair,
+            None => Pair::open(data_dir)?,
+        };
+        Ok(Self { pair: Some(pair), ..self })
+    }
+
+    /// A fresh access token of a user.
     pub fn issue(&self, user: &str, session: &str, roles: Roles) -> Result<String, Rejection> {
+        self.sign(&self.claims(user, session, roles))
+    }
+
+    /// A fresh access token for a program that acts in a user's name.
+    pub fn issue_to(
+        &self,
+        user: &str,
+        session: &str,
+        roles: Roles,
+        delegation: Delegation,
+    ) -> Result<String, Rejection> {
+        let Delegation { client_id, scopes } = delegation;
+        let claims = self.claims(user, session, roles);
+        self.sign(&Claims { client_id: Some(client_id), scope: Some(scopes), ..claims })
+    }
+
+    /// Signs an ID token: always by the pair, so that its reader needs no secret of ours. Its type is another
+    /// one than that of access tokens, and so it is none.
+    pub fn sign_id(&self, claims: &impl Serialize) -> Result<String, Rejection> {
+        let none = || Rejection::Internal("expected a key pair for ID tokens, found none".into());
+        let pair = self.pair.as_ref().ok_or_else(none)?;
+        jsonwebtoken::encode(&pair.header, claims, &pair.key)
+            .map_err(|error| Rejection::Internal(format!("expected to sign an ID token, found: {error}")))
+    }
+
+    fn claims(&self, user: &str, session: &str, roles: Roles) -> Claims {
         let now = now_s();
-        self.sign(&Claims {
+        Claims {
             iss: self.issuer.clone(),
             aud: self.audience.clone(),
             sub: user.into(),
@@ -134,7 +180,9 @@ impl Keyring {
             jti: Uuid::new_v4().simple().to_string(),
             sid: session.into(),
             roles,
-        })
+            client_id: None,
+            scope: None,
+        }
     }
 
     /// Signs claims as they are.
@@ -159,7 +207,8 @@ impl Keyring {
             ErrorKind::InvalidSignature => refused("our signature", "another one"),
             _ => refused("an access token of ours", "something else"),
         })?;
-        let identity = Identity::of(&found.claims).ok_or_else(|| refused("a user's id", "something else"))?;
+        let identity = Identity::of(&found.claims)
+            .ok_or_else(|| refused("a user and perhaps a program with its scopes", "something else"))?;
         Ok((found.claims, identity))
     }
 
@@ -170,21 +219,23 @@ impl Keyring {
         let Ok(header) = serde_json::from_slice::<OwnHeader>(&bytes) else {
             return Err(refused("a header with typ, alg and kid", "another one"));
         };
-        let algorithm = if self.public.is_some() { "EdDSA" } else { "HS256" };
+        let algorithm = if self.header.alg == Algorithm::EdDSA { "EdDSA" } else { "HS256" };
         let own = header.typ == TYPE
             && header.alg == algorithm
             && Some(header.kid.as_str()) == self.header.kid.as_deref();
         if own { Ok(()) } else { Err(refused(&format!("{TYPE}, {algorithm} and our key id"), "others")) }
     }
 
-    /// The public keys as a JWK set (RFC 7517): empty while a shared secret signs.
+    /// The public key as a JWK set (RFC 7517). While a shared secret signs access tokens, it is for ID tokens
+    /// alone.
     pub fn jwks(&self) -> serde_json::Value {
-        let keys = self.public.iter().map(|x| {
+        let key = |pair: &Pair| {
             serde_json::json!({
-                "kty": "OKP", "crv": "Ed25519", "x": x, "use": "sig", "alg": "EdDSA", "kid": self.header.kid
+                "kty": "OKP", "crv": "Ed25519", "x": pair.public, "use": "sig", "alg": "EdDSA", "kid": pair.header.kid
             })
-        });
-        serde_json::json!({ "keys": keys.collect::<Vec<_>>() })
+        };
+        let keys: Vec<_> = self.pair.iter().map(key).collect();
+        serde_json::json!({ "keys": keys })
     }
 }
 

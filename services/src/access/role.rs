@@ -45,11 +45,13 @@ pub enum Permission {
     Operate,
     /// Give and take roles.
     AssignRoles,
+    /// Register programs that may ask users for grants, and take them away.
+    ManageClients,
 }
 
 impl Permission {
     /// All permissions.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ReadUsers,
         Self::ReadCustomers,
         Self::ActForCustomers,
@@ -61,6 +63,7 @@ impl Permission {
         Self::ReadStock,
         Self::Operate,
         Self::AssignRoles,
+        Self::ManageClients,
     ];
 }
 

@@ -12,8 +12,9 @@ pub(super) fn of(values: &[Value]) -> Result<PostOptions, ConfigError> {
     let public_url =
         parse(find(values, "public-url"), "an address such as https://shop.example.com", |text| {
             let known = text.is_empty() || text.starts_with("https://") || text.starts_with("http://");
-            let plain =
-                !text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | '"'));
+            let plain = !text
+                .chars()
+                .any(|c| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | '"' | '?' | '#'));
             (known && plain).then(|| text.to_owned())
         })?;
     Ok(PostOptions {

@@ -44,6 +44,12 @@ impl Fields {
             None => Ok(first.filter(|value| !value.is_empty())),
         }
     }
+
+    /// A value that must be there.
+    pub fn need(&self, name: &str) -> Result<&str, FieldError> {
+        let missing = || FieldError::invalid(name, "a value", "none").because("MISSING_FIELD");
+        self.one(name)?.ok_or_else(missing)
+    }
 }
 
 impl<S: Sync> FromRequest<S> for Form {
@@ -74,6 +80,7 @@ mod tests {
         assert_eq!((fields.one("b").unwrap(), fields.one("none").unwrap()), (None, None));
         assert_eq!(fields.one("c").unwrap(), Some("x y z"));
         assert_eq!(fields.one("d").unwrap_err().path, "d");
+        assert_eq!(fields.need("b").unwrap_err().reason, "MISSING_FIELD");
         assert!(Fields::parse("a=1&".repeat(FIELDS_MAX + 1).as_bytes()).is_err());
     }
 }

@@ -5,7 +5,9 @@ use axum::response::{IntoResponse, Response};
 
 const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
 
-const POLICY: &str = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+/// The policy before the places that a form may lead to, and behind them.
+const POLICY: (&str, &str) =
+    ("default-src 'none'; form-action 'self'", "; frame-ancestors 'none'; base-uri 'none'");
 
 /// A page.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,12 +18,14 @@ pub struct Page {
     pub title: &'static str,
     /// What stands in it, as HTML.
     pub body: String,
+    /// Where its form may lead besides this site, as a source of a content security policy. Empty: nowhere.
+    pub leads_to: String,
 }
 
 impl Page {
-    /// A page.
+    /// A page that leads nowhere else.
     pub fn new(status: StatusCode, title: &'static str, body: String) -> Self {
-        Self { status, title, body }
+        Self { status, title, body, leads_to: String::new() }
     }
 }
 
@@ -43,16 +47,21 @@ pub fn escaped(text: &str) -> String {
 
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
-        let Self { status, title, body } = self;
+        let Self { status, title, body, leads_to } = self;
         let text = format!(
             "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\n\
              <h1>{title}</h1>\n{body}\n</html>\n"
         );
+        let (before, behind) = POLICY;
+        let policy = HeaderValue::try_from(format!("{before} {leads_to}{behind}"));
         let mut response = (status, text).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+        // Without a policy a page would be another one: a source that does not fit lets nothing happen.
+        let nothing =
+            HeaderValue::from_static("default-src 'none'; form-action 'none'; frame-ancestors 'none'");
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy.unwrap_or(nothing));
         headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         response

@@ -168,11 +168,15 @@ impl Serving {
         let (post, again) = Post::new(backend.clone(), outlets(config)?, config.notification.clone())?;
         let notification = Arc::new(post);
         let recommendation = Arc::new(Learner::new(backend.clone(), config.data_dir.join(COUNTERS_FILE)));
-        let keyring = Arc::new(Keyring::open(&config.data_dir, &config.tokens)?);
+        let keyring = Keyring::open(&config.data_dir, &config.tokens)?;
+        let keyring = Arc::new(match config.serves(Service::User) {
+            true => keyring.with_pair(&config.data_dir)?,
+            false => keyring,
+        });
         let shop = Shop {
             hearing: Arc::new(Hearing::new(Worker::new(backend.clone(), gateways.clone()))),
             gate: Arc::new(Gate::new(keyring.clone(), config.access)?),
-            users: users(config, &backend, keyring)?,
+            users: users(config, &backend, keyring, issuer(config, &addresses))?,
             backend,
             settlements: Settlements::default(),
             gateways: gateways.clone(),
@@ -285,10 +289,28 @@ fn engine_token(place: &EnginePlace) -> Option<EngineToken> {
     }
 }
 
+/// Where clients of others find the user service: at the shop's address, or where it listens.
+fn issuer(config: &Config, addresses: &[(Service, SocketAddr)]) -> String {
+    let own = addresses.iter().find(|(service, _)| *service == Service::User);
+    match (config.notification.public_url.as_str(), own) {
+        // Nobody can be sent to "every address".
+        ("", Some((_, address))) if address.ip().is_unspecified() => {
+            format!("http://localhost:{}", address.port())
+        }
+        ("", Some((_, address))) => format!("http://{address}"),
+        (url, _) => url.to_owned(),
+    }
+}
+
 /// What the fronts share of the user service, with the account of the first admin.
-fn users(config: &Config, backend: &Backend, keyring: Arc<Keyring>) -> Result<Arc<user::Desk>, ServeError> {
+fn users(
+    config: &Config,
+    backend: &Backend,
+    keyring: Arc<Keyring>,
+    issuer: String,
+) -> Result<Arc<user::Desk>, ServeError> {
     let start = |error| ServeError::Start { what: "the hashing threads", error };
-    let desk = Arc::new(user::Desk::start(keyring).map_err(start)?);
+    let desk = Arc::new(user::Desk::start(keyring, issuer).map_err(start)?);
     let serves = config.services.iter().any(|(service, _)| *service == Service::User);
     if let Some(admin) = config.first_admin.as_ref().filter(|_| serves) {
         let users = Users::new(backend.clone(), desk.clone());

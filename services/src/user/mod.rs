@@ -7,6 +7,7 @@ mod first_admin;
 mod grpc;
 mod hashing;
 mod login;
+mod oauth;
 mod password;
 mod password_change;
 mod profile;
@@ -44,16 +45,18 @@ pub struct Desk {
     pub hashing: Hashing,
     attempts: attempts::Attempts,
     resets: reset::Desk,
+    provider: oauth::Provider,
 }
 
 impl Desk {
-    /// Starts the hashing threads.
-    pub fn start(keyring: Arc<Keyring>) -> io::Result<Self> {
+    /// Starts the hashing threads. `issuer` is where clients of others find us, and our name to them.
+    pub fn start(keyring: Arc<Keyring>, issuer: String) -> io::Result<Self> {
         Ok(Self {
             keyring,
             hashing: Hashing::start()?,
             attempts: attempts::Attempts::default(),
             resets: reset::Desk::default(),
+            provider: oauth::Provider::new(issuer),
         })
     }
 }
@@ -92,11 +95,25 @@ impl Users {
             .routes(routes!(roles::read))
             .routes(routes!(roles::assign))
             .routes(routes!(jwks))
-            .with_state(self)
+            .with_state(self.clone())
+            .merge(oauth::routes(self))
     }
 
-    /// The caller behind a token whose login goes on, with the roles of now.
+    /// The user behind a token whose login goes on, with the roles of now. Programs of others are not users.
     async fn caller(&self, token: &str) -> Result<(Identity, Versioned<User>), Rejection> {
+        let (identity, found) = self.bearer(token).await?;
+        match identity.scopes {
+            None => Ok((identity, found)),
+            Some(_) => {
+                let message =
+                    "access token: expected the user's own, found one that was granted to a program";
+                Err(Denial::new("INSUFFICIENT_SCOPE", message).into())
+            }
+        }
+    }
+
+    /// The same, whoever uses the token.
+    async fn bearer(&self, token: &str) -> Result<(Identity, Versioned<User>), Rejection> {
         let (claims, identity) = self.desk.keyring.verify(token)?;
         if !session::lives(&self.backend, &claims.sub, &claims.sid).await? {
             let message = "access token: expected a login that goes on, found one that has ended";
@@ -107,7 +124,7 @@ impl Users {
     }
 }
 
-/// The keys that verify access tokens (RFC 7517). Empty while a shared secret signs.
+/// The keys that verify ID tokens, and access tokens unless a shared secret signs those (RFC 7517).
 #[utoipa::path(
     get,
     path = "/.well-known/jwks.json",

@@ -1,4 +1,4 @@
-//! Logins: refresh tokens that change with every use.
+//! Logins and grants: refresh tokens that change with every use.
 //!
 //! A login is a family of refresh tokens of which one is good. Whoever brings an older one has a copy,
 //! so nobody can tell who is the owner: the family ends. All families of a user are one document,
@@ -13,19 +13,24 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::account;
-use crate::access::now_s;
+use crate::access::{ACCESS_TOKEN_S, Scope, Scopes, now_s};
 use crate::backend::Backend;
 use crate::documents::{Versioned, key};
 use crate::status::{Denial, Rejection};
 
 /// How long a login lives without a refresh, in seconds.
 const IDLE_S: u64 = 30 * 86_400;
-/// Most logins of a user; one more ends the one that was quiet longest.
+/// Most logins of a user, and most grants; one more ends the one that was quiet longest.
 const FAMILIES_MAX: usize = 20;
 /// Tries of a compare-and-set before the user counts as too busy.
 const TRIES: usize = 16;
+/// How long the code of a grant is good, in seconds.
+const CODE_S: u64 = 60;
 /// What a token of ours begins with, so that those who look for leaked secrets find it.
 const PREFIX: &str = "onrush_rt_";
+/// The same for the code of a grant, and for its refresh tokens.
+pub(super) const CODE_PREFIX: &str = "onrush_ac_";
+pub(super) const GRANT_PREFIX: &str = "onrush_gt_";
 /// A user, a family and a secret.
 const TOKEN_BYTES: usize = 16 + 16 + 32;
 
@@ -44,6 +49,40 @@ struct Family {
     secret_hash: String,
     /// Until when it may be refreshed, in Unix seconds.
     expires_s: u64,
+    /// What it is good for, if it is a program's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grant: Option<Grant>,
+}
+
+/// What a user granted a program.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Grant {
+    /// The client.
+    pub(super) client: String,
+    /// What it may do.
+    pub(super) scopes: Scopes,
+    /// What it wants to find in the ID token.
+    pub(super) nonce: Option<String>,
+    /// When the user logged in for it, in Unix seconds.
+    pub(super) auth_s: u64,
+    /// What its code is bound to, until it is redeemed.
+    pub(super) code: Option<CodeBinding>,
+}
+
+/// What a code is bound to.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CodeBinding {
+    /// Where it went.
+    pub(super) redirect_uri: String,
+    /// What the client's verifier must hash to.
+    pub(super) challenge: String,
+}
+
+impl Grant {
+    /// How long it goes on without a refresh, in seconds; without one to come, as long as its access token.
+    fn life_s(&self) -> u64 {
+        if self.scopes.has(Scope::OfflineAccess) { IDLE_S } else { ACCESS_TOKEN_S }
+    }
 }
 
 /// A refresh token, taken apart. Has no `Debug`.
@@ -62,9 +101,19 @@ pub(super) struct Login {
 }
 
 impl RefreshToken {
-    /// A token as somebody brought it.
+    /// A login's token as somebody brought it.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let text = text.strip_prefix(PREFIX)?;
+        Self::parse_as(PREFIX, text)
+    }
+
+    /// Whose it is.
+    pub(super) fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The same for another kind. The kind is written on it, and not believed.
+    pub(super) fn parse_as(prefix: &str, text: &str) -> Option<Self> {
+        let text = text.strip_prefix(prefix)?;
         if text.len() > 2 * TOKEN_BYTES {
             return None;
         }
@@ -88,72 +137,200 @@ impl RefreshToken {
         Ok(next)
     }
 
-    fn text(&self) -> Result<String, Rejection> {
+    fn text(&self, prefix: &str) -> Result<String, Rejection> {
         let user = Uuid::parse_str(&self.user)
             .map_err(|error| Rejection::Internal(format!("a user's id is no UUID: {error}")))?;
         let bytes = [user.as_bytes().as_slice(), &self.family, &self.secret].concat();
-        Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
+        Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
     }
 
-    fn family(&self) -> Family {
-        Family { id_hash: hash(&self.family), secret_hash: hash(&self.secret), expires_s: now_s() + IDLE_S }
+    fn family(&self, life_s: u64, grant: Option<Grant>) -> Family {
+        let (id_hash, secret_hash) = (hash(&self.family), hash(&self.secret));
+        Family { id_hash, secret_hash, expires_s: now_s() + life_s, grant }
     }
 
-    fn login(self) -> Result<Login, Rejection> {
+    fn login(self, prefix: &str) -> Result<Login, Rejection> {
         let session = public(&hash(&self.family));
-        Ok(Login { refresh_token: self.text()?, session, user: self.user })
+        Ok(Login { refresh_token: self.text(prefix)?, session, user: self.user })
     }
 }
 
 /// Begins a login.
 pub(super) async fn begin(backend: &Backend, user: &str) -> Result<Login, Rejection> {
+    add(backend, user, IDLE_S, None).await?.login(PREFIX)
+}
+
+/// Begins a grant; its code.
+pub(super) async fn authorise(backend: &Backend, user: &str, grant: Grant) -> Result<String, Rejection> {
+    add(backend, user, CODE_S, Some(grant)).await?.text(CODE_PREFIX)
+}
+
+async fn add(
+    backend: &Backend,
+    user: &str,
+    life_s: u64,
+    grant: Option<Grant>,
+) -> Result<RefreshToken, Rejection> {
     let token = RefreshToken::fresh(user)?;
-    let family = token.family();
+    let family = token.family(life_s, grant);
     change(backend, user, |families| {
-        if families.len() >= FAMILIES_MAX {
-            // Refreshed ones went to the end.
-            families.drain(..=families.len() - FAMILIES_MAX);
+        // Grants push out no logins. Refreshed ones went to the end.
+        let alike = |other: &Family| other.grant.is_some() == family.grant.is_some();
+        while families.iter().filter(|other| alike(other)).count() >= FAMILIES_MAX {
+            let Some(place) = families.iter().position(alike) else { break };
+            families.remove(place);
         }
         families.push(family.clone());
     })
     .await?;
-    token.login()
+    Ok(token)
 }
 
 /// Goes on with a login: the token is used up, and a new one stands for it.
 pub(super) async fn refresh(backend: &Backend, token: &RefreshToken) -> Result<Login, Rejection> {
+    let judge = |family: &Family| match family.grant {
+        None => Judged::Renewed(IDLE_S, None),
+        // What a program got is no login.
+        Some(_) => Judged::Foreign,
+    };
+    let (next, _) = spend(backend, token, judge).await?.ok_or_else(invalid)?;
+    next.login(PREFIX)
+}
+
+/// From a code to a grant that goes on; `None` if it is not good for this client, address and verifier.
+pub(super) async fn redeem(
+    backend: &Backend,
+    code: &RefreshToken,
+    client: &str,
+    redirect_uri: &str,
+    challenge: &str,
+) -> Result<Option<(Login, Grant)>, Rejection> {
+    let judge = |family: &Family| {
+        let Some(grant) = family.grant.as_ref().filter(|grant| grant.client == client) else {
+            return Judged::Foreign;
+        };
+        match &grant.code {
+            Some(code) if code.redirect_uri == redirect_uri && same(&code.challenge, challenge) => {
+                Judged::Renewed(grant.life_s(), Some(Grant { code: None, ..grant.clone() }))
+            }
+            // Redeemed before, or by somebody who did not begin it: nobody can tell who has a copy.
+            _ => Judged::Bad,
+        }
+    };
+    granted(spend(backend, code, judge).await?)
+}
+
+/// Goes on with a grant; `None` if the token is not good for this client.
+pub(super) async fn refresh_grant(
+    backend: &Backend,
+    token: &RefreshToken,
+    client: &str,
+) -> Result<Option<(Login, Grant)>, Rejection> {
+    let judge = |family: &Family| match &family.grant {
+        Some(grant) if grant.client == client && grant.code.is_none() => {
+            Judged::Renewed(grant.life_s(), Some(grant.clone()))
+        }
+        _ => Judged::Foreign,
+    };
+    granted(spend(backend, token, judge).await?)
+}
+
+fn granted(spent: Option<(RefreshToken, Option<Grant>)>) -> Result<Option<(Login, Grant)>, Rejection> {
+    match spent {
+        Some((next, Some(grant))) => Ok(Some((next.login(GRANT_PREFIX)?, grant))),
+        _ => Ok(None),
+    }
+}
+
+/// What a family says to a token that names it.
+enum Judged {
+    /// It is none of the caller's business, and stays as it is.
+    Foreign,
+    /// It ends.
+    Bad,
+    /// With the right secret it goes on for so many seconds.
+    Renewed(u64, Option<Grant>),
+}
+
+enum Found {
+    Good(Box<Family>),
+    Copy,
+    Unknown,
+}
+
+/// Uses a token up: the next one and what it is good for, or `None`. A wrong secret ends the family.
+async fn spend(
+    backend: &Backend,
+    token: &RefreshToken,
+    judge: impl Fn(&Family) -> Judged,
+) -> Result<Option<(RefreshToken, Option<Grant>)>, Rejection> {
     let next = token.next()?;
-    let family = next.family();
     let mut found = Found::Unknown;
     change(backend, &token.user, |families| {
         found = Found::Unknown;
         let id_hash = hash(&token.family);
         let Some(place) = families.iter().position(|family| same(&family.id_hash, &id_hash)) else { return };
-        found = match same(&families[place].secret_hash, &hash(&token.secret)) {
-            true => Found::Good,
-            false => Found::Copy,
+        let right = same(&families[place].secret_hash, &hash(&token.secret));
+        found = match judge(&families[place]) {
+            Judged::Foreign => return,
+            Judged::Renewed(life_s, grant) if right => Found::Good(Box::new(next.family(life_s, grant))),
+            _ => Found::Copy,
         };
         families.remove(place);
-        if found == Found::Good {
-            families.push(family.clone());
+        if let Found::Good(family) = &found {
+            families.push(Family::clone(family));
         }
     })
     .await?;
     match found {
-        Found::Good => next.login(),
+        Found::Good(family) => Ok(Some((next, family.grant))),
         Found::Copy => {
-            tracing::warn!(user = token.user, "a refresh token came twice; its login was ended");
-            Err(invalid())
+            tracing::warn!(
+                user = token.user,
+                "a token or code came twice or with the wrong proof; its login or grant was ended"
+            );
+            Ok(None)
         }
-        Found::Unknown => Err(invalid()),
+        Found::Unknown => Ok(None),
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
-    Good,
-    Copy,
-    Unknown,
+/// What a grant's good token is worth to this client: its scopes, and until when, in Unix seconds.
+pub(super) async fn inspect(
+    backend: &Backend,
+    token: &RefreshToken,
+    client: &str,
+) -> Result<Option<(Scopes, u64)>, Rejection> {
+    let (id_hash, secret_hash) = (hash(&token.family), hash(&token.secret));
+    let found: Option<Versioned<Sessions>> = backend.document(key("sessions", &token.user)?).await?;
+    let mut families = found.into_iter().flat_map(|found| found.value.families);
+    let family =
+        families.find(|family| same(&family.id_hash, &id_hash) && same(&family.secret_hash, &secret_hash));
+    Ok(family.filter(|family| family.expires_s > now_s()).and_then(|family| {
+        let grant = family.grant.filter(|grant| grant.client == client && grant.code.is_none())?;
+        Some((grant.scopes, family.expires_s))
+    }))
+}
+
+/// Ends the grant of a token, good or used up, if it is this client's.
+pub(super) async fn end_grant(
+    backend: &Backend,
+    token: &RefreshToken,
+    client: &str,
+) -> Result<(), Rejection> {
+    let id_hash = hash(&token.family);
+    let ends = |family: &Family| {
+        same(&family.id_hash, &id_hash) && family.grant.as_ref().is_some_and(|grant| grant.client == client)
+    };
+    change(backend, &token.user, |families| families.retain(|family| !ends(family))).await
+}
+
+/// Ends the login or grant of this public name.
+pub(super) async fn end_named(backend: &Backend, user: &str, session: &str) -> Result<(), Rejection> {
+    if !account::is_id(user) {
+        return Ok(());
+    }
+    change(backend, user, |families| families.retain(|family| public(&family.id_hash) != session)).await
 }
 
 /// Ends the login of a token, good or used up. One that is over is as good.
@@ -212,15 +389,15 @@ fn public(id_hash: &str) -> String {
     id_hash.chars().take(16).collect()
 }
 
-fn hash(bytes: &[u8]) -> String {
+pub(super) fn hash(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, bytes))
 }
 
-fn same(one: &str, other: &str) -> bool {
+pub(super) fn same(one: &str, other: &str) -> bool {
     verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
 }
 
-fn fill(bytes: &mut [u8]) -> Result<(), Rejection> {
+pub(super) fn fill(bytes: &mut [u8]) -> Result<(), Rejection> {
     aws_lc_rs::rand::fill(bytes).map_err(|_| Rejection::Internal("the system gave no randomness".into()))
 }
 
@@ -232,7 +409,7 @@ mod tests {
     fn tokens_read_back_and_others_do_not_read() {
         let user = Uuid::new_v4().to_string();
         let token = RefreshToken::fresh(&user).unwrap();
-        let text = token.text().unwrap();
+        let text = token.text(PREFIX).unwrap();
         let read = RefreshToken::parse(&text).unwrap();
         assert!(read.user == user && read.family == token.family && read.secret == token.secret);
         let next = token.next().unwrap();

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use onrush_services::access::{Call, Need, Permission, Role};
+use onrush_services::access::{Call, Need, Permission, Role, Scope};
 use onrush_services::config::Service;
 use onrush_services::reason::REASONS;
 
@@ -81,7 +81,12 @@ fn the_table_of_calls_is_checked_in() {
         let roles: Vec<&str> = roles.map(Role::name).collect();
         text.push_str(&format!("| {permission:?} | {} |\n", roles.join(", ")));
     }
-    text.push_str("\n| call | needs |\n|---|---|\n");
+    text.push_str(
+        "\nA program that a user granted a scope (`services/src/access/scope.rs`) makes the calls of that scope, for \
+         what is the\nuser's own; what needs a permission it does as far as the user's role permits. Calls without a \
+         scope are not for\nprograms.\n",
+    );
+    text.push_str("\n| call | needs | scope for programs |\n|---|---|---|\n");
     for call in Call::ALL {
         let need = match call.need() {
             Need::Nothing => "nothing".to_owned(),
@@ -90,7 +95,8 @@ fn the_table_of_calls_is_checked_in() {
             Need::Visitor(permission) => format!("nothing for what is nobody's; own, or {permission:?}"),
             Need::Permission(permission) => format!("{permission:?}"),
         };
-        text.push_str(&format!("| {}/{} | {need} |\n", call.service(), call.name()));
+        let scope = call.scope().map_or("-", Scope::name);
+        text.push_str(&format!("| {}/{} | {need} | {scope} |\n", call.service(), call.name()));
     }
     assert_document("access.md", &text);
 }

@@ -8,7 +8,7 @@ use super::Street;
 use super::message::Belongings;
 
 /// Open to everybody: what a process says of itself, what begins or ends a login, what is signed otherwise.
-const OPEN: [(&str, &str); 19] = [
+const OPEN: [(&str, &str); 26] = [
     ("get", "/health"),
     ("get", "/ready"),
     ("get", "/metrics"),
@@ -17,6 +17,14 @@ const OPEN: [(&str, &str); 19] = [
     ("post", "/refresh"),
     ("post", "/logout"),
     ("get", "/.well-known/jwks.json"),
+    ("get", "/.well-known/openid-configuration"),
+    ("get", "/.well-known/oauth-authorization-server"),
+    // A user shows who they are by a form, a client by its secret.
+    ("get", "/oauth2/authorize"),
+    ("post", "/oauth2/authorize"),
+    ("post", "/oauth2/token"),
+    ("post", "/oauth2/revoke"),
+    ("post", "/oauth2/introspect"),
     // Who forgot a password has no token but that of a mail.
     ("post", "/password-reset"),
     ("get", "/password-reset"),

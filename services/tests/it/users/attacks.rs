@@ -107,6 +107,8 @@ pub(crate) fn bent(header: &Value, claims: &Value, algorithm: &str) -> Vec<(Stri
         ("roles", json!(["root"])),
         ("roles", Value::Null),
         ("scope", json!("admin")),
+        ("scope", json!("orders.read")),
+        ("client_id", json!("a program without scopes")),
     ];
     let mut found = Vec::new();
     for (field, to) in headers {
@@ -193,7 +195,8 @@ async fn no_token_but_ours_is_believed_under_a_secret() {
     let ada = site.somebody("ada@example.com").await;
     let (header, claims) = (part(&ada.access, 0), part(&ada.access, 1));
     assert_eq!(header["alg"], "HS256");
-    assert_eq!(site.get("/.well-known/jwks.json", "").await.body, json!({"keys": []}));
+    // The key that is published is for ID tokens.
+    assert_ne!(site.get("/.well-known/jwks.json", "").await.body["keys"][0]["kid"], header["kid"]);
     let ours = hs256(SECRET.as_bytes());
     assert_eq!(site.get("/profile", &signed(&header, &claims, &ours)).await.status, 200);
     let mut tokens = broken(&ada.access, &ada.refresh);

@@ -43,12 +43,26 @@ async fn no_secret_is_in_the_log_or_the_banner() {
         post("/login", json!({"email": "ada@example.com", "password": format!("{USER}!")})).await.0,
         401
     );
-    assert_eq!(post("/login", json!({"email": "root@example.com", "password": OPERATOR})).await.0, 200);
+    let (status, admin) = post("/login", json!({"email": "root@example.com", "password": OPERATOR})).await;
+    assert_eq!(status, 200, "{admin}");
+    // A program's secret, in a call that is refused.
+    let program = json!({
+        "name": "App", "redirect_uris": ["https://app.example.com/"], "scope": "openid", "confidential": true
+    });
+    let request = http.post(format!("{address}/oauth2/clients")).json(&program);
+    let client = request.bearer_auth(admin["access_token"].as_str().unwrap()).send().await.unwrap();
+    let client: Value = client.json().await.unwrap();
+    let (id, secret) = (client["client_id"].as_str().unwrap(), client["client_secret"].as_str().unwrap());
+    let request = http.post(format!("{address}/oauth2/token")).basic_auth(id, Some(secret));
+    let answer =
+        request.form(&[("grant_type", "refresh_token"), ("refresh_token", refresh)]).send().await.unwrap();
+    assert_eq!(answer.status(), 400);
     process.signal("-TERM");
     tokio::task::spawn_blocking(move || assert_eq!(process.wait(), 0)).await.unwrap();
     let text = log.join().unwrap();
-    assert!(text.contains("a refresh token came twice"), "{text}");
-    for secret in [OPERATOR, SIGNING, USER, access, refresh, next["refresh_token"].as_str().unwrap()] {
+    assert!(text.contains("a token or code came twice"), "{text}");
+    let next = next["refresh_token"].as_str().unwrap();
+    for secret in [OPERATOR, SIGNING, USER, access, refresh, next, secret] {
         assert!(!text.contains(secret), "the log holds {secret:.20}");
     }
 }

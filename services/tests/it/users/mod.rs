@@ -7,6 +7,7 @@ mod flow;
 mod foreign;
 mod grpc;
 mod logins;
+mod oauth;
 mod reset;
 mod restart;
 
