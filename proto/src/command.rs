@@ -13,6 +13,7 @@ use crate::money::Money;
 use crate::row::{GatewayResult, OrderState};
 use crate::slot::{Lsn, Slot};
 use crate::text::{BrandName, CategoryName, CustomerId, DocKey, Sku, Text};
+use crate::trace::TraceContext;
 
 /// Most lines one order may have.
 pub const MAX_LINES: usize = 10_000;
@@ -30,6 +31,8 @@ pub struct Request {
     pub body: u64,
     /// Wall time in us after which nobody waits for the answer; 0 = none.
     pub deadline_us: u64,
+    /// The trace it came in. If it is accepted, its record has it.
+    pub trace: Option<Box<TraceContext>>,
     /// What to do.
     pub command: Command,
 }
@@ -38,7 +41,7 @@ impl Request {
     /// A request under a key.
     pub fn new(key: IdempotencyKey, command: Command) -> Self {
         let body = if key.is_none() { 0 } else { command.body_hash() };
-        Self { key, body, deadline_us: 0, command }
+        Self { key, body, deadline_us: 0, trace: None, command }
     }
 
     /// A request without a key: a read, or a command that is safe to repeat.

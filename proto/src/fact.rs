@@ -6,6 +6,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::row::{Row, RowEncoder, RowError, RowTag};
+use crate::trace::TraceContext;
 
 /// What happened.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -341,6 +342,15 @@ impl<'a> FactView<'a> {
     /// The rows in order: tag and encoded bytes.
     pub fn rows(self) -> FactRows<'a> {
         FactRows { payload: self.payload, at: 0 }
+    }
+
+    /// The trace that the record's command came in, if it came in one.
+    pub fn trace(self) -> Option<TraceContext> {
+        let (tag, bytes) = self.rows().flatten().find(|(tag, _)| *tag == RowTag::Trace)?;
+        match Row::decode(tag, bytes) {
+            Ok(Row::Trace(context)) => Some(context),
+            _ => None,
+        }
     }
 
     /// Reads the whole fact.

@@ -17,6 +17,7 @@ pub mod refusal;
 pub mod row;
 pub mod slot;
 pub mod text;
+pub mod trace;
 
 pub use command::{
     CancelOrder, CapturePayment, Command, CommitOffset, CreateOrder, DeleteDocument, GetDocument, MoveOrder,
@@ -37,3 +38,4 @@ pub use row::{
 };
 pub use slot::{Lsn, ShardId, Slot, SlotMap};
 pub use text::{BrandName, CategoryName, CustomerId, DocKey, Sku, Text, TextError};
+pub use trace::TraceContext;

@@ -19,6 +19,7 @@ use crate::money::{Currency, Money};
 use crate::progress::Delivery;
 use crate::receipt::Receipt;
 use crate::text::{BrandName, CategoryName, CustomerId, DocKey, Sku, Text};
+use crate::trace::TraceContext;
 
 /// The schema version every encoded row starts with.
 pub const ROW_VERSION: u8 = 2;
@@ -504,6 +505,8 @@ pub enum Row {
     Ledger(LedgerRow),
     /// A change of stock.
     StockChange(Box<StockChangeRow>),
+    /// The trace that the record's command came in. No state: it stands in the log alone.
+    Trace(TraceContext),
 }
 
 /// The kind of a row, as written in front of it.
@@ -532,11 +535,13 @@ pub enum RowTag {
     Ledger = 10,
     /// [`StockChangeRow`]
     StockChange = 11,
+    /// [`TraceContext`]
+    Trace = 12,
 }
 
 impl RowTag {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Stock,
         Self::Product,
         Self::Order,
@@ -548,6 +553,7 @@ impl RowTag {
         Self::Offset,
         Self::Ledger,
         Self::StockChange,
+        Self::Trace,
     ];
 
     /// The kind of a tag byte.
@@ -606,6 +612,7 @@ impl RowEncoder {
             Row::Offset(row) => self.archive(row),
             Row::Ledger(row) => self.archive(row),
             Row::StockChange(row) => self.archive(&**row),
+            Row::Trace(context) => self.archive(context),
         }
     }
 
@@ -662,6 +669,7 @@ impl Row {
             Self::Offset(_) => RowTag::Offset,
             Self::Ledger(_) => RowTag::Ledger,
             Self::StockChange(_) => RowTag::StockChange,
+            Self::Trace(_) => RowTag::Trace,
         }
     }
 
@@ -679,6 +687,7 @@ impl Row {
             RowTag::Offset => Self::Offset(read(tag, bytes)?),
             RowTag::Ledger => Self::Ledger(read(tag, bytes)?),
             RowTag::StockChange => Self::StockChange(Box::new(read(tag, bytes)?)),
+            RowTag::Trace => Self::Trace(read(tag, bytes)?),
         })
     }
 }

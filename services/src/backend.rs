@@ -24,6 +24,7 @@ use crate::field::{self, FieldError};
 use crate::remote::{Answer, Question, Remote};
 use crate::retry::Retry;
 use crate::status::Rejection;
+use crate::traces;
 
 /// Where the engine is.
 #[derive(Clone)]
@@ -76,8 +77,11 @@ impl Backend {
         }
     }
 
-    /// Asks the engine.
-    pub async fn call(&self, request: Request) -> Reply {
+    /// Asks the engine, in the trace that the caller works for.
+    pub async fn call(&self, mut request: Request) -> Reply {
+        if request.trace.is_none() {
+            request.trace = traces::current().map(Box::new);
+        }
         match self {
             Self::Local { lane: Some(lane), .. } => lane.call(request).await,
             Self::Local { engine, lane: None } => engine.call(request).await,

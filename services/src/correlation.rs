@@ -2,8 +2,11 @@
 //! answer, and with every line of the log that is written meanwhile.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use onrush_proto::TraceContext;
 use tracing::Span;
 use uuid::Uuid;
+
+use crate::traces::{self, Traces};
 
 /// One request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -18,33 +21,40 @@ const ID_BYTES_MAX: usize = 128;
 pub(crate) struct Correlation {
     pub(crate) request_id: String,
     correlation_id: String,
-    /// 32 hex digits, those of the caller's trace if it brought one.
-    trace_id: String,
-    /// 16 hex digits: our part of it.
-    span_id: String,
+    /// The caller's trace if it brought one, at our part of it.
+    pub(crate) context: TraceContext,
+    /// The caller's part.
+    pub(crate) parent: Option<u64>,
 }
 
 impl Correlation {
-    /// What a caller brought, and the rest made; `None` if it brought nothing.
-    pub(crate) fn brought(headers: &HeaderMap) -> Option<Self> {
+    /// What a caller brought, and the rest made; `None` if it brought nothing and no trace begins here.
+    pub(crate) fn brought(headers: &HeaderMap, traces: &Traces) -> Option<Self> {
         let any = [REQUEST_ID, CORRELATION_ID, TRACE_PARENT].iter().any(|name| headers.contains_key(name));
-        any.then(|| Self::of(headers))
+        if any {
+            return Some(Self::of(headers, traces));
+        }
+        traces.samples().then(|| Self::with(headers, None, true))
     }
 
     /// What a caller brought, and the rest made.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, traces: &Traces) -> Self {
+        let parent = headers.get(TRACE_PARENT).and_then(|value| TraceContext::parse(value.to_str().ok()?));
+        Self::with(headers, parent, parent.is_none() && traces.samples())
+    }
+
+    fn with(headers: &HeaderMap, parent: Option<TraceContext>, sampled: bool) -> Self {
         let request_id = given(headers, &REQUEST_ID).unwrap_or_else(|| Uuid::new_v4().to_string());
         let correlation_id = given(headers, &CORRELATION_ID).unwrap_or_else(|| request_id.clone());
-        let trace_id = headers.get(TRACE_PARENT).and_then(|value| trace_id(value.to_str().ok()?));
-        let trace_id = trace_id.map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned);
-        let (span, _) = Uuid::new_v4().as_u64_pair();
-        Self { request_id, correlation_id, trace_id, span_id: format!("{:016x}", span.max(1)) }
+        let context = parent.map_or_else(|| traces::begun(sampled), |parent| parent.at(traces::span_id()));
+        Self { request_id, correlation_id, context, parent: parent.map(|parent| parent.span) }
     }
 
     /// What stands with each line of the log about a request to `path`. It is there whatever the filter
     /// lets pass below errors, or the lines that pass would not say to which request they belong.
     pub(crate) fn span(&self, method: &str, path: &str) -> Span {
-        let Self { request_id, correlation_id, trace_id, span_id } = self;
+        let Self { request_id, correlation_id, context, .. } = self;
+        let (trace_id, span_id) = traces::ids(*context);
         // No query: it may carry what is nobody's business.
         tracing::error_span!("request", method, path, request_id, correlation_id, trace_id, span_id)
     }
@@ -67,71 +77,28 @@ fn given(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     (visible && (1..=ID_BYTES_MAX).contains(&text.len())).then(|| text.to_owned())
 }
 
-/// The trace of a `traceparent`: version, trace, parent and flags in lower-case hex. Later versions may add
-/// fields behind; what does not read so begins a trace of its own.
-fn trace_id(text: &str) -> Option<&str> {
-    let mut fields = text.splitn(5, '-');
-    let mut field = |digits: usize| {
-        let hex = |text: &&str| {
-            text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        };
-        fields.next().filter(hex)
-    };
-    let (version, trace, parent, _flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
-    let is_zero = |text: &str| text.bytes().all(|byte| byte == b'0');
-    let ends = version != "00" || fields.next().is_none();
-    (version != "ff" && ends && !is_zero(trace) && !is_zero(parent)).then_some(trace)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-
-    #[test]
-    fn a_trace_is_taken_on_if_it_reads_as_the_standard_says() {
-        let parent = "00f067aa0ba902b7";
-        for text in [
-            format!("00-{TRACE}-{parent}-01"),
-            format!("00-{TRACE}-{parent}-00"),
-            format!("cc-{TRACE}-{parent}-01-more"),
-        ] {
-            assert_eq!(trace_id(&text), Some(TRACE), "{text}");
-        }
-        let upper = TRACE.to_uppercase();
-        let strange = [
-            String::new(),
-            TRACE.to_owned(),
-            format!("00-{TRACE}-{parent}"),
-            format!("00-{TRACE}-{parent}-01-more"),
-            format!("ff-{TRACE}-{parent}-01"),
-            format!("00-{upper}-{parent}-01"),
-            format!("00-{}-{parent}-01", "0".repeat(32)),
-            format!("00-{TRACE}-{}-01", "0".repeat(16)),
-            format!("00-{TRACE}1-{parent}-01"),
-            format!("0-{TRACE}-{parent}-01"),
-        ];
-        for text in strange {
-            assert_eq!(trace_id(&text), None, "{text}");
-        }
-    }
+    const TRACE: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
 
     #[test]
     fn who_brings_nothing_has_ids_of_its_own_and_what_is_brought_goes_on() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(Correlation::brought(&headers), None);
-        let own = Correlation::of(&headers);
-        assert_eq!((own.trace_id.len(), own.span_id.len()), (32, 16));
-        assert_eq!(own.request_id, own.correlation_id);
-        assert_ne!(own.trace_id, Correlation::of(&headers).trace_id);
+        let (mut headers, traces) = (HeaderMap::new(), Traces::default());
+        assert_eq!(Correlation::brought(&headers, &traces), None);
+        let own = Correlation::of(&headers, &traces);
+        assert_eq!((own.request_id == own.correlation_id, own.parent), (true, None));
+        assert_ne!(own.context.trace, Correlation::of(&headers, &traces).context.trace);
+        assert!(!own.context.is_sampled(), "nobody would hear of it");
 
         headers.insert(CORRELATION_ID, HeaderValue::from_static("basket-7"));
-        let parent = HeaderValue::from_str(&format!("00-{TRACE}-00f067aa0ba902b7-01")).unwrap();
-        headers.insert(TRACE_PARENT, parent);
-        let brought = Correlation::brought(&headers).unwrap();
-        assert_eq!((brought.correlation_id.as_str(), brought.trace_id.as_str()), ("basket-7", TRACE));
-        assert_ne!(brought.span_id, "00f067aa0ba902b7", "our part is our own");
+        let parent = TraceContext { trace: TRACE, span: 7, flags: 1 };
+        headers.insert(TRACE_PARENT, HeaderValue::from_str(&parent.to_string()).unwrap());
+        let brought = Correlation::brought(&headers, &traces).unwrap();
+        assert_eq!((brought.correlation_id.as_str(), brought.context.trace), ("basket-7", TRACE));
+        assert_eq!((brought.parent, brought.context.is_sampled()), (Some(7), true));
+        assert_ne!(brought.context.span, 7, "our part is our own");
         let mut answer = HeaderMap::new();
         let request_id = brought.request_id.clone();
         brought.say_back(&mut answer);
@@ -139,5 +106,13 @@ mod tests {
             (&answer[CORRELATION_ID], answer[REQUEST_ID].to_str().unwrap()),
             (&headers[CORRELATION_ID], &*request_id)
         );
+    }
+
+    #[test]
+    fn a_trace_that_does_not_read_begins_anew() {
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACE_PARENT, HeaderValue::from_static("00-nonsense-1-1"));
+        let found = Correlation::brought(&headers, &Traces::default()).unwrap();
+        assert_eq!((found.parent, found.context.flags), (None, 0));
     }
 }

@@ -39,6 +39,7 @@ pub mod serve;
 pub mod settlements;
 pub mod shipping;
 pub mod status;
+pub mod traces;
 mod transcoding;
 mod unread;
 pub mod user;

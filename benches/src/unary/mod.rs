@@ -197,6 +197,7 @@ fn config(args: &Args, dir: &Path) -> Config {
         log: "warn".into(),
         log_format: LogFormat::Text,
         service_name: "onrush".into(),
+        collector: None,
     }
 }
 

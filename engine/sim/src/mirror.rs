@@ -297,7 +297,7 @@ impl Book {
                 self.offsets.insert((row.group, row.topic), row.lsn);
             }
             Row::Ledger(row) => drop(self.ledger.insert(row.currency, row)),
-            Row::Order(_) | Row::Key(_) | Row::StockChange(_) => {}
+            Row::Order(_) | Row::Key(_) | Row::StockChange(_) | Row::Trace(_) => {}
         }
     }
 }

@@ -212,7 +212,7 @@ impl Shard {
             Err(refusal) => self.give_up(order, refusal, out),
             Ok(accepted) => {
                 if let Some(Reservation { origin, request, .. }) = self.close_reservation(order) {
-                    self.accept(origin, request.key, request.body, accepted, out);
+                    self.accept(origin, &request, accepted, out);
                 }
             }
         }

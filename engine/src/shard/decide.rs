@@ -70,7 +70,7 @@ impl Shard {
             Ok(Verdict::Accept(accepted)) => {
                 self.turn_ends = self.wants_more_counts(&request.command);
                 let moved = accepted.fact.kind;
-                self.accept(origin, request.key, request.body, accepted, out);
+                self.accept(origin, request, accepted, out);
                 if let Some(order) = request.command.order() {
                     self.resolve_elsewhere(order, moved, out);
                 }
@@ -80,7 +80,7 @@ impl Shard {
             }
             Ok(Verdict::Known(receipt)) => {
                 let fact = Fact::new(RecordKind::KeyKept, hash_of(&request.key.0));
-                self.accept(origin, request.key, request.body, Accepted { fact, receipt }, out);
+                self.accept(origin, request, Accepted { fact, receipt }, out);
             }
             Ok(Verdict::Answer(outcome)) => self.answer_now(origin, request.key, outcome, out),
             Err(refusal) => self.refuse(origin, request.key, refusal, out),
@@ -115,7 +115,7 @@ impl Shard {
                 let fact = std::mem::replace(fact, unmade());
                 self.reserve(origin, request, create, Accepted { fact, receipt }, out);
             }
-            Ok(receipt) => self.accept_fact(origin, (request.key, request.body), (fact, receipt), out),
+            Ok(receipt) => self.accept_fact(origin, request, (fact, receipt), out),
             Err(refusal) => self.refuse(origin, request.key, refusal, out),
         }
         true

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use hashbrown::HashMap;
 use onrush_proto::{
     Fact, IdempotencyKey, KeyHasher, KeyRow, KeyState, Lsn, OrderId, Outcome, Receipt, Refusal, Reply,
-    Request, Row, ShardId, Slot, SlotMap, row::RowEncoder,
+    Request, Row, ShardId, Slot, SlotMap, TraceContext, row::RowEncoder,
 };
 
 pub use effects::{Effects, HoldRequest, Input, Part, PeerMessage, ReplyTo};
@@ -336,12 +336,18 @@ impl Shard {
 
     /// Appends a fact to the frame and applies it. Returns its position.
     pub(crate) fn record(&mut self, mut fact: Fact, out: &mut Effects) -> Lsn {
-        self.record_rows(&mut fact, None, out)
+        self.record_rows(&mut fact, None, None, out)
     }
 
     /// Appends a fact to the frame and moves its rows into the state. A key that is not carried by
-    /// an order is its last row. Returns its position.
-    fn record_rows(&mut self, fact: &mut Fact, key: Option<KeyRow>, out: &mut Effects) -> Lsn {
+    /// an order, and the trace, are its last rows. Returns its position.
+    fn record_rows(
+        &mut self,
+        fact: &mut Fact,
+        key: Option<KeyRow>,
+        trace: Option<&TraceContext>,
+        out: &mut Effects,
+    ) -> Lsn {
         self.payload.clear();
         fact.encode(&mut self.encoder, &mut self.payload);
         let lsn = self.next_lsn;
@@ -353,28 +359,30 @@ impl Shard {
             self.bucket.saw_row(key.bucket);
             self.state.apply_key(key, lsn);
         }
+        if let Some(trace) = trace {
+            Fact::encode_row(&Row::Trace(*trace), &mut self.encoder, &mut self.payload);
+        }
         out.frame.push(fact.kind as u16, fact.key_hash, &self.payload);
         Lsn(lsn)
     }
 
-    /// Records an acceptance under its key and answers it.
+    /// Records an acceptance under the request's key and answers it.
     pub(crate) fn accept(
         &mut self,
         origin: Origin,
-        key: IdempotencyKey,
-        body: u64,
+        request: &Request,
         accepted: crate::rules::Accepted,
         out: &mut Effects,
     ) {
         let crate::rules::Accepted { mut fact, receipt } = accepted;
-        self.accept_fact(origin, (key, body), (&mut fact, receipt), out);
+        self.accept_fact(origin, request, (&mut fact, receipt), out);
     }
 
     /// The same where the fact lies; its rows move into the state.
     pub(crate) fn accept_fact(
         &mut self,
         origin: Origin,
-        (key, body): (IdempotencyKey, u64),
+        &Request { key, body, ref trace, .. }: &Request,
         (fact, receipt): (&mut Fact, Receipt),
         out: &mut Effects,
     ) {
@@ -382,7 +390,7 @@ impl Shard {
         let carried = matches!(receipt, Receipt::Order { .. });
         let state = KeyState::First { body, receipt };
         let row = (!carried && !key.is_none()).then_some(KeyRow { key, state, bucket: self.bucket.number });
-        let lsn = self.record_rows(fact, row, out);
+        let lsn = self.record_rows(fact, row, trace.as_deref(), out);
         if !key.is_none() && self.keeper(key) != self.options.id {
             self.await_confirmation(key, lsn.0);
         }

@@ -15,7 +15,8 @@ use onrush_engine::{
 };
 use onrush_proto::{
     CallerKey, Command, CommitOffset, CreateOrder, Currency, Lsn, Money, OrderLine, Outcome, PutDocument,
-    PutProduct, Refusal, Reply, Request, ShardId, Sku, Slot, StockChange, Text, Topic, UpdateStock,
+    PutProduct, RecordKind, Refusal, Reply, Request, ShardId, Sku, Slot, StockChange, Text, Topic,
+    TraceContext, UpdateStock,
 };
 
 fn options(dir: &std::path::Path) -> EngineOptions {
@@ -115,6 +116,49 @@ fn nothing_is_acknowledged_without_a_durable_write_behind_it() {
         assert_eq!(replay.replayed, accepted, "{replay:?}");
         assert_eq!(handle.stats().durable_writes, before + u64::from(accepted), "replay {number}");
     }
+    engine.close().unwrap();
+}
+
+/// Who acts on a record goes on with the trace that its command came in: of an order over several shards as
+/// of any other, also from the files. A retry writes nothing, and what came in no trace has none.
+#[test]
+fn records_have_the_trace_of_their_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || EngineOptions { shards: Some(4), ..options(dir.path()) };
+    let engine = Engine::open(open()).unwrap();
+    let skus = ["console", "tea", "book", "lamp", "chair"].map(|name| stocked(&engine, name, 10));
+    let trace = TraceContext { trace: 7, span: 8, flags: 1 };
+    let traced = |number: u64, skus: &[Sku]| {
+        let mut request = order(&engine, skus[0], number);
+        let Command::CreateOrder(create) = &mut request.command else { unreachable!() };
+        create.lines = skus.iter().map(|sku| OrderLine::new(*sku, 1)).collect();
+        request = Request::new(request.key, request.command);
+        request.trace = Some(Box::new(TraceContext { span: number, ..trace }));
+        engine.handle().call_blocking(request)
+    };
+    for reply in [traced(1, &skus[..1]), traced(2, &skus), traced(1, &skus[..1])] {
+        assert!(matches!(reply.outcome, Outcome::Accepted(_)), "{reply:?}");
+    }
+    engine.handle().call_blocking(order(&engine, skus[0], 3));
+    engine.close().unwrap();
+
+    let engine = Engine::open(open()).unwrap();
+    let mut found = Vec::new();
+    for shard in (0..4).map(ShardId) {
+        let mut reader = engine.handle().subscribe(shard, Lsn(1));
+        while reader
+            .poll(100, |event| {
+                if event.fact.kind == RecordKind::OrderCreated {
+                    found.push(event.fact.trace());
+                }
+            })
+            .unwrap()
+            > 0
+        {}
+    }
+    found.sort_by_key(|trace| trace.map(|trace| trace.span));
+    let expected = [None, Some(TraceContext { span: 1, ..trace }), Some(TraceContext { span: 2, ..trace })];
+    assert_eq!(found, expected);
     engine.close().unwrap();
 }
 

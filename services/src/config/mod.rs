@@ -14,6 +14,7 @@ mod setting;
 mod shipping;
 mod smtp;
 mod tokens;
+mod traces;
 mod twilio;
 
 use std::fmt;
@@ -32,6 +33,7 @@ use crate::notification::PostOptions;
 use crate::notification::push::Reach;
 use crate::notification::twilio::TwilioOptions;
 use crate::recommendation::ModelFile;
+use crate::traces::Collector;
 
 pub use engine::EnginePlace;
 pub use file::read_file;
@@ -235,6 +237,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What the process is called there.
     pub service_name: String,
+    /// Where spans go.
+    pub collector: Option<Collector>,
 }
 
 /// A configuration, how it came about, and what was strange about it.
@@ -348,6 +352,7 @@ impl Config {
             log: at("log").text.clone(),
             log_format: parse(at("log-format"), "text or ecs", log_format)?,
             service_name: at("service-name").text.clone(),
+            collector: traces::of(values)?,
         })
     }
 

@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 73] = [
+pub const SETTINGS: [Setting; 75] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -277,7 +277,24 @@ pub const SETTINGS: [Setting; 73] = [
         "How the log reads: text, or ecs for a line of JSON in Elastic's Common Schema",
         || "text".into(),
     ),
-    open("service-name", "OTEL_SERVICE_NAME", "What the process is called in such a log", || "onrush".into()),
+    open(
+        "service-name",
+        "OTEL_SERVICE_NAME",
+        "What the process is called in such a log, and in traces",
+        || "onrush".into(),
+    ),
+    open(
+        "otlp-endpoint",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "http://host:port of a collector that takes traces by OTLP over gRPC; without it none leave",
+        String::new,
+    ),
+    open(
+        "trace-ratio",
+        "OTEL_TRACES_SAMPLER_ARG",
+        "Share of the requests without a traceparent that begin a trace, 0 to 1; those with one decide themselves",
+        || "0.01".into(),
+    ),
 ];
 
 /// Shards take one half of the cores, fronts the other.

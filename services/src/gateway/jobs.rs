@@ -59,6 +59,17 @@ impl Job {
         }
     }
 
+    /// What it is called in a trace.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Charge { .. } => "charge",
+            Self::Capture(_) => "capture",
+            Self::Void(_) => "void",
+            Self::Refund(_) => "refund",
+            Self::Follow { .. } => "fail over",
+        }
+    }
+
     /// True if records of this kind can ask for something. An order that is called off, expires or
     /// is paid by another attempt gives its reservations of money back.
     pub(super) fn is_asked_by(kind: RecordKind) -> bool {

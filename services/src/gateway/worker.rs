@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use onrush_engine::{Event, SubscribeError};
 use onrush_proto::{
-    Command, CommitOffset, GatewayResult, Lsn, OrderRow, Outcome, RecordKind, Refusal, Request, Row, RowTag,
-    ShardId, Slot, Text, Topic,
+    Command, CommitOffset, GatewayResult, Lsn, OrderId, OrderRow, Outcome, RecordKind, Refusal, Request, Row,
+    RowTag, ShardId, Slot, Text, Topic, TraceContext,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
@@ -18,6 +18,7 @@ use super::{GatewayKey, Gateways, Retry, Webhook};
 use crate::backend::{Backend, Feed};
 use crate::metrics::{Position, Positions};
 use crate::records;
+use crate::traces::Traces;
 
 /// The consumer group.
 pub const GROUP: &str = "payment-gateway";
@@ -38,6 +39,7 @@ pub struct Worker {
     gateways: Arc<Gateways>,
     open: OpenJobs,
     places: Arc<Semaphore>,
+    traces: Traces,
 }
 
 /// A payment record that asks for something.
@@ -45,13 +47,14 @@ struct Intent {
     lsn: u64,
     kind: RecordKind,
     row: OrderRow,
+    trace: Option<TraceContext>,
 }
 
 impl Worker {
     /// A worker for all shards.
-    pub fn new(backend: Backend, gateways: Arc<Gateways>) -> Self {
+    pub(crate) fn new(backend: Backend, gateways: Arc<Gateways>, traces: Traces) -> Self {
         let places = Arc::new(Semaphore::new(JOBS_MAX));
-        Self { backend, gateways, open: OpenJobs::default(), places }
+        Self { backend, gateways, open: OpenJobs::default(), places, traces }
     }
 
     /// The gateways.
@@ -171,7 +174,8 @@ impl Reader {
             let old = intent.lsn <= self.old.0;
             let row = if old { self.worker.present(intent.row).await } else { intent.row };
             for job in Job::of(intent.kind, &row) {
-                self.spawn(intent.lsn, job, old).await;
+                let asked = (row.id, intent.trace);
+                self.spawn(intent.lsn, asked, job, old).await;
             }
             self.progress.done(intent.lsn);
         }
@@ -188,7 +192,13 @@ impl Reader {
         });
     }
 
-    async fn spawn(&mut self, lsn: u64, job: Job, old: bool) {
+    async fn spawn(
+        &mut self,
+        lsn: u64,
+        (order, trace): (OrderId, Option<TraceContext>),
+        job: Job,
+        old: bool,
+    ) {
         let open = match job.key().map(|key| self.worker.open.enter(key)) {
             Some(None) => return,
             Some(Some(open)) => Some(open),
@@ -196,11 +206,13 @@ impl Reader {
         };
         let Ok(place) = self.worker.places.clone().acquire_owned().await else { return };
         self.progress.begin(lsn);
-        let (backend, gateways) = (self.worker.backend.clone(), self.worker.gateways.clone());
+        let Worker { backend, gateways, traces, .. } = self.worker.clone();
         let done = self.done.0.clone();
         tokio::spawn(async move {
             let news = open.as_ref().map_or_else(Arc::default, |open| open.news.clone());
-            jobs::run(&backend, &gateways, job, old, &news).await;
+            let name = job.name();
+            let work = jobs::run(&backend, &gateways, job, old, &news);
+            traces.follow(trace, (name, order), work).await;
             drop((open, place));
             // The reader is gone only when the process ends.
             let _ = done.send(lsn);
@@ -260,7 +272,7 @@ fn intent(event: &Event<'_>) -> Option<Intent> {
     let (_, bytes) = event.fact.rows().flatten().find(|(tag, _)| *tag == RowTag::Order)?;
     match Row::decode(RowTag::Order, bytes) {
         Ok(Row::Order(row)) if !Job::of(kind, &row).is_empty() => {
-            Some(Intent { lsn: event.lsn.0, kind, row })
+            Some(Intent { lsn: event.lsn.0, kind, row, trace: event.fact.trace() })
         }
         _ => None,
     }

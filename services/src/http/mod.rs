@@ -17,13 +17,14 @@ mod vital;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
-use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::Service;
 use crate::metrics::{Edge, Metrics};
 use crate::status::{Denial, Rejection};
+use crate::traces::Traces;
 
 pub use caching::{Etag, IfMatch};
 pub use correlation::RequestId;
@@ -40,7 +41,12 @@ pub use vital::Vital;
 pub type Routes = OpenApiRouter;
 
 /// Everything that one service's port answers over HTTP.
-pub(crate) fn router(service: Service, routes: Routes, vital: Vital, metrics: &Metrics) -> Router {
+pub(crate) fn router(
+    service: Service,
+    routes: Routes,
+    vital: Vital,
+    (metrics, traces): (&Metrics, Traces),
+) -> Router {
     let (router, api) = OpenApiRouter::with_openapi(document::frame(service))
         .merge(routes)
         .merge(vital::routes(vital))
@@ -51,7 +57,7 @@ pub(crate) fn router(service: Service, routes: Routes, vital: Vital, metrics: &M
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(plain_types))
-        .layer(from_fn(correlation::correlate))
+        .layer(from_fn_with_state(traces, correlation::correlate))
         .layer(from_fn_with_state(meter, counting::count))
 }
 

@@ -21,7 +21,7 @@ fn edge() -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(plain_types))
-        .layer(from_fn(correlation::correlate))
+        .layer(from_fn_with_state(Traces::default(), correlation::correlate))
 }
 
 struct Answer {

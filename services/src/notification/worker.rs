@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onrush_engine::Event;
-use onrush_proto::{OrderId, OrderRow, RecordKind, Row, RowTag, ShardId, Topic};
+use onrush_proto::{OrderId, OrderRow, RecordKind, Row, RowTag, ShardId, Topic, TraceContext};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -20,6 +20,7 @@ use crate::clock::now_us;
 use crate::consumer::{Consumer, Handler};
 use crate::metrics::Positions;
 use crate::retry::Retry;
+use crate::traces::Traces;
 
 /// The consumer group.
 pub const GROUP: &str = "notification";
@@ -36,6 +37,7 @@ const STALE_US: u64 = 24 * 3_600 * 1_000_000;
 struct News {
     at: Position,
     what: What,
+    trace: Option<TraceContext>,
 }
 
 enum What {
@@ -47,18 +49,19 @@ enum What {
 
 struct Reader {
     post: Arc<Post>,
+    traces: Traces,
 }
 
 /// Does Notification's work for as long as the process lives. `again` are the letters to try again.
 pub(crate) async fn run(
     post: Arc<Post>,
     mut again: mpsc::Receiver<(String, Duration)>,
-    positions: Positions,
+    (positions, traces): (Positions, Traces),
 ) {
     for shard in (0..post.backend.shards()).map(ShardId) {
         let (backend, position) = (post.backend.clone(), positions.of(GROUP, shard));
         let consumer = Consumer { backend, topic: Topic::OrderCreated, position };
-        tokio::spawn(consumer.follow(Reader { post: post.clone() }));
+        tokio::spawn(consumer.follow(Reader { post: post.clone(), traces: traces.clone() }));
     }
     let (found, mut left) = mpsc::channel(PAGE);
     tokio::spawn(find_unsent(post.clone(), found));
@@ -131,7 +134,7 @@ impl Handler for Reader {
             _ => return None,
         };
         let at = Position { shard: event.shard.0, lsn: event.lsn.0, time_us: event.time_us };
-        (event.time_us + STALE_US > now_us()).then_some(News { at, what })
+        (event.time_us + STALE_US > now_us()).then(|| News { at, what, trace: event.fact.trace() })
     }
 
     async fn handle(&mut self, batch: Vec<News>) {
@@ -140,8 +143,8 @@ impl Handler for Reader {
             if telling.len() == LETTERS_MAX {
                 telling.join_next().await;
             }
-            let post = self.post.clone();
-            telling.spawn(async move { tell(&post, news).await });
+            let (post, traces) = (self.post.clone(), self.traces.clone());
+            telling.spawn(async move { tell(&post, news, &traces).await });
         }
         while let Some(told) = telling.join_next().await {
             if let Err(error) = told {
@@ -151,7 +154,7 @@ impl Handler for Reader {
     }
 }
 
-async fn tell(post: &Arc<Post>, news: News) {
+async fn tell(post: &Arc<Post>, news: News, traces: &Traces) {
     let (order, occasion, story): (OrderId, _, _) = match news.what {
         What::Ordered(row) => {
             (row.id, Occasion::OrderConfirmation, Story::of_order(&post.backend, &row).await)
@@ -163,9 +166,14 @@ async fn tell(post: &Arc<Post>, news: News) {
         },
         What::Forgotten(reset) => return reset::answer(post, &reset).await,
     };
+    let work = tell_customer(post, news.at, order, occasion, story);
+    traces.follow(news.trace, (occasion.name(), order), work).await;
+}
+
+async fn tell_customer(post: &Post, at: Position, order: OrderId, occasion: Occasion, story: Story) {
     let mut retry = Retry::default();
     let mut again = false;
-    while let Err(rejection) = post.tell(news.at, order, (occasion, again), story.clone()).await {
+    while let Err(rejection) = post.tell(at, order, (occasion, again), story.clone()).await {
         // What was sent is perhaps not on record.
         again = true;
         tracing::warn!(%order, %rejection, "a customer waits to be told");

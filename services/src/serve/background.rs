@@ -17,6 +17,7 @@ use crate::metrics::Positions;
 use crate::notification::Post;
 use crate::recommendation::Learner;
 use crate::shipping::Desk;
+use crate::traces::Traces;
 
 /// How often an inline engine is driven.
 const TICK: Duration = Duration::from_millis(10);
@@ -36,7 +37,7 @@ pub(super) fn start_all(
     if config.serves(Service::Notification) {
         threads.push(start_notification(
             (shop.notification.clone(), again),
-            positions.clone(),
+            (positions.clone(), shop.traces.clone()),
             stop.clone(),
         )?);
     }
@@ -70,11 +71,11 @@ fn start_shipping(
 /// Notification's worker, on a thread of its own: it writes files and waits for mail servers.
 fn start_notification(
     (post, again): (Arc<Post>, mpsc::Receiver<(String, Duration)>),
-    positions: Positions,
+    measured: (Positions, Traces),
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, ServeError> {
     thread("onrush-notification", stop, move || {
-        tokio::spawn(crate::notification::worker::run(post, again, positions));
+        tokio::spawn(crate::notification::worker::run(post, again, measured));
     })
 }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::routing::future::RouteFuture;
+use opentelemetry::trace::{SpanKind, Status};
 use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -17,6 +18,7 @@ use tracing::Span;
 use super::calls::{self, Calls};
 use crate::correlation::Correlation;
 use crate::metrics::{Counting, Meter, UNMATCHED};
+use crate::traces::{self, Traces};
 
 /// All that one port answers.
 #[derive(Clone)]
@@ -24,12 +26,13 @@ pub(super) struct Door {
     grpc: Calls,
     http: Router,
     meter: Arc<Meter>,
+    traces: Traces,
 }
 
 impl Door {
     /// A door to gRPC and to HTTP, which counts its own requests.
-    pub(super) fn new(grpc: Calls, http: Router, meter: Arc<Meter>) -> Self {
-        Self { grpc, http, meter }
+    pub(super) fn new(grpc: Calls, http: Router, meter: Arc<Meter>, traces: Traces) -> Self {
+        Self { grpc, http, meter, traces }
     }
 
     fn count(&self, path: &str) -> Counting {
@@ -51,7 +54,7 @@ impl Service<Request<Body>> for Door {
         match is_grpc(&request) {
             true => {
                 let counting = Some(self.count(request.uri().path()));
-                let brought = Brought::of(&request);
+                let brought = Brought::of(&request, &self.traces);
                 Answer::Grpc(Grpc { answer: self.grpc.call(request), counting, brought })
             }
             false => Answer::Http(Box::new(self.http.call(request))),
@@ -94,15 +97,19 @@ pub(super) struct Grpc {
 /// The ids that a caller brought, in the log while the call runs.
 struct Brought {
     correlation: Correlation,
+    /// Its part of the trace.
+    part: traces::Span,
     span: Span,
     since: Instant,
 }
 
 impl Grpc {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Response<Body>, Infallible>> {
-        let span = self.brought.as_ref().map(|brought| brought.span.enter());
-        let mut response = ready!(Pin::new(&mut self.answer).poll(context))?;
-        drop(span);
+        let answer = Pin::new(&mut self.answer);
+        let mut response = ready!(match &self.brought {
+            Some(brought) => brought.poll(|| answer.poll(context)),
+            None => answer.poll(context),
+        })?;
         let code = code(&response);
         if let Some(counting) = self.counting.take() {
             counting.end(code as usize);
@@ -115,17 +122,34 @@ impl Grpc {
 }
 
 impl Brought {
-    fn of(request: &Request<Body>) -> Option<Box<Self>> {
-        let correlation = Correlation::brought(request.headers())?;
-        let span = correlation.span(request.method().as_str(), request.uri().path());
-        Some(Box::new(Self { correlation, span, since: Instant::now() }))
+    fn of(request: &Request<Body>, traces: &Traces) -> Option<Box<Self>> {
+        let correlation = Correlation::brought(request.headers(), traces)?;
+        let path = request.uri().path();
+        let span = correlation.span(request.method().as_str(), path);
+        let call = || path.trim_start_matches('/').to_owned();
+        let part = traces.begin(SpanKind::Server, call, (correlation.context, correlation.parent));
+        Some(Box::new(Self { correlation, part, span, since: Instant::now() }))
     }
 
-    fn answered(self, code: Code, response: &mut Response<Body>) {
+    /// One step of the call, with its ids in the log and its trace with the commands it gives.
+    fn poll<T>(&self, step: impl FnOnce() -> T) -> T {
+        self.span.in_scope(|| traces::within_poll(self.part.context, step))
+    }
+
+    fn answered(mut self, code: Code, response: &mut Response<Body>) {
         let took_us = self.since.elapsed().as_micros() as u64;
         self.span.in_scope(|| tracing::info!(?code, took_us, "answered"));
+        self.part.put("rpc.system", || "grpc");
+        self.part.put("rpc.grpc.status_code", || i64::from(code as i32));
+        self.part.end(if is_ours(code) { Status::error(code.description()) } else { Status::Unset });
         self.correlation.say_back(response.headers_mut());
     }
+}
+
+/// True if the server is to blame, by OpenTelemetry's conventions for gRPC.
+fn is_ours(code: Code) -> bool {
+    use Code::{DataLoss, DeadlineExceeded, Internal, Unavailable, Unimplemented, Unknown};
+    matches!(code, DataLoss | DeadlineExceeded | Internal | Unavailable | Unimplemented | Unknown)
 }
 
 /// What a call was answered with. Only a refusal says so in front of its body: else what follows is the answer.

@@ -135,6 +135,7 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         recommendation: learner,
         ml_model,
         metrics,
+        traces,
     } = shop.clone();
     let users = Users::new(backend.clone(), users);
     let shipping = Shipping::new(desk, gate.clone());
@@ -172,7 +173,8 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
     let [own, admin, health] = names(service);
     let counted = transcoding::methods(&[own, admin, health, "onrush.engine.v1.EngineService"]);
     let meter = metrics.meter(service, Edge::Grpc, counted);
-    Door::new(grpc, http::router(service, routes, vital, &metrics), meter)
+    let http = http::router(service, routes, vital, (&metrics, traces.clone()));
+    Door::new(grpc, http, meter, traces)
 }
 
 /// Full names of the services of a port.

@@ -36,6 +36,7 @@ use crate::settlements::Settlements;
 use crate::shipping::Desk;
 use crate::shipping::carrier::http::HttpCarrierError;
 use crate::shipping::carrier::{Carrier, HttpCarrier, simulated as carrier};
+use crate::traces::{CollectorError, Exporter, Traces};
 use crate::user::{self, FirstAdminError, Users};
 pub use listen::ListenError;
 
@@ -90,6 +91,9 @@ pub enum ServeError {
     /// Messages to browsers cannot be sent.
     #[error(transparent)]
     Push(#[from] PushError),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Collector(#[from] CollectorError),
     /// Nobody to send mails from.
     #[error(transparent)]
     From(#[from] FromError),
@@ -134,6 +138,7 @@ pub(crate) struct Shop {
     recommendation: Arc<Learner>,
     ml_model: Option<ModelFile>,
     metrics: Arc<Metrics>,
+    traces: Traces,
 }
 
 /// A process that serves.
@@ -148,6 +153,7 @@ pub struct Serving {
     fronts: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
+    exporter: Option<Exporter>,
 }
 
 impl Serving {
@@ -162,19 +168,19 @@ impl Serving {
             addresses.push((*service, taken.address));
             sockets.push((*service, taken.sockets));
         }
+        let (traces, exporter) = config.collector.as_ref().map(Exporter::start).transpose()?.unzip();
+        let traces = traces.unwrap_or_default();
         let ShippingConfig { unit_grams, poll, .. } = config.shipping;
-        let (desk, woken) = Desk::new(backend.clone(), delivering(config)?, unit_grams, poll);
+        let (desk, woken) =
+            Desk::new(backend.clone(), delivering(config)?, (unit_grams, poll), traces.clone());
         let shipping = Arc::new(desk);
         let (post, again) = Post::new(backend.clone(), outlets(config)?, config.notification.clone())?;
         let notification = Arc::new(post);
         let recommendation = Arc::new(Learner::new(backend.clone(), config.data_dir.join(COUNTERS_FILE)));
-        let keyring = Keyring::open(&config.data_dir, &config.tokens)?;
-        let keyring = Arc::new(match config.serves(Service::User) {
-            true => keyring.with_pair(&config.data_dir)?,
-            false => keyring,
-        });
+        let keyring = Arc::new(keyring(config)?);
+        let worker = Worker::new(backend.clone(), gateways.clone(), traces.clone());
         let shop = Shop {
-            hearing: Arc::new(Hearing::new(Worker::new(backend.clone(), gateways.clone()))),
+            hearing: Arc::new(Hearing::new(worker)),
             gate: Arc::new(Gate::new(keyring.clone(), config.access)?),
             users: users(config, &backend, keyring, issuer(config, &addresses))?,
             backend,
@@ -188,6 +194,7 @@ impl Serving {
             recommendation: recommendation.clone(),
             ml_model: config.ml_model.clone(),
             metrics: Arc::default(),
+            traces,
         };
         let (stop, stopped) = watch::channel(false);
         let background = background::start_all(config, &shop, (woken, again), &stopped)?;
@@ -202,6 +209,7 @@ impl Serving {
             fronts,
             background,
             stop,
+            exporter,
         };
         let limits = connections::Limit::new(config.connections_max);
         for _ in 0..config.fronts {
@@ -256,13 +264,14 @@ impl Serving {
         if self.addresses.iter().any(|(service, _)| *service == Service::Recommendation) {
             self.recommendation.close();
         }
+        let untold = self.exporter.is_some_and(|exporter| !exporter.end());
         if let Some(engine) = self.engine {
             engine.close().map_err(ServeError::Close)?;
         }
         if panicked.contains(&true) {
             return Err(ServeError::Panicked("fronts"));
         }
-        match background.contains(&true) {
+        match background.contains(&true) || untold {
             true => Err(ServeError::Panicked("background threads")),
             false => Ok(()),
         }
@@ -278,6 +287,15 @@ fn engine(config: &Config) -> Result<(Option<Engine>, Backend), ServeError> {
             Ok((Some(engine), backend))
         }
         EnginePlace::At(address, token) => Ok((None, Backend::Remote(Remote::open(address, token)?))),
+    }
+}
+
+/// The keys of tokens; who serves users signs with a pair.
+fn keyring(config: &Config) -> Result<Keyring, KeyError> {
+    let keyring = Keyring::open(&config.data_dir, &config.tokens)?;
+    match config.serves(Service::User) {
+        true => keyring.with_pair(&config.data_dir),
+        false => Ok(keyring),
     }
 }
 

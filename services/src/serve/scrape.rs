@@ -19,6 +19,7 @@ use crate::metrics::family::{Family, Labels};
 use crate::metrics::{Metrics, calls, engine};
 use crate::notification::Post;
 use crate::status::Rejection;
+use crate::traces::Traces;
 use crate::user::Desk;
 
 /// How long an engine in another process may take to say where its logs end.
@@ -33,6 +34,7 @@ struct Scrape {
     gateways: Option<Arc<Gateways>>,
     users: Arc<Desk>,
     post: Arc<Post>,
+    traces: Traces,
 }
 
 /// The route, with its description.
@@ -43,6 +45,7 @@ pub(super) fn routes(shop: &Shop) -> Routes {
         gateways: shop.pays.then(|| shop.gateways.clone()),
         users: shop.users.clone(),
         post: shop.notification.clone(),
+        traces: shop.traces.clone(),
     };
     OpenApiRouter::new().routes(routes!(metrics)).with_state(scrape)
 }
@@ -87,6 +90,8 @@ impl Scrape {
             "Tries to send a letter by how they ended",
             letters.collect(),
         ));
+        let lost = self.traces.lost().into_iter().map(|lost| (Vec::new(), lost)).collect();
+        families.push(Family::counters("trace_spans_lost", "Spans that no collector took", lost));
         families
     }
 

@@ -13,6 +13,7 @@ use super::state::ShipmentState;
 use crate::backend::Backend;
 use crate::clock::now_us;
 use crate::status::Rejection;
+use crate::traces::{self, Traces};
 
 /// The heaviest parcel that is asked for.
 const GRAMS_MAX: u64 = 70_000;
@@ -35,6 +36,7 @@ pub struct Desk {
     /// How often a parcel is asked about if the carrier does not say.
     poll: Duration,
     wakes: mpsc::Sender<OrderId>,
+    pub(super) traces: Traces,
 }
 
 /// What comes after a step.
@@ -94,14 +96,14 @@ impl Desk {
     /// A desk that sends parcels with a carrier.
     ///
     /// With it come the shipments that its callers change, for the worker to hear of.
-    pub fn new(
+    pub(crate) fn new(
         backend: Backend,
         carrier: Carrier,
-        unit_grams: u32,
-        poll: Duration,
+        (unit_grams, poll): (u32, Duration),
+        traces: Traces,
     ) -> (Self, mpsc::Receiver<OrderId>) {
         let (wakes, woken) = mpsc::channel(WAKES_MAX);
-        (Self { shelf: Shelf { backend }, carrier, unit_grams, poll, wakes }, woken)
+        (Self { shelf: Shelf { backend }, carrier, unit_grams, poll, wakes, traces }, woken)
     }
 
     /// There is news of a shipment.
@@ -128,6 +130,17 @@ impl Desk {
     /// The next thing to do for an order's shipment. `call` counts the tries of this step, from 0.
     pub(super) async fn step(&self, order: OrderId, call: u32) -> Result<Next, Trouble> {
         let Some(kept) = self.shelf.load(order).await? else { return Ok(Next::Nothing) };
+        let trace = kept.shipment.trace();
+        match kept.shipment.state {
+            ShipmentState::Created => {
+                self.traces.follow(trace, ("buy label", order), self.step_of(kept, call)).await
+            }
+            // A look at a parcel is no part of its own: there may be hundreds.
+            _ => traces::within(trace, self.step_of(kept, call)).await,
+        }
+    }
+
+    async fn step_of(&self, kept: Kept, call: u32) -> Result<Next, Trouble> {
         match kept.shipment.state {
             ShipmentState::Created => self.label(kept, call).await,
             ShipmentState::LabelPurchased if self.is_off(&kept).await? => self.call_off(kept, call).await,

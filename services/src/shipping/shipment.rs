@@ -1,10 +1,11 @@
 //! A shipment as its document holds it.
 
-use onrush_proto::{DocKey, OrderId, OrderRow, Text};
+use onrush_proto::{DocKey, OrderId, OrderRow, Text, TraceContext};
 use serde::{Deserialize, Serialize};
 
 use super::carrier::{Label, Offer, Update};
 use super::state::ShipmentState;
+use crate::traces;
 
 /// Most events that are kept of a shipment; later ones take the place of the last.
 const EVENTS_MAX: usize = 64;
@@ -42,6 +43,9 @@ pub struct Shipment {
     /// When the carrier saw last what is on record here, in us.
     #[serde(default)]
     pub seen_us: u64,
+    /// The trace that it was opened in, as a `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
     /// What happened, oldest first.
     pub events: Vec<ShipmentEvent>,
 }
@@ -106,6 +110,7 @@ impl Shipment {
             called_off: None,
             round: 0,
             seen_us: 0,
+            trace: traces::current().map(|context| context.to_string()),
             events: vec![ShipmentEvent::plain(ShipmentState::Created, order.changed_us)],
         }
     }
@@ -134,6 +139,11 @@ impl Shipment {
     /// The carrier's idempotency key of this round.
     pub fn carrier_key(&self) -> String {
         format!("{}:{}", self.order, self.round)
+    }
+
+    /// The trace that it was opened in.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        TraceContext::parse(self.trace.as_deref()?)
     }
 
     /// Units inside.

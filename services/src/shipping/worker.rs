@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use onrush_engine::Event;
-use onrush_proto::{OrderId, OrderRow, RecordKind, Row, RowTag, ShardId, Topic};
+use onrush_proto::{OrderId, OrderRow, RecordKind, Row, RowTag, ShardId, Topic, TraceContext};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -27,6 +27,7 @@ const SHIPMENTS_MAX: usize = 1_000_000;
 struct News {
     position: (u16, u64),
     order: OrderRow,
+    trace: Option<TraceContext>,
 }
 
 struct Reader {
@@ -104,6 +105,15 @@ async fn find_open(desk: Arc<Desk>, open: mpsc::Sender<OrderId>) {
     }
 }
 
+/// Opens a shipment, however long it takes.
+async fn open(desk: &Desk, order: &OrderRow, asked_by: (u16, u64)) {
+    let mut retry = Retry::default();
+    while let Err(rejection) = desk.open(order, asked_by).await {
+        tracing::warn!(order = %order.id, %rejection, "a shipment waits to be opened");
+        tokio::time::sleep(retry.pause()).await;
+    }
+}
+
 impl Handler for Reader {
     type Picked = News;
 
@@ -121,20 +131,17 @@ impl Handler for Reader {
             // An order that was never paid has no shipment to call off.
             _ => paid && is_gone(&order),
         };
-        asks.then(|| News { position: (event.shard.0, event.lsn.0), order })
+        asks.then(|| News { position: (event.shard.0, event.lsn.0), order, trace: event.fact.trace() })
     }
 
     async fn handle(&mut self, batch: Vec<News>) {
         let mut opening = JoinSet::new();
-        for News { position, order } in batch {
+        for News { position, order, trace } in batch {
             let desk = self.desk.clone();
             opening.spawn(async move {
-                let mut retry = Retry::default();
-                while !is_gone(&order)
-                    && let Err(rejection) = desk.open(&order, position).await
-                {
-                    tracing::warn!(order = %order.id, %rejection, "a shipment waits to be opened");
-                    tokio::time::sleep(retry.pause()).await;
+                if !is_gone(&order) {
+                    let work = open(&desk, &order, position);
+                    desk.traces.follow(trace, ("open shipment", order.id), work).await;
                 }
                 order.id
             });

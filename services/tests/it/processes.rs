@@ -1,6 +1,6 @@
 //! Every service in a process of its own, with one engine among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use onrush_grpc::notification::v1::{ListNotificationsRequest, PutContactRequest};
@@ -11,10 +11,12 @@ use onrush_grpc::recommendation::v1::{GetRecommendationsRequest, ReasonKind};
 use onrush_net::client::CallError;
 use onrush_net::client::grpc::Client;
 use onrush_services::config::Service;
+use opentelemetry_proto::tonic::trace::v1::Span;
 
 use crate::binary::{Process, assert_one_line, client, onrush, stock_up};
+use crate::collector::Heard;
 use crate::shop::{order, payment};
-use crate::wait::found;
+use crate::wait::{found, until};
 
 /// What all processes of the shop know.
 const SECRET: &str = "a secret that all processes of this shop share";
@@ -23,23 +25,26 @@ const SECRET: &str = "a secret that all processes of this shop share";
 struct Town {
     processes: BTreeMap<&'static str, Process>,
     engine: String,
+    /// Where they tell of traces.
+    collector: String,
 }
 
 impl Town {
-    fn start(dir: &Path) -> Self {
-        let product = Self::process(dir, "product", "0", &[]);
+    fn start(dir: &Path, collector: String) -> Self {
+        let product = Self::process(dir, "product", "0", &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector)]);
         let engine = product.address("product");
         let mut processes = BTreeMap::from([("product", product)]);
         for service in Service::ALL.map(Service::name).into_iter().filter(|name| *name != "product") {
-            let env = [("PRODUCT_SERVICE_ADDR", engine.as_str())];
+            let env = [("PRODUCT_SERVICE_ADDR", &*engine), ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector)];
             processes.insert(service, Self::process(dir, service, "0", &env));
         }
-        Self { processes, engine }
+        Self { processes, engine, collector }
     }
 
     fn process(dir: &Path, service: &str, port: &str, more: &[(&str, &str)]) -> Process {
         let mut env =
             vec![("ENGINE_TOKEN", SECRET), ("PORT", port), ("CARRIER_FAULTS", "pickup_ms=10,transit_ms=10")];
+        env.extend([("OTEL_SERVICE_NAME", service), ("OTEL_TRACES_SAMPLER_ARG", "1")]);
         env.extend(more);
         Process::start_with(&dir.join(service), &["--services", service], &env)
     }
@@ -51,7 +56,8 @@ impl Town {
         product.wait();
         between().await;
         let port = self.engine.rsplit(':').next().unwrap().to_owned();
-        self.processes.insert("product", Self::process(dir, "product", &port, &[]));
+        let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*self.collector)];
+        self.processes.insert("product", Self::process(dir, "product", &port, &env));
     }
 
     fn client(&self) -> Client {
@@ -62,7 +68,8 @@ impl Town {
 #[tokio::test]
 async fn a_purchase_goes_through_all_of_them_and_outlives_the_engines_process() {
     let dir = tempfile::tempdir().unwrap();
-    let mut town = Town::start(dir.path());
+    let heard = Heard::default();
+    let mut town = Town::start(dir.path(), heard.listen().await);
     let shop = town.client();
     stock_up(&shop).await;
     let contact = PutContactRequest {
@@ -79,19 +86,8 @@ async fn a_purchase_goes_through_all_of_them_and_outlives_the_engines_process() 
     let order_id = created.order_id.clone();
     let paid = shop.process_payment(payment("pay", &order_id, "pm_card")).await.unwrap();
     assert_eq!(paid.order_status().as_str_name(), "ORDER_STATUS_PAID");
-    // Shipping takes it on by itself, and Notification tells of it.
-    found("a shipped order", async || {
-        let request = GetOrderStatusRequest { order_id: order_id.clone() };
-        let status = shop.get_order_status(request).await.ok()?.order?.status().as_str_name().to_owned();
-        ["ORDER_STATUS_SHIPPED", "ORDER_STATUS_DELIVERED"].contains(&status.as_str()).then_some(())
-    })
-    .await;
-    found("a confirmation, a receipt and news of the parcel", async || {
-        let request = ListNotificationsRequest { order_id: order_id.clone() };
-        let told = shop.list_notifications(request).await.ok()?.notifications.len();
-        (told >= 3).then_some(())
-    })
-    .await;
+    shipped_and_told(&shop, &order_id).await;
+    one_trace_of_four_processes(&heard).await;
     // Recommendation learned from the log of the engine's process what she bought.
     let recommend = || GetRecommendationsRequest { customer_id: "ada".into(), ..Default::default() };
     found("what she bought", async || {
@@ -137,6 +133,46 @@ async fn a_purchase_goes_through_all_of_them_and_outlives_the_engines_process() 
     let there = client(&|_| town.engine.clone());
     let audit = there.audit(Default::default()).await.unwrap();
     assert!(audit.ok && audit.units_sold == 3, "{audit:?}");
+}
+
+/// Shipping takes an order on by itself, and Notification tells of it.
+async fn shipped_and_told(shop: &Client, order_id: &str) {
+    found("a shipped order", async || {
+        let request = GetOrderStatusRequest { order_id: order_id.to_owned() };
+        let status = shop.get_order_status(request).await.ok()?.order?.status().as_str_name().to_owned();
+        ["ORDER_STATUS_SHIPPED", "ORDER_STATUS_DELIVERED"].contains(&status.as_str()).then_some(())
+    })
+    .await;
+    found("a confirmation, a receipt and news of the parcel", async || {
+        let request = ListNotificationsRequest { order_id: order_id.to_owned() };
+        let told = shop.list_notifications(request).await.ok()?.notifications.len();
+        (told >= 3).then_some(())
+    })
+    .await;
+}
+
+/// The trace that a payment began goes through the engine's process into those that act on its log.
+async fn one_trace_of_four_processes(heard: &Heard) {
+    let expected = [
+        "notification payment_receipt",
+        "order onrush.order.v1.OrderService/ProcessPayment",
+        "payment charge",
+        "shipping buy label",
+        "shipping open shipment",
+    ];
+    until("the spans of a payment from four processes", async || {
+        let told = heard.told();
+        let pays = |told: &&(String, Span)| told.1.name.ends_with("/ProcessPayment");
+        let (_, began) = told.iter().find(pays).ok_or_else(BTreeSet::new)?;
+        let of_trace = told.iter().filter(|(_, span)| span.trace_id == began.trace_id);
+        let names: BTreeSet<String> =
+            of_trace.map(|(service, span)| format!("{service} {}", span.name)).collect();
+        match expected.iter().all(|name| names.contains(*name)) {
+            true => Ok(()),
+            false => Err(names),
+        }
+    })
+    .await;
 }
 
 #[test]

@@ -68,6 +68,7 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         log: "warn".into(),
         log_format: LogFormat::Text,
         service_name: "onrush".into(),
+        collector: None,
     }
 }
 
