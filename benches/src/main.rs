@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use onrush_benches::heap::Counting;
-use onrush_benches::{Failure, fsync, group, idle, replay, shard, store, token, unary};
+use onrush_benches::{
+    Failure, fsync, group, idle, logins, newcomer, outage, replay, shard, store, token, unary,
+};
 
 #[global_allocator]
 static HEAP: Counting = Counting;
@@ -23,6 +25,9 @@ enum Bench {
     Group(group::Args),
     Store(store::Args),
     Token(token::Args),
+    Newcomer(newcomer::Args),
+    Logins(logins::Args),
+    Outage(outage::Args),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +40,9 @@ fn main() -> ExitCode {
         Bench::Group(args) => group::run(&args),
         Bench::Store(args) => store::run(&args),
         Bench::Token(args) => token::run(&args),
+        Bench::Newcomer(args) => newcomer::run(&args),
+        Bench::Logins(args) => logins::run(&args),
+        Bench::Outage(args) => outage::run(&args),
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,

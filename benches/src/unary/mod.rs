@@ -8,10 +8,8 @@ use std::path::Path;
 use clap::Parser;
 use onrush_grpc::order::v1::{CreateOrderRequest, NewOrderLine};
 use onrush_grpc::product::v1::{ProductLine, ValidateProductsRequest};
-use onrush_proto::Outcome;
-use onrush_services::access::{Access, Keyring, Role, Roles};
+use onrush_services::access::{Keyring, Role, Roles};
 use onrush_services::config::{Config, Service, Tokens};
-use onrush_services::logging::LogFormat;
 use onrush_services::serve::Serving;
 
 use crate::Failure;
@@ -21,6 +19,7 @@ use crate::reach::Reach;
 use crate::sale::Sale;
 use crate::samples::Samples;
 use crate::scratch::Scratch;
+use crate::shop;
 use crate::table::Table;
 use bare::Bare;
 use client::{Call, Load, Run, Token};
@@ -87,7 +86,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let dir = args.scratch.fresh()?;
     let sale = Sale::uniform(args.skus);
     let (bare, serving) = (Bare::start(args.fronts)?, Serving::start(&config(args, dir.path()))?);
-    open(&serving, &sale)?;
+    shop::open(&serving, &sale)?;
     let contenders = contenders(&bare, &serving, token(dir.path())?)?;
     let mut rounds: Vec<Vec<Run>> = contenders.iter().map(|_| Vec::new()).collect();
     let load = Load { connections: args.connections, in_flight: args.in_flight, seconds: args.seconds };
@@ -150,68 +149,26 @@ fn admin() -> Roles {
 }
 
 fn contenders(bare: &Bare, serving: &Serving, token: Token) -> Result<[Contender; 5], Failure> {
-    let address = |wanted: Service| {
-        let found = serving.addresses().iter().find(|(service, _)| *service == wanted);
-        found
-            .map(|(_, address)| format!("http://{address}"))
-            .ok_or_else(|| Failure::unexpected(format!("the {} service", wanted.name()), serving.addresses()))
-    };
     let of = |name, address, call| Contender { name, address, call, token: None };
     let bare = || bare.address().to_owned();
-    let order = address(Service::Order)?;
+    let order = shop::address(serving, Service::Order)?;
     Ok([
         of("bare, as CreateOrder", bare(), Call::Create),
         of("CreateOrder", order.clone(), Call::Create),
         Contender { token, ..of("CreateOrder with a token", order, Call::Create) },
         of("bare, as ValidateProducts", bare(), Call::Validate),
-        of("ValidateProducts", address(Service::Product)?, Call::Validate),
+        of("ValidateProducts", shop::address(serving, Service::Product)?, Call::Validate),
     ])
 }
 
 fn config(args: &Args, dir: &Path) -> Config {
     Config {
-        data_dir: dir.join("data"),
-        listen: [127, 0, 0, 1].into(),
-        services: [Service::Product, Service::Order].map(|service| (service, 0)).to_vec(),
-        engine: onrush_services::config::EnginePlace::Here(None),
         shards: Some(args.shards),
         host: args.host.into(),
         store: args.store.into(),
-        hold: std::time::Duration::from_secs(600),
-        clock_jump_max: std::time::Duration::from_secs(86_400),
-        accept_clock: false,
         fronts: args.fronts,
-        connections_max: 10_000,
-        drain: std::time::Duration::from_secs(1),
-        gateway_faults: onrush_services::gateway::simulated::Faults::default(),
-        payment: onrush_services::gateway::GatewayOptions::default(),
-        tokens: Tokens::default(),
-        access: Access::Open,
-        first_admin: None,
-        shipping: Default::default(),
-        smtp: None,
-        twilio: None,
-        push: Default::default(),
-        notification: Default::default(),
-        ml_model: None,
-        log: "warn".into(),
-        log_format: LogFormat::Text,
-        service_name: "onrush".into(),
-        collector: None,
+        ..shop::config(dir, &[Service::Product, Service::Order])
     }
-}
-
-fn open(serving: &Serving, sale: &Sale) -> Result<(), Failure> {
-    let Some(engine) = serving.engine() else {
-        return Err(Failure::unexpected("the engine in this process", serving.addresses()));
-    };
-    for request in sale.opening() {
-        let outcome = engine.call_blocking(request).outcome;
-        if !matches!(outcome, Outcome::Accepted(_)) {
-            return Err(Failure::unexpected("an opened sale", outcome));
-        }
-    }
-    Ok(())
 }
 
 /// Makes the messages of either server's calls.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
+use std::path::Path;
 use std::process::Command;
 
 /// What a subcommand prints.
@@ -42,6 +43,30 @@ fn unary_calls_are_measured() {
     let printed = bench("unary --seconds 0.1 --rounds 1 --connections 2 --in-flight 4 --store memory");
     for pair in ["CreateOrder      / bare", "with a token     / bare"] {
         assert!(printed.contains(pair), "{printed}");
+    }
+}
+
+#[test]
+fn a_flood_of_logins_is_measured() {
+    let printed = bench("logins --seconds 0.2 --rounds 1 --rate 50");
+    assert!(printed.contains("p99 flooded / calm"), "{printed}");
+}
+
+#[test]
+fn a_gateway_that_is_down_is_measured_and_every_order_is_paid() {
+    let printed = bench("outage --down 0.5 --rate 10");
+    assert!(printed.contains("audit               ok"), "{printed}");
+}
+
+/// The binary is built with the workspace; a bench that stands alone says what it lacks.
+#[test]
+fn a_first_purchase_is_measured() {
+    let beside = Path::new(env!("CARGO_BIN_EXE_onrush-bench")).with_file_name("onrush");
+    if beside.exists() {
+        assert!(bench("newcomer --rounds 1").contains("the last mail sent  <= 2"));
+    } else {
+        let ended = Command::new(env!("CARGO_BIN_EXE_onrush-bench")).arg("newcomer").output().unwrap();
+        assert!(String::from_utf8_lossy(&ended.stderr).contains("cargo build --release --bin onrush"));
     }
 }
 
