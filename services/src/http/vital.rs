@@ -24,6 +24,8 @@ pub struct Vital {
     pub backend: Backend,
     /// True once the process drains.
     pub stop: watch::Receiver<bool>,
+    /// Why no model ranks what this port recommends; `None` if it recommends nothing.
+    pub unranked: Option<String>,
 }
 
 /// How a process is.
@@ -35,6 +37,19 @@ struct Condition {
     status: &'static str,
     /// Shards that no longer write.
     stopped_shards: u16,
+    /// On the port that recommends: whether a model ranks. Without one history and trends answer, and the port is
+    /// ready all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ml: Option<Ml>,
+}
+
+/// Whether a model ranks recommendations.
+#[derive(Clone, Serialize, ToSchema)]
+struct Ml {
+    /// True if one does.
+    ready: bool,
+    /// Why none does, and what would be needed.
+    detail: String,
 }
 
 pub(super) fn routes(vital: Vital) -> Routes {
@@ -52,7 +67,8 @@ impl Vital {
             (false, Some(_)) => "stopped",
             (false, None) => "unreachable",
         };
-        Condition { status, stopped_shards: stopped.unwrap_or_default() }
+        let ml = self.unranked.clone().map(|detail| Ml { ready: false, detail });
+        Condition { status, stopped_shards: stopped.unwrap_or_default(), ml }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::notification::{self, Notifications};
 use crate::order::Orders;
 use crate::payment::Payments;
 use crate::product::Products;
-use crate::recommendation::Recommendations;
+use crate::recommendation::{NotReady, Recommendations};
 use crate::remote::EngineServer;
 use crate::shipping::{self, Shipping};
 use crate::transcoding;
@@ -147,7 +147,7 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         Service::Shipping => Main::Shipping(shipping.clone().server()),
         Service::Notification => Main::Notification(Notifications::server(post.clone(), gate.clone())),
         Service::Recommendation => {
-            Main::Recommendation(Recommendations::server(backend.clone(), learner, ml_model, gate.clone()))
+            Main::Recommendation(Recommendations::server(backend.clone(), learner, ml_model.clone(), gate.clone()))
         }
     };
     let routes = match service {
@@ -157,7 +157,8 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         Service::Shipping => shipping::routes::routes(shipping),
         Service::Notification => notification::routes::routes(post),
     };
-    let vital = http::Vital { backend: backend.clone(), stop };
+    let unranked = (service == Service::Recommendation).then(|| NotReady(ml_model.as_ref()).to_string());
+    let vital = http::Vital { backend: backend.clone(), stop, unranked };
     let mut rest = Routes::new(Admin::server(backend.clone(), pays.then_some(gateways), reconciler, gate))
         .add_service(HealthServer::new(HealthService::from_health_reporter(health)));
     if let Some(token) = engine_token {

@@ -374,6 +374,14 @@ async fn a_training_without_orders_says_what_is_missing_and_changes_nothing() {
     let model = shop.client.get_model(GetModelRequest {}).await.unwrap();
     assert_eq!((model.version, model.ml_ready), (0, false));
     assert!(model.ml_detail.contains("ML_MODEL_PATH"), "{model:?}");
+    // The port is ready without one, and says so; others have nothing to say of it.
+    let ready = async |address: &str| {
+        let answer = reqwest::get(format!("{address}/ready")).await.unwrap();
+        (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap()["ml"].clone())
+    };
+    let expected = serde_json::json!({"ready": false, "detail": model.ml_detail});
+    assert_eq!(ready(&shop.addresses.recommendation).await, (200, expected));
+    assert_eq!(ready(&shop.addresses.order).await, (200, serde_json::Value::Null));
     let none = || "none".to_owned();
     let get = shop.client.get_operation(GetOperationRequest { operation_id: none() }).await;
     assert_refused(get, "UNKNOWN_OPERATION", Some("operation_id"));
