@@ -12,13 +12,22 @@ use tokio::time::timeout_at;
 
 use crate::backend::{Backend, Feed};
 use crate::deadline::Deadline;
+use crate::gateway::asked;
 use crate::records;
 use crate::status::Rejection;
 
 /// Records read at once.
 const BATCH_RECORDS: usize = 1_024;
 
-type Latest = watch::Sender<Option<Arc<OrderRow>>>;
+type Latest = watch::Sender<News>;
+
+/// What was heard of an order last.
+#[derive(Clone, Default)]
+struct News {
+    row: Option<Arc<OrderRow>>,
+    /// The attempt that the buyer is to approve.
+    asked: Option<u16>,
+}
 
 /// The orders that somebody watches.
 #[derive(Clone, Default)]
@@ -31,13 +40,14 @@ pub struct Settlements {
 pub struct Watch {
     settlements: Settlements,
     order: OrderId,
-    latest: watch::Receiver<Option<Arc<OrderRow>>>,
+    latest: watch::Receiver<News>,
 }
 
 impl Settlements {
     /// Starts watching an order.
     pub fn watch(&self, order: OrderId) -> Watch {
-        let latest = self.lock().entry(order).or_insert_with(|| watch::channel(None).0).subscribe();
+        let latest =
+            self.lock().entry(order).or_insert_with(|| watch::channel(News::default()).0).subscribe();
         Watch { settlements: self.clone(), order, latest }
     }
 
@@ -65,6 +75,11 @@ impl Settlements {
     }
 
     fn hand_over(&self, event: &Event<'_>) {
+        if let Some((order, attempt)) = asked(event.fact)
+            && let Some(latest) = self.lock().get(&order)
+        {
+            latest.send_modify(|news| news.asked = Some(attempt));
+        }
         if !settles(event.fact.kind) {
             return;
         }
@@ -72,7 +87,7 @@ impl Settlements {
         let watched = self.lock();
         let Some(latest) = watched.get(&order) else { return };
         if let Ok(Row::Order(row)) = Row::decode(RowTag::Order, bytes) {
-            latest.send_replace(Some(Arc::new(row)));
+            latest.send_modify(|news| news.row = Some(Arc::new(row)));
         }
     }
 
@@ -82,6 +97,11 @@ impl Settlements {
 }
 
 impl Watch {
+    /// The order.
+    pub fn order(&self) -> OrderId {
+        self.order
+    }
+
     /// The order as soon as `done` holds, or as it is when the caller's deadline comes.
     pub async fn until(
         &mut self,
@@ -89,10 +109,24 @@ impl Watch {
         deadline: Deadline,
         done: impl Fn(&OrderRow) -> bool,
     ) -> Result<OrderRow, Rejection> {
+        self.until_asked(backend, deadline, u16::MAX, done).await
+    }
+
+    /// The same, or as it is as soon as the buyer is to approve this attempt or a later one.
+    pub async fn until_asked(
+        &mut self,
+        backend: &Backend,
+        deadline: Deadline,
+        attempt: u16,
+        done: impl Fn(&OrderRow) -> bool,
+    ) -> Result<OrderRow, Rejection> {
         while let Ok(Ok(())) = timeout_at(deadline.answer_at(), self.latest.changed()).await {
-            let latest = self.latest.borrow_and_update().clone();
-            if let Some(row) = latest.filter(|row| done(row)) {
+            let News { row, asked } = self.latest.borrow_and_update().clone();
+            if let Some(row) = row.filter(|row| done(row)) {
                 return Ok(Arc::unwrap_or_clone(row));
+            }
+            if asked.is_some_and(|asked| asked >= attempt) {
+                break;
             }
         }
         backend.order(self.order).await

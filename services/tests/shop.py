@@ -49,7 +49,7 @@ class Shop:
         product = "onrush.product.v1.ProductService"
         price = {"minorUnits": "499", "currencyCode": "EUR"}
         self.call("product", f"{product}/PutProduct", {"sku": "tea", "name": "Tea", "price": price})
-        self.call("product", f"{product}/UpdateStock", {"sku": "tea", "set": "9"})
+        self.call("product", f"{product}/UpdateStock", {"sku": "tea", "set": "99"})
 
     def order(self):
         lines = [{"sku": "tea", "quantity": "2"}]

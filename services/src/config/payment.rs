@@ -2,18 +2,27 @@
 
 use super::secret::read_secret;
 use super::{ConfigError, Secret, Value, find, wrong};
-use crate::gateway::GatewayOptions;
 use crate::gateway::paypal::PayPalOptions;
 use crate::gateway::stripe::StripeOptions;
+use crate::gateway::{GatewayOptions, ReturnUrl};
 
 pub(super) fn of(values: &[Value]) -> Result<GatewayOptions, ConfigError> {
     let secret = |name| Ok(read_secret(values, name)?.map_or_else(|| Secret::new(""), |(secret, _)| secret));
     let text = |name| find(values, name).text.clone();
+    let back = find(values, "payment-return-url");
+    let return_url: Option<ReturnUrl> = match back.text.as_str() {
+        "" => None,
+        url => Some(
+            url.parse()
+                .map_err(|_| wrong(back, "an https URL such as https://shop.example/orders/{order}"))?,
+        ),
+    };
     let stripe = match read_secret(values, "stripe-api-key")? {
         Some((key, _)) => Some(StripeOptions {
             base: text("stripe-api-base"),
             key,
             webhook_secret: secret("stripe-webhook-secret")?,
+            return_url: return_url.clone(),
             timeout: StripeOptions::TIMEOUT,
         }),
         None => None,
@@ -23,6 +32,7 @@ pub(super) fn of(values: &[Value]) -> Result<GatewayOptions, ConfigError> {
             base: text("paypal-api-base"),
             key,
             webhook_id: text("paypal-webhook-id"),
+            return_url,
             timeout: PayPalOptions::TIMEOUT,
         }),
         Some((_, value)) => return Err(wrong(value, "client_id:secret")),

@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 75] = [
+pub const SETTINGS: [Setting; 76] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -135,6 +135,12 @@ pub const SETTINGS: [Setting; 75] = [
         "payment-routes",
         "PAYMENT_ROUTES",
         "Which gateways take which currency, e.g. JPY=stripe;*=paypal,stripe; without it each takes all",
+        String::new,
+    ),
+    open(
+        "payment-return-url",
+        "PAYMENT_RETURN_URL",
+        "Where buyers come back to from the gateway's page, with {order} for the order's id; without it nobody is sent there",
         String::new,
     ),
     open(

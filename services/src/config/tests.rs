@@ -261,6 +261,12 @@ fn a_key_chooses_the_gateway_and_routes_are_checked() {
         error.starts_with("payment-routes (from environment PAYMENT_ROUTES): expected routes"),
         "{error}"
     );
+    let back = ("PAYMENT_RETURN_URL", "https://shop.example/orders/{order}");
+    let resolved = config(&[env[0], ("PAYPAL_API_KEY", "client:hush"), back]).unwrap().config.payment;
+    let urls = [resolved.stripe.unwrap().return_url, resolved.paypal.unwrap().return_url];
+    assert_eq!(urls.map(|url| url.unwrap().to_string()), [back.1, back.1]);
+    let error = config(&[("PAYMENT_RETURN_URL", "http://shop.example")]).unwrap_err().to_string();
+    assert!(error.starts_with("payment-return-url (from environment PAYMENT_RETURN_URL)"), "{error}");
 }
 
 #[test]

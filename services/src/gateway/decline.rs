@@ -19,6 +19,10 @@ pub(super) const NO_ROUTE: &str = "no_route";
 pub(super) const UNAVAILABLE: &str = "gateway_unavailable";
 /// The order was gone before the gateway was reached.
 pub(super) const ORDER_CLOSED: &str = "order_closed";
+/// The buyer was to approve it, and something else is to pay now.
+pub(super) const REPLACED: &str = "replaced";
+/// The buyer did not prove who they are.
+pub(super) const NOT_AUTHENTICATED: &str = "authentication_failed";
 /// The amount cannot be said in the gateway's units.
 pub(super) const AMOUNT: &str = "amount_not_representable";
 
@@ -51,7 +55,8 @@ const OF_THE_GATEWAY: [&str; 24] = [
 ];
 
 /// Codes that the buyer can do something about.
-const OF_THE_BUYER: [&str; 19] = [
+const OF_THE_BUYER: [&str; 21] = [
+    NOT_AUTHENTICATED,
     "authentication_required",
     "card_velocity_exceeded",
     "expired_card",
@@ -71,6 +76,7 @@ const OF_THE_BUYER: [&str; 19] = [
     "PAYER_CANNOT_PAY",
     "withdrawal_count_limit_exceeded",
     ORDER_CLOSED,
+    REPLACED,
 ];
 
 /// A code as it is kept: plain ASCII, cut to what fits.

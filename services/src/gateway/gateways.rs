@@ -11,7 +11,9 @@ use super::endpoint::EndpointError;
 use super::method::{self, GatewayKind, Routes};
 use super::paypal::{PayPal, PayPalOptions};
 use super::stripe::{Stripe, StripeOptions};
-use super::{Booked, Charge, Gateway, Refunding, Seen, Simulated, Step, Trouble};
+use super::{
+    Booked, Charge, Charged, Consent, Gateway, GatewayKey, Refunding, Seen, Simulated, Step, Trouble,
+};
 use crate::breaker::{Breaker, BreakerState};
 
 /// How long one call may take before nobody knows.
@@ -139,13 +141,13 @@ impl Gateways {
     }
 
     /// Asks for money; where an earlier call may have arrived, asks first what became of it.
-    pub async fn charge(&self, charge: &Charge, asked: bool, call: u32) -> Result<GatewayResult, Trouble> {
+    pub async fn charge(&self, charge: &Charge, asked: bool, call: u32) -> Result<Charged, Trouble> {
         let token = method::first(&charge.method);
         let Some(guarded) = self.of_token(token, (!asked).then_some(charge.amount.currency)) else {
             // What was asked before and is at nobody's now is not known to be free of effects.
             return match asked {
                 true => Err(Trouble::Untouched(UNCONFIGURED_PAUSE)),
-                false => Ok(GatewayResult::Declined { code: code(decline::NO_ROUTE) }),
+                false => Ok(Charged::Done(GatewayResult::Declined { code: code(decline::NO_ROUTE) })),
             };
         };
         if asked && let Some(result) = guarded.call(guarded.gateway.find_charge(charge, call)).await? {
@@ -154,16 +156,34 @@ impl Gateways {
         guarded.call(guarded.gateway.charge(charge, call)).await
     }
 
+    /// How the buyer stands to a charge that is to be approved.
+    pub(super) async fn consent(&self, charge: &Charge, reference: &str) -> Result<Consent, Trouble> {
+        let guarded = self.of_reference(charge.key, reference)?;
+        guarded.call(guarded.gateway.consent(reference)).await
+    }
+
+    /// Takes the money of a charge that the buyer approved.
+    pub(super) async fn take(&self, charge: &Charge, reference: &str) -> Result<GatewayResult, Trouble> {
+        let guarded = self.of_reference(charge.key, reference)?;
+        guarded.call(guarded.gateway.take(charge, reference)).await
+    }
+
+    /// Calls off a charge that is to be approved.
+    pub(super) async fn abandon(&self, charge: &Charge, reference: &str) -> Result<GatewayResult, Trouble> {
+        let guarded = self.of_reference(charge.key, reference)?;
+        guarded.call(guarded.gateway.abandon(charge, reference)).await
+    }
+
     /// Takes (a part of) an authorised amount.
     pub async fn capture(&self, step: &Step, asked: bool, call: u32) -> Result<GatewayResult, Trouble> {
-        let guarded = self.of_reference(step)?;
+        let guarded = self.of_step(step)?;
         guarded.call(guarded.gateway.capture(step, asked, call)).await
     }
 
     /// Gives an authorised amount back.
-    pub async fn void(&self, step: &Step, call: u32) -> Result<(), Trouble> {
-        let guarded = self.of_reference(step)?;
-        guarded.call(guarded.gateway.void(step, call)).await
+    pub async fn void(&self, step: &Step, asked: bool, call: u32) -> Result<(), Trouble> {
+        let guarded = self.of_step(step)?;
+        guarded.call(guarded.gateway.void(step, asked, call)).await
     }
 
     /// Gives taken money back; false if the gateway refuses.
@@ -172,21 +192,21 @@ impl Gateways {
             && (others.is_empty() || self.the_simulated().is_some())
         {
             let step = refund.of(*first);
-            let guarded = self.of_reference(&step)?;
+            let guarded = self.of_step(&step)?;
             return guarded.call(guarded.gateway.refund(&step, asked, call)).await;
         }
         // Several charges brought money: it goes back from where it was begun before, or from the first
         // that has so much left.
         for charge in refund.charges.iter().filter(|_| asked) {
             let step = refund.of(*charge);
-            let guarded = self.of_reference(&step)?;
+            let guarded = self.of_step(&step)?;
             if let Some(done) = guarded.call(guarded.gateway.find_refund(&step)).await? {
                 return Ok(done);
             }
         }
         for charge in &refund.charges {
             let step = refund.of(*charge);
-            let guarded = self.of_reference(&step)?;
+            let guarded = self.of_step(&step)?;
             let booked =
                 guarded.call(guarded.gateway.booked(charge.as_str(), refund.amount.currency)).await?;
             if booked.captured - booked.refunded >= refund.amount.minor {
@@ -237,11 +257,15 @@ impl Gateways {
         self.all.iter().find(|each| each.gateway.kind() == kind).filter(|_| allowed)
     }
 
-    fn of_reference(&self, step: &Step) -> Result<&Guarded, Trouble> {
-        let kind = GatewayKind::of_reference(step.reference.as_str());
+    fn of_step(&self, step: &Step) -> Result<&Guarded, Trouble> {
+        self.of_reference(step.key, step.reference.as_str())
+    }
+
+    fn of_reference(&self, key: GatewayKey, reference: &str) -> Result<&Guarded, Trouble> {
+        let kind = GatewayKind::of_reference(reference);
         let takes = |each: &&Guarded| Some(each.gateway.kind()) == kind;
         self.all.iter().find(takes).ok_or_else(|| {
-            tracing::error!(key = %step.key, reference = %step.reference, "no gateway of ours knows this charge");
+            tracing::error!(%key, reference, "no gateway of ours knows this charge");
             Trouble::Untouched(UNCONFIGURED_PAUSE)
         })
     }

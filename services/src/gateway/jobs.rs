@@ -8,9 +8,11 @@ use onrush_proto::{
     Attempt, AttemptState, Command, GatewayResult, Money, OrderRow, OrderState, Outcome, Payment, RecordKind,
     RefundState, Refusal, Request, SettleAttempt, SettleRefund, StartPayment, Text, Topic,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::{Charge, GatewayKey, Gateways, Op, Refunding, Retry, Step, Trouble, decline, failover};
+use super::{
+    Charge, Charged, GatewayKey, Gateways, Op, Refunding, Retry, Step, Trouble, buyer, decline, failover,
+};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::dice::Roll;
@@ -194,9 +196,29 @@ impl Drop for OpenJob {
     }
 }
 
+/// A place among the jobs under way, or, where a buyer takes time, on a bench that is longer: those who wait
+/// for buyers do not keep others from paying.
+pub(super) struct Place {
+    held: OwnedSemaphorePermit,
+    bench: Option<Arc<Semaphore>>,
+}
+
+impl Place {
+    /// A place among the jobs, with the bench.
+    pub(super) fn new(held: OwnedSemaphorePermit, bench: Arc<Semaphore>) -> Self {
+        Self { held, bench: Some(bench) }
+    }
+}
+
 /// Does a job until its result is on record. `old` says that a process before this one may have begun.
-pub(super) async fn run(backend: &Backend, gateways: &Gateways, job: Job, old: bool, news: &Notify) {
-    let mut tries = Tries { retry: Retry::default(), asked: old, key: job.key(), news };
+pub(super) async fn run(
+    backend: &Backend,
+    gateways: &Gateways,
+    job: Job,
+    old: bool,
+    (news, place): (&Notify, Place),
+) {
+    let mut tries = Tries { retry: Retry::default(), asked: old, key: job.key(), news, place };
     match job {
         Job::Charge { charge, unknown } => {
             tries.asked |= unknown;
@@ -212,7 +234,7 @@ pub(super) async fn run(backend: &Backend, gateways: &Gateways, job: Job, old: b
             record(backend, settle(step.key, result)).await;
         }
         Job::Void(step) => {
-            while let Err(trouble) = gateways.void(&step, tries.retry.call).await {
+            while let Err(trouble) = gateways.void(&step, tries.asked, tries.retry.call).await {
                 tries.pause(trouble).await;
             }
         }
@@ -231,18 +253,26 @@ pub(super) async fn run(backend: &Backend, gateways: &Gateways, job: Job, old: b
 }
 
 /// Calls under one key.
-struct Tries<'a> {
+pub(super) struct Tries<'a> {
     retry: Retry,
     /// True if a call may have arrived.
     asked: bool,
     key: Option<GatewayKey>,
     news: &'a Notify,
+    place: Place,
 }
 
 impl Tries<'_> {
+    /// Leaves the place to others, if there is room on the bench.
+    pub(super) fn sit_down(&mut self) {
+        if let Some(seat) = self.place.bench.take().and_then(|bench| bench.try_acquire_owned().ok()) {
+            self.place.held = seat;
+        }
+    }
+
     /// Waits before the next call, or until there is news. Pauses differ from key to key, so that a
     /// gateway that comes back is not met by all at once.
-    async fn pause(&mut self, trouble: Trouble) {
+    pub(super) async fn pause(&mut self, trouble: Trouble) {
         self.asked |= !matches!(trouble, Trouble::Untouched(_));
         let step = self.retry.pause();
         let pause = match trouble {
@@ -273,9 +303,18 @@ async fn charge_until_settled(
     mut on_record: bool,
     mut tries: Tries<'_>,
 ) {
+    if tries.asked
+        && let Some(kept) = buyer::remembered(backend, &charge).await
+    {
+        return buyer::wait_for(backend, gateways, &charge, kept, tries).await;
+    }
     loop {
         let trouble = match gateways.charge(&charge, tries.asked, tries.retry.call).await {
-            Ok(result) => return record(backend, settle(charge.key, result)).await,
+            Ok(Charged::Done(result)) => return record(backend, settle(charge.key, result)).await,
+            Ok(Charged::Action(approval)) => {
+                let kept = buyer::remember(backend, &charge, approval).await;
+                return buyer::wait_for(backend, gateways, &charge, kept, tries).await;
+            }
             Err(trouble) => trouble,
         };
         match trouble {

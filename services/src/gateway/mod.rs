@@ -1,6 +1,8 @@
 //! Payment gateways: what asks the world for money. A worker reads intents from the log, calls the
 //! gateway and records what it said; nothing on the hot path waits for it.
 
+mod approval;
+mod buyer;
 mod decline;
 mod endpoint;
 mod exponent;
@@ -22,6 +24,8 @@ use onrush_proto::{Currency, GatewayResult, Money, OrderId, Text};
 
 pub use crate::breaker::BreakerState;
 pub use crate::retry::Retry;
+pub(crate) use approval::asked;
+pub use approval::{Approval, ReturnUrl, ReturnUrlError, awaited, start};
 pub use decline::DeclineClass;
 pub use endpoint::EndpointError;
 pub use failover::follow_up;
@@ -112,6 +116,26 @@ pub struct Charge {
     pub capture: bool,
     /// When the attempt began, in us since the epoch.
     pub started_us: u64,
+}
+
+/// What asking for money came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Charged {
+    /// It is settled.
+    Done(GatewayResult),
+    /// The buyer is to approve it first.
+    Action(Approval),
+}
+
+/// How a buyer stands to what is to be approved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Consent {
+    /// Nothing was said yet.
+    Awaited,
+    /// It was given; the money is to be taken, or on its way.
+    Given,
+    /// All is done.
+    Settled(GatewayResult),
 }
 
 /// What follows a charge that succeeded.
@@ -205,20 +229,48 @@ impl Gateway {
     }
 
     /// Asks for money. `call` counts the calls under this key, from 0.
-    async fn charge(&self, charge: &Charge, call: u32) -> Result<GatewayResult, Trouble> {
+    async fn charge(&self, charge: &Charge, call: u32) -> Result<Charged, Trouble> {
         match self {
-            Self::Simulated(gateway) => gateway.charge(*charge, call).await,
+            Self::Simulated(gateway) => gateway.charge(*charge, call).await.map(Charged::Done),
             Self::Stripe(gateway) => gateway.charge(charge).await,
             Self::PayPal(gateway) => gateway.charge(charge).await,
         }
     }
 
     /// What became of a charge that got no answer; `None` if the gateway never heard of it.
-    async fn find_charge(&self, charge: &Charge, call: u32) -> Result<Option<GatewayResult>, Trouble> {
+    async fn find_charge(&self, charge: &Charge, call: u32) -> Result<Option<Charged>, Trouble> {
         match self {
-            Self::Simulated(gateway) => gateway.query(charge.key, call).await,
+            Self::Simulated(gateway) => Ok(gateway.query(charge.key, call).await?.map(Charged::Done)),
             Self::Stripe(gateway) => gateway.find_charge(charge).await,
             Self::PayPal(_) => PayPal::find_charge(charge),
+        }
+    }
+
+    /// How the buyer stands to a charge that is to be approved, by the gateway's name of it.
+    async fn consent(&self, reference: &str) -> Result<Consent, Trouble> {
+        match self {
+            // It asks nobody.
+            Self::Simulated(_) => Err(Trouble::Pending),
+            Self::Stripe(gateway) => gateway.consent(reference).await,
+            Self::PayPal(gateway) => gateway.consent(reference).await,
+        }
+    }
+
+    /// Takes the money of a charge that the buyer approved, or sees what became of it.
+    async fn take(&self, charge: &Charge, reference: &str) -> Result<GatewayResult, Trouble> {
+        match self {
+            Self::Simulated(_) => Err(Trouble::Pending),
+            Self::Stripe(gateway) => gateway.take(reference).await,
+            Self::PayPal(gateway) => gateway.take(charge, reference).await,
+        }
+    }
+
+    /// Calls off a charge that is to be approved; it may have been settled meanwhile.
+    async fn abandon(&self, charge: &Charge, reference: &str) -> Result<GatewayResult, Trouble> {
+        match self {
+            Self::Simulated(_) => Err(Trouble::Pending),
+            Self::Stripe(gateway) => gateway.abandon(charge, reference).await,
+            Self::PayPal(gateway) => gateway.abandon(reference).await,
         }
     }
 
@@ -237,11 +289,11 @@ impl Gateway {
         }
     }
 
-    /// Gives an authorised amount back.
-    async fn void(&self, step: &Step, call: u32) -> Result<(), Trouble> {
+    /// Gives an authorised amount back. `asked` says that an earlier call may have done it.
+    async fn void(&self, step: &Step, asked: bool, call: u32) -> Result<(), Trouble> {
         match self {
             Self::Simulated(gateway) => gateway.void(step.key, step.amount, call).await,
-            Self::Stripe(gateway) => gateway.void(step).await,
+            Self::Stripe(gateway) => gateway.void(step, asked).await,
             Self::PayPal(gateway) => gateway.void(step).await,
         }
     }

@@ -13,8 +13,8 @@ use onrush_proto::{
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::jobs::{self, Job, OpenJobs};
-use super::{GatewayKey, Gateways, Retry, Webhook};
+use super::jobs::{self, Job, OpenJobs, Place};
+use super::{GatewayKey, Gateways, Retry, Webhook, approval};
 use crate::backend::{Backend, Feed};
 use crate::metrics::{Position, Positions};
 use crate::records;
@@ -27,6 +27,8 @@ pub const GROUP: &str = "payment-gateway";
 const BATCH_RECORDS: usize = 256;
 /// Jobs under way at once, over all shards. Beyond it intents wait in the log.
 const JOBS_MAX: usize = 10_000;
+/// Jobs that wait for a buyer, over all shards. Beyond it they keep the places of others.
+const BENCH_MAX: usize = 100_000;
 /// How often a changed position is recorded.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// Event ids of webhooks that are remembered.
@@ -39,6 +41,7 @@ pub struct Worker {
     gateways: Arc<Gateways>,
     open: OpenJobs,
     places: Arc<Semaphore>,
+    bench: Arc<Semaphore>,
     traces: Traces,
 }
 
@@ -53,8 +56,8 @@ struct Intent {
 impl Worker {
     /// A worker for all shards.
     pub(crate) fn new(backend: Backend, gateways: Arc<Gateways>, traces: Traces) -> Self {
-        let places = Arc::new(Semaphore::new(JOBS_MAX));
-        Self { backend, gateways, open: OpenJobs::default(), places, traces }
+        let (places, bench) = (Arc::new(Semaphore::new(JOBS_MAX)), Arc::new(Semaphore::new(BENCH_MAX)));
+        Self { backend, gateways, open: OpenJobs::default(), places, bench, traces }
     }
 
     /// The gateways.
@@ -167,9 +170,12 @@ impl Reader {
     }
 
     async fn read(&mut self) -> Result<(), SubscribeError> {
-        let mut intents = Vec::new();
-        records::read(&mut self.feed, BATCH_RECORDS, |event| intents.extend(intent(&event)))?;
-        for intent in intents {
+        let mut heard = Heard::default();
+        records::read(&mut self.feed, BATCH_RECORDS, |event| heard.enter(&event))?;
+        for key in heard.moot {
+            self.worker.open.wake(key);
+        }
+        for intent in heard.intents {
             self.progress.begin(intent.lsn);
             let old = intent.lsn <= self.old.0;
             let row = if old { self.worker.present(intent.row).await } else { intent.row };
@@ -205,15 +211,16 @@ impl Reader {
             None => None,
         };
         let Ok(place) = self.worker.places.clone().acquire_owned().await else { return };
+        let place = Place::new(place, self.worker.bench.clone());
         self.progress.begin(lsn);
         let Worker { backend, gateways, traces, .. } = self.worker.clone();
         let done = self.done.0.clone();
         tokio::spawn(async move {
             let news = open.as_ref().map_or_else(Arc::default, |open| open.news.clone());
             let name = job.name();
-            let work = jobs::run(&backend, &gateways, job, old, &news);
+            let work = jobs::run(&backend, &gateways, job, old, (&news, place));
             traces.follow(trace, (name, order), work).await;
-            drop((open, place));
+            drop(open);
             // The reader is gone only when the process ends.
             let _ = done.send(lsn);
         });
@@ -264,16 +271,35 @@ impl Progress {
     }
 }
 
-fn intent(event: &Event<'_>) -> Option<Intent> {
-    let kind = event.fact.kind;
-    if !Job::is_asked_by(kind) {
-        return None;
+/// What a batch of records asks for.
+#[derive(Default)]
+struct Heard {
+    intents: Vec<Intent>,
+    /// Charges that nobody wants any more, if they are not made yet: their jobs are to look.
+    moot: Vec<GatewayKey>,
+}
+
+impl Heard {
+    fn enter(&mut self, event: &Event<'_>) {
+        if let Some(key) = approval::given_up(event.fact) {
+            self.moot.push(key);
+        }
+        let kind = event.fact.kind;
+        let Some(row) = Job::is_asked_by(kind).then(|| order_of(event)).flatten() else { return };
+        if matches!(kind, RecordKind::OrderCancelled | RecordKind::OrderExpired | RecordKind::PaymentCaptured)
+        {
+            self.moot.extend(approval::under_way(&row));
+        }
+        if !Job::of(kind, &row).is_empty() {
+            self.intents.push(Intent { lsn: event.lsn.0, kind, row, trace: event.fact.trace() });
+        }
     }
+}
+
+fn order_of(event: &Event<'_>) -> Option<OrderRow> {
     let (_, bytes) = event.fact.rows().flatten().find(|(tag, _)| *tag == RowTag::Order)?;
     match Row::decode(RowTag::Order, bytes) {
-        Ok(Row::Order(row)) if !Job::of(kind, &row).is_empty() => {
-            Some(Intent { lsn: event.lsn.0, kind, row, trace: event.fact.trace() })
-        }
+        Ok(Row::Order(row)) => Some(row),
         _ => None,
     }
 }

@@ -31,5 +31,8 @@ pub(super) async fn list(
     rows.truncate(limit);
     let last = rows.last().filter(|_| more);
     let next_page_token = last.map(|row| listing.token(&row.id.0.to_be_bytes())).unwrap_or_default();
-    Ok(ListOrdersResponse { orders: rows.iter().map(message::order).collect(), next_page_token })
+    Ok(ListOrdersResponse {
+        orders: rows.iter().map(|row| message::order(row, None)).collect(),
+        next_page_token,
+    })
 }

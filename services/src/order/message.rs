@@ -4,8 +4,10 @@ use onrush_grpc::order::v1::{Order, OrderLine, OrderPaymentStatus, OrderStatus};
 use onrush_proto::{Money, OrderRow, OrderState, PaymentState};
 
 use crate::field;
+use crate::gateway::Approval;
 
-pub(super) fn order(row: &OrderRow) -> Order {
+/// An order; `approval` is what its buyer is to approve.
+pub(super) fn order(row: &OrderRow, approval: Option<Approval>) -> Order {
     let payment = row.payment.as_deref();
     Order {
         order_id: row.id.to_string(),
@@ -24,9 +26,10 @@ pub(super) fn order(row: &OrderRow) -> Order {
         held_until_us: field::time_us(row.held_until_us),
         created_us: field::time_us(row.id.time_us()),
         changed_us: field::time_us(row.changed_us),
-        payment_status: payment_status(row).into(),
+        payment_status: payment_status(row, approval.as_ref()).into(),
         captured_minor_units: payment.map_or(0, |payment| payment.captured),
         refunded_minor_units: payment.map_or(0, |payment| payment.refunded),
+        approval_url: approval.map(|approval| approval.link).unwrap_or_default(),
     }
 }
 
@@ -47,7 +50,10 @@ pub(super) fn order_status(state: OrderState) -> OrderStatus {
 }
 
 /// An order without a payment row has an intent without attempts.
-pub(super) fn payment_status(row: &OrderRow) -> OrderPaymentStatus {
+pub(super) fn payment_status(row: &OrderRow, approval: Option<&Approval>) -> OrderPaymentStatus {
+    if approval.is_some() {
+        return OrderPaymentStatus::RequiresAction;
+    }
     match row.payment.as_ref().map_or(PaymentState::RequiresPaymentMethod, |payment| payment.state) {
         PaymentState::RequiresPaymentMethod => OrderPaymentStatus::RequiresPaymentMethod,
         PaymentState::RequiresAction => OrderPaymentStatus::RequiresAction,

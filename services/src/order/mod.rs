@@ -20,6 +20,7 @@ use crate::access::{Call, Gate};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field;
+use crate::gateway::awaited;
 use crate::serve::MESSAGE_BYTES_MAX;
 use crate::settlements::Settlements;
 use crate::status::Rejection;
@@ -80,7 +81,8 @@ impl OrderService for Orders {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::GetOrderStatus)?;
         let order = field::order_id("order_id", &request.get_ref().order_id)?;
         let row = self.backend.order_for(&caller, order).await?;
-        Ok(Response::new(GetOrderStatusResponse { order: Some(message::order(&row)) }))
+        let approval = awaited(&self.backend, &row).await?;
+        Ok(Response::new(GetOrderStatusResponse { order: Some(message::order(&row, approval)) }))
     }
 
     async fn cancel_order(

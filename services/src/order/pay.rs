@@ -8,7 +8,7 @@ use crate::access::Admitted;
 use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field;
-use crate::gateway::follow_up;
+use crate::gateway::{self, follow_up};
 use crate::settlements::Settlements;
 use crate::status::Rejection;
 
@@ -24,17 +24,18 @@ pub(super) async fn pay(
     backend.must_reach(caller, order).await?;
     let keyed = backend.keyed(caller.name(), &body.request_id, deadline, command)?;
     let mut watch = settlements.watch(order);
-    let accepted = backend.accept(keyed.request).await?;
+    let accepted = gateway::start(backend, &mut watch, deadline, keyed.request).await?;
     let Receipt::AttemptStarted { attempt: number, amount, .. } = accepted.receipt else {
         return Err(wrong_receipt("started attempt", &accepted.receipt));
     };
     // A decline of the gateway's own leads to another attempt, if the method names another token.
     let done = |row: &OrderRow| follow_up(row, number).is_some_and(is_settled);
     let present = if accepted.replayed { Some(backend.order(order).await?) } else { None };
-    let row = match present.filter(&done) {
-        Some(row) => row,
-        None => watch.until(backend, deadline, done).await?,
+    let row = match present {
+        Some(row) if done(&row) || gateway::awaited(backend, &row).await?.is_some() => row,
+        _ => watch.until_asked(backend, deadline, number, done).await?,
     };
+    let approval = gateway::awaited(backend, &row).await?;
     let last = follow_up(&row, number);
     Ok(ProcessPaymentResponse {
         request_id: keyed.request_id,
@@ -43,8 +44,9 @@ pub(super) async fn pay(
         attempt: last.map_or(number, |attempt| attempt.number).into(),
         amount: Some(field::money_message(amount)),
         order_status: message::order_status(row.state).into(),
-        payment_status: message::payment_status(&row).into(),
+        payment_status: message::payment_status(&row, approval.as_ref()).into(),
         decline_code: last.map(|attempt| attempt.decline.to_string()).unwrap_or_default(),
+        approval_url: approval.map(|approval| approval.link).unwrap_or_default(),
     })
 }
 

@@ -7,13 +7,16 @@ use onrush_grpc::payment::v1::{
 use onrush_proto::{self as rows, Account, AttemptState, Money, OrderRow, PaymentState, RefundState};
 
 use crate::field;
+use crate::gateway::Approval;
 
-pub(super) fn payment(row: &OrderRow) -> Payment {
+/// A payment; `approval` is what its buyer is to approve.
+pub(super) fn payment(row: &OrderRow, approval: Option<Approval>) -> Payment {
     let mut message = Payment {
         payment_id: row.id.to_string(),
         customer_id: row.customer.to_string(),
         amount: Some(field::money_message(row.total)),
-        status: payment_status(row).into(),
+        status: approval.as_ref().map_or(payment_status(row), |_| PaymentStatus::RequiresAction).into(),
+        approval_url: approval.map(|approval| approval.link).unwrap_or_default(),
         ..Default::default()
     };
     if let Some(payment) = &row.payment {

@@ -21,6 +21,7 @@ use crate::access::{Call, Gate};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field;
+use crate::gateway::awaited;
 use crate::serve::MESSAGE_BYTES_MAX;
 use crate::settlements::Settlements;
 use crate::status::Rejection;
@@ -48,7 +49,8 @@ impl PaymentService for Payments {
     ) -> Result<Response<CreatePaymentResponse>, Status> {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::CreatePayment)?;
         let deadline = Deadline::of(request.metadata());
-        Ok(Response::new(start::start(&self.backend, &caller, deadline, request.into_inner()).await?))
+        let body = request.into_inner();
+        Ok(Response::new(start::start(&self.backend, &self.settlements, &caller, deadline, body).await?))
     }
 
     async fn capture_payment(
@@ -68,7 +70,8 @@ impl PaymentService for Payments {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::GetPaymentStatus)?;
         let order = field::order_id("payment_id", &request.get_ref().payment_id)?;
         let row = self.backend.order_for(&caller, order).await?;
-        Ok(Response::new(GetPaymentStatusResponse { payment: Some(message::payment(&row)) }))
+        let approval = awaited(&self.backend, &row).await?;
+        Ok(Response::new(GetPaymentStatusResponse { payment: Some(message::payment(&row, approval)) }))
     }
 
     async fn process_refund(

@@ -8,10 +8,13 @@ use crate::access::Admitted;
 use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field;
+use crate::gateway;
+use crate::settlements::Settlements;
 use crate::status::Rejection;
 
 pub(super) async fn start(
     backend: &Backend,
+    settlements: &Settlements,
     caller: &Admitted,
     deadline: Deadline,
     body: CreatePaymentRequest,
@@ -19,7 +22,8 @@ pub(super) async fn start(
     let order = field::order_id("order_id", &body.order_id)?;
     let capture: CaptureMethod = field::choice("capture_method", body.capture_method)?;
     if body.payment_method.is_empty() {
-        let payment = Some(message::payment(&backend.order_for(caller, order).await?));
+        let row = backend.order_for(caller, order).await?;
+        let payment = Some(message::payment(&row, gateway::awaited(backend, &row).await?));
         return Ok(CreatePaymentResponse { payment, ..Default::default() });
     }
     let command = Command::StartPayment(Box::new(StartPayment {
@@ -29,14 +33,17 @@ pub(super) async fn start(
     }));
     backend.must_reach(caller, order).await?;
     let keyed = backend.keyed(caller.name(), &body.request_id, deadline, command)?;
-    let accepted = backend.accept(keyed.request).await?;
+    let mut watch = settlements.watch(order);
+    let accepted = gateway::start(backend, &mut watch, deadline, keyed.request).await?;
     let Receipt::AttemptStarted { attempt, .. } = accepted.receipt else {
         return Err(wrong_receipt("started attempt", &accepted.receipt));
     };
+    let row = backend.order(order).await?;
+    let approval = gateway::awaited(backend, &row).await?;
     Ok(CreatePaymentResponse {
         request_id: keyed.request_id,
         replayed: accepted.replayed,
         attempt: attempt.into(),
-        payment: Some(message::payment(&backend.order(order).await?)),
+        payment: Some(message::payment(&row, approval)),
     })
 }

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 
 import stripe
@@ -80,6 +81,32 @@ def money(shop):
     return taken
 
 
+def proofs(shop):
+    """Buyers who have to prove who they are (3-D Secure): one does, one does not, one is never seen again."""
+    status = lambda order_id: shop.call("payment", f"{PAYMENT}/GetPaymentStatus", {"paymentId": order_id})["payment"]
+    for answer, expected in [
+        (True, "PAYMENT_STATUS_SUCCEEDED"),
+        (False, "PAYMENT_STATUS_REQUIRES_PAYMENT_METHOD"),
+        (None, "PAYMENT_STATUS_CANCELED"),
+    ]:
+        order_id, asked = buy(shop, card("4000002500003155"))
+        held = intent(order_id)
+        assert held.status == "requires_action", held
+        assert asked["paymentStatus"] == "ORDER_PAYMENT_STATUS_REQUIRES_ACTION", asked
+        assert asked["approvalUrl"] == held.next_action.redirect_to_url.url == status(order_id)["approvalUrl"], asked
+        if answer is None:
+            shop.call("order", f"{ORDER}/CancelOrder", {"orderId": order_id})
+        else:
+            data = {"client_secret": held.client_secret, "success": str(answer).lower()}
+            form = urllib.parse.urlencode(data).encode()
+            request = urllib.request.Request(f"{stripe.api_base}/v1/payment_intents/{held.id}/_authenticate", form)
+            request.add_header("Authorization", f"Bearer {stripe.api_key}")
+            urllib.request.urlopen(request, timeout=20).read()
+        until(lambda: status(order_id)["status"] == expected)
+        assert "approvalUrl" not in status(order_id)
+    assert intent(order_id).status == "canceled"
+
+
 def until(so):
     for _ in range(2000):
         if so():
@@ -120,9 +147,11 @@ def main(onrush, work):
     try:
         stripe.api_base, stripe.api_key = base, "sk_test_of_this_test"
         settings = dict(STRIPE_API_KEY=stripe.api_key, STRIPE_API_BASE=base, STRIPE_WEBHOOK_SECRET=SECRET)
+        settings["PAYMENT_RETURN_URL"] = "https://shop.example/orders/{order}"
         with Shop(onrush, f"{work}/data", **settings) as shop:
             shop.stock()
             webhook(shop, money(shop))
+            proofs(shop)
         print("localstripe's books say the same, and Stripe's library signs and verifies as we do")
     finally:
         process.terminate()

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::REFERENCE;
 use crate::gateway::decline::kept as code;
-use crate::gateway::{Booked, Trouble, exponent};
+use crate::gateway::{Approval, Booked, Trouble, exponent};
 
 /// An order.
 #[derive(Deserialize, Debug)]
@@ -17,6 +17,16 @@ pub(super) struct Order {
     status: String,
     #[serde(default)]
     purchase_units: Vec<Unit>,
+    #[serde(default)]
+    links: Vec<Link>,
+}
+
+/// Where to go from here.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct Link {
+    rel: String,
+    href: String,
 }
 
 #[derive(Deserialize, Default, Debug)]
@@ -164,6 +174,18 @@ impl Order {
     pub(super) fn asks_for(&self, value: &str, currency: Currency) -> bool {
         let [unit] = &self.purchase_units[..] else { return false };
         unit.amount.currency_code == currency.as_str() && unit.amount.value == value
+    }
+
+    /// True if the buyer approved it and nothing was taken yet.
+    pub(super) fn is_approved(&self) -> bool {
+        self.status == "APPROVED"
+    }
+
+    /// Where the buyer is to approve it.
+    pub(super) fn approval(&self) -> Option<Approval> {
+        let waits = matches!(self.status.as_str(), "CREATED" | "PAYER_ACTION_REQUIRED");
+        let page = self.links.iter().find(|link| matches!(link.rel.as_str(), "payer-action" | "approve"))?;
+        Approval::new(&page.href, self.reference().filter(|_| waits)?.as_str())
     }
 
     /// What became of the charge; `None` = it is to be captured or authorised first, or approved.

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::decline::{self, kept as code};
 use super::endpoint::{self, Answer, Endpoint, EndpointError, segment};
-use super::{Booked, Charge, GatewayKey, Op, Seen, Step, Trouble, method};
+use super::{Booked, Charge, Charged, Consent, GatewayKey, Op, ReturnUrl, Seen, Step, Trouble, method};
 use crate::clock::now_us;
 use crate::config::Secret;
 use message::{Capture, Order, Problem, decimal};
@@ -34,6 +34,8 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const REFERENCE: &str = "pp_";
 /// A token that names an order which the buyer approved, rather than a kept method.
 const APPROVED: &str = "order:";
+/// A token that says: an order is to be made, and the buyer to approve it.
+const TO_APPROVE: &str = "order";
 
 /// PayPal.
 pub struct PayPal {
@@ -41,6 +43,7 @@ pub struct PayPal {
     token: Token,
     certificates: Certificates,
     webhook_id: String,
+    return_url: Option<ReturnUrl>,
 }
 
 /// How to reach PayPal.
@@ -52,6 +55,8 @@ pub struct PayPalOptions {
     pub key: Secret,
     /// PayPal's name of the webhook that we hear; empty = none is believed.
     pub webhook_id: String,
+    /// Where buyers come back to who approved an order or did not; none = nobody is asked to.
+    pub return_url: Option<ReturnUrl>,
     /// How long one call may take before nobody knows.
     pub timeout: Duration,
 }
@@ -73,7 +78,8 @@ impl PayPal {
     pub fn new(options: PayPalOptions) -> Result<Self, EndpointError> {
         let endpoint = Endpoint::new("paypal-api-base", &options.base, options.timeout)?;
         let (token, certificates) = (Token::new(options.key), Certificates::default());
-        Ok(Self { endpoint, token, certificates, webhook_id: options.webhook_id })
+        let PayPalOptions { webhook_id, return_url, .. } = options;
+        Ok(Self { endpoint, token, certificates, webhook_id, return_url })
     }
 
     /// Where its API begins.
@@ -81,33 +87,49 @@ impl PayPal {
         self.endpoint.base()
     }
 
-    pub(super) async fn charge(&self, charge: &Charge) -> Result<GatewayResult, Trouble> {
-        let Some(value) = decimal(charge.amount) else {
-            return Ok(GatewayResult::Declined { code: code(decline::AMOUNT) });
-        };
+    pub(super) async fn charge(&self, charge: &Charge) -> Result<Charged, Trouble> {
+        let declined = |code| Ok(Charged::Done(GatewayResult::Declined { code }));
+        let Some(value) = decimal(charge.amount) else { return declined(code(decline::AMOUNT)) };
         let token = method::first(&charge.method);
         let token = token.strip_prefix(method::PAYPAL_PREFIX).unwrap_or(token);
+        if token == TO_APPROVE && self.return_url.is_none() {
+            return declined(code(decline::NO_ROUTE));
+        }
         let order = match token.strip_prefix(APPROVED) {
             Some(id) => self.approved(charge, id, &value).await?,
             None => self.create(charge, token, &value).await?,
         };
         match order {
-            Said::Done(order) => self.carry_out(charge, order).await,
-            Said::Refused(code) => Ok(GatewayResult::Declined { code }),
+            Said::Done(order) => match order.approval().filter(|_| self.return_url.is_some()) {
+                Some(approval) => Ok(Charged::Action(approval)),
+                None => self.carry_out(charge, order).await.map(Charged::Done),
+            },
+            Said::Refused(code) => declined(code),
         }
     }
 
-    /// Makes an order that a kept method pays for.
+    /// Makes an order that a kept method pays for, or that the buyer is to approve.
     async fn create(&self, charge: &Charge, token: &str, value: &str) -> Result<Said<Order>, Trouble> {
         let GatewayKey { order, number, .. } = charge.key;
         let amount = json!({"currency_code": charge.amount.currency.as_str(), "value": value});
         // PayPal takes money once per invoice, even when it has forgotten the key.
         let invoice = format!("{order}:{number}");
         let unit = json!({"custom_id": charge.key.to_string(), "invoice_id": invoice, "amount": amount});
+        let mut wallet = serde_json::Map::new();
+        if token != TO_APPROVE {
+            wallet.insert("vault_id".into(), token.into());
+        }
+        if let Some(url) = self.return_url.as_ref().map(|url| url.of(order)) {
+            let context = json!({
+                "return_url": url, "cancel_url": url,
+                "user_action": "PAY_NOW", "shipping_preference": "NO_SHIPPING",
+            });
+            wallet.insert("experience_context".into(), context);
+        }
         let body = json!({
             "intent": if charge.capture { "CAPTURE" } else { "AUTHORIZE" },
             "purchase_units": [unit],
-            "payment_source": {"paypal": {"vault_id": token}},
+            "payment_source": {"paypal": wallet},
         });
         self.post("v2/checkout/orders", &charge.key.to_string(), &body).await
     }
@@ -148,13 +170,47 @@ impl PayPal {
 
     /// There is no search: a charge without an answer is made again under the same key, for as long as
     /// PayPal remembers it, and PayPal answers with what it has.
-    pub(super) fn find_charge(charge: &Charge) -> Result<Option<GatewayResult>, Trouble> {
+    pub(super) fn find_charge(charge: &Charge) -> Result<Option<Charged>, Trouble> {
         let age_us = now_us().saturating_sub(charge.started_us);
         if age_us < KEY_LIFE.as_micros() as u64 { Ok(None) } else { Err(Trouble::NoAnswer) }
     }
 
+    /// How the buyer stands to an order that is to be approved.
+    pub(super) async fn consent(&self, reference: &str) -> Result<Consent, Trouble> {
+        let order = match self.looked_up(reference).await? {
+            Said::Done(order) => order,
+            // PayPal forgets orders that nobody approves.
+            Said::Refused(code) => return Ok(Consent::Settled(GatewayResult::Declined { code })),
+        };
+        Ok(match order.charged()? {
+            Some(result) => Consent::Settled(result),
+            None if order.is_approved() => Consent::Given,
+            None => Consent::Awaited,
+        })
+    }
+
+    /// Captures or authorises an order that the buyer approved.
+    pub(super) async fn take(&self, charge: &Charge, reference: &str) -> Result<GatewayResult, Trouble> {
+        let order = self.order(id_of(reference)).await?;
+        self.carry_out(charge, order).await
+    }
+
+    /// What became of an order that the buyer was to approve. Nothing calls one off: money moves only when we
+    /// ask for it, and PayPal forgets the rest.
+    pub(super) async fn abandon(&self, reference: &str) -> Result<GatewayResult, Trouble> {
+        let done = match self.looked_up(reference).await? {
+            Said::Done(order) => order.charged()?,
+            Said::Refused(_) => None,
+        };
+        Ok(done.unwrap_or(GatewayResult::Declined { code: code("canceled") }))
+    }
+
+    async fn looked_up(&self, reference: &str) -> Result<Said<Order>, Trouble> {
+        self.get(&format!("v2/checkout/orders/{}", segment(id_of(reference)))).await
+    }
+
     pub(super) async fn capture(&self, step: &Step) -> Result<GatewayResult, Trouble> {
-        let order = self.order(id_of(step)).await?;
+        let order = self.order(id_of(step.reference.as_str())).await?;
         if let Some(result) = order.captured(step.reference)? {
             return Ok(result);
         }
@@ -170,21 +226,23 @@ impl PayPal {
                 true => Ok(GatewayResult::Captured { reference: step.reference }),
                 false => failed(code("CAPTURE_DECLINED")),
             },
-            Said::Refused(code) => match self.order(id_of(step)).await?.captured(step.reference)? {
-                Some(result) => Ok(result),
-                None => failed(code),
-            },
+            Said::Refused(code) => {
+                match self.order(id_of(step.reference.as_str())).await?.captured(step.reference)? {
+                    Some(result) => Ok(result),
+                    None => failed(code),
+                }
+            }
         }
     }
 
     pub(super) async fn void(&self, step: &Step) -> Result<(), Trouble> {
-        let order = self.order(id_of(step)).await?;
+        let order = self.order(id_of(step.reference.as_str())).await?;
         let Some(authorization) = order.open_authorization() else { return Ok(()) };
         let path = format!("v2/payments/authorizations/{}/void", segment(authorization));
         match self.post::<serde_json::Value>(&path, &step.key.to_string(), &json!({})).await? {
             Said::Done(_) => Ok(()),
             Said::Refused(code) => {
-                if self.order(id_of(step)).await?.open_authorization().is_none() {
+                if self.order(id_of(step.reference.as_str())).await?.open_authorization().is_none() {
                     return Ok(());
                 }
                 tracing::error!(key = %step.key, %code, "a reservation was not given back");
@@ -219,8 +277,7 @@ impl PayPal {
 
     /// What the books say of a charge.
     pub(super) async fn booked(&self, reference: &str, currency: Currency) -> Result<Booked, Trouble> {
-        let id = reference.strip_prefix(REFERENCE).unwrap_or(reference);
-        Ok(self.order(id).await?.booked(currency))
+        Ok(self.order(id_of(reference)).await?.booked(currency))
     }
 
     /// The order as it is now.
@@ -293,7 +350,6 @@ fn sorted<T>(answer: &Answer) -> Result<Said<T>, Trouble> {
 }
 
 /// PayPal's name of the order in a reference.
-fn id_of(step: &Step) -> &str {
-    let reference = step.reference.as_str();
+fn id_of(reference: &str) -> &str {
     reference.strip_prefix(REFERENCE).unwrap_or(reference)
 }

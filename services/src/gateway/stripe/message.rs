@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 
 use super::{charge_key, inward};
-use crate::gateway::decline::kept as code;
-use crate::gateway::{Booked, GatewayKey};
+use crate::gateway::decline::{self, kept as code};
+use crate::gateway::{Approval, Booked, Charged, GatewayKey, Trouble};
 
 /// A payment intent.
 #[derive(Deserialize, Debug)]
@@ -19,6 +19,18 @@ pub(super) struct Intent {
     metadata: Metadata,
     last_payment_error: Option<Refusal>,
     latest_charge: Option<Latest>,
+    next_action: Option<NextAction>,
+}
+
+/// What the buyer is to do; other ways than a page to go to are for Stripe's own library.
+#[derive(Deserialize, Debug)]
+struct NextAction {
+    redirect_to_url: Option<Page3ds>,
+}
+
+#[derive(Deserialize, Debug)]
+struct Page3ds {
+    url: Option<String>,
 }
 
 /// What we wrote on it.
@@ -85,6 +97,22 @@ impl Intent {
         fresh || self.status == "requires_confirmation"
     }
 
+    /// True if it is for the buyer to go on.
+    pub(super) fn waits_for_the_buyer(&self) -> bool {
+        self.status == "requires_action"
+    }
+
+    /// What asking for money came to.
+    pub(super) fn outcome(&self) -> Result<Charged, Trouble> {
+        if let Some(result) = self.charged() {
+            return Ok(Charged::Done(result));
+        }
+        let page = self.next_action.as_ref().and_then(|action| action.redirect_to_url.as_ref()?.url.as_ref());
+        let approval =
+            page.filter(|_| self.waits_for_the_buyer()).and_then(|url| Approval::new(url, &self.id));
+        approval.map(Charged::Action).ok_or(Trouble::Pending)
+    }
+
     /// What became of the charge; `None` = it is not done.
     pub(super) fn charged(&self) -> Option<GatewayResult> {
         let reference = Text::new(&self.id).ok()?;
@@ -126,8 +154,12 @@ impl Intent {
     fn why(&self) -> Text<31> {
         let error = self.last_payment_error.as_ref();
         let known = error.map(|error| [error.decline_code.as_str(), error.code.as_str()]);
-        let first = known.into_iter().flatten().find(|text| !text.is_empty());
-        code(first.unwrap_or("card_declined"))
+        match known.into_iter().flatten().find(|text| !text.is_empty()) {
+            // Longer than what is kept.
+            Some("payment_intent_authentication_failure") => code(decline::NOT_AUTHENTICATED),
+            Some(known) => code(known),
+            None => code("card_declined"),
+        }
     }
 }
 
@@ -174,6 +206,7 @@ mod tests {
             (Some(GatewayResult::Captured { reference }), Some(GatewayResult::Authorised { reference }));
         let error =
             r#","last_payment_error":{"code":"card_declined","decline_code":"lost_card","param":null}"#;
+        let unproved = r#","last_payment_error":{"code":"payment_intent_authentication_failure"}"#;
         for (status, more, charged, captured) in [
             ("succeeded", "", taken, taken),
             ("requires_capture", "", held, None),
@@ -181,6 +214,7 @@ mod tests {
             ("requires_action", "", None, None),
             ("canceled", "", declined("canceled"), lost),
             ("requires_payment_method", error, declined("lost_card"), lost),
+            ("requires_payment_method", unproved, declined("authentication_failed"), lost),
         ] {
             let intent = intent(status, more);
             assert_eq!((intent.charged(), intent.captured()), (charged, captured), "{status}");
@@ -188,6 +222,25 @@ mod tests {
         }
         assert!(intent("requires_confirmation", "").is_unconfirmed());
         assert!(intent("requires_payment_method", "").is_unconfirmed());
+    }
+
+    #[test]
+    fn a_page_for_the_buyer_is_told_and_nothing_else_that_looks_like_one() {
+        let page = |action: &str| {
+            let text = format!(r#"{{"id":"pi_1","status":"requires_action","next_action":{action}}}"#);
+            serde_json::from_str::<Intent>(&text).unwrap().outcome()
+        };
+        let url = "https://hooks.stripe.com/3d_secure_2/1";
+        let good = format!(r#"{{"type":"redirect_to_url","redirect_to_url":{{"url":"{url}"}}}}"#);
+        assert_eq!(page(&good), Ok(Charged::Action(Approval::new(url, "pi_1").unwrap())));
+        for action in [
+            "null".into(),
+            r#"{"type":"use_stripe_sdk","use_stripe_sdk":{"type":"three_d_secure_redirect"}}"#.into(),
+            r#"{"type":"redirect_to_url","redirect_to_url":{"url":null}}"#.into(),
+            good.replace("https:", "javascript:"),
+        ] {
+            assert_eq!(page(&action), Err(Trouble::Pending), "{action}");
+        }
     }
 
     #[test]

@@ -14,7 +14,9 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 
 use super::decline::{self, kept as code};
 use super::endpoint::{self, Answer, Endpoint, EndpointError, segment};
-use super::{Booked, Charge, GatewayKey, Op, Seen, Step, Trouble, exponent, method};
+use super::{
+    Booked, Charge, Charged, Consent, GatewayKey, Op, ReturnUrl, Seen, Step, Trouble, exponent, method,
+};
 use crate::clock::now_us;
 use crate::config::Secret;
 pub(super) use webhook::{Event, is_signed};
@@ -35,6 +37,7 @@ pub struct Stripe {
     endpoint: Endpoint,
     key: Secret,
     webhook_secret: Secret,
+    return_url: Option<ReturnUrl>,
 }
 
 /// How to reach Stripe.
@@ -46,6 +49,9 @@ pub struct StripeOptions {
     pub key: Secret,
     /// What signs its webhooks; none = they are not believed.
     pub webhook_secret: Secret,
+    /// Where buyers come back to who proved that a card is theirs; none = what they would have to prove is
+    /// declined.
+    pub return_url: Option<ReturnUrl>,
     /// How long one call may take before nobody knows.
     pub timeout: Duration,
 }
@@ -96,7 +102,8 @@ impl Stripe {
     /// An adapter. No call is made yet.
     pub fn new(options: StripeOptions) -> Result<Self, EndpointError> {
         let endpoint = Endpoint::new("stripe-api-base", &options.base, options.timeout)?;
-        Ok(Self { endpoint, key: options.key, webhook_secret: options.webhook_secret })
+        let StripeOptions { key, webhook_secret, return_url, .. } = options;
+        Ok(Self { endpoint, key, webhook_secret, return_url })
     }
 
     /// Where its API begins.
@@ -109,9 +116,9 @@ impl Stripe {
         &self.webhook_secret
     }
 
-    pub(super) async fn charge(&self, charge: &Charge) -> Result<GatewayResult, Trouble> {
+    pub(super) async fn charge(&self, charge: &Charge) -> Result<Charged, Trouble> {
         let Some(amount) = outward(charge.amount) else {
-            return Ok(GatewayResult::Declined { code: code(decline::AMOUNT) });
+            return Ok(Charged::Done(GatewayResult::Declined { code: code(decline::AMOUNT) }));
         };
         let token = method::first(&charge.method).to_owned();
         let capture_method = if charge.capture { "automatic" } else { "manual" };
@@ -123,38 +130,46 @@ impl Stripe {
             ("capture_method", capture_method.into()),
             ("automatic_payment_methods[enabled]", "true".into()),
             ("automatic_payment_methods[allow_redirects]", "never".into()),
-            // Nobody sits in front of this call: a proof that only the buyer can give is a decline.
-            ("error_on_requires_action", "true".into()),
+            self.proof(charge.key),
             ("metadata[order_id]", charge.key.order.to_string()),
             ("metadata[onrush_key]", charge.key.to_string()),
         ];
         let request = self.post("payment_intents", &charge.key.to_string()).form(&form);
         match self.said::<Intent>(request).await? {
             Said::Done(intent) if intent.is_unconfirmed() => self.confirm(charge, &intent).await,
-            Said::Done(intent) => intent.charged().ok_or(Trouble::Pending),
+            Said::Done(intent) => intent.outcome(),
             Said::Declined(code) | Said::Refused(Refused { code, .. }) => {
-                Ok(GatewayResult::Declined { code })
+                Ok(Charged::Done(GatewayResult::Declined { code }))
             }
         }
     }
 
+    /// What becomes of a proof that only the buyer can give: the buyer's browser is sent for it and comes back,
+    /// or it is a decline.
+    fn proof(&self, key: GatewayKey) -> (&'static str, String) {
+        match &self.return_url {
+            Some(url) => ("return_url", url.of(key.order)),
+            None => ("error_on_requires_action", "true".into()),
+        }
+    }
+
     /// An intent that was made and not confirmed has moved nothing.
-    async fn confirm(&self, charge: &Charge, intent: &Intent) -> Result<GatewayResult, Trouble> {
+    async fn confirm(&self, charge: &Charge, intent: &Intent) -> Result<Charged, Trouble> {
         let GatewayKey { order, number, .. } = charge.key;
         let path = format!("payment_intents/{}/confirm", segment(&intent.id));
-        let form = [("payment_method", method::first(&charge.method)), ("error_on_requires_action", "true")];
+        let form = [("payment_method", method::first(&charge.method).to_owned()), self.proof(charge.key)];
         let request = self.post(&path, &format!("{order}:{number}:confirm")).form(&form);
         match self.said::<Intent>(request).await? {
-            Said::Done(intent) => intent.charged().ok_or(Trouble::Pending),
-            Said::Declined(code) => Ok(GatewayResult::Declined { code }),
+            Said::Done(intent) => intent.outcome(),
+            Said::Declined(code) => Ok(Charged::Done(GatewayResult::Declined { code })),
             // Somebody confirmed it meanwhile.
-            Said::Refused(_) => self.intent(&intent.id).await?.charged().ok_or(Trouble::Pending),
+            Said::Refused(_) => self.intent(&intent.id).await?.outcome(),
         }
     }
 
     /// Looks for a charge by its key. The search may lag behind by a minute: what it does not find is
     /// asked again under the same key, which Stripe does once, for as long as Stripe remembers keys.
-    pub(super) async fn find_charge(&self, charge: &Charge) -> Result<Option<GatewayResult>, Trouble> {
+    pub(super) async fn find_charge(&self, charge: &Charge) -> Result<Option<Charged>, Trouble> {
         let query = format!("metadata['onrush_key']:'{}'", charge.key);
         let request = self.get("payment_intents/search").query(&[("query", query.as_str())]);
         let found = match self.said::<Found>(request).await? {
@@ -164,11 +179,40 @@ impl Stripe {
         };
         match found {
             Some(intent) if intent.is_unconfirmed() => self.confirm(charge, &intent).await.map(Some),
-            Some(intent) => intent.charged().map(Some).ok_or(Trouble::Pending),
+            Some(intent) => intent.outcome().map(Some),
             None => {
                 let age_us = now_us().saturating_sub(charge.started_us);
                 if age_us < KEY_LIFE.as_micros() as u64 { Ok(None) } else { Err(Trouble::NoAnswer) }
             }
+        }
+    }
+
+    /// How the buyer stands to an intent that is to be approved.
+    pub(super) async fn consent(&self, id: &str) -> Result<Consent, Trouble> {
+        let intent = self.intent(id).await?;
+        Ok(match intent.charged() {
+            Some(result) => Consent::Settled(result),
+            None if intent.waits_for_the_buyer() => Consent::Awaited,
+            None => Consent::Given,
+        })
+    }
+
+    /// An intent that was approved takes the money by itself.
+    pub(super) async fn take(&self, id: &str) -> Result<GatewayResult, Trouble> {
+        self.intent(id).await?.charged().ok_or(Trouble::Pending)
+    }
+
+    /// Cancels an intent that the buyer did not approve; one that was approved meanwhile says so. It is looked
+    /// at first: Stripe repeats its answer under a key, also a failure after it did what it was asked.
+    pub(super) async fn abandon(&self, charge: &Charge, id: &str) -> Result<GatewayResult, Trouble> {
+        if let Some(result) = self.intent(id).await?.charged() {
+            return Ok(result);
+        }
+        let GatewayKey { order, number, .. } = charge.key;
+        let path = format!("payment_intents/{}/cancel", segment(id));
+        match self.said::<Intent>(self.post(&path, &format!("{order}:{number}:cancel"))).await? {
+            Said::Done(intent) => intent.charged().ok_or(Trouble::Pending),
+            Said::Declined(_) | Said::Refused(_) => self.take(id).await,
         }
     }
 
@@ -194,7 +238,11 @@ impl Stripe {
         }
     }
 
-    pub(super) async fn void(&self, step: &Step) -> Result<(), Trouble> {
+    pub(super) async fn void(&self, step: &Step, asked: bool) -> Result<(), Trouble> {
+        // A failure after it was done stands under the key, and would be the answer again and again.
+        if asked && self.intent(step.reference.as_str()).await?.holds_nothing() {
+            return Ok(());
+        }
         let path = format!("payment_intents/{}/cancel", segment(step.reference.as_str()));
         match self.said::<Intent>(self.post(&path, &step.key.to_string())).await? {
             Said::Done(_) => Ok(()),

@@ -9,8 +9,9 @@ use onrush_services::gateway::{BreakerState, GatewayKind};
 use tokio::net::TcpListener;
 
 use super::purse::Purse;
+use super::stand::Fault;
 use super::stripe::{books_agree, payment_of, until};
-use super::till::{Fault, Till};
+use super::till::Till;
 use super::{paypal, stripe};
 use crate::shop::{Shop, payment};
 

@@ -1,8 +1,6 @@
 //! A gateway that is down: orders wait, their stock is held until its deadline, nothing is lost, and all is
 //! settled when it is back.
 
-use std::time::Duration;
-
 use onrush_grpc::order::v1::{GetOrderStatusRequest, OrderStatus};
 use onrush_grpc::payment::v1::PaymentStatus;
 use onrush_services::gateway::{BreakerState, GatewayKind};
@@ -11,6 +9,7 @@ use tokio::net::TcpListener;
 use super::stripe::{books_agree, paying, shop, until};
 use super::till::Till;
 use crate::shop::{Shop, order, payment, until_processing};
+use crate::wait::{found, seen};
 
 fn breaker(shop: &Shop) -> BreakerState {
     let found = shop.gateways().breakers().find(|(kind, _)| *kind == GatewayKind::Stripe);
@@ -31,13 +30,17 @@ async fn start(shop: &Shop, orders: usize) -> Vec<String> {
 }
 
 async fn until_breaker(shop: &Shop, wanted: BreakerState) {
-    for _ in 0..1_000 {
-        if breaker(shop) == wanted {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("expected {wanted:?}, found {:?}", breaker(shop));
+    seen("the breaker to turn", || breaker(shop) == wanted).await;
+}
+
+/// How an order ends that is pending.
+pub(super) async fn until_closed(shop: &Shop, order_id: &str) -> OrderStatus {
+    found("the end of a pending order", async || {
+        let request = GetOrderStatusRequest { order_id: order_id.into() };
+        let status = shop.client.get_order_status(request).await.unwrap().order.unwrap().status();
+        (status != OrderStatus::Pending).then_some(status)
+    })
+    .await
 }
 
 #[tokio::test]
@@ -90,17 +93,7 @@ async fn an_order_that_expires_while_the_gateway_is_away_is_never_charged() {
     tokio::spawn(async move { client.process_payment(request).await });
     until_processing(&shop.client, &order_id).await;
     shop.order("", "tea", 1).await.expect_err("all is held");
-    let status = async || {
-        let request = GetOrderStatusRequest { order_id: order_id.clone() };
-        shop.client.get_order_status(request).await.unwrap().order.unwrap().status()
-    };
-    for _ in 0..1_000 {
-        if status().await != OrderStatus::Pending {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(status().await, OrderStatus::Expired);
+    assert_eq!(until_closed(&shop, &order_id).await, OrderStatus::Expired);
     let gone = until(&shop, &order_id, |payment| payment.status() == PaymentStatus::Canceled).await;
     assert_eq!(gone.attempts[0].decline_code, "order_closed");
     let till = Till::start_at(address, &[]).await;

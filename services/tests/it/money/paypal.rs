@@ -9,8 +9,8 @@ use onrush_services::config::{Config, Secret, Service};
 use onrush_services::gateway::paypal::PayPalOptions;
 
 use super::purse::Purse;
+use super::stand::Fault;
 use super::stripe::{books_agree, payment_of, until};
-use super::till::Fault;
 use crate::shop::{Shop, euro, payment, product};
 use crate::wait::seen;
 
@@ -20,6 +20,7 @@ pub(super) fn paying(purse: &Purse) -> impl Fn(&mut Config) {
         base: purse.base.clone(),
         key: Secret::new("client:pp_canary"),
         webhook_id: "WEBHOOK-1".into(),
+        return_url: None,
         timeout: Duration::from_millis(400),
     };
     move |config| config.payment.paypal = Some(options.clone())
@@ -188,6 +189,27 @@ async fn amounts_are_said_as_paypal_counts_them() {
 const EVENT: &str = r#"{"id":"WH-1","event_type":"PAYMENT.CAPTURE.COMPLETED","resource_type":"capture","resource":{"id":"CAP-PP1","status":"DECLINED","supplementary_data":{"related_ids":{"order_id":"PP1"}}}}"#;
 const SIGNATURE: &str = "mOGze+rJ8fPKAUxEha/kIU8ViB/SiANINK0v767NOORqumVV//hFc5UaeweZQHKx0X5HrLCba65IMOdYKJNweOUaGXzGt8zoROaOX6rlCnoas8kChasld0M3kj2dK3d3rv+CX+lmuFatO/g8SOe+Cke8OVQqsf/BKUiZgytfN+DRfHsYdVWfw0Qlpo7aWRiGgddLp9CJKAwoK/8+aNtgsbAr+OeF/iRbOjXFWyJqHA+dXhnuihXB0of96xGxsBa2TSSkFywAI8lyfv97UJ97Jd6vlgLuTk+qJ1xe96uNf465edCojnoKzNBPjJ8uC+4Lgg7iJfibyeanBM808TPp7g==";
 
+fn certificate(purse: &Purse) -> String {
+    format!("{}/v1/notifications/certs/CERT-1", purse.base)
+}
+
+/// Sends a body as PayPal would; the status.
+async fn push(shop: &Shop, body: &str, (id, signature, cert): (&str, &str, &str)) -> u16 {
+    let request = reqwest::Client::new()
+        .post(format!("{}/webhooks/paypal", shop.address(Service::Payment)))
+        .header("PayPal-Transmission-Id", id)
+        .header("PayPal-Transmission-Time", "2026-11-26T05:00:00Z")
+        .header("PayPal-Transmission-Sig", signature)
+        .header("PayPal-Cert-Url", cert)
+        .header("PayPal-Auth-Algo", "SHA256withRSA");
+    request.body(body.to_owned()).send().await.unwrap().status().as_u16()
+}
+
+/// Makes us look at the first order of PayPal's.
+pub(super) async fn push_about_the_first(shop: &Shop, purse: &Purse) {
+    assert_eq!(push(shop, EVENT, ("69cd13f0", SIGNATURE, &certificate(purse))).await, 204);
+}
+
 /// A bank is at it and nobody asks for a while; the push makes us look now, and what PayPal has counts.
 #[tokio::test]
 async fn a_signed_push_makes_us_look_and_no_other_is_believed() {
@@ -198,18 +220,9 @@ async fn a_signed_push_makes_us_look_and_no_other_is_believed() {
     let waiting = tokio::spawn(async move { client.process_payment(request).await });
     seen("a charge at the bank", || purse.keys_at("/orders").len() == 1).await;
     purse.banks_are_done();
-    let http = reqwest::Client::new();
-    let url = format!("{}/webhooks/paypal", shop.address(Service::Payment));
-    let cert = format!("{}/v1/notifications/certs/CERT-1", purse.base);
+    let cert = certificate(&purse);
     let push = async |body: &str, id: &str, signature: &str, cert: &str| {
-        let request = http
-            .post(&url)
-            .header("PayPal-Transmission-Id", id)
-            .header("PayPal-Transmission-Time", "2026-11-26T05:00:00Z")
-            .header("PayPal-Transmission-Sig", signature)
-            .header("PayPal-Cert-Url", cert)
-            .header("PayPal-Auth-Algo", "SHA256withRSA");
-        request.body(body.to_owned()).send().await.unwrap().status().as_u16()
+        push(&shop, body, (id, signature, cert)).await
     };
     let spaced = EVENT.replacen(':', ": ", 1);
     let elsewhere = "http://127.0.0.1:1/v1/notifications/certs/CERT-1";

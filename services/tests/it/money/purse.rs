@@ -1,33 +1,29 @@
 //! A stand-in for PayPal with books of its own: orders, captures, authorizations and refunds as far as we
 //! call them. A repeated request is answered with what became of the first.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::till::Fault;
-use crate::wire::{self, Answer, Call};
+use super::stand::{self, Days, Fault, Stand};
+use crate::wire::{Answer, Call};
 
 /// `client_id:secret` in Basic.
 const BASIC: &str = "Basic Y2xpZW50OnBwX2NhbmFyeQ==";
 
+/// Where an order stands that PayPal does not know any more.
+const FORGOTTEN: &str = "FORGOTTEN";
+
 /// The stand-in.
-#[derive(Clone)]
-pub(crate) struct Purse {
-    pub(crate) base: String,
-    books: Arc<Mutex<Books>>,
-}
+pub(crate) type Purse = Stand<Books>;
 
 #[derive(Default)]
-struct Books {
+pub(crate) struct Books {
+    days: Days,
     orders: Vec<Order>,
     /// The order that each request was about.
     keys: HashMap<String, usize>,
-    faults: VecDeque<Fault>,
-    outage: Option<u16>,
     tokens: usize,
-    calls: Vec<Call>,
 }
 
 struct Order {
@@ -42,31 +38,19 @@ struct Order {
     refunds: Vec<(String, String)>,
 }
 
+impl stand::Books for Books {
+    const KEY: &'static str = "paypal-request-id";
+
+    fn days(&mut self) -> &mut Days {
+        &mut self.days
+    }
+
+    fn answer(&mut self, call: &Call) -> Answer {
+        answer(self, call)
+    }
+}
+
 impl Purse {
-    /// One that has these faults, one per call that changes something.
-    pub(crate) async fn start(faults: &[Fault]) -> Self {
-        let books = Books { faults: faults.iter().copied().collect(), ..Default::default() };
-        let books = Arc::new(Mutex::new(books));
-        let shelf = books.clone();
-        let free = ([127, 0, 0, 1], 0).into();
-        let address = wire::serve(free, move |call| answer(&mut shelf.lock().unwrap(), call)).await;
-        Self { base: format!("http://{address}"), books }
-    }
-
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap()
-    }
-
-    /// Answers everything with this status, or again as usual.
-    pub(crate) fn outage(&self, status: Option<u16>) {
-        self.books().outage = status;
-    }
-
-    /// The next calls that change something have these faults.
-    pub(crate) fn fail_next(&self, faults: &[Fault]) {
-        self.books().faults.extend(faults);
-    }
-
     /// Tokens given so far; those before the last are not good any more if `forget` says so.
     pub(crate) fn tokens(&self) -> usize {
         self.books().tokens
@@ -84,6 +68,21 @@ impl Purse {
                 *status = "COMPLETED";
             }
         }
+    }
+
+    /// The buyer approves an order that we made.
+    pub(crate) fn buyer_approves(&self, id: &str) {
+        let mut books = self.books();
+        let order = books.orders.iter_mut().find(|order| order.id == id).unwrap();
+        assert_eq!(order.status, "PAYER_ACTION_REQUIRED");
+        order.status = "APPROVED";
+    }
+
+    /// PayPal forgets the orders that nobody approved.
+    pub(crate) fn forgets_unapproved(&self) {
+        let mut books = self.books();
+        let waiting = books.orders.iter_mut().filter(|order| order.status == "PAYER_ACTION_REQUIRED");
+        waiting.for_each(|order| order.status = FORGOTTEN);
     }
 
     /// An order that a browser made and the buyer approved.
@@ -116,23 +115,10 @@ impl Purse {
     pub(crate) fn authorizations(&self) -> Vec<&'static str> {
         self.books().orders.iter().filter_map(|order| order.authorization).collect()
     }
-
-    /// Every call so far.
-    pub(crate) fn calls(&self) -> Vec<Call> {
-        self.books().calls.clone()
-    }
-
-    /// Keys of the calls that were to change something at this path.
-    pub(crate) fn keys_at(&self, path: &str) -> Vec<String> {
-        let calls =
-            self.calls().into_iter().filter(|call| call.method == "POST" && call.path.ends_with(path));
-        calls.map(|call| call.header("paypal-request-id").to_owned()).collect()
-    }
 }
 
 fn answer(books: &mut Books, call: &Call) -> Answer {
-    books.calls.push(call.clone());
-    if let Some(status) = books.outage {
+    if let Some(status) = books.days.outage {
         return Answer::Say(status, "{}".into());
     }
     let parts: Vec<&str> = call.path.trim_matches('/').split('/').collect();
@@ -157,7 +143,7 @@ fn answer(books: &mut Books, call: &Call) -> Answer {
     }
     match (call.method.as_str(), parts.as_slice()) {
         ("GET", ["v2", "checkout", "orders", id]) => {
-            match books.orders.iter().find(|order| order.id == *id) {
+            match books.orders.iter().find(|order| order.id == *id && order.status != FORGOTTEN) {
                 Some(order) => Answer::Say(200, shown(order).to_string()),
                 None => refusal(404, "RESOURCE_NOT_FOUND"),
             }
@@ -173,12 +159,9 @@ fn once(books: &mut Books, call: &Call, parts: &[&str]) -> Answer {
     if let Some(at) = books.keys.get(&key) {
         return Answer::Say(200, part_shown(&books.orders[*at], parts).to_string());
     }
-    let fault = books.faults.pop_front();
-    match fault {
-        Some(Fault::Busy) => return refusal(429, "RATE_LIMIT_REACHED"),
-        Some(Fault::Locked) => return refusal(409, "PREVIOUS_REQUEST_IN_PROGRESS"),
-        Some(Fault::FailedBefore) => return Answer::Say(500, "oops".into()),
-        _ => {}
+    let fault = books.days.fault();
+    if let Some(status) = fault.and_then(Fault::refuses) {
+        return refusal(status, "OF_THIS_DAY");
     }
     let body: Value = serde_json::from_slice(&call.body).unwrap();
     let at = match change(books, &body, parts, &key) {
@@ -187,13 +170,9 @@ fn once(books: &mut Books, call: &Call, parts: &[&str]) -> Answer {
     };
     books.keys.insert(key, at);
     let body = part_shown(&books.orders[at], parts).to_string();
-    match fault {
-        Some(Fault::FailedAfter) => Answer::Say(500, "oops".into()),
-        Some(Fault::Dropped) => Answer::HangUp,
-        Some(Fault::Slow) => Answer::Late(body),
-        Some(Fault::Garbled) => Answer::Say(200, "<html>".into()),
-        _ if parts.last() == Some(&"void") => Answer::Say(204, String::new()),
-        _ => Answer::Say(201, body),
+    match parts.last() {
+        Some(&"void") if fault.is_none() => Answer::Say(204, String::new()),
+        _ => Fault::spoil(fault, 201, body),
     }
 }
 
@@ -253,7 +232,15 @@ fn create(books: &mut Books, body: &Value) -> Result<usize, &'static str> {
         capture: None,
         refunds: Vec::new(),
     };
-    match body["payment_source"]["paypal"]["vault_id"].as_str().unwrap() {
+    let wallet = &body["payment_source"]["paypal"];
+    match wallet["vault_id"].as_str().unwrap_or("nobody asked yet") {
+        "nobody asked yet" | "asks again" => {
+            assert_eq!(
+                wallet["experience_context"]["return_url"],
+                wallet["experience_context"]["cancel_url"]
+            );
+            order.status = "PAYER_ACTION_REQUIRED";
+        }
         "declined" => return Err("INSTRUMENT_DECLINED"),
         "foreign" => return Err("CURRENCY_NOT_SUPPORTED"),
         "denied" => pay(&mut order, "DECLINED"),
@@ -303,7 +290,13 @@ fn shown(order: &Order) -> Value {
         .map(|status| json!({"id": format!("AUTH-{id}"), "status": status}))
         .collect();
     unit["payments"] = json!({"captures": captures, "authorizations": authorizations, "refunds": refunds});
-    json!({"id": id, "intent": order.intent, "status": order.status, "purchase_units": [unit]})
+    let link =
+        |rel: &str, page: &str| json!({"rel": rel, "href": format!("https://www.paypal.com/{page}{id}")});
+    let links = match order.status {
+        "PAYER_ACTION_REQUIRED" => vec![link("self", "v2/"), link("payer-action", "checkoutnow?token=")],
+        _ => vec![link("self", "v2/")],
+    };
+    json!({"id": id, "intent": order.intent, "status": order.status, "purchase_units": [unit], "links": links})
 }
 
 fn refusal(status: u16, issue: &str) -> Answer {

@@ -9,15 +9,16 @@ use onrush_grpc::payment::v1::{
 use onrush_grpc::product::v1::PutProductRequest;
 use onrush_net::client::CallError;
 use onrush_net::client::grpc::Client;
-use onrush_services::config::{Config, Secret};
+use onrush_services::config::{Config, Secret, Service};
 use onrush_services::gateway::stripe::StripeOptions;
 
 use tonic::Code;
 
-use super::till::{Fault, Till};
+use super::stand::Fault;
+use super::till::Till;
 use crate::binary::{FREE_PORTS, Process, stock_up};
 use crate::shop::{Shop, assert_refused, euro, order, payment, product};
-use crate::wait::seen;
+use crate::wait::{self, seen};
 
 pub(super) const KEY: &str = "sk_test_canary";
 
@@ -26,6 +27,7 @@ pub(super) fn options(till: &Till) -> StripeOptions {
         base: till.base.clone(),
         key: Secret::new(KEY),
         webhook_secret: Secret::new("whsec_test"),
+        return_url: None,
         timeout: Duration::from_millis(400),
     }
 }
@@ -49,14 +51,11 @@ pub(super) async fn payment_of(shop: &Shop, order_id: &str) -> Payment {
 
 /// Waits for what is to come of a payment.
 pub(super) async fn until(shop: &Shop, order_id: &str, done: impl Fn(&Payment) -> bool) -> Payment {
-    for _ in 0..1_000 {
+    wait::until("what is to come of a payment", async || {
         let found = payment_of(shop, order_id).await;
-        if done(&found) {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("found {:?}", payment_of(shop, order_id).await);
+        if done(&found) { Ok(found) } else { Err(found) }
+    })
+    .await
 }
 
 pub(super) async fn books_agree(shop: &Shop, payments: u64) {
@@ -120,6 +119,29 @@ async fn a_reservation_is_captured_in_part_or_given_back() {
     assert_eq!(till.keys_at("/capture"), [format!("{taken}:1:capture")]);
     assert_eq!(till.keys_at("/cancel"), [format!("{given_back}:1:void")]);
     books_agree(&shop, 2).await;
+}
+
+/// A cancellation was done, and then a failure was the answer. Stripe repeats that under the key, and we asked
+/// again and again; now we look first.
+#[tokio::test]
+async fn a_failure_after_money_was_given_back_is_looked_at() {
+    let till = Till::start(&[]).await;
+    let shop = shop(&till).await;
+    let order_id = shop.authorised("tea").await;
+    till.fail_next(&[Fault::FailedAfter]);
+    let cancel = CancelOrderRequest { order_id, ..Default::default() };
+    shop.client.cancel_order(cancel).await.unwrap();
+    wait::until("nothing left to do at the gateway", async || {
+        let text = reqwest::get(format!("{}/metrics", shop.address(Service::Payment))).await.unwrap();
+        let text = text.text().await.unwrap();
+        let of_group = |line: &&str| line.contains("lag") && line.contains("payment-gateway");
+        let lag = |line: &str| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap();
+        let lags: Vec<f64> = text.lines().filter(of_group).map(lag).collect();
+        let done = lags == [0.0; 4];
+        if done && till.intents()[0].1 == "canceled" { Ok(()) } else { Err(text) }
+    })
+    .await;
+    assert_eq!(till.keys_at("/cancel").len(), 1);
 }
 
 /// Money moves once, whatever became of the calls, and always under the key of the attempt.

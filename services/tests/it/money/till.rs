@@ -1,52 +1,26 @@
 //! A stand-in for Stripe with books of its own: payment intents and refunds as far as we call them, in the
 //! way of a server that has bad days. A key gets its first answer again, whatever that was.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use crate::wire::{self, Answer, Call};
-
-/// What goes wrong with a call that changes something.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fault {
-    /// 429 with a pause, nothing done, nothing remembered.
-    Busy,
-    /// Nothing is done, and 500.
-    FailedBefore,
-    /// It is done, and then 500, again and again under this key.
-    FailedAfter,
-    /// It is done, and the connection ends without a word.
-    Dropped,
-    /// It is done, and the answer comes too late.
-    Slow,
-    /// It is done, and the answer is not JSON.
-    Garbled,
-    /// Another call under this key is still at it.
-    Locked,
-}
+use super::stand::{self, Days, Fault, Stand};
+use crate::wire::{Answer, Call};
 
 /// The stand-in.
-#[derive(Clone)]
-pub(crate) struct Till {
-    pub(crate) base: String,
-    books: Arc<Mutex<Books>>,
-}
+pub(crate) type Till = Stand<Books>;
 
 #[derive(Default)]
-struct Books {
+pub(crate) struct Books {
+    days: Days,
     intents: Vec<Intent>,
     refunds: Vec<Refund>,
     /// The first answer under each key, with the form that it was given to.
     keys: HashMap<String, (HashMap<String, String>, u16, String)>,
-    faults: VecDeque<Fault>,
-    /// Status that everything is answered with.
-    outage: Option<u16>,
     /// Searches that find nothing yet.
     search_lag: usize,
     refunds_pending: bool,
-    calls: Vec<Call>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +31,8 @@ struct Intent {
     refunded: i64,
     status: &'static str,
     decline: Option<&'static str>,
+    /// True while the buyer is to prove who they are.
+    asks: bool,
     form: HashMap<String, String>,
 }
 
@@ -67,40 +43,19 @@ struct Refund {
     status: &'static str,
 }
 
+impl stand::Books for Books {
+    const KEY: &'static str = "idempotency-key";
+
+    fn days(&mut self) -> &mut Days {
+        &mut self.days
+    }
+
+    fn answer(&mut self, call: &Call) -> Answer {
+        answer(self, call)
+    }
+}
+
 impl Till {
-    /// One that has these faults, one per call that changes something.
-    pub(crate) async fn start(faults: &[Fault]) -> Self {
-        Self::start_at(([127, 0, 0, 1], 0).into(), faults).await
-    }
-
-    /// The same at this address.
-    pub(crate) async fn start_at(address: std::net::SocketAddr, faults: &[Fault]) -> Self {
-        let books = Books { faults: faults.iter().copied().collect(), ..Default::default() };
-        let books = Arc::new(Mutex::new(books));
-        let shelf = books.clone();
-        let address = wire::serve(address, move |call| answer(&mut shelf.lock().unwrap(), call)).await;
-        Self { base: format!("http://{address}"), books }
-    }
-
-    /// One that is to come to this address.
-    pub(crate) fn absent(address: std::net::SocketAddr) -> Self {
-        Self { base: format!("http://{address}"), books: Arc::default() }
-    }
-
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap()
-    }
-
-    /// Answers everything with this status, or again as usual.
-    pub(crate) fn outage(&self, status: Option<u16>) {
-        self.books().outage = status;
-    }
-
-    /// The next calls that change something have these faults.
-    pub(crate) fn fail_next(&self, faults: &[Fault]) {
-        self.books().faults.extend(faults);
-    }
-
     /// So many searches find nothing.
     pub(crate) fn search_lags(&self, searches: usize) {
         self.books().search_lag = searches;
@@ -127,6 +82,7 @@ impl Till {
             refunded: 0,
             status: "succeeded",
             decline: None,
+            asks: false,
             form,
         });
         id
@@ -137,6 +93,15 @@ impl Till {
         let mut books = self.books();
         let intent = books.intents.iter_mut().find(|intent| intent.id == id).unwrap();
         (intent.status, intent.received) = ("succeeded", intent.amount);
+    }
+
+    /// The buyer proves who they are, or does not.
+    pub(crate) fn buyer_answers(&self, id: &str, approves: bool) {
+        let mut books = self.books();
+        let intent = books.intents.iter_mut().find(|intent| intent.id == id).unwrap();
+        assert_eq!(intent.status, "requires_action");
+        intent.asks = false;
+        confirm(intent, if approves { "pm_card" } else { "pm_card_not_authenticated" });
     }
 
     /// Amount taken, amount given back and number of intents that took something.
@@ -154,23 +119,10 @@ impl Till {
     pub(crate) fn intents(&self) -> Vec<(String, &'static str)> {
         self.books().intents.iter().map(|intent| (intent.id.clone(), intent.status)).collect()
     }
-
-    /// Every call so far.
-    pub(crate) fn calls(&self) -> Vec<Call> {
-        self.books().calls.clone()
-    }
-
-    /// Keys of the calls that were to change something at this path.
-    pub(crate) fn keys_at(&self, path: &str) -> Vec<String> {
-        let calls =
-            self.calls().into_iter().filter(|call| call.method == "POST" && call.path.ends_with(path));
-        calls.map(|call| call.header("idempotency-key").to_owned()).collect()
-    }
 }
 
 fn answer(books: &mut Books, call: &Call) -> Answer {
-    books.calls.push(call.clone());
-    if let Some(status) = books.outage {
+    if let Some(status) = books.days.outage {
         let error = json!({"error": {"type": "api_error", "message": "sk_test_canary is not known"}});
         return Answer::Say(status, error.to_string());
     }
@@ -205,23 +157,16 @@ fn once(books: &mut Books, call: &Call, parts: &[&str]) -> Answer {
             false => refusal(400, "idempotency_error", "idempotency_key_in_use", ""),
         };
     }
-    let fault = books.faults.pop_front();
-    match fault {
-        Some(Fault::Busy) => return refusal(429, "invalid_request_error", "rate_limit", ""),
-        Some(Fault::Locked) => return refusal(409, "idempotency_error", "idempotency_key_in_use", ""),
-        Some(Fault::FailedBefore) => return Answer::Say(500, "oops".into()),
-        _ => {}
+    let fault = books.days.fault();
+    if let Some(status) = fault.and_then(Fault::refuses) {
+        return refusal(status, "invalid_request_error", "of_this_day", "");
     }
     let Answer::Say(status, body) = change(books, &form, parts, &key) else { unreachable!() };
-    let said =
-        if fault == Some(Fault::FailedAfter) { (500, "oops".to_owned()) } else { (status, body.clone()) };
-    books.keys.insert(key, (form, said.0, said.1.clone()));
-    match fault {
-        Some(Fault::Dropped) => Answer::HangUp,
-        Some(Fault::Slow) => Answer::Late(body),
-        Some(Fault::Garbled) => Answer::Say(200, "<html>".into()),
-        _ => Answer::Say(said.0, said.1),
-    }
+    // A failure stands under its key, as Stripe has it.
+    let failed = fault == Some(Fault::FailedAfter);
+    let said = if failed { (500, "oops".to_owned()) } else { (status, body.clone()) };
+    books.keys.insert(key, (form, said.0, said.1));
+    Fault::spoil(fault, status, body)
 }
 
 fn change(books: &mut Books, form: &HashMap<String, String>, parts: &[&str], key: &str) -> Answer {
@@ -241,9 +186,7 @@ fn change(books: &mut Books, form: &HashMap<String, String>, parts: &[&str], key
                     }
                     (intent.status, intent.received) = ("succeeded", amount);
                 }
-                ("cancel", "requires_capture" | "requires_payment_method" | "requires_confirmation") => {
-                    intent.status = "canceled";
-                }
+                ("cancel", status) if status.starts_with("requires_") => intent.status = "canceled",
                 _ => {
                     let code = "payment_intent_unexpected_state";
                     return refusal(400, "invalid_request_error", code, "");
@@ -267,6 +210,7 @@ fn create(books: &mut Books, form: &HashMap<String, String>) -> Answer {
         refunded: 0,
         status: "requires_confirmation",
         decline: None,
+        asks: method.starts_with("pm_card_authenticationRequired"),
         form: form.clone(),
     };
     // One that is made and not confirmed, as after a failure in between.
@@ -283,6 +227,14 @@ fn confirm(intent: &mut Intent, method: &str) {
         "pm_card_declined" => Some("generic_decline"),
         "pm_card_insufficient_funds" => Some("insufficient_funds"),
         "pm_card_processing_error" => Some("processing_error"),
+        "pm_card_not_authenticated" => Some("payment_intent_authentication_failure"),
+        _ if intent.asks && intent.form.contains_key("error_on_requires_action") => {
+            Some("authentication_required")
+        }
+        _ if intent.asks => {
+            intent.status = "requires_action";
+            return;
+        }
         _ => None,
     };
     let manual = intent.form["capture_method"] == "manual";
@@ -352,6 +304,12 @@ fn shown(intent: &Intent, whole: bool) -> Value {
         "id": intent.id, "object": "payment_intent", "amount": intent.amount, "status": intent.status,
         "amount_received": intent.received, "latest_charge": (intent.received > 0).then_some(charge),
         "metadata": {"onrush_key": intent.form.get("metadata[onrush_key]")},
+        "next_action": intent.asks.then(|| json!({
+            "type": "redirect_to_url",
+            "redirect_to_url": {
+                "url": format!("https://hooks.stripe.com/3d/{}", intent.id), "return_url": intent.form.get("return_url"),
+            },
+        })),
         "last_payment_error": intent.decline.map(|code| json!({"code": "card_declined", "decline_code": code})),
     })
 }

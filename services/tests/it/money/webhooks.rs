@@ -23,19 +23,19 @@ fn signature(secret: &str, at_s: u64, body: &str) -> String {
     format!("t={at_s},v1={hex}")
 }
 
-fn event(id: &str, kind: &str, intent: &str) -> String {
+pub(super) fn event(id: &str, kind: &str, intent: &str) -> String {
     format!(
         r#"{{"id":"{id}","object":"event","type":"{kind}","data":{{"object":{{"id":"{intent}","object":"payment_intent","status":"canceled"}}}}}}"#
     )
 }
 
-struct Pusher {
+pub(super) struct Pusher {
     http: reqwest::Client,
     url: String,
 }
 
 impl Pusher {
-    fn new(shop: &Shop) -> Self {
+    pub(super) fn new(shop: &Shop) -> Self {
         let url = format!("{}/webhooks/stripe", shop.address(Service::Payment));
         Self { http: reqwest::Client::new(), url }
     }
@@ -46,7 +46,7 @@ impl Pusher {
         request.send().await.unwrap().status().as_u16()
     }
 
-    async fn signed(&self, body: &str) -> u16 {
+    pub(super) async fn signed(&self, body: &str) -> u16 {
         self.push(body, &signature("whsec_test", now_s(), body)).await
     }
 }
