@@ -61,7 +61,7 @@ impl Scope {
             Self::OfflineAccess => "go on while you are away",
             Self::ReadOrders => "see your orders, payments, parcels and addresses",
             Self::WriteOrders => "order, pay, call off and address parcels in your name",
-            Self::WriteCatalogue => "change products and stock, as far as you may",
+            Self::WriteCatalogue => "change products and stock and see the books of stock, as far as you may",
         }
     }
 }

@@ -71,8 +71,9 @@ pub(super) async fn login(
 ) -> Result<Json<Tokens>, Rejection> {
     let email = Email::parse("email", &body.email)?;
     let password = Password::given("password", &body.password)?;
-    let id = users.prove(peer, &email, password).await?;
-    users.tokens(session::begin(&users.backend, &id).await?).await.map(Json)
+    let proved = users.prove(peer, &email, password).await?;
+    let login = session::begin(&users.backend, &proved.user).await?;
+    users.tokens(users.still_proved(&proved, login).await?).await.map(Json)
 }
 
 /// Goes on with a login. The token is used up; one that comes twice ends the login.
@@ -116,31 +117,53 @@ pub(super) async fn logout(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// An account whose password somebody knew.
+pub(super) struct Proved {
+    /// Its id.
+    pub(super) user: String,
+    /// Which password: the version of the credentials.
+    version: u64,
+}
+
+fn wrong() -> Rejection {
+    let message = "expected an account's address and password, found others";
+    Denial::new("INVALID_CREDENTIALS", message).into()
+}
+
 impl Users {
-    /// The id of the account that has this address and this password.
+    /// The account that has this address and this password.
     pub(super) async fn prove(
         &self,
         peer: Peer,
         email: &Email,
         password: Password,
-    ) -> Result<String, Rejection> {
+    ) -> Result<Proved, Rejection> {
         self.desk.attempts.admit(peer.0, email.as_str(), Instant::now())?;
         let id = account::id_of(&self.backend, email).await?;
-        let hash = match &id {
-            Some(id) => account::credentials(&self.backend, id).await?.map(|found| found.value.password_hash),
+        let found = match &id {
+            Some(id) => account::credentials(&self.backend, id).await?,
             None => None,
         };
+        let (version, hash) = found.map(|found| (found.version, found.value.password_hash)).unzip();
         let right = self.desk.hashing.verify(password, hash).await?;
-        match id.filter(|_| right) {
-            Some(id) => {
+        match (id.filter(|_| right), version) {
+            (Some(user), Some(version)) => {
                 self.desk.attempts.succeeded(peer.0, email.as_str());
-                Ok(id)
+                Ok(Proved { user, version })
             }
-            None => {
-                let message = "expected an account's address and password, found others";
-                Err(Denial::new("INVALID_CREDENTIALS", message).into())
-            }
+            _ => Err(wrong()),
         }
+    }
+
+    /// A login or grant that a password was proved for. Hashing takes its time: if the password was changed
+    /// meanwhile, and all logins ended, this one ends as well.
+    pub(super) async fn still_proved(&self, proved: &Proved, login: Login) -> Result<Login, Rejection> {
+        let now = account::credentials(&self.backend, &proved.user).await?;
+        if now.is_some_and(|now| now.version == proved.version) {
+            return Ok(login);
+        }
+        session::end_named(&self.backend, &login.user, &login.session).await?;
+        Err(wrong())
     }
 
     /// The tokens of a login, with the roles of now.

@@ -51,7 +51,7 @@ pub(super) async fn change(
     let current = Password::given("current_password", &body.current_password)?;
     let new = Password::new("new_password", &body.new_password, &email)?;
     let before = account::credentials(&users.backend, caller.user.as_str()).await?;
-    if users.prove(peer, &email, current).await? != caller.user.as_str() {
+    if users.prove(peer, &email, current).await?.user != caller.user.as_str() {
         return Err(
             Denial::new("INVALID_CREDENTIALS", "expected the caller's password, found another").into()
         );

@@ -160,9 +160,9 @@ pub(super) async fn begin(backend: &Backend, user: &str) -> Result<Login, Reject
     add(backend, user, IDLE_S, None).await?.login(PREFIX)
 }
 
-/// Begins a grant; its code.
-pub(super) async fn authorise(backend: &Backend, user: &str, grant: Grant) -> Result<String, Rejection> {
-    add(backend, user, CODE_S, Some(grant)).await?.text(CODE_PREFIX)
+/// Begins a grant; its code is the first token.
+pub(super) async fn authorise(backend: &Backend, user: &str, grant: Grant) -> Result<Login, Rejection> {
+    add(backend, user, CODE_S, Some(grant)).await?.login(CODE_PREFIX)
 }
 
 async fn add(

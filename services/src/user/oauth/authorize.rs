@@ -12,6 +12,7 @@ use crate::http::{Fields, Form, Page, Peer, Problem, escaped};
 use crate::status::{Denial, Rejection};
 use crate::user::Users;
 use crate::user::email::Email;
+use crate::user::login::Proved;
 use crate::user::password::Password;
 use crate::user::session::{self, CodeBinding, Grant};
 
@@ -92,7 +93,7 @@ pub(super) async fn decide(
         return Ok(users.back(&Back { redirect_uri, state, error, description }));
     }
     match users.proved(peer, &fields).await {
-        Ok(user) => users.granted(request, &user).await,
+        Ok(proved) => users.granted(request, &proved).await,
         Err(rejection) if matches!(rejection.reason().http, 400 | 401 | 429) => {
             let status = match rejection.reason().http {
                 429 => StatusCode::TOO_MANY_REQUESTS,
@@ -105,7 +106,7 @@ pub(super) async fn decide(
 }
 
 impl Users {
-    async fn proved(&self, peer: Peer, fields: &Fields) -> Result<String, Rejection> {
+    async fn proved(&self, peer: Peer, fields: &Fields) -> Result<Proved, Rejection> {
         let nobody =
             || Denial::new("INVALID_CREDENTIALS", "expected an account's address and password, found none");
         let email = Email::parse("email", fields.one("email")?.ok_or_else(nobody)?)?;
@@ -113,12 +114,13 @@ impl Users {
         self.prove(peer, &email, password).await
     }
 
-    async fn granted(&self, request: AuthorizationRequest, user: &str) -> Result<Response, Rejection> {
+    async fn granted(&self, request: AuthorizationRequest, proved: &Proved) -> Result<Response, Rejection> {
         let AuthorizationRequest { client, redirect_uri, scopes, state, nonce, challenge } = request;
         let code = Some(CodeBinding { redirect_uri: redirect_uri.clone(), challenge });
         let client = client.id;
         let grant = Grant { client, scopes, nonce, auth_s: now_s(), code };
-        let code = session::authorise(&self.backend, user, grant).await?;
+        let begun = session::authorise(&self.backend, &proved.user, grant).await?;
+        let code = self.still_proved(proved, begun).await?.refresh_token;
         Ok(self.redirect(&redirect_uri, &[("code", &code)], state.as_deref()))
     }
 

@@ -76,7 +76,8 @@ impl<'a> Consent<'a> {
         let mut response = page.into_response();
         let (name, cookie) = (name(self.provider), &self.cookie);
         let secure = if self.provider.is_secure() { "; Secure" } else { "" };
-        let cookie = format!("{name}={cookie}; Path=/; Max-Age={FORM_S}; HttpOnly; SameSite=Strict{secure}");
+        // Lax: who comes from a program's site brings the cookie along, and so keeps forms of other tabs good.
+        let cookie = format!("{name}={cookie}; Path=/; Max-Age={FORM_S}; HttpOnly; SameSite=Lax{secure}");
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }

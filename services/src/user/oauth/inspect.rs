@@ -59,7 +59,7 @@ pub(super) struct Introspection {
     tag = "oauth2",
     request_body(content = TokenQuestion, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, description = "No token of that grant is good any more"),
+        (status = 200, description = "The grant is over: its refresh tokens are good no more, an access token of it for its 15 minutes at most"),
         (status = 400, description = "invalid_request", body = OAuthProblem),
         (status = 401, description = "invalid_client", body = OAuthProblem),
     )

@@ -140,7 +140,8 @@ impl Users {
         }
         let found = session::refresh_grant(&self.backend, &token, &client.id).await?;
         let (login, grant) = found.ok_or_else(not_good)?;
-        let scopes = narrowed.unwrap_or(grant.scopes);
+        // What is not covered was refused above; here nothing rests on that look.
+        let scopes = narrowed.filter(|scopes| grant.scopes.cover(*scopes)).unwrap_or(grant.scopes);
         self.granted_tokens(login, &grant, scopes).await
     }
 

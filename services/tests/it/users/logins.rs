@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Site, Tokens};
+use super::{PASSWORD, Site, Tokens};
 
 #[tokio::test]
 async fn a_refresh_token_that_comes_twice_ends_its_login() {
@@ -30,6 +30,32 @@ async fn of_two_that_bring_one_token_at_once_one_is_second() {
     let winner = if one.status == 200 { one } else { two };
     let refresh = json!({"refresh_token": Tokens::of(&winner).refresh});
     site.post("/refresh", &refresh).await.assert_refused(401, "INVALID_REFRESH_TOKEN", Some("refresh_token"));
+}
+
+/// Hashing takes its time. A login that read the old password before it was changed came back behind the end
+/// of all logins, and lived on.
+#[tokio::test]
+async fn no_login_by_the_old_password_outlives_a_new_one() {
+    let site = Site::open();
+    let ada = site.somebody("ada@example.com").await;
+    let body = json!({"current_password": PASSWORD, "new_password": "another horse battery"});
+    let login = json!({"email": "ada@example.com", "password": PASSWORD});
+    let logins = async || {
+        let (one, two, three) = tokio::join!(
+            site.post("/login", &login),
+            site.post("/login", &login),
+            site.post("/login", &login)
+        );
+        [one, two, three]
+    };
+    let change = site.request("POST", "/password").bearer_auth(&ada.access).json(&body).send();
+    let (changed, found) = tokio::join!(change, logins());
+    assert_eq!(changed.unwrap().status(), 200);
+    for answer in found.iter().filter(|answer| answer.status == 200) {
+        let refresh = json!({"refresh_token": Tokens::of(answer).refresh});
+        let again = site.post("/refresh", &refresh).await;
+        again.assert_refused(401, "INVALID_REFRESH_TOKEN", Some("refresh_token"));
+    }
 }
 
 #[tokio::test]
