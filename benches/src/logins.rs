@@ -1,6 +1,7 @@
 //! `logins`: what a flood of logins does to those who buy.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use onrush_grpc::order::v1::{CreateOrderRequest, NewOrderLine};
 use onrush_services::config::Service;
 use onrush_services::serve::Serving;
 use reqwest::Client;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 use tonic::transport::{Channel, Endpoint};
@@ -26,6 +27,8 @@ use crate::table::Table;
 
 /// How many times of what can be hashed is asked for.
 const FLOOD: f64 = 20.0;
+/// Below what costs a wait.
+const TRIES_PER_ADDRESS: u64 = 40;
 
 /// CreateOrder at a fixed rate, with and without logins at 20 times what can be hashed
 #[derive(Clone, Debug, Parser)]
@@ -48,7 +51,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let method = format!(
         "{} CreateOrder a second over gRPC, open loop, latency from the time a call was due; logins of unknown users over \
-         HTTP, due at {FLOOD} times what a closed loop of them comes to; client and server in one process; {} s each, {} \
+         HTTP, due at {FLOOD} times what closed loops of them get hashed, from many addresses of this machine; client and server in one process; {} s each, {} \
          rounds in turns, medians",
         args.rate, args.seconds, args.rounds
     );
@@ -65,8 +68,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 async fn measure(args: &Args, serving: &Serving, sale: &Sale) -> Result<(), Failure> {
-    let login =
-        Login { http: Client::new(), url: format!("{}/login", shop::address(serving, Service::User)?) };
+    let login = Login::new(format!("{}/login", shop::address(serving, Service::User)?));
     let channel =
         Endpoint::from_shared(shop::address(serving, Service::Order)?)?.tcp_nodelay(true).connect().await?;
     let buyers = Buyers { channel, sku: sale.skus()[0].to_string(), made: Rc::new(Cell::new(0)) };
@@ -83,7 +85,7 @@ async fn measure(args: &Args, serving: &Serving, sale: &Sale) -> Result<(), Fail
             let flooding = tokio::task::spawn_local(login.clone().flood(due, stopped.clone()));
             let latencies = buyers.buy(args.rate, Duration::from_secs_f64(args.seconds)).await?;
             stopped.set(true);
-            let run = (latencies, flooding.await?);
+            let run = (latencies, flooding.await??);
             if flood { flooded.push(run) } else { calm.push(run) }
         }
     }
@@ -127,55 +129,80 @@ struct Answered {
     refused: u64,
 }
 
-/// Somebody who tries passwords.
+/// Those who try passwords, each a few times from an address of its own: who errs often from one is made to wait,
+/// which costs no hash.
 #[derive(Clone)]
 struct Login {
-    http: Client,
     url: String,
+    tries: Rc<Cell<u64>>,
+    http: Rc<RefCell<Client>>,
 }
 
 impl Login {
+    fn new(url: String) -> Self {
+        Self { url, tries: Rc::default(), http: Rc::default() }
+    }
+
     /// One try under an address that nobody has: it is hashed like any other, or refused for want of room.
-    async fn attempt(&self, number: u64) -> Result<bool, Failure> {
+    async fn attempt(&self) -> Result<bool, Failure> {
+        let number = self.tries.replace(self.tries.get() + 1);
+        if number.is_multiple_of(TRIES_PER_ADDRESS) {
+            let [_, b, c, d] =
+                (2 + number / TRIES_PER_ADDRESS).to_be_bytes().last_chunk().copied().unwrap_or([0; 4]);
+            let from = IpAddr::from([127, b, c, d]);
+            *self.http.borrow_mut() = Client::builder().local_address(from).build()?;
+        }
+        let http = self.http.borrow().clone();
         let body = json!({"email": format!("nobody-{number}@example.com"), "password": "not the password"});
-        let answer = self.http.post(&self.url).json(&body).send().await?;
-        match answer.status().as_u16() {
-            401 => Ok(true),
-            429 | 503 => Ok(false),
-            other => Err(Failure::unexpected("a login to be refused", other)),
+        let answer = http.post(&self.url).json(&body).send().await?;
+        let (status, problem) = (answer.status(), answer.json::<Value>().await?);
+        match (status.as_u16(), problem["type"].as_str()) {
+            (401, _) => Ok(true),
+            (_, Some("urn:onrush:reason:OVERLOADED")) => Ok(false),
+            _ => Err(Failure::unexpected("a login that is hashed or finds no room", problem)),
         }
     }
 
-    /// Logins per second that a closed loop gets hashed.
+    /// Logins per second that get hashed by closed loops, two for each thread that may hash.
     async fn capacity(&self, time: Duration) -> Result<f64, Failure> {
+        let loops = 2 * std::thread::available_parallelism().map_or(1, usize::from);
         let start = Instant::now();
+        let one = |login: Self| async move {
+            let mut hashed = 0u64;
+            while start.elapsed() < time {
+                hashed += u64::from(login.attempt().await?);
+            }
+            Ok::<u64, Failure>(hashed)
+        };
+        let tasks: Vec<_> = (0..loops).map(|_| tokio::task::spawn_local(one(self.clone()))).collect();
         let mut hashed = 0;
-        while start.elapsed() < time {
-            hashed += u64::from(self.attempt(hashed).await?);
+        for task in tasks {
+            hashed += task.await??;
         }
         Ok(hashed as f64 / start.elapsed().as_secs_f64())
     }
 
-    /// Tries at a rate, whatever comes of it.
-    async fn flood(self, rate: f64, stopped: Rc<Cell<bool>>) -> Answered {
-        let answered = Rc::new(RefCell::new(Answered::default()));
+    /// Tries at a rate, whatever comes of it; ends when the last one is answered.
+    async fn flood(self, rate: f64, stopped: Rc<Cell<bool>>) -> Result<Answered, Failure> {
         let (start, mut number) = (Instant::now(), 0u64);
+        let mut tries = Vec::new();
         while rate > 0.0 && !stopped.get() {
             let due = (start.elapsed().as_secs_f64() * rate) as u64;
             while number < due {
                 number += 1;
-                let (login, counted) = (self.clone(), answered.clone());
-                tokio::task::spawn_local(async move {
-                    match login.attempt(u64::MAX - number).await {
-                        Ok(true) => counted.borrow_mut().hashed += 1,
-                        Ok(false) => counted.borrow_mut().refused += 1,
-                        Err(_) => {}
-                    }
-                });
+                let login = self.clone();
+                tries.push(tokio::task::spawn_local(async move { login.attempt().await }));
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        answered.take()
+        let mut answered = Answered::default();
+        for login in tries {
+            match login.await?? {
+                true => answered.hashed += 1,
+                false => answered.refused += 1,
+            }
+        }
+        Ok(answered)
     }
 }
 
