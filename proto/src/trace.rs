@@ -15,7 +15,7 @@ pub struct TraceContext {
     pub trace: u128,
     /// The span; not 0.
     pub span: u64,
-    /// Whether it is sampled, and what else later versions say.
+    /// 1 if it is sampled.
     pub flags: u8,
 }
 
@@ -32,7 +32,8 @@ impl TraceContext {
         let (version, trace, span, flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
         let ends = version != 0 || fields.next().is_none();
         let stands = version != 0xff && ends && trace != 0 && span != 0;
-        stands.then_some(Self { trace, span: span as u64, flags: flags as u8 })
+        // Of other flags version 00 says nothing, so they are not said on.
+        stands.then_some(Self { trace, span: span as u64, flags: flags as u8 & SAMPLED })
     }
 
     /// True if its spans are recorded.
@@ -73,7 +74,7 @@ mod tests {
         for (text, flags) in [
             (format!("00-{TRACE}-{SPAN}-01"), 1),
             (format!("00-{TRACE}-{SPAN}-00"), 0),
-            (format!("cc-{TRACE}-{SPAN}-03-more"), 3),
+            (format!("cc-{TRACE}-{SPAN}-03-more"), 1),
         ] {
             let expected = TraceContext { trace, span: 0x00f0_67aa_0ba9_02b7, flags };
             assert_eq!(TraceContext::parse(&text), Some(expected), "{text}");

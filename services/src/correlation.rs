@@ -39,7 +39,10 @@ impl Correlation {
 
     /// What a caller brought, and the rest made.
     pub(crate) fn of(headers: &HeaderMap, traces: &Traces) -> Self {
-        let parent = headers.get(TRACE_PARENT).and_then(|value| TraceContext::parse(value.to_str().ok()?));
+        // Two of them are as good as none.
+        let mut parents = headers.get_all(TRACE_PARENT).iter();
+        let parent = parents.next().filter(|_| parents.next().is_none());
+        let parent = parent.and_then(|value| TraceContext::parse(value.to_str().ok()?));
         Self::with(headers, parent, parent.is_none() && traces.samples())
     }
 
@@ -48,6 +51,12 @@ impl Correlation {
         let correlation_id = given(headers, &CORRELATION_ID).unwrap_or_else(|| request_id.clone());
         let context = parent.map_or_else(|| traces::begun(sampled), |parent| parent.at(traces::span_id()));
         Self { request_id, correlation_id, context, parent: parent.map(|parent| parent.span) }
+    }
+
+    /// What the engine's log is told. A trace that nobody else knows of, and nobody hears of, is not worth a row
+    /// in each record.
+    pub(crate) fn handed_on(&self) -> Option<TraceContext> {
+        (self.parent.is_some() || self.context.is_sampled()).then_some(self.context)
     }
 
     /// What stands with each line of the log about a request to `path`. It is there whatever the filter
@@ -90,7 +99,7 @@ mod tests {
         let own = Correlation::of(&headers, &traces);
         assert_eq!((own.request_id == own.correlation_id, own.parent), (true, None));
         assert_ne!(own.context.trace, Correlation::of(&headers, &traces).context.trace);
-        assert!(!own.context.is_sampled(), "nobody would hear of it");
+        assert!(!own.context.is_sampled() && own.handed_on().is_none(), "nobody would hear of it");
 
         headers.insert(CORRELATION_ID, HeaderValue::from_static("basket-7"));
         let parent = TraceContext { trace: TRACE, span: 7, flags: 1 };
@@ -98,6 +107,7 @@ mod tests {
         let brought = Correlation::brought(&headers, &traces).unwrap();
         assert_eq!((brought.correlation_id.as_str(), brought.context.trace), ("basket-7", TRACE));
         assert_eq!((brought.parent, brought.context.is_sampled()), (Some(7), true));
+        assert_eq!(brought.handed_on(), Some(brought.context));
         assert_ne!(brought.context.span, 7, "our part is our own");
         let mut answer = HeaderMap::new();
         let request_id = brought.request_id.clone();
@@ -114,5 +124,10 @@ mod tests {
         headers.insert(TRACE_PARENT, HeaderValue::from_static("00-nonsense-1-1"));
         let found = Correlation::brought(&headers, &Traces::default()).unwrap();
         assert_eq!((found.parent, found.context.flags), (None, 0));
+
+        let good = TraceContext { trace: TRACE, span: 7, flags: 1 }.to_string();
+        headers.insert(TRACE_PARENT, HeaderValue::from_str(&good).unwrap());
+        headers.append(TRACE_PARENT, HeaderValue::from_str(&good).unwrap());
+        assert_eq!(Correlation::brought(&headers, &Traces::default()).unwrap().parent, None, "twice is none");
     }
 }

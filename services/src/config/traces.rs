@@ -16,7 +16,9 @@ pub(super) fn of(values: &[Value]) -> Result<Option<Collector>, ConfigError> {
     let endpoint =
         parse(endpoint, "http://host:port of a collector; it is spoken to in the clear", |text| {
             let url: Url = text.parse().ok()?;
-            (url.scheme() == "http" && url.has_host() && url.path() == "/").then(|| text.to_owned())
+            let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+            let whole = url.has_host() && url.port().is_some() && url.path() == "/";
+            (url.scheme() == "http" && plain && whole).then(|| text.to_owned())
         })?;
     let service_name = find(values, "service-name").text.clone();
     Ok(Some(Collector { endpoint, ratio, service_name }))

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use opentelemetry::trace::{SpanKind, Status};
@@ -22,7 +23,8 @@ pub(super) async fn correlate(State(traces): State<Traces>, mut request: Request
     let span = correlation.span(request.method().as_str(), request.uri().path());
     request.extensions_mut().insert(RequestId(correlation.request_id.clone()));
     let since = Instant::now();
-    let mut response = traces::within(Some(part.context), next.run(request)).instrument(span.clone()).await;
+    let mut response =
+        traces::within(correlation.handed_on(), next.run(request)).instrument(span.clone()).await;
     let (status, took_us) = (response.status().as_u16(), since.elapsed().as_micros() as u64);
     span.in_scope(|| tracing::info!(status, took_us, "answered"));
     end(part, status);
@@ -32,12 +34,26 @@ pub(super) async fn correlate(State(traces): State<Traces>, mut request: Request
 
 fn begin(traces: &Traces, correlation: &Correlation, request: &Request) -> traces::Span {
     let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str);
-    let method = request.method().as_str();
+    let method = known(request.method());
     let name = || format!("{method} {route}");
     let mut part = traces.begin(SpanKind::Server, name, (correlation.context, correlation.parent));
     part.put("http.request.method", || method.to_owned());
     part.put("http.route", || route.to_owned());
     part
+}
+
+/// A method by its name if it is one of the usual ones: anything may be one.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        _ => "_OTHER",
+    }
 }
 
 fn end(mut part: traces::Span, status: u16) {

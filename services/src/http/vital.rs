@@ -1,5 +1,6 @@
 //! `/health`: the process is alive. `/ready`: it takes calls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -24,8 +25,8 @@ pub struct Vital {
     pub backend: Backend,
     /// True once the process drains.
     pub stop: watch::Receiver<bool>,
-    /// Why no model ranks what this port recommends; `None` if it recommends nothing.
-    pub unranked: Option<String>,
+    /// Says why no model ranks what this port recommends; `None` if it recommends nothing.
+    pub unranked: Option<Arc<dyn Fn() -> &'static str + Send + Sync>>,
 }
 
 /// How a process is.
@@ -37,7 +38,7 @@ struct Condition {
     status: &'static str,
     /// Shards that no longer write.
     stopped_shards: u16,
-    /// On the port that recommends: whether a model ranks. Without one history and trends answer, and the port is
+    /// At `/ready` of the port that recommends: whether a model ranks. Without one history and trends answer, and the port is
     /// ready all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     ml: Option<Ml>,
@@ -48,8 +49,8 @@ struct Condition {
 struct Ml {
     /// True if one does.
     ready: bool,
-    /// Why none does, and what would be needed.
-    detail: String,
+    /// Why none does. Who may train is told more by GetModel.
+    detail: &'static str,
 }
 
 pub(super) fn routes(vital: Vital) -> Routes {
@@ -67,8 +68,7 @@ impl Vital {
             (false, Some(_)) => "stopped",
             (false, None) => "unreachable",
         };
-        let ml = self.unranked.clone().map(|detail| Ml { ready: false, detail });
-        Condition { status, stopped_shards: stopped.unwrap_or_default(), ml }
+        Condition { status, stopped_shards: stopped.unwrap_or_default(), ml: None }
     }
 }
 
@@ -89,7 +89,8 @@ async fn health(State(vital): State<Vital>) -> Json<Condition> {
     )
 )]
 async fn ready(State(vital): State<Vital>) -> Response {
-    let condition = vital.condition().await;
+    let mut condition = vital.condition().await;
+    condition.ml = vital.unranked.map(|why| Ml { ready: false, detail: why() });
     let ready = condition.status == "serving";
     let mut response = Json(condition).into_response();
     if !ready {

@@ -131,6 +131,12 @@ impl Meter {
 }
 
 impl Counting {
+    /// The method and the route that it counts for; neither is a caller's own word.
+    pub(crate) fn call(&self) -> (&str, &str) {
+        let row = &self.meter.rows[self.row];
+        (&row.method, &row.route)
+    }
+
     /// It was answered with this code.
     pub(crate) fn end(mut self, code: usize) {
         self.code = code;

@@ -32,6 +32,17 @@ impl ModelFile {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NotReady<'a>(pub Option<&'a ModelFile>);
 
+impl NotReady<'_> {
+    /// The same for anybody: without names of files.
+    pub fn in_short(&self) -> &'static str {
+        match self.0.map(|file| Path::exists(&file.onnx())) {
+            None => "no model was named by ML_MODEL_PATH",
+            Some(true) => "a model was named and is there, but this version does not run ONNX models",
+            Some(false) => "a model was named and there is no ONNX file of it",
+        }
+    }
+}
+
 impl fmt::Display for NotReady<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let served = "recommendations come from history and trends";
@@ -64,6 +75,7 @@ mod tests {
         }
         let keras = ModelFile::named(&at("model.h5")).unwrap();
         let said = NotReady(Some(&keras)).to_string();
+        assert!(NotReady(Some(&keras)).in_short().ends_with("no ONNX file of it"));
         let command = format!("tf2onnx.convert --keras {} --output {}", at("model.h5"), at("model.onnx"));
         assert!(said.contains(&command), "{said}");
         let onnx = ModelFile::named(&at("model.onnx")).unwrap();
@@ -73,6 +85,7 @@ mod tests {
         for file in [&keras, &onnx] {
             let said = NotReady(Some(file)).to_string();
             assert!(said.contains("does not run ONNX models") && !said.contains("convert"), "{said}");
+            assert!(NotReady(Some(file)).in_short().contains("does not run"));
         }
     }
 }

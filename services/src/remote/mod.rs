@@ -19,8 +19,9 @@ pub use questioner::{Remote, RemoteError};
 pub(crate) use server::EngineServer;
 pub use token::EngineToken;
 
-/// Both ends must be of it: archives of two releases may differ.
-const RELEASE: &str = env!("CARGO_PKG_VERSION");
+/// Both ends must be of it: archives of two releases may differ. Behind the release stands a number that
+/// goes up whenever what is archived changes in between.
+const RELEASE: &str = concat!(env!("CARGO_PKG_VERSION"), "+1");
 /// Questions that one session may have open.
 const OPEN_MAX: usize = 4_096;
 /// Most bytes of one message: a batch of the log, or a page of documents.

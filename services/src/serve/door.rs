@@ -53,9 +53,9 @@ impl Service<Request<Body>> for Door {
     fn call(&mut self, request: Request<Body>) -> Answer {
         match is_grpc(&request) {
             true => {
-                let counting = Some(self.count(request.uri().path()));
-                let brought = Brought::of(&request, &self.traces);
-                Answer::Grpc(Grpc { answer: self.grpc.call(request), counting, brought })
+                let counting = self.count(request.uri().path());
+                let brought = Brought::of(&request, &self.traces, &counting);
+                Answer::Grpc(Grpc { answer: self.grpc.call(request), counting: Some(counting), brought })
             }
             false => Answer::Http(Box::new(self.http.call(request))),
         }
@@ -122,18 +122,18 @@ impl Grpc {
 }
 
 impl Brought {
-    fn of(request: &Request<Body>, traces: &Traces) -> Option<Box<Self>> {
+    fn of(request: &Request<Body>, traces: &Traces, counting: &Counting) -> Option<Box<Self>> {
         let correlation = Correlation::brought(request.headers(), traces)?;
-        let path = request.uri().path();
-        let span = correlation.span(request.method().as_str(), path);
-        let call = || path.trim_start_matches('/').to_owned();
+        let span = correlation.span(request.method().as_str(), request.uri().path());
+        let (method, service) = counting.call();
+        let call = || format!("{service}/{method}");
         let part = traces.begin(SpanKind::Server, call, (correlation.context, correlation.parent));
         Some(Box::new(Self { correlation, part, span, since: Instant::now() }))
     }
 
     /// One step of the call, with its ids in the log and its trace with the commands it gives.
     fn poll<T>(&self, step: impl FnOnce() -> T) -> T {
-        self.span.in_scope(|| traces::within_poll(self.part.context, step))
+        self.span.in_scope(|| traces::within_poll(self.correlation.handed_on(), step))
     }
 
     fn answered(mut self, code: Code, response: &mut Response<Body>) {

@@ -1,6 +1,7 @@
 //! A front: one thread, one runtime, one socket per service.
 
 use std::net::TcpListener as StdListener;
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -146,9 +147,12 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         Service::User => Main::User(users.clone().server()),
         Service::Shipping => Main::Shipping(shipping.clone().server()),
         Service::Notification => Main::Notification(Notifications::server(post.clone(), gate.clone())),
-        Service::Recommendation => {
-            Main::Recommendation(Recommendations::server(backend.clone(), learner, ml_model.clone(), gate.clone()))
-        }
+        Service::Recommendation => Main::Recommendation(Recommendations::server(
+            backend.clone(),
+            learner,
+            ml_model.clone(),
+            gate.clone(),
+        )),
     };
     let routes = match service {
         Service::Product | Service::Order | Service::Recommendation => http::Routes::new(),
@@ -157,7 +161,11 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
         Service::Shipping => shipping::routes::routes(shipping),
         Service::Notification => notification::routes::routes(post),
     };
-    let unranked = (service == Service::Recommendation).then(|| NotReady(ml_model.as_ref()).to_string());
+    let unranked = (service == Service::Recommendation).then(|| {
+        let why: Arc<dyn Fn() -> &'static str + Send + Sync> =
+            Arc::new(move || NotReady(ml_model.as_ref()).in_short());
+        why
+    });
     let vital = http::Vital { backend: backend.clone(), stop, unranked };
     let mut rest = Routes::new(Admin::server(backend.clone(), pays.then_some(gateways), reconciler, gate))
         .add_service(HealthServer::new(HealthService::from_health_reporter(health)));

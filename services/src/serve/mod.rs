@@ -264,10 +264,11 @@ impl Serving {
         if self.addresses.iter().any(|(service, _)| *service == Service::Recommendation) {
             self.recommendation.close();
         }
-        let untold = self.exporter.is_some_and(|exporter| !exporter.end());
         if let Some(engine) = self.engine {
             engine.close().map_err(ServeError::Close)?;
         }
+        // Last: a collector that is slow keeps nothing open but this.
+        let untold = self.exporter.is_some_and(|exporter| !exporter.end());
         if panicked.contains(&true) {
             return Err(ServeError::Panicked("fronts"));
         }

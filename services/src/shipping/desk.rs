@@ -133,7 +133,10 @@ impl Desk {
         let trace = kept.shipment.trace();
         match kept.shipment.state {
             ShipmentState::Created => {
-                self.traces.follow(trace, ("buy label", order), self.step_of(kept, call)).await
+                // A try that ended in nothing is made again, for hours if the carrier is away.
+                let counts = |done: &_| matches!(done, Ok(Next::Nothing | Next::After(Duration::ZERO)));
+                let work = self.step_of(kept, call);
+                self.traces.follow_if(trace, ("buy label", order), work, counts).await
             }
             // A look at a parcel is no part of its own: there may be hundreds.
             _ => traces::within(trace, self.step_of(kept, call)).await,

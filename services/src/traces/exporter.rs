@@ -21,6 +21,8 @@ const CALL_SPANS: usize = 512;
 const GATHER: Duration = Duration::from_millis(200);
 /// How long the collector may take for one.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take for all that waits when the process ends.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A collector, and what it hears of.
 #[derive(Clone, PartialEq, Debug)]
@@ -58,6 +60,10 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    pub(super) fn new(spans: mpsc::Sender<SpanData>, lost: Arc<AtomicU64>, ratio: f64) -> Self {
+        Self { spans, lost, below: (ratio * u64::MAX as f64) as u64 }
+    }
+
     pub(super) fn samples(&self, fraction: u64) -> bool {
         fraction < self.below
     }
@@ -97,8 +103,10 @@ impl Exporter {
             runtime.shutdown_background();
         };
         let thread = Builder::new().name("onrush-traces".into()).spawn(work)?;
-        let queue = Queue { spans, lost, below: (collector.ratio * u64::MAX as f64) as u64 };
-        Ok((Traces { queue: Some(Arc::new(queue)) }, Self { stop, thread }))
+        Ok((
+            Traces { queue: Some(Arc::new(Queue::new(spans, lost, collector.ratio))) },
+            Self { stop, thread },
+        ))
     }
 
     /// Sends what waits, and ends; false if it had ended by panic.
@@ -123,41 +131,53 @@ fn exporter(collector: &Collector) -> Result<SpanExporter, CollectorError> {
     Ok(exporter)
 }
 
+/// Sends what comes until it is told to stop; then what waits, as far as there is time.
 async fn send(
     exporter: SpanExporter,
     mut spans: mpsc::Receiver<SpanData>,
     mut stop: oneshot::Receiver<()>,
     lost: &AtomicU64,
 ) {
+    let on_and_on = async {
+        loop {
+            tokio::time::sleep(GATHER).await;
+            deliver_all(&exporter, &mut spans, lost).await;
+        }
+    };
+    tokio::select! {
+        () = on_and_on => {}
+        // An error means that the process is gone already.
+        _ = &mut stop => {}
+    }
+    spans.close();
+    if tokio::time::timeout(LAST_PATIENCE, deliver_all(&exporter, &mut spans, lost)).await.is_err() {
+        tracing::warn!("the collector did not take the last spans in time");
+    }
+}
+
+async fn deliver_all(exporter: &SpanExporter, spans: &mut mpsc::Receiver<SpanData>, lost: &AtomicU64) {
     loop {
-        let stopped = tokio::time::timeout(GATHER, &mut stop).await.is_ok();
-        if stopped {
-            spans.close();
-        }
         let mut batch = Vec::new();
-        while let Ok(span) = spans.try_recv() {
+        while batch.len() < CALL_SPANS
+            && let Ok(span) = spans.try_recv()
+        {
             batch.push(span);
-            if batch.len() == CALL_SPANS && !deliver(&exporter, std::mem::take(&mut batch), lost).await {
-                break;
-            }
         }
-        if !batch.is_empty() {
-            deliver(&exporter, batch, lost).await;
-        }
-        if stopped {
+        if batch.is_empty() || !deliver(exporter, batch, lost).await {
             return;
         }
     }
 }
 
+/// The exporter's own patience does not count what a connection takes.
 async fn deliver(exporter: &SpanExporter, batch: Vec<SpanData>, lost: &AtomicU64) -> bool {
     let count = batch.len();
-    match exporter.export(batch).await {
-        Ok(()) => true,
-        Err(error) => {
-            lost.fetch_add(count as u64, Ordering::Relaxed);
-            tracing::warn!(%error, count, "spans were not taken by the collector");
-            false
-        }
-    }
+    let problem = match tokio::time::timeout(PATIENCE, exporter.export(batch)).await {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".into(),
+    };
+    lost.fetch_add(count as u64, Ordering::Relaxed);
+    tracing::warn!(problem, count, "spans were not taken by the collector");
+    false
 }

@@ -39,8 +39,11 @@ pub(crate) async fn within<T>(context: Option<TraceContext>, work: impl Future<O
 }
 
 /// The same for one poll.
-pub(crate) fn within_poll<T>(context: TraceContext, poll: impl FnOnce() -> T) -> T {
-    CURRENT.sync_scope(context, poll)
+pub(crate) fn within_poll<T>(context: Option<TraceContext>, poll: impl FnOnce() -> T) -> T {
+    match context {
+        Some(context) => CURRENT.sync_scope(context, poll),
+        None => poll(),
+    }
 }
 
 /// A trace of our own.
@@ -62,6 +65,13 @@ pub(crate) struct Traces {
 }
 
 impl Traces {
+    /// Spans that go to a receiver instead of a collector.
+    #[cfg(test)]
+    fn into_nowhere(ratio: f64) -> (Self, tokio::sync::mpsc::Receiver<opentelemetry_sdk::trace::SpanData>) {
+        let (spans, waiting) = tokio::sync::mpsc::channel(16);
+        (Self { queue: Some(Arc::new(Queue::new(spans, Arc::default(), ratio))) }, waiting)
+    }
+
     /// Spans that were not sent, if any are.
     pub(crate) fn lost(&self) -> Option<u64> {
         self.queue.as_ref().map(|queue| queue.lost())
@@ -97,6 +107,17 @@ impl Traces {
         (name, order): (&'static str, OrderId),
         work: impl Future<Output = T>,
     ) -> T {
+        self.follow_if(parent, (name, order), work, |_| true).await
+    }
+
+    /// The same for work that may come to nothing and be done again: only what counts is told of.
+    pub(crate) async fn follow_if<T>(
+        &self,
+        parent: Option<TraceContext>,
+        (name, order): (&'static str, OrderId),
+        work: impl Future<Output = T>,
+        counts: impl FnOnce(&T) -> bool,
+    ) -> T {
         let Some(parent) = parent else { return work.await };
         let context = parent.at(span_id());
         let mut span = self.begin(SpanKind::Consumer, || name.into(), (context, Some(parent.span)));
@@ -104,7 +125,10 @@ impl Traces {
         let (trace_id, span_id) = ids(context);
         let log = tracing::error_span!("work", name, trace_id, span_id);
         let done = within(Some(context), work).instrument(log).await;
-        span.end(Status::Unset);
+        match counts(&done) {
+            true => span.end(Status::Unset),
+            false => span.discard(),
+        }
         done
     }
 }
@@ -125,10 +149,35 @@ mod tests {
         let inner = begun(false);
         let found = within(Some(context), async {
             tokio::task::yield_now().await;
-            (current(), within_poll(inner, current), tokio::spawn(async { current() }).await.unwrap())
+            (current(), within_poll(Some(inner), current), tokio::spawn(async { current() }).await.unwrap())
         });
         assert_eq!(found.await, (Some(context), Some(inner), None));
         assert_eq!(current(), None);
+    }
+
+    #[test]
+    fn of_all_requests_the_share_that_was_asked_for_is_sampled() {
+        for (ratio, expected) in [(0.0, 0..=0), (0.25, 249..=251), (0.01, 9..=11), (1.0, 1_000..=1_000)] {
+            let (traces, waiting) = Traces::into_nowhere(ratio);
+            let sampled = (0..1_000).filter(|_| traces.samples()).count();
+            assert!(expected.contains(&sampled), "{ratio}: {sampled}");
+            drop(waiting);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_breaks_off_is_told_of_and_what_comes_to_nothing_is_not() {
+        let (traces, mut waiting) = Traces::into_nowhere(0.0);
+        let parent = Some(begun(true));
+        let stands = |name: &'static str| (name, OrderId(7));
+        traces.follow_if(parent, stands("nothing"), async {}, |()| false).await;
+        traces.follow(parent, stands("done"), async {}).await;
+        let broken = traces.follow(parent, stands("broken"), std::future::pending::<()>());
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(1), broken).await.is_err());
+        let told = [waiting.recv().await.unwrap(), waiting.recv().await.unwrap()];
+        assert_eq!((&*told[0].name, &told[0].status), ("done", &Status::Unset));
+        assert_eq!((&*told[1].name, &told[1].status), ("broken", &Status::error("broke off")));
+        assert!(waiting.try_recv().is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::SpanData;
 
 use super::exporter::Queue;
 
-/// One part of a trace. What ends without [`end`](Self::end) is not sent.
+/// One part of a trace. What is dropped before its [`end`](Self::end) broke off.
 pub(crate) struct Span {
     /// Where it stands.
     pub(crate) context: TraceContext,
@@ -45,9 +45,18 @@ impl Span {
         }
     }
 
+    /// Nobody hears of it.
+    pub(crate) fn discard(mut self) {
+        self.recording = None;
+    }
+
     /// Ends it.
-    pub(crate) fn end(self, status: Status) {
-        let Some(recording) = self.recording else { return };
+    pub(crate) fn end(mut self, status: Status) {
+        self.send(status);
+    }
+
+    fn send(&mut self, status: Status) {
+        let Some(recording) = self.recording.take() else { return };
         let Recording { to, kind, name, parent, since, attributes } = *recording;
         to.send(SpanData {
             span_context: SpanContext::new(
@@ -73,5 +82,11 @@ impl Span {
                 .with_version(env!("CARGO_PKG_VERSION"))
                 .build(),
         });
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        self.send(Status::error("broke off"));
     }
 }

@@ -379,7 +379,7 @@ async fn a_training_without_orders_says_what_is_missing_and_changes_nothing() {
         let answer = reqwest::get(format!("{address}/ready")).await.unwrap();
         (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap()["ml"].clone())
     };
-    let expected = serde_json::json!({"ready": false, "detail": model.ml_detail});
+    let expected = serde_json::json!({"ready": false, "detail": "no model was named by ML_MODEL_PATH"});
     assert_eq!(ready(&shop.addresses.recommendation).await, (200, expected));
     assert_eq!(ready(&shop.addresses.order).await, (200, serde_json::Value::Null));
     let none = || "none".to_owned();
