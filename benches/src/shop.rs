@@ -36,6 +36,7 @@ pub fn config(dir: &Path, services: &[Service]) -> Config {
         tokens: Tokens::default(),
         access: Access::Open,
         first_admin: None,
+        oidc: None,
         shipping: Default::default(),
         smtp: None,
         twilio: None,

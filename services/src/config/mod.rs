@@ -5,6 +5,7 @@ mod access;
 mod engine;
 mod file;
 mod notification;
+mod oidc;
 mod payment;
 mod port;
 mod recommendation;
@@ -37,6 +38,7 @@ use crate::traces::Collector;
 
 pub use engine::EnginePlace;
 pub use file::read_file;
+pub use oidc::OidcOptions;
 pub use secret::{MASK, Secret};
 pub use setting::{SETTINGS, Setting};
 pub use shipping::ShippingConfig;
@@ -219,6 +221,8 @@ pub struct Config {
     pub access: Access,
     /// Whose account is made at start.
     pub first_admin: Option<FirstAdmin>,
+    /// Whose users may log in besides our own.
+    pub oidc: Option<OidcOptions>,
     /// What Shipping is told.
     pub shipping: ShippingConfig,
     /// The mail server, if there is one.
@@ -343,6 +347,7 @@ impl Config {
             access: access::of(at("access"), listen, &tokens)?,
             tokens,
             first_admin: tokens::first_admin(values)?,
+            oidc: oidc::of(values)?,
             shipping: ShippingConfig::of(values)?,
             smtp: smtp::of(values)?,
             twilio: twilio::of(values)?,

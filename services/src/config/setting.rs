@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 76] = [
+pub const SETTINGS: [Setting; 80] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -266,6 +266,15 @@ pub const SETTINGS: [Setting; 76] = [
     open("jwt-secret-file", "JWT_SECRET_FILE", "File that holds it", String::new),
     open("jwt-issuer", "JWT_ISSUER", "Issuer of access tokens", || "onrush".into()),
     open("jwt-audience", "JWT_AUDIENCE", "Audience of access tokens", || "onrush".into()),
+    open(
+        "oidc-issuer",
+        "OIDC_ISSUER",
+        "Provider of OpenID Connect whose users may log in at /login/oidc; without it nobody else's may",
+        String::new,
+    ),
+    open("oidc-client-id", "OIDC_CLIENT_ID", "Who the shop is there", String::new),
+    secret("oidc-client-secret", "OIDC_CLIENT_SECRET", "Secret of the shop there, if it has one"),
+    open("oidc-client-secret-file", "OIDC_CLIENT_SECRET_FILE", "File that holds it", String::new),
     open(
         "admin-email",
         "ADMIN_EMAIL",

@@ -395,3 +395,33 @@ fn servers_that_the_engine_replaces_are_named_and_their_addresses_are_not_shown(
     assert!(warnings[0].starts_with("MONGO_URI is set and does nothing"), "{warnings:?}");
     assert!(!warnings.concat().contains("hunter2") && !warnings.concat().contains("9092"), "{warnings:?}");
 }
+
+#[test]
+fn a_login_provider_is_named_whole_and_reached_safely() {
+    let provider = |env: &[(&str, &str)]| {
+        let resolved = resolve(&Case { flags: &[], env, file: &[] });
+        resolved.map(|found| found.config.oidc).map_err(|error| error.to_string())
+    };
+    let (issuer, id) = (("OIDC_ISSUER", "https://id.example.com/shop"), ("OIDC_CLIENT_ID", "shop"));
+    let secret = ("OIDC_CLIENT_SECRET", "hush");
+    assert_eq!(provider(&[]).unwrap(), None);
+    let options = provider(&[issuer, id, secret]).unwrap().unwrap();
+    assert_eq!((options.issuer.as_str(), options.client_id.as_str()), (issuer.1, "shop"));
+    assert_eq!(options.client_secret.unwrap().expose(), "hush");
+    assert_eq!(provider(&[issuer, id]).unwrap().unwrap().client_secret, None);
+    assert!(provider(&[("OIDC_ISSUER", "http://127.0.0.1:8080"), id]).is_ok());
+    let safe = "oidc-issuer (from environment OIDC_ISSUER): expected https, or http to this machine";
+    let refused: [(&[_], &str); 7] = [
+        (&[issuer], "oidc-issuer (from environment OIDC_ISSUER): expected oidc-client-id beside it"),
+        (&[id], "oidc-client-id (from environment OIDC_CLIENT_ID): expected oidc-issuer beside it"),
+        (&[secret], "oidc-client-secret (from environment OIDC_CLIENT_SECRET): expected oidc-issuer"),
+        (&[("OIDC_ISSUER", "http://id.example.com"), id], safe),
+        (&[("OIDC_ISSUER", "https://id.example.com?tenant=1"), id], safe),
+        (&[("OIDC_ISSUER", "https://me:hush@id.example.com"), id, secret], safe),
+        (&[("OIDC_ISSUER", "id.example.com"), id], safe),
+    ];
+    for (env, expected) in refused {
+        let error = provider(env).unwrap_err();
+        assert!(error.starts_with(expected), "{env:?}: {error}");
+    }
+}

@@ -106,6 +106,9 @@ pub enum ServeError {
     /// The first admin cannot be.
     #[error(transparent)]
     FirstAdmin(#[from] FirstAdminError),
+    /// The login provider cannot be called.
+    #[error("expected an HTTP client for the login provider, found: {0}")]
+    Provider(reqwest::Error),
     /// A thread or runtime cannot be had.
     #[error("expected to start {what}, found: {error}")]
     Start {
@@ -329,7 +332,9 @@ fn users(
     issuer: String,
 ) -> Result<Arc<user::Desk>, ServeError> {
     let start = |error| ServeError::Start { what: "the hashing threads", error };
-    let desk = Arc::new(user::Desk::start(keyring, issuer).map_err(start)?);
+    let client = |options| user::OidcClient::new(options).map_err(ServeError::Provider);
+    let oidc = config.oidc.clone().map(client).transpose()?;
+    let desk = Arc::new(user::Desk::start(keyring, issuer, oidc).map_err(start)?);
     let serves = config.services.iter().any(|(service, _)| *service == Service::User);
     if let Some(admin) = config.first_admin.as_ref().filter(|_| serves) {
         let users = Users::new(backend.clone(), desk.clone());

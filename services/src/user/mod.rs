@@ -8,6 +8,7 @@ mod grpc;
 mod hashing;
 mod login;
 mod oauth;
+mod oidc;
 mod password;
 mod password_change;
 mod profile;
@@ -35,6 +36,7 @@ pub use account::User;
 pub use email::Email;
 pub use first_admin::{FirstAdminError, ensure_first_admin};
 pub use hashing::Hashing;
+pub use oidc::OidcClient;
 pub use password::Password;
 
 /// What all fronts of a process share.
@@ -46,17 +48,20 @@ pub struct Desk {
     attempts: attempts::Attempts,
     resets: reset::Desk,
     provider: oauth::Provider,
+    oidc: Option<OidcClient>,
 }
 
 impl Desk {
-    /// Starts the hashing threads. `issuer` is where clients of others find us, and our name to them.
-    pub fn start(keyring: Arc<Keyring>, issuer: String) -> io::Result<Self> {
+    /// Starts the hashing threads. `issuer` is where clients of others find us, and our name to them; `oidc` the
+    /// provider whose users may log in.
+    pub fn start(keyring: Arc<Keyring>, issuer: String, oidc: Option<OidcClient>) -> io::Result<Self> {
         Ok(Self {
             keyring,
             hashing: Hashing::start()?,
             attempts: attempts::Attempts::default(),
             resets: reset::Desk::default(),
             provider: oauth::Provider::new(issuer),
+            oidc,
         })
     }
 }
@@ -96,7 +101,8 @@ impl Users {
             .routes(routes!(roles::assign))
             .routes(routes!(jwks))
             .with_state(self.clone())
-            .merge(oauth::routes(self))
+            .merge(oauth::routes(self.clone()))
+            .merge(oidc::routes(self))
     }
 
     /// The user behind a token whose login goes on, with the roles of now. Programs of others are not users.

@@ -25,7 +25,7 @@ pub(super) struct PasswordChange {
     new_password: String,
 }
 
-/// Changes the caller's password and ends all their logins; the answer begins a new one.
+/// Changes the caller's password, and ends all their logins and their link to a provider; the answer begins a new login.
 #[utoipa::path(
     post,
     path = "/password",
@@ -66,6 +66,8 @@ pub(super) async fn change(
         }
         done => done?,
     };
+    // Whoever knew the old one may have linked a login of theirs.
+    users.unlink(caller.user.as_str()).await?;
     session::end_all(&users.backend, caller.user.as_str()).await?;
     users.tokens(session::begin(&users.backend, caller.user.as_str()).await?).await.map(Json)
 }

@@ -325,6 +325,22 @@ pub(super) async fn end_grant(
     change(backend, &token.user, |families| families.retain(|family| !ends(family))).await
 }
 
+/// What programs may do for a user now, each until when, in Unix seconds. A code that nobody redeemed is nothing yet.
+pub(super) async fn grants(backend: &Backend, user: &str) -> Result<Vec<(Grant, u64)>, Rejection> {
+    let found: Option<Versioned<Sessions>> = backend.document(key("sessions", user)?).await?;
+    let now = now_s();
+    let families = found.into_iter().flat_map(|found| found.value.families);
+    let granted = families.filter(|family| family.expires_s > now);
+    let granted = granted.filter_map(|family| Some((family.grant?, family.expires_s)));
+    Ok(granted.filter(|(grant, _)| grant.code.is_none()).collect())
+}
+
+/// Ends all that a user granted a client.
+pub(super) async fn end_granted(backend: &Backend, user: &str, client: &str) -> Result<(), Rejection> {
+    let of_client = |family: &Family| family.grant.as_ref().is_some_and(|grant| grant.client == client);
+    change(backend, user, |families| families.retain(|family| !of_client(family))).await
+}
+
 /// Ends the login or grant of this public name.
 pub(super) async fn end_named(backend: &Backend, user: &str, session: &str) -> Result<(), Rejection> {
     if !account::is_id(user) {

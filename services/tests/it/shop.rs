@@ -59,6 +59,7 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         tokens: Tokens::default(),
         access: Access::Open,
         first_admin: None,
+        oidc: None,
         shipping: ShippingConfig::default(),
         smtp: None,
         twilio: None,

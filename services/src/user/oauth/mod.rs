@@ -9,6 +9,7 @@ mod authentication;
 mod authorize;
 mod client;
 mod consent;
+mod grants;
 mod inspect;
 mod metadata;
 mod redirect_uri;
@@ -87,6 +88,8 @@ pub(super) fn routes(users: Users) -> Routes {
         .routes(routes!(userinfo::userinfo))
         .routes(routes!(client::register, client::list))
         .routes(routes!(client::read, client::delete))
+        .routes(routes!(grants::list))
+        .routes(routes!(grants::end))
         .routes(routes!(metadata::openid_configuration))
         .routes(routes!(metadata::authorization_server))
         .with_state(users)

@@ -8,7 +8,7 @@ use super::Street;
 use super::message::Belongings;
 
 /// Open to everybody: what a process says of itself, what begins or ends a login, what is signed otherwise.
-const OPEN: [(&str, &str); 26] = [
+const OPEN: [(&str, &str); 28] = [
     ("get", "/health"),
     ("get", "/ready"),
     ("get", "/metrics"),
@@ -17,6 +17,8 @@ const OPEN: [(&str, &str); 26] = [
     ("post", "/refresh"),
     ("post", "/logout"),
     ("get", "/.well-known/jwks.json"),
+    ("get", "/login/oidc"),
+    ("get", "/login/oidc/callback"),
     ("get", "/.well-known/openid-configuration"),
     ("get", "/.well-known/oauth-authorization-server"),
     // A user shows who they are by a form, a client by its secret.

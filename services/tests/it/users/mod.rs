@@ -8,6 +8,7 @@ mod foreign;
 mod grpc;
 mod logins;
 mod oauth;
+mod oidc;
 mod reset;
 mod restart;
 

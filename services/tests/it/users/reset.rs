@@ -10,7 +10,7 @@ use crate::wait::until;
 
 const NEW: &str = "another horse battery";
 
-fn telling(config: &mut Config) {
+pub(super) fn telling(config: &mut Config) {
     config.services.push((Service::Notification, 0));
 }
 
@@ -50,6 +50,13 @@ async fn ask(site: &Site, email: &str) -> Answer {
 
 async fn confirm(site: &Site, token: &str, password: &str) -> Answer {
     site.post("/password-reset/confirm", &json!({"token": token, "new_password": password})).await
+}
+
+/// The whole way to a new password, by the mail that is so many in a row.
+pub(super) async fn by_mail(site: &Site, email: &str, count: usize, password: &str) {
+    assert_eq!(ask(site, email).await.status, 202);
+    let mail = mails(site, count).await.pop().unwrap();
+    assert_eq!(confirm(site, &token(&mail), password).await.status, 204);
 }
 
 #[tokio::test]

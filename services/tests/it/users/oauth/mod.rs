@@ -2,7 +2,7 @@
 
 mod attacks;
 mod codes;
-mod program;
+pub(super) mod program;
 
 use onrush_services::config::{Secret, Service};
 use serde_json::{Value, json};
@@ -129,6 +129,40 @@ async fn under_a_secret_id_tokens_are_still_signed_by_the_key_pair_and_access_to
     for path in ["/oauth2/userinfo", "/profile"] {
         site.get(path, id).await.assert_refused(401, "INVALID_TOKEN", None);
     }
+}
+
+#[tokio::test]
+async fn a_user_sees_what_they_granted_and_takes_it_back() {
+    let site = Site::open_with(guarded);
+    let ada = site.somebody("ada@example.com").await;
+    let eve = site.somebody("eve@example.com").await;
+    let (program, other) = (site.program(true, ALL).await, site.program(true, ALL).await);
+    let granted = site.granted(&program, "ada@example.com", "openid offline_access").await;
+    let kept = site.granted(&other, "ada@example.com", "openid offline_access").await;
+    // A code that waits is no grant, and ends with them.
+    let code = Browser::new().code(&site, &program, "ada@example.com", "openid").await;
+    let list = async |token: &str| site.get("/oauth2/grants", token).await.body["grants"].clone();
+    let seen = list(&ada.access).await;
+    assert_eq!(seen.as_array().unwrap().len(), 2, "{seen}");
+    let first = (&seen[0]["client_id"], &seen[0]["name"], &seen[0]["scope"]);
+    assert_eq!(first, (&json!(program.id), &json!("Price <watch>"), &json!("openid offline_access")));
+    assert_eq!(list(&eve.access).await, json!([]));
+    let path = format!("/oauth2/grants/{}", program.id);
+    let end =
+        async |token: &str| site.request("DELETE", &path).bearer_auth(token).send().await.unwrap().status();
+    // Neither somebody else nor the program itself.
+    assert_eq!(end(&eve.access).await, 204);
+    let access = granted["access_token"].as_str().unwrap();
+    assert_eq!(end(access).await, 403);
+    site.get("/oauth2/grants", access).await.assert_refused(403, "INSUFFICIENT_SCOPE", None);
+    assert_eq!(list(&ada.access).await.as_array().unwrap().len(), 2);
+    assert_eq!(end(&ada.access).await, 204);
+    assert_eq!(list(&ada.access).await[0]["client_id"], json!(other.id));
+    site.get("/oauth2/userinfo", access).await.assert_refused(401, "INVALID_TOKEN", None);
+    assert_eq!(site.renew(&program, granted["refresh_token"].as_str().unwrap()).await.0, 400);
+    assert_eq!(site.redeem(&program, &code).await.0, 400);
+    assert_eq!(site.renew(&other, kept["refresh_token"].as_str().unwrap()).await.0, 200);
+    assert_eq!(site.get("/profile", &ada.access).await.status, 200);
 }
 
 #[tokio::test]

@@ -17,9 +17,9 @@ const ADMIN: &str = "root@example.com";
 
 /// A client that is registered.
 #[derive(Clone)]
-pub(super) struct Program {
-    pub(super) id: String,
-    pub(super) secret: Option<String>,
+pub(in crate::users) struct Program {
+    pub(in crate::users) id: String,
+    pub(in crate::users) secret: Option<String>,
 }
 
 /// A page or a way back.
@@ -31,7 +31,7 @@ pub(super) struct Seen {
 }
 
 /// A browser as far as it matters here: it keeps one cookie and follows nothing.
-pub(super) struct Browser {
+pub(in crate::users) struct Browser {
     http: Client,
     pub(super) cookie: Option<String>,
 }
@@ -41,7 +41,7 @@ pub(super) fn challenge(verifier: &str) -> String {
 }
 
 /// A shop with an admin, where every call asks for a token.
-pub(super) fn guarded(config: &mut Config) {
+pub(in crate::users) fn guarded(config: &mut Config) {
     config.access = Access::Required;
     let email = Email::parse("admin-email", ADMIN).unwrap();
     config.first_admin = Some(FirstAdmin { email, password: Secret::new(PASSWORD) });
@@ -50,8 +50,13 @@ pub(super) fn guarded(config: &mut Config) {
 impl Site {
     /// A client with these scopes, registered by the admin.
     pub(super) async fn program(&self, confidential: bool, scope: &str) -> Program {
+        self.program_at(BACK, confidential, scope).await
+    }
+
+    /// The same, that lives at this address.
+    pub(in crate::users) async fn program_at(&self, uri: &str, confidential: bool, scope: &str) -> Program {
         let admin = self.login(ADMIN).await.access;
-        let body = json!({"name": "Price <watch>", "redirect_uris": [BACK], "scope": scope, "confidential": confidential});
+        let body = json!({"name": "Price <watch>", "redirect_uris": [uri], "scope": scope, "confidential": confidential});
         let answer =
             self.request("POST", "/oauth2/clients").bearer_auth(admin).json(&body).send().await.unwrap();
         let answer = Answer::of(answer).await;
@@ -170,7 +175,7 @@ impl Seen {
 }
 
 impl Browser {
-    pub(super) fn new() -> Self {
+    pub(in crate::users) fn new() -> Self {
         Self { http: Client::builder().redirect(Policy::none()).build().unwrap(), cookie: None }
     }
 
@@ -205,11 +210,22 @@ impl Browser {
         form
     }
 
-    pub(super) async fn code(&mut self, site: &Site, program: &Program, email: &str, scope: &str) -> String {
-        let page = self.open(site, &program.asks(scope)).await;
+    /// What a program is told when this user allows what it asks for.
+    pub(in crate::users) async fn answer_to(
+        &mut self,
+        site: &Site,
+        asks: &[(String, String)],
+        email: &str,
+    ) -> Vec<(String, String)> {
+        let page = self.open(site, asks).await;
         assert_eq!(page.status, 200, "{}", page.text);
         let back = self.send(site, &Self::filled(&page, email, PASSWORD, "allow")).await;
         assert_eq!(back.status, 303, "{}", back.text);
-        back.answer("code").unwrap()
+        back.location.unwrap().query_pairs().into_owned().collect()
+    }
+
+    pub(super) async fn code(&mut self, site: &Site, program: &Program, email: &str, scope: &str) -> String {
+        let answer = self.answer_to(site, &program.asks(scope), email).await;
+        answer.into_iter().find(|(name, _)| name == "code").unwrap().1
     }
 }
