@@ -6,6 +6,8 @@
 //! is the same at both cuts, with nothing under way, must agree with the balance between them; once it
 //! does it is forgotten. Orders without a record in what was read are read from their owner.
 
+mod paypal;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +74,8 @@ pub struct Reconciler {
     heard: usize,
     /// The newest intent of Stripe that was looked at.
     newest: Option<String>,
+    /// How far PayPal's list was read.
+    paypal: paypal::Position,
     /// Payments to compare: what moved, what has something under way, what differs.
     unsettled: BTreeMap<OrderId, Ledger>,
 }
@@ -164,7 +168,8 @@ impl Reconciler {
                 }
             }
         }
-        self.hear_stripe(backend, gateways, report)
+        self.hear_stripe(backend, gateways, report)?;
+        self.hear_paypal(backend, gateways, report)
     }
 
     /// The first time backwards from the newest, then forwards from the newest that was looked at.

@@ -1,5 +1,8 @@
 //! What PayPal says, as far as it is read.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use onrush_proto::{Currency, GatewayResult, Money, Text};
 use serde::Deserialize;
 
@@ -62,11 +65,32 @@ pub(super) struct Capture {
     amount: Amount,
 }
 
+/// A reservation.
 #[derive(Deserialize, Default, Debug)]
 #[serde(default)]
-struct Authorization {
-    id: String,
+pub(super) struct Authorization {
+    pub(super) id: String,
     status: String,
+    create_time: String,
+}
+
+impl Authorization {
+    /// True if it can be captured or given back.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.status.as_str(), "CREATED" | "PENDING")
+    }
+
+    /// True while PayPal or a bank is at it.
+    pub(super) fn is_pending(&self) -> bool {
+        self.status == "PENDING"
+    }
+
+    /// How old it is; one that does not say when it was made is new.
+    pub(super) fn age(&self, now_us: u64) -> Duration {
+        let made = self.create_time.parse::<Timestamp>().ok();
+        let made_us = made.and_then(|made| u64::try_from(made.as_microsecond()).ok());
+        Duration::from_micros(now_us.saturating_sub(made_us.unwrap_or(now_us)))
+    }
 }
 
 /// A refund.
@@ -196,8 +220,7 @@ impl Order {
             let declined = GatewayResult::Declined { code: code("CAPTURE_DECLINED") };
             return Ok(Some(if taken { GatewayResult::Captured { reference } } else { declined }));
         }
-        let authorizations = self.units().flat_map(|unit| &unit.payments.authorizations);
-        match authorizations.last().map(|authorization| authorization.status.as_str()) {
+        match self.authorizations().last().map(|authorization| authorization.status.as_str()) {
             Some("CREATED" | "CAPTURED" | "PARTIALLY_CAPTURED") => {
                 return Ok(Some(GatewayResult::Authorised { reference }));
             }
@@ -230,16 +253,18 @@ impl Order {
         }
     }
 
-    /// The reservation.
-    pub(super) fn authorization(&self) -> Option<&str> {
-        self.units().flat_map(|unit| &unit.payments.authorizations).last().map(|last| last.id.as_str())
+    fn authorizations(&self) -> impl Iterator<Item = &Authorization> {
+        self.units().flat_map(|unit| &unit.payments.authorizations)
+    }
+
+    /// The reservation as it was made first.
+    pub(super) fn authorization(&self) -> Option<&Authorization> {
+        self.authorizations().next()
     }
 
     /// The reservation, if it can still be captured or given back.
-    pub(super) fn open_authorization(&self) -> Option<&str> {
-        let all = self.units().flat_map(|unit| &unit.payments.authorizations);
-        let open = all.filter(|each| matches!(each.status.as_str(), "CREATED" | "PENDING"));
-        open.last().map(|last| last.id.as_str())
+    pub(super) fn open_authorization(&self) -> Option<&Authorization> {
+        self.authorizations().find(|each| each.is_open())
     }
 
     /// The capture that took money.
@@ -289,6 +314,16 @@ mod tests {
         }
         let odd = Amount { currency_code: "JPY".into(), value: "5.50".into() };
         assert_eq!(odd.minor("JPY".parse().unwrap()), 0);
+    }
+
+    #[test]
+    fn a_reservation_says_how_old_it_is() {
+        const NOW_US: u64 = 1_700_000_000_000_000;
+        for (made, age_s) in [("2023-11-14T22:13:10Z", 10), ("2023-11-14T22:13:30Z", 0), ("", 0), ("soon", 0)]
+        {
+            let authorization = Authorization { create_time: made.into(), ..Default::default() };
+            assert_eq!(authorization.age(NOW_US), Duration::from_secs(age_s), "{made}");
+        }
     }
 
     #[test]

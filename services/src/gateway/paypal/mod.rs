@@ -1,8 +1,10 @@
 //! PayPal's API: an order is made under the key of the attempt and captured, or authorised and captured
 //! later. An answer that says "made" has not taken money yet: only a completed capture has.
 
+pub(super) mod listing;
 mod message;
 mod refund;
+mod reservation;
 mod token;
 mod webhook;
 
@@ -17,10 +19,10 @@ use serde_json::json;
 
 use super::decline::{self, kept as code};
 use super::endpoint::{self, Answer, Endpoint, EndpointError, segment};
-use super::{Booked, Charge, Charged, Consent, GatewayKey, Op, ReturnUrl, Seen, Step, Trouble, method};
+use super::{Booked, Charge, Charged, Consent, GatewayKey, Op, ReturnUrl, Seen, Trouble, method};
 use crate::clock::now_us;
 use crate::config::Secret;
-use message::{Capture, Order, Problem, decimal};
+use message::{Order, Problem, decimal};
 use token::Token;
 pub(super) use webhook::Event;
 use webhook::{Certificates, Signed};
@@ -209,48 +211,6 @@ impl PayPal {
         self.get(&format!("v2/checkout/orders/{}", segment(id_of(reference)))).await
     }
 
-    pub(super) async fn capture(&self, step: &Step) -> Result<GatewayResult, Trouble> {
-        let order = self.order(id_of(step.reference.as_str())).await?;
-        if let Some(result) = order.captured(step.reference)? {
-            return Ok(result);
-        }
-        let failed = |code| Ok(GatewayResult::CaptureFailed { code });
-        let (Some(value), Some(authorization)) = (decimal(step.amount), order.authorization()) else {
-            return failed(code(decline::AMOUNT));
-        };
-        let amount = json!({"currency_code": step.amount.currency.as_str(), "value": value});
-        let path = format!("v2/payments/authorizations/{}/capture", segment(authorization));
-        let body = json!({"amount": amount, "final_capture": true});
-        match self.post::<Capture>(&path, &step.key.to_string(), &body).await? {
-            Said::Done(capture) => match capture.taken()? {
-                true => Ok(GatewayResult::Captured { reference: step.reference }),
-                false => failed(code("CAPTURE_DECLINED")),
-            },
-            Said::Refused(code) => {
-                match self.order(id_of(step.reference.as_str())).await?.captured(step.reference)? {
-                    Some(result) => Ok(result),
-                    None => failed(code),
-                }
-            }
-        }
-    }
-
-    pub(super) async fn void(&self, step: &Step) -> Result<(), Trouble> {
-        let order = self.order(id_of(step.reference.as_str())).await?;
-        let Some(authorization) = order.open_authorization() else { return Ok(()) };
-        let path = format!("v2/payments/authorizations/{}/void", segment(authorization));
-        match self.post::<serde_json::Value>(&path, &step.key.to_string(), &json!({})).await? {
-            Said::Done(_) => Ok(()),
-            Said::Refused(code) => {
-                if self.order(id_of(step.reference.as_str())).await?.open_authorization().is_none() {
-                    return Ok(());
-                }
-                tracing::error!(key = %step.key, %code, "a reservation was not given back");
-                Err(Trouble::NoAnswer)
-            }
-        }
-    }
-
     /// True if a push is signed by PayPal over these very bytes, for our webhook.
     pub(super) async fn is_signed(&self, headers: &HeaderMap, body: &[u8]) -> Result<bool, Trouble> {
         match Signed::of(headers, self.base()).filter(|_| !self.webhook_id.is_empty()) {
@@ -306,35 +266,43 @@ impl PayPal {
         .await
     }
 
-    /// Sends a request and sorts what comes of it. A token that is not good any more is fetched anew, once.
+    /// Sends a request and sorts what comes of it.
     async fn said<T: DeserializeOwned>(
         &self,
         request: impl Fn() -> RequestBuilder,
     ) -> Result<Said<T>, Trouble> {
+        sorted(&self.answered(request).await?)
+    }
+
+    /// Sends a request. A token that is not good any more is fetched anew, once.
+    async fn answered(&self, request: impl Fn() -> RequestBuilder) -> Result<Answer, Trouble> {
         let token = self.token.good(&self.endpoint).await?;
-        let mut answer = endpoint::send(request().bearer_auth(token.expose())).await?;
-        if answer.status == StatusCode::UNAUTHORIZED {
-            self.token.forget(&token).await;
-            let token = self.token.good(&self.endpoint).await?;
-            answer = endpoint::send(request().bearer_auth(token.expose())).await?;
+        let answer = endpoint::send(request().bearer_auth(token.expose())).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
         }
-        match answer.status {
-            StatusCode::NO_CONTENT => {
-                serde_json::from_str("{}").map(Said::Done).map_err(|_| Trouble::NoAnswer)
-            }
-            status if status.is_success() => answer.json().map(Said::Done),
-            StatusCode::TOO_MANY_REQUESTS => Err(answer.busy()),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(answer.barred("PAYPAL_API_KEY")),
-            // The first call under this key is still at it.
-            StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT => Err(Trouble::NoAnswer),
-            status if status.is_client_error() => sorted(&answer),
-            _ => Err(Trouble::NoAnswer),
-        }
+        self.token.forget(&token).await;
+        let token = self.token.good(&self.endpoint).await?;
+        endpoint::send(request().bearer_auth(token.expose())).await
+    }
+}
+
+/// What an answer means.
+fn sorted<T: DeserializeOwned>(answer: &Answer) -> Result<Said<T>, Trouble> {
+    match answer.status {
+        StatusCode::NO_CONTENT => serde_json::from_str("{}").map(Said::Done).map_err(|_| Trouble::NoAnswer),
+        status if status.is_success() => answer.json().map(Said::Done),
+        StatusCode::TOO_MANY_REQUESTS => Err(answer.busy()),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(answer.barred("PAYPAL_API_KEY")),
+        // The first call under this key is still at it.
+        StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT => Err(Trouble::NoAnswer),
+        status if status.is_client_error() => refused(answer),
+        _ => Err(Trouble::NoAnswer),
     }
 }
 
 /// What a refusal with a body means. Its text is for people and is not kept.
-fn sorted<T>(answer: &Answer) -> Result<Said<T>, Trouble> {
+fn refused<T>(answer: &Answer) -> Result<Said<T>, Trouble> {
     let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
     let issue = problem.issue();
     if matches!(issue, "DUPLICATE_INVOICE_ID" | "PREVIOUS_REQUEST_IN_PROGRESS") {

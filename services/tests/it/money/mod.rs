@@ -4,6 +4,7 @@ mod approvals;
 mod failover;
 mod outage;
 mod paypal;
+mod paypal_late;
 mod purse;
 mod stand;
 mod stripe;

@@ -33,7 +33,7 @@ async fn shop(purse: &Purse) -> Shop {
 }
 
 /// An order that is being paid by this token.
-async fn pay(shop: &Shop, method: &str) -> String {
+pub(super) async fn pay(shop: &Shop, method: &str) -> String {
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
     shop.client.process_payment(payment("", &order_id, method)).await.unwrap();
     order_id

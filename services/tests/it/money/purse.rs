@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::stand::{self, Days, Fault, Stand};
@@ -24,6 +25,12 @@ pub(crate) struct Books {
     /// The order that each request was about.
     keys: HashMap<String, usize>,
     tokens: usize,
+    /// What a reservation's renewal is refused with.
+    unrenewed: Option<&'static str>,
+    /// Movements from here on are not listed yet.
+    list_lags: Option<Timestamp>,
+    /// Whoever has our key may not list.
+    list_barred: bool,
 }
 
 struct Order {
@@ -32,6 +39,11 @@ struct Order {
     unit: Value,
     status: &'static str,
     authorization: Option<&'static str>,
+    /// Days since it was made.
+    age_days: i64,
+    renewed: bool,
+    /// When the money moved.
+    moved: Timestamp,
     /// Status and amount.
     capture: Option<(&'static str, String)>,
     /// Key and amount.
@@ -85,6 +97,33 @@ impl Purse {
         waiting.for_each(|order| order.status = FORGOTTEN);
     }
 
+    /// All that is reserved was so many days ago.
+    pub(crate) fn ages(&self, days: i64) {
+        self.books().orders.iter_mut().for_each(|order| order.age_days += days);
+    }
+
+    /// Reservations are not renewed, for this reason.
+    pub(crate) fn renews_nothing(&self, issue: &'static str) {
+        self.books().unrenewed = Some(issue);
+    }
+
+    /// Movements from now on show in the list some hours later, or all of them do.
+    pub(crate) fn list_lags(&self, lags: bool) {
+        self.books().list_lags = lags.then(Timestamp::now);
+    }
+
+    /// Our key may not list, or may again.
+    pub(crate) fn bars_the_list(&self, barred: bool) {
+        self.books().list_barred = barred;
+    }
+
+    /// An order of somebody else's making that took money.
+    pub(crate) fn take(&self, custom_id: &str, value: &str) {
+        let id = self.approve(custom_id, value);
+        let mut books = self.books();
+        pay(books.orders.iter_mut().find(|order| order.id == id).unwrap(), "COMPLETED");
+    }
+
     /// An order that a browser made and the buyer approved.
     pub(crate) fn approve(&self, custom_id: &str, value: &str) -> String {
         let amount = json!({"currency_code": "EUR", "value": value});
@@ -96,6 +135,9 @@ impl Purse {
             unit: json!({"custom_id": custom_id, "amount": amount}),
             status: "APPROVED",
             authorization: None,
+            age_days: 0,
+            renewed: false,
+            moved: Timestamp::now(),
             capture: None,
             refunds: Vec::new(),
         });
@@ -148,6 +190,16 @@ fn answer(books: &mut Books, call: &Call) -> Answer {
                 None => refusal(404, "RESOURCE_NOT_FOUND"),
             }
         }
+        ("GET", ["v1", "reporting", "transactions"]) => list(books, call),
+        ("GET", ["v2", "payments", "captures", id]) => {
+            match books.orders.iter().find(|order| *id == format!("CAP-{}", order.id)) {
+                Some(order) => {
+                    let related = json!({"related_ids": {"order_id": order.id}});
+                    Answer::Say(200, json!({"id": id, "supplementary_data": related}).to_string())
+                }
+                None => refusal(404, "RESOURCE_NOT_FOUND"),
+            }
+        }
         ("POST", _) => once(books, call, &parts),
         _ => refusal(404, "RESOURCE_NOT_FOUND"),
     }
@@ -196,10 +248,21 @@ fn change(books: &mut Books, body: &Value, parts: &[&str], key: &str) -> Result<
         }
         ["v2", "payments", "authorizations", id, step] => {
             let at = find(books, id).ok_or("RESOURCE_NOT_FOUND")?;
+            let unrenewed = books.unrenewed;
             let order = &mut books.orders[at];
+            let first = id.starts_with("AUTH-");
             match (order.authorization, *step) {
+                (Some("CREATED"), _) if order.age_days > 29 => return Err("AUTHORIZATION_EXPIRED"),
+                (Some("CREATED"), "reauthorize") => match unrenewed {
+                    Some(issue) => return Err(issue),
+                    None if order.age_days <= 3 => return Err("REAUTHORIZATION_TOO_SOON"),
+                    None if !first || order.renewed => return Err("REAUTHORIZATION_NOT_ALLOWED"),
+                    None => order.renewed = true,
+                },
+                (Some("CREATED"), "capture") if first == order.renewed => return Err("AUTHORIZATION_DENIED"),
                 (Some("CREATED"), "capture") => {
                     let value = body["amount"]["value"].as_str().unwrap().to_owned();
+                    order.moved = Timestamp::now();
                     (order.authorization, order.capture) = (Some("CAPTURED"), Some(("COMPLETED", value)));
                 }
                 (Some("CREATED"), "void") => order.authorization = Some("VOIDED"),
@@ -229,6 +292,9 @@ fn create(books: &mut Books, body: &Value) -> Result<usize, &'static str> {
         unit,
         status: "APPROVED",
         authorization: None,
+        age_days: 0,
+        renewed: false,
+        moved: Timestamp::now(),
         capture: None,
         refunds: Vec::new(),
     };
@@ -255,6 +321,7 @@ fn create(books: &mut Books, body: &Value) -> Result<usize, &'static str> {
 
 fn pay(order: &mut Order, status: &'static str) {
     let value = order.unit["amount"]["value"].as_str().unwrap().to_owned();
+    order.moved = Timestamp::now();
     (order.status, order.capture) = ("COMPLETED", Some((status, value)));
 }
 
@@ -264,6 +331,9 @@ fn part_shown(order: &Order, parts: &[&str]) -> Value {
     let payments = &whole["purchase_units"][0]["payments"];
     match parts {
         ["v2", "payments", "authorizations", _, "capture"] => payments["captures"][0].clone(),
+        ["v2", "payments", "authorizations", _, "reauthorize"] => {
+            json!({"id": format!("REAUTH-{}", order.id), "status": "CREATED", "create_time": days_ago(0)})
+        }
         ["v2", "payments", "captures", ..] => payments["refunds"].as_array().unwrap().last().unwrap().clone(),
         _ => whole,
     }
@@ -287,7 +357,9 @@ fn shown(order: &Order) -> Value {
     let authorizations: Vec<Value> = order
         .authorization
         .iter()
-        .map(|status| json!({"id": format!("AUTH-{id}"), "status": status}))
+        .map(|status| {
+            json!({"id": format!("AUTH-{id}"), "status": status, "create_time": days_ago(order.age_days)})
+        })
         .collect();
     unit["payments"] = json!({"captures": captures, "authorizations": authorizations, "refunds": refunds});
     let link =
@@ -297,6 +369,51 @@ fn shown(order: &Order) -> Value {
         _ => vec![link("self", "v2/")],
     };
     json!({"id": id, "intent": order.intent, "status": order.status, "purchase_units": [unit], "links": links})
+}
+
+fn days_ago(days: i64) -> String {
+    (Timestamp::now() - SignedDuration::from_hours(24 * days)).to_string()
+}
+
+/// Captures and refunds of a stretch of time, and what else there is, two to a page.
+fn list(books: &Books, call: &Call) -> Answer {
+    if books.list_barred {
+        return refusal(403, "NOT_AUTHORIZED");
+    }
+    let at = |name: &str| call.query[name].parse::<Timestamp>().unwrap();
+    let (from, to) = (at("start_date"), at("end_date"));
+    let day = SignedDuration::from_hours(24);
+    if to.duration_since(from) > 31 * day {
+        return refusal(400, "INVALID_REQUEST");
+    }
+    // One day holds too much to be told at once.
+    if to.duration_since(from) > day {
+        return refusal(400, "RESULTSET_TOO_LARGE");
+    }
+    // A comparison begins at a whole second.
+    let within = from..=to + SignedDuration::from_secs(1);
+    let listed = |order: &&Order| {
+        within.contains(&order.moved) && books.list_lags.is_none_or(|since| order.moved < since)
+    };
+    let movement = |id: String, code: &str, status: &str, custom: &Value| {
+        json!({"transaction_info": {"transaction_id": id, "transaction_event_code": code,
+            "transaction_status": status, "custom_field": custom}})
+    };
+    let mut found = vec![movement("PAYOUT".into(), "T0400", "S", &Value::Null)];
+    for order in books.orders.iter().filter(listed) {
+        let id = &order.id;
+        if let Some((status, _)) = &order.capture {
+            let status = if *status == "COMPLETED" { "S" } else { "P" };
+            found.push(movement(format!("CAP-{id}"), "T0006", status, &order.unit["custom_id"]));
+        }
+        let refunds =
+            order.refunds.iter().map(|(key, _)| movement(format!("REF-{id}"), "T1107", "S", &json!(key)));
+        found.extend(refunds);
+    }
+    assert_eq!(call.query["page_size"], "500");
+    let (page, pages) = (call.query["page"].parse::<usize>().unwrap(), found.chunks(2).len());
+    let details = found.chunks(2).nth(page - 1).unwrap_or_default();
+    Answer::Say(200, json!({"transaction_details": details, "total_pages": pages, "page": page}).to_string())
 }
 
 fn refusal(status: u16, issue: &str) -> Answer {
