@@ -148,12 +148,16 @@ mod tests {
     #[test]
     fn names_what_is_damaged() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), "version 2\nshards x\n").unwrap();
+        fs::write(dir.path().join(FILE), format!("version {FORMAT_VERSION:x}\nshards x\n")).unwrap();
         let error = Format::open(dir.path(), None).unwrap_err().to_string();
         assert!(error.contains("expected shards") && error.contains("found \"x\""), "{error}");
         fs::write(dir.path().join(FILE), "version 1\nshards 1\n").unwrap();
         let error = Format::open(dir.path(), None).unwrap_err().to_string();
-        assert!(error.starts_with("expected format version 2") && error.ends_with("found 1"), "{error}");
+        assert!(
+            error.starts_with(&format!("expected format version {FORMAT_VERSION}"))
+                && error.ends_with("found 1"),
+            "{error}"
+        );
         assert!(matches!(Format::open(dir.path(), Some(0)), Err(FormatError::ShardCount(0))));
     }
 }

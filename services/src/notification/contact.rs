@@ -13,7 +13,7 @@ const EMAIL_BYTES_MAX: usize = 254;
 /// Digits of a telephone number; E.164 names the upper bound.
 const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
-/// A customer's contact. Notification owns it; registration may fill it.
+/// A customer's contact. Notification owns it; where it has no mail address, that of the account is used.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Contact {
     /// Mail address; empty = none.
@@ -33,6 +33,15 @@ pub struct Contact {
     /// What the customer does not want.
     #[serde(default)]
     pub muted: Vec<(Occasion, Channel)>,
+}
+
+/// What Notification reads of an account (`users/<id>`).
+#[derive(Deserialize)]
+pub(super) struct Account {
+    pub(super) email: String,
+    /// BCP 47.
+    #[serde(default)]
+    pub(super) language: Option<String>,
 }
 
 impl Default for Contact {

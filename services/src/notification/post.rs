@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{OnceCell, mpsc};
 
 use super::built_in;
-use super::contact::Contact;
+use super::contact::{Account, Contact};
 use super::notice::{Letter, Notice, NoticeState, Position, UNSENT};
 use super::occasion::{Channel, Occasion};
 use super::outlet::FROM_DEFAULT;
@@ -131,7 +131,7 @@ impl Post {
         story: Story,
     ) -> Result<(), Rejection> {
         let Ok(customer) = story.customer_id.parse::<CustomerId>() else { return Ok(()) };
-        let contact = self.contact(&customer).await?.map(|(contact, _)| contact).unwrap_or_default();
+        let contact = self.known(&customer).await?;
         for channel in Channel::ALL.into_iter().filter(|channel| contact.wants(occasion, *channel)) {
             for to in self.recipients(&customer, &contact, channel).await? {
                 let id = Notice::id(order, at, channel, &to);
@@ -225,6 +225,23 @@ impl Post {
     /// A customer's contact with its version.
     pub(super) async fn contact(&self, customer: &CustomerId) -> Result<Option<(Contact, u64)>, Rejection> {
         self.document(Contact::key(customer)).await
+    }
+
+    /// A customer's contact. An address that it lacks their account has, if they have one.
+    async fn known(&self, customer: &CustomerId) -> Result<Contact, Rejection> {
+        let kept = self.contact(customer).await?.map(|(contact, _)| contact);
+        let said_nothing = kept.is_none();
+        let mut contact = kept.unwrap_or_default();
+        if contact.email.is_empty()
+            && let Ok(key) = format!("users/{customer}").parse()
+            && let Some((account, _)) = self.document::<Account>(key).await?
+        {
+            contact.email = account.email;
+            if said_nothing && let Some(language) = account.language.as_deref().and_then(|tag| tag.get(..2)) {
+                contact.language = language.to_ascii_lowercase();
+            }
+        }
+        Ok(contact)
     }
 
     /// Changes a customer's contact as it is now; its version.

@@ -10,8 +10,9 @@ use onrush_grpc::notification::v1::{
     SetPreferenceRequest, UnsubscribeRequest,
 };
 use onrush_services::config::{Config, Service};
+use serde_json::json;
 
-use crate::shop::{Shop, assert_refused};
+use crate::shop::{Shop, assert_refused, order};
 
 fn telling(config: &mut Config) {
     config.services.push((Service::Notification, 0));
@@ -102,6 +103,22 @@ async fn a_newcomer_sees_every_mail_of_a_purchase_once() {
         assert_eq!(told.len(), 5, "{told:#?}");
         assert!(told.iter().all(|notice| notice.status() == NotificationStatus::Sent && notice.tries == 1));
     }
+}
+
+/// Who registers and orders, and says nothing else, hears of it at the address of the account.
+#[tokio::test]
+async fn an_account_is_told_at_its_own_address() {
+    let shop = Shop::open_with(telling);
+    shop.stock("tea", 499, 10).await;
+    let register = format!("{}/register", shop.address(Service::User));
+    let account = json!({"email": "Ada@Example.com", "password": "correct horse battery", "name": "Ada"});
+    let answer = reqwest::Client::new().post(register).json(&account).send().await.unwrap();
+    let user: serde_json::Value = answer.json().await.unwrap();
+    let request = order("", user["id"].as_str().unwrap(), &[("tea", 1)]);
+    let order_id = shop.client.create_order(request).await.unwrap().order_id;
+    let found = mails(&shop, 1).await;
+    assert!(found[0].contains("To: ada@example.com\r\n"), "{}", found[0]);
+    assert_eq!(subject(&found[0]), format!("Your order {order_id}"));
 }
 
 #[tokio::test]
