@@ -43,10 +43,10 @@ pub(super) async fn wait_for(
         // Somebody may have given it up.
         kept = remembered(backend, charge).await.unwrap_or(kept);
     };
-    // First nobody is sent to the gateway any more, then the result is on record: a crash in between asks
-    // the gateway again.
-    at_last(|| approval::forget(backend, charge.key)).await;
+    // The result first: what is forgotten alone knows the payment's name at the gateway. A crash in between leaves
+    // it behind, where nobody is sent to the gateway for an attempt that is over.
     jobs::record(backend, jobs::settle(charge.key, result)).await;
+    at_last(|| approval::forget(backend, charge.key)).await;
 }
 
 /// What one look came to.

@@ -235,12 +235,9 @@ impl Users {
         // Before, so that no login outlives a refusal behind the new password; after, for one that began
         // in between.
         session::end_all(&self.backend, &token.user).await?;
-        // The first password of somebody who came by a provider: only they can have linked anybody.
-        let is_first = account::credentials(&self.backend, &token.user).await?.is_none();
         self.put_password(&token.user, &password_hash).await?;
-        if !is_first {
-            self.unlink(&token.user).await?;
-        }
+        // Also behind a first password: who reads the mailbox now need not be whom the provider knew.
+        self.unlink(&token.user).await?;
         session::end_all(&self.backend, &token.user).await?;
         tracing::info!(user = token.user, "a password was reset by mail");
         if let Err(rejection) = self.mark_verified(&token.user).await {

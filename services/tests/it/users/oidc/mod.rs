@@ -141,16 +141,15 @@ async fn a_password_that_is_changed_meanwhile_links_nothing() {
     login(&site, &provider).await.assert_refused(403, "LOGIN_NOT_LINKED", None);
 }
 
+/// Who reads the mailbox now need not be whom the provider knew: also a first password takes the link back.
 #[tokio::test]
-async fn a_reset_takes_the_link_back_unless_there_was_no_password() {
+async fn a_reset_takes_the_link_back() {
     let provider = Provider::start().await;
     let issuer = provider.change(|books| books.issuer.clone());
     let site = shop_that(&issuer, CLIENT, Some(HUSH), reset::telling);
     let ada = Tokens::of(&login(&site, &provider).await);
     reset::by_mail(&site, "ada@example.com", 1, PASSWORD).await;
     site.get("/profile", &ada.access).await.assert_refused(401, "INVALID_TOKEN", None);
-    Tokens::of(&login(&site, &provider).await);
-    site.login("ada@example.com").await;
-    reset::by_mail(&site, "ada@example.com", 2, "another horse battery").await;
     login(&site, &provider).await.assert_refused(403, "LOGIN_NOT_LINKED", None);
+    site.login("ada@example.com").await;
 }
