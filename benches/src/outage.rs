@@ -7,8 +7,8 @@ use clap::Parser;
 use onrush_grpc::order::v1::{
     CreateOrderRequest, GetOrderStatusRequest, NewOrderLine, OrderPaymentStatus, ProcessPaymentRequest,
 };
-use onrush_net::client::Retry;
 use onrush_net::client::grpc::{Addresses, Client};
+use onrush_net::client::{CallError, Retry};
 use onrush_services::config::Service;
 use onrush_services::gateway::simulated::Faults;
 use onrush_services::serve::Serving;
@@ -26,7 +26,9 @@ use crate::shop;
 /// How long buyers pay before the gateway goes.
 const BEFORE: Duration = Duration::from_secs(2);
 /// How often orders that wait are looked at.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_secs(1);
+/// Into how many turns the first looks are dealt.
+const TURNS: i64 = 100;
 
 /// Orders that are paid while the simulated gateway fails every call, until each is settled
 #[derive(Clone, Debug, Parser)]
@@ -152,7 +154,10 @@ async fn buy(
         payment_method: "pm_card".into(),
         capture_method: 0,
     };
-    client.process_payment(pay).await?;
+    // Without an answer in time the attempt goes on.
+    if let Err(refused @ CallError::Refused(_)) = client.process_payment(pay).await {
+        return Err(refused.into());
+    }
     loop {
         let ask = GetOrderStatusRequest { order_id: order_id.clone() };
         let order = client.get_order_status(ask).await?.order.unwrap_or_default();
@@ -162,7 +167,9 @@ async fn buy(
         if Instant::now() > back + patience {
             return Err(Failure::unexpected("a paid order in time", order.payment_status()));
         }
-        // While it is away there is nothing to see, and looks of thousands would be a load of their own.
-        tokio::time::sleep(back.saturating_duration_since(Instant::now()).max(LOOK)).await;
+        // While it is away there is nothing to see, and looks of thousands at once would be a load of their own.
+        let away = back.saturating_duration_since(Instant::now());
+        let turn = LOOK.mul_f64((number % TURNS) as f64 / TURNS as f64);
+        tokio::time::sleep(if away.is_zero() { LOOK } else { away + turn }).await;
     }
 }
