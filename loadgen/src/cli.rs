@@ -121,9 +121,12 @@ pub(crate) struct Common {
     /// How long an unpaid order keeps its units, in seconds [default: 600; expiry: 30]
     #[arg(long, value_name = "SECS", value_parser = parse_seconds)]
     pub(crate) hold_s: Option<f64>,
-    /// Closed loop for capacity: two groups of N orders are always under way (over gRPC: N orders)
+    /// Closed loop for capacity: groups of N orders are always under way (over gRPC: N orders)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) group: Option<u32>,
+    /// With --group: how many groups are under way
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=64), requires = "group")]
+    pub(crate) groups: u32,
     /// With --group: pay each accepted order this many milliseconds later
     #[arg(long, value_name = "MS", requires = "group")]
     pub(crate) pay_within: Option<u64>,

@@ -1,5 +1,5 @@
-//! Closed loop for capacity: two groups of orders are always under way, one being decided while
-//! the other is made. No schedule, so latencies say how long a group takes, not what a buyer
+//! Closed loop for capacity: groups of orders are always under way, at least two: one being decided
+//! while the other is made. No schedule, so latencies say how long a group takes, not what a buyer
 //! would have felt.
 
 use std::collections::VecDeque;
@@ -27,6 +27,8 @@ pub(crate) struct GroupPlan {
     pub(crate) duration_s: f64,
     /// Orders of one group.
     pub(crate) group: u32,
+    /// Groups under way.
+    pub(crate) under_way: u32,
     /// Each accepted order is paid this much later; `None` = never.
     pub(crate) pay_within_ns: Option<u64>,
     /// Share of orders on item 0; the rest is uniform over the others.
@@ -86,7 +88,7 @@ impl<'a> Groups<'a> {
             progress,
             start: Instant::now(),
             random: Random::new(plan.seed, 3),
-            sent: Slab::with_capacity(2 * plan.group as usize),
+            sent: Slab::with_capacity((plan.under_way * plan.group) as usize),
             unpaid: VecDeque::with_capacity(1 << 16),
             started: VecDeque::with_capacity(1 << 16),
             stalled: None,
@@ -157,7 +159,8 @@ impl<'a> Groups<'a> {
             self.pay(number);
         }
         // A whole group or none: the point is the depth of a batch.
-        if open && self.sent.len() <= self.plan.group as usize {
+        let room = (self.plan.under_way - 1) * self.plan.group;
+        while open && self.stalled.is_none() && self.sent.len() <= room as usize {
             for _ in 0..self.plan.group {
                 if self.stalled.is_some() {
                     break;

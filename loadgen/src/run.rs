@@ -124,7 +124,7 @@ fn run_groups(scenario: &Scenario, plan: GroupPlan) -> Result<Findings, RunError
     let mut target = open(common)?;
     let group = plan.group;
     let load = match common.target {
-        TargetName::Embedded => format!("two groups of {group} orders"),
+        TargetName::Embedded => format!("{} groups of {group} orders", plan.under_way),
         _ => format!("{group} orders"),
     };
     announce(common, target.as_ref(), &plan.items, &format!("{load} always under way"));

@@ -11,6 +11,7 @@ pub mod id;
 pub mod key;
 pub mod known;
 pub mod money;
+pub mod payment;
 pub mod progress;
 pub mod receipt;
 pub mod refusal;
@@ -28,13 +29,16 @@ pub use fact::{Fact, FactError, FactView, RecordKind, Topic};
 pub use id::OrderId;
 pub use key::{CallerKey, IdempotencyKey, KeyHasher};
 pub use money::{Currency, Money};
+pub use payment::{
+    Account, Attempt, AttemptState, GatewayResult, LedgerRow, Payment, PaymentState, Posting, Refund,
+    RefundState,
+};
 pub use progress::Delivery;
 pub use receipt::{Outcome, Receipt, Reply};
 pub use refusal::{Reason, Refusal};
 pub use row::{
-    Account, Attempt, AttemptState, DocumentRow, GatewayResult, HoldRow, HoldState, KeyRow, KeyState,
-    LedgerRow, LimitRow, Line, Lines, NameRow, OffsetRow, OrderRow, OrderState, Payment, PaymentState,
-    Posting, ProductRow, Refund, RefundState, Row, RowError, RowTag, StockChangeRow, StockRow,
+    DocumentRow, HoldRow, HoldState, KeyRow, KeyState, LimitRow, Line, Lines, NameRow, OffsetRow, OrderRow,
+    OrderState, ProductRow, Row, RowError, RowTag, StateChange, StockChangeRow, StockRow,
 };
 pub use slot::{Lsn, ShardId, Slot, SlotMap};
 pub use text::{BrandName, CategoryName, CustomerId, DocKey, Sku, Text, TextError};

@@ -6,8 +6,9 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::id::OrderId;
 use crate::money::Money;
+use crate::payment::{PaymentState, RefundState};
 use crate::refusal::Refusal;
-use crate::row::{DocumentRow, NameRow, OrderRow, OrderState, PaymentState, RefundState, StockRow};
+use crate::row::{DocumentRow, NameRow, OrderRow, OrderState, StockRow};
 use crate::slot::Lsn;
 
 /// The first acceptance of a command: stored with its key, so a retry gets the same bytes.

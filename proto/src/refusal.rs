@@ -8,7 +8,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::id::OrderId;
 use crate::known::Known;
-use crate::row::{HoldState, OrderState, PaymentState};
+use crate::payment::PaymentState;
+use crate::row::{HoldState, OrderState};
 
 /// Why a command was refused. Nothing changed.
 ///

@@ -7,25 +7,30 @@ import time
 import urllib.error
 import urllib.request
 
-SERVICES = ["product", "order", "payment", "notification"]
+ALL = ("user", "product", "order", "payment", "shipping", "notification", "recommendation")
+NOTIFIED = ("product", "order", "payment", "notification")
+PRODUCT, ORDER = "onrush.product.v1.ProductService", "onrush.order.v1.OrderService"
 NOTIFICATION = "onrush.notification.v1.NotificationService"
 
 
 class Shop:
-    """Serves until it is closed; `env` are settings."""
+    """Serves until it is closed; keyword arguments are settings."""
 
-    def __init__(self, onrush, data_dir, **env):
-        command = [onrush, "serve", "--data-dir", data_dir, "--services", ",".join(SERVICES)]
-        for service in SERVICES:
+    def __init__(self, onrush, data_dir, services=NOTIFIED, **env):
+        self.data_dir = data_dir
+        command = [onrush, "serve", "--data-dir", data_dir, "--services", ",".join(services)]
+        for service in services:
             command += [f"--{service}-port", "0"]
         self.process = subprocess.Popen(command, env=dict(os.environ, **env), stdout=subprocess.PIPE, text=True)
-        self.at = {}
+        self.at, self.banner = {}, ""
         for line in self.process.stdout:
+            self.banner += line
             words = line.split()
-            if words and words[0] in SERVICES and len(words) == 2:
+            if words and words[0] in services and len(words) == 2:
                 self.at[words[0]] = words[1]
             if line.startswith("health"):
-                break
+                return
+        raise AssertionError(f"expected a shop that serves, found it ended by {self.process.wait(timeout=20)}")
 
     def __enter__(self):
         return self
@@ -46,15 +51,16 @@ class Shop:
         return self.call("notification", f"{NOTIFICATION}/{method}", body)
 
     def stock(self):
-        product = "onrush.product.v1.ProductService"
         price = {"minorUnits": "499", "currencyCode": "EUR"}
-        self.call("product", f"{product}/PutProduct", {"sku": "tea", "name": "Tea", "price": price})
-        self.call("product", f"{product}/UpdateStock", {"sku": "tea", "set": "99"})
+        self.call("product", f"{PRODUCT}/PutProduct", {"sku": "tea", "name": "Tea", "price": price})
+        self.call("product", f"{PRODUCT}/UpdateStock", {"sku": "tea", "set": "99"})
 
     def order(self):
         lines = [{"sku": "tea", "quantity": "2"}]
-        order = "onrush.order.v1.OrderService"
-        return self.call("order", f"{order}/CreateOrder", {"customerId": "ada", "lines": lines})["orderId"]
+        return self.call("order", f"{ORDER}/CreateOrder", {"customerId": "ada", "lines": lines})["orderId"]
+
+    def pay(self, order_id):
+        return self.call("order", f"{ORDER}/ProcessPayment", {"orderId": order_id, "paymentMethod": "pm_card"})
 
     def told(self, order_id, channel, status):
         """The order's notification by this channel, once it is so."""

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use onrush_proto::{
-    FactError, FactView, KeyRow, OrderId, OrderRow, RecordKind, Row, RowTag,
+    FactError, FactView, KeyRow, LedgerRow, OrderId, OrderRow, RecordKind, Row, RowTag,
     row::{
         ArchivedDocumentRow, ArchivedHoldRow, ArchivedKeyRow, ArchivedLimitRow, ArchivedNameRow,
         ArchivedOrderRow, ArchivedOrderState, ArchivedProductRow, ArchivedStockChangeRow, ArchivedStockRow,
-        DocumentRow, HoldRow, LedgerRow, LimitRow, NameRow, OffsetRow, ProductRow, StockChangeRow, StockRow,
-        view,
+        DocumentRow, HoldRow, LimitRow, NameRow, OffsetRow, ProductRow, StockChangeRow, StockRow, view,
     },
 };
 use onrush_storage::log::FrameView;

@@ -127,8 +127,8 @@ pub fn hold_queued(
     let lines = own.iter().map(|(index, line)| (*index, line));
     let (mut rows, whose) = (Rows::new(), (&order.customer, Some(order.total.currency)));
     let held = inventory::price(state, context, whose, lines, &mut rows)?;
-    let mut reserving =
-        OrderRow { state: OrderState::Reserving, changed_us: context.now_us, ..order.clone() };
+    let mut reserving = order.clone();
+    reserving.enter(OrderState::Reserving, context.now_us);
     for ((index, _), priced) in own.iter().zip(&held.lines) {
         reserving.lines[usize::from(*index)] = *priced;
     }
@@ -157,13 +157,15 @@ fn new_order(
         changed_us: context.now_us,
         key: request.key,
         body: request.body,
+        history: SmallVec::new_const(),
         payment: None,
     }
 }
 
 /// Accepts a reserving order once every shard has priced and held its lines.
 pub fn accept(context: &Context, order: &OrderRow, priced: &[Line]) -> Decision {
-    let mut accepted = OrderRow { state: OrderState::Pending, changed_us: context.now_us, ..order.clone() };
+    let mut accepted = order.clone();
+    accepted.enter(OrderState::Pending, context.now_us);
     let mut total = Money::new(0, order.total.currency);
     let mut by_sku: Vec<&Line> = priced.iter().collect();
     by_sku.sort_unstable_by_key(|line| line.sku);
@@ -215,7 +217,8 @@ fn close(
     kind: RecordKind,
     (to, how): (OrderState, Resolution),
 ) -> Fact {
-    let mut closed = OrderRow { state: to, changed_us: context.now_us, ..order.clone() };
+    let mut closed = order.clone();
+    closed.enter(to, context.now_us);
     let ledger = payments::void_open(state, context, &mut closed);
     let mut fact = Fact::new(kind, hash_of(&order.id)).with(Row::Order(closed));
     if order.state.is_held() {
@@ -232,7 +235,8 @@ pub fn step(context: &Context, order: &OrderRow, step: &MoveOrder) -> Decision {
     if let Some(refund) = order.calling_off() {
         return Err(Refusal::BeingCancelled { refund: refund.number });
     }
-    let moved = OrderRow { state: step.to, delivery, changed_us: context.now_us, ..order.clone() };
+    let mut moved = OrderRow { delivery, ..order.clone() };
+    moved.enter(step.to, context.now_us);
     let fact = Fact::new(RecordKind::OrderMoved, hash_of(&order.id)).with(Row::Order(moved));
     Ok(Accepted { fact, receipt: Receipt::OrderMoved { order: order.id, state: step.to } })
 }

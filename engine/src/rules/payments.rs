@@ -193,7 +193,7 @@ fn captured(mut change: Change<'_>, number: u16, (minor, reference): (i64, Text<
     };
     void_authorised(&mut change);
     change.payment().state = PaymentState::Succeeded;
-    change.order.state = OrderState::Paid;
+    change.order.enter(OrderState::Paid, change.context.now_us);
     finish(change, number, RecordKind::PaymentCaptured, Some(how))
 }
 
@@ -457,7 +457,7 @@ fn refund_done(mut change: Change<'_>, index: usize) -> Accepted {
     // that goes back leaves the first.
     let moves = change.order.state.is_sold() && change.order.may_become(to) && (all_back || !surplus);
     if moves {
-        change.order.state = to;
+        change.order.enter(to, change.context.now_us);
     }
     let receipt = refund_receipt(&change.order, number);
     let how = (moves && cancelled).then_some(Resolution::Return);

@@ -33,6 +33,13 @@ pub struct StockView {
     pub version: u64,
 }
 
+impl StockView {
+    /// True if an order could take a unit now.
+    pub fn is_on_sale(&self) -> bool {
+        self.active && self.available + i64::from(self.backorder) > 0
+    }
+}
+
 /// The fields of a SKU, each published by itself: a reader may see a new price with an old stock
 /// for the length of one batch, and says so.
 struct Cell {

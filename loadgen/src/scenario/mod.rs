@@ -43,6 +43,7 @@ pub(crate) fn group_plan(common: &Common, group: u32) -> GroupPlan {
         seed: common.seed,
         duration_s: common.duration_s(),
         group,
+        under_way: common.groups,
         pay_within_ns: common.pay_within.map(|ms| ms * 1_000_000),
         hot_share,
         items: (1..=skus).map(|number| Item::numbered("item", number, stock, common.limit)).collect(),

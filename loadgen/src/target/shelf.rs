@@ -176,6 +176,7 @@ impl Shelf {
             changed_us: 1_000_000,
             key: request.key,
             body: request.body,
+            history: Default::default(),
             payment: None,
         };
         self.orders.insert(order, row);

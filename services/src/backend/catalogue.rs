@@ -30,7 +30,7 @@ impl Shelf<'_> {
 }
 
 /// Which products are listed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct ProductFilter {
     /// Part of name, SKU or brand, in lower case; empty: any.
     pub query: String,

@@ -80,14 +80,14 @@ fn banner(resolved: &Resolved, serving: &Serving) -> String {
             let _ = match call.starts_with('/') {
                 true => writeln!(text, "    curl --json '{body}' http://{address}{call}"),
                 false => {
-                    writeln!(
-                        text,
-                        "    grpcurl -plaintext {bearer}-d '{body}' {address} {}/{call}",
-                        service.grpc_name()
-                    )
+                    let service = service.grpc_name();
+                    writeln!(text, "    curl --json '{body}' {bearer}http://{address}/{service}/{call}")
                 }
             };
         }
+    }
+    if let Some((_, address)) = serving.addresses().last() {
+        let _ = writeln!(text, "grpc     grpcurl -plaintext {address} list");
     }
     if let Some((_, address)) = serving.addresses().last() {
         let _ = writeln!(text, "docs     http://{address}/docs");
@@ -116,26 +116,25 @@ fn access(config: &Config) -> String {
     }
 }
 
-/// Calls to paste, in the order in which a shop begins.
+/// Calls to paste, in the order in which a shop begins: `ID` is the `id` of the first answer, `ORDER` the `orderId` of
+/// CreateOrder's. The README's are the same.
 fn examples(service: Service) -> &'static [(&'static str, &'static str)] {
     match service {
         Service::Product => &[
-            (
-                r#"{"sku":"tea","name":"Tea","price":{"minor_units":"499","currency_code":"EUR"}}"#,
-                "PutProduct",
-            ),
-            (r#"{"sku":"tea","set":"100"}"#, "UpdateStock"),
+            (r#"{"sku":"tea","name":"Tea","price":{"minorUnits":"499","currencyCode":"EUR"}}"#, "PutProduct"),
+            (r#"{"sku":"tea","set":"10"}"#, "UpdateStock"),
         ],
-        Service::Order => {
-            &[(r#"{"customer_id":"ada","lines":[{"sku":"tea","quantity":"1"}]}"#, "CreateOrder")]
-        }
-        Service::Payment => &[(r#"{"customer_id":"ada"}"#, "ListTransactions")],
+        Service::Order => &[
+            (r#"{"customerId":"ID","lines":[{"sku":"tea","quantity":"1"}]}"#, "CreateOrder"),
+            (r#"{"orderId":"ORDER","paymentMethod":"pm_card"}"#, "ProcessPayment"),
+        ],
+        Service::Payment => &[(r#"{"customerId":"ID"}"#, "ListTransactions")],
         Service::User => &[
             (r#"{"email":"ada@example.com","password":"correct horse battery","name":"Ada"}"#, "/register"),
             (r#"{"email":"ada@example.com","password":"correct horse battery"}"#, "/login"),
         ],
-        Service::Shipping => &[(r#"{"order_id":"<order_id of a paid order>"}"#, "ListShipments")],
-        Service::Notification => &[(r#"{"order_id":"<order_id of an order>"}"#, "ListNotifications")],
-        Service::Recommendation => &[(r#"{"customer_id":"ada"}"#, "GetRecommendations")],
+        Service::Shipping => &[(r#"{"orderId":"ORDER"}"#, "ListShipments")],
+        Service::Notification => &[(r#"{"orderId":"ORDER"}"#, "ListNotifications")],
+        Service::Recommendation => &[(r#"{"customerId":"ID"}"#, "GetRecommendations")],
     }
 }

@@ -1,6 +1,6 @@
 //! Rows as messages.
 
-use onrush_grpc::order::v1::{Order, OrderLine, OrderPaymentStatus, OrderStatus};
+use onrush_grpc::order::v1::{Order, OrderLine, OrderPaymentStatus, OrderStatus, OrderStatusChange};
 use onrush_proto::{Money, OrderRow, OrderState, PaymentState};
 
 use crate::field;
@@ -30,6 +30,13 @@ pub(super) fn order(row: &OrderRow, approval: Option<Approval>) -> Order {
         captured_minor_units: payment.map_or(0, |payment| payment.captured),
         refunded_minor_units: payment.map_or(0, |payment| payment.refunded),
         approval_url: approval.map(|approval| approval.link).unwrap_or_default(),
+        history: row
+            .states()
+            .map(|change| OrderStatusChange {
+                status: order_status(change.state).into(),
+                at_us: field::time_us(change.at_us),
+            })
+            .collect(),
     }
 }
 

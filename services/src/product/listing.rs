@@ -11,6 +11,8 @@ use crate::status::Rejection;
 
 /// Most bytes of a search text.
 const QUERY_BYTES_MAX: usize = 200;
+/// Products after which a page of what is on sale ends, full or not.
+const LOOKED_AT_MAX: usize = 1_000;
 
 pub(super) async fn list(
     backend: &Backend,
@@ -18,19 +20,36 @@ pub(super) async fn list(
 ) -> Result<ListProductsResponse, Rejection> {
     let limit = page::size(body.page_size)?;
     let filter = filter(&body)?;
-    let filters = [body.query.as_str(), body.category.as_str()];
+    let on_sale = if body.on_sale { "on sale" } else { "" };
+    let filters = [body.query.as_str(), body.category.as_str(), on_sale];
     let listing = Listing { name: "products", filters: &filters };
-    let after = after(listing, &body.page_token)?;
+    let mut after = after(listing, &body.page_token)?;
 
-    // One more than the page tells whether there is a next one.
-    let mut rows = backend.products(after, limit + 1, filter).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let last = rows.last().filter(|_| more);
-    let next_page_token = last.map(|row| listing.token(row.sku.as_bytes())).unwrap_or_default();
-    let shelf = backend.shelf(rows.iter().map(|row| row.sku)).await?;
-    let products = rows.iter().map(|row| message::product(row, shelf.stock(&row.sku))).collect();
-    Ok(ListProductsResponse { products, next_page_token })
+    let (mut products, mut looked_at) = (Vec::new(), 0);
+    loop {
+        // One more than the page tells whether there is a next one.
+        let rows = backend.products(after, limit + 1, filter.clone()).await?;
+        let shelf = backend.shelf(rows.iter().map(|row| row.sku)).await?;
+        let mut left = rows.iter();
+        after = None;
+        for row in left.by_ref().take(limit) {
+            let stock = shelf.stock(&row.sku);
+            if !body.on_sale || stock.is_some_and(|stock| stock.is_on_sale()) {
+                products.push(message::product(row, stock));
+            }
+            after = Some(row.sku);
+            if products.len() == limit {
+                break;
+            }
+        }
+        looked_at += rows.len();
+        let more = left.next().is_some();
+        if !more || products.len() == limit || looked_at >= LOOKED_AT_MAX {
+            let last = after.filter(|_| more);
+            let next_page_token = last.map(|sku| listing.token(sku.as_bytes())).unwrap_or_default();
+            return Ok(ListProductsResponse { products, next_page_token });
+        }
+    }
 }
 
 fn after(listing: Listing<'_>, token: &str) -> Result<Option<Sku>, FieldError> {

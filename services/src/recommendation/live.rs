@@ -59,7 +59,7 @@ impl<'a, T: Showable> Live<'a, T> {
             }
             let shelf = self.backend.shelf(chunk.iter().map(Showable::sku)).await?;
             for product in chunk {
-                let stock = shelf.stock(&product.sku()).filter(is_on_sale);
+                let stock = shelf.stock(&product.sku()).filter(StockView::is_on_sale);
                 let price = stock.map(|stock| stock.price).filter(|price| self.affords(*price));
                 self.ready.extend(price.map(|price| (product, price)));
             }
@@ -80,11 +80,6 @@ impl<'a, T: Showable> Live<'a, T> {
     fn affords(&self, price: Money) -> bool {
         self.max_unit_price.is_none_or(|max| price.currency == max.currency && price.minor <= max.minor)
     }
-}
-
-/// True if an order could take one now.
-fn is_on_sale(stock: &StockView) -> bool {
-    stock.active && stock.available + i64::from(stock.backorder) > 0
 }
 
 /// A page: the best that can be bought, with places for new products among them, and what else there is

@@ -204,6 +204,7 @@ pub(super) mod tests {
             changed_us: 5,
             key: IdempotencyKey::NONE,
             body: 0,
+            history: Default::default(),
             payment: None,
         }
     }

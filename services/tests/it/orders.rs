@@ -11,6 +11,10 @@ async fn status(shop: &Shop, order_id: &str) -> Order {
     shop.client.get_order_status(request).await.unwrap().order.unwrap()
 }
 
+fn history(order: &Order) -> Vec<OrderStatus> {
+    order.history.iter().map(|change| change.status()).collect()
+}
+
 fn cancel(key: &str, order_id: &str) -> CancelOrderRequest {
     CancelOrderRequest { request_id: key.into(), order_id: order_id.into() }
 }
@@ -35,7 +39,26 @@ async fn an_order_is_created_paid_and_shown() {
     let again = shop.client.process_payment(payment("p1", &created.order_id, "pm_card")).await.unwrap();
     assert!(again.replayed);
     assert_eq!((again.attempt, again.order_status()), (1, OrderStatus::Paid));
-    assert_eq!(status(&shop, &created.order_id).await.captured_minor_units, 998);
+    let shown = status(&shop, &created.order_id).await;
+    assert_eq!(shown.captured_minor_units, 998);
+    assert_eq!(history(&shown), [OrderStatus::Pending, OrderStatus::Paid]);
+    let times: Vec<i64> = shown.history.iter().map(|change| change.at_us).collect();
+    assert_eq!((times[0], times[1] <= shown.changed_us), (shown.created_us, true), "{shown:?}");
+    let shop = shop.restart().await;
+    assert_eq!(status(&shop, &created.order_id).await.history, shown.history);
+}
+
+#[tokio::test]
+async fn the_history_of_a_basket_begins_before_it_was_accepted() {
+    let shop = Shop::open();
+    let skus = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    for sku in skus {
+        shop.stock(sku, 100, 10).await;
+    }
+    let created = shop.client.create_order(order("", "ada", &skus.map(|sku| (sku, 1)))).await.unwrap();
+    shop.client.cancel_order(cancel("c1", &created.order_id)).await.unwrap();
+    let told = history(&status(&shop, &created.order_id).await);
+    assert_eq!(told, [OrderStatus::Reserving, OrderStatus::Pending, OrderStatus::Cancelled]);
 }
 
 #[tokio::test]

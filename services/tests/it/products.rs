@@ -135,6 +135,42 @@ async fn the_catalogue_is_listed_page_by_page_and_searched() {
     assert_eq!(shop.client.list_products(only("bread", "")).await.unwrap().products[0].sku, "rye");
     assert_eq!(shop.client.list_products(only("", "food")).await.unwrap().products.len(), 1);
     assert!(shop.client.list_products(only("bread", "drinks")).await.unwrap().products.is_empty());
-    let foreign = ListProductsRequest { query: "sku".into(), ..request };
+    let foreign = ListProductsRequest { query: "sku".into(), ..request.clone() };
     assert_refused(shop.client.list_products(foreign).await, "INVALID_PAGE_TOKEN", Some("page_token"));
+    let foreign = ListProductsRequest { on_sale: true, ..request };
+    assert_refused(shop.client.list_products(foreign).await, "INVALID_PAGE_TOKEN", Some("page_token"));
+}
+
+/// The pages of what is on sale, by their SKUs.
+async fn on_sale(shop: &Shop, page_size: i32) -> Vec<Vec<String>> {
+    let mut request = ListProductsRequest { on_sale: true, page_size, ..Default::default() };
+    let mut pages = Vec::new();
+    loop {
+        let page = shop.client.list_products(request.clone()).await.unwrap();
+        pages.push(page.products.into_iter().map(|product| product.sku).collect());
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            return pages;
+        }
+    }
+}
+
+#[tokio::test]
+async fn candidates_are_what_an_order_could_take_now() {
+    let shop = Shop::open();
+    for index in 0..7 {
+        shop.client.put_product(product(&format!("sku-{index}"), 100)).await.unwrap();
+    }
+    assert_eq!(on_sale(&shop, 3).await, [[""; 0]; 1], "nothing came in yet");
+    for sku in ["sku-1", "sku-4", "sku-5", "sku-6"] {
+        shop.stock(sku, 100, 1).await;
+    }
+    shop.order("", "sku-4", 1).await.unwrap();
+    let backordered = PutProductRequest { backorder: 2, ..product("sku-0", 100) };
+    let withdrawn = PutProductRequest { withdrawn: true, ..product("sku-6", 100) };
+    for changed in [backordered, withdrawn] {
+        shop.client.put_product(changed).await.unwrap();
+    }
+    assert_eq!(on_sale(&shop, 2).await, [vec!["sku-0", "sku-1"], vec!["sku-5"]]);
+    assert_eq!(on_sale(&shop, 50).await, [["sku-0", "sku-1", "sku-5"]]);
 }

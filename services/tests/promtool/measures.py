@@ -3,51 +3,23 @@
 import json
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-SERVICES = ["product", "order", "payment", "user", "shipping", "notification", "recommendation"]
+from shop import ALL, ORDER, Shop, status_of
 
 
-def call(base, method, body):
-    request = urllib.request.Request(f"http://{base}/{method}", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    return json.load(urllib.request.urlopen(request, timeout=20))
-
-
-def shop(onrush, work):
-    """The shop and where its services listen."""
-    command = [onrush, "serve", "--data-dir", f"{work}/data", "--services", ",".join(SERVICES)]
-    for service in SERVICES:
-        command += [f"--{service}-port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    addresses = {}
-    for line in process.stdout:
-        words = line.split()
-        if words and words[0] in SERVICES and len(words) == 2:
-            addresses[words[0]] = words[1]
-        if line.startswith("health"):
-            break
-    return process, addresses
-
-
-def buy(at):
+def buy(shop):
     """One purchase, one refusal and one lost caller."""
-    price = {"minorUnits": "499", "currencyCode": "EUR"}
-    product, order = "onrush.product.v1.ProductService", "onrush.order.v1.OrderService"
-    call(at["product"], f"{product}/PutProduct", {"sku": "tea", "name": "Tea", "price": price})
-    call(at["product"], f"{product}/UpdateStock", {"sku": "tea", "set": "3"})
-    lines = [{"sku": "tea", "quantity": "2"}]
-    created = call(at["order"], f"{order}/CreateOrder", {"customerId": "ada", "lines": lines})
-    call(at["order"], f"{order}/ProcessPayment", {"orderId": created["orderId"], "paymentMethod": "pm_card"})
-    for path in [f"{order}/CreateOrder", "nowhere/at/all"]:
-        try:
-            call(at["order"], path, {"customerId": "bob", "lines": lines})
-        except urllib.error.HTTPError as error:
-            assert error.code in (404, 409, 412, 422, 400), error
-        else:
-            raise AssertionError(f"expected a refusal of {path}")
+    shop.stock()
+    shop.pay(shop.order())
+    too_many = {"customerId": "bob", "lines": [{"sku": "tea", "quantity": "100"}]}
+    for path, status in [(f"{ORDER}/CreateOrder", 409), ("nowhere/at/all", 404)]:
+        url = f"http://{shop.at['order']}/{path}"
+        request = urllib.request.Request(url, json.dumps(too_many).encode(), {"Content-Type": "application/json"})
+        found = status_of(request)
+        assert found == status, f"{path}: expected {status}, found {found}"
 
 
 def scrape(address, accept):
@@ -56,24 +28,20 @@ def scrape(address, accept):
 
 
 def main(onrush, work, promtool):
-    process, at = shop(onrush, work)
-    try:
-        buy(at)
-        for service in SERVICES:
-            text = scrape(at[service], "text/plain")
+    with Shop(onrush, f"{work}/data", ALL) as shop:
+        buy(shop)
+        for service in ALL:
+            text = scrape(shop.at[service], "text/plain")
             checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
             assert checked.returncode == 0, f"{service}: {checked.stderr}{checked.stdout}"
-        families = {family.name: family for family in text_string_to_metric_families(scrape(at["order"], "application/openmetrics-text"))}
+        families = {family.name: family for family in text_string_to_metric_families(scrape(shop.at["order"], "application/openmetrics-text"))}
         assert families["onrush_http_requests"].type == "counter", families["onrush_http_requests"]
         create = [
             sample.value for sample in families["onrush_http_requests"].samples
             if sample.labels["route"].endswith("/CreateOrder") and sample.labels["code"] == "200"
         ]
         assert create == [1.0], create
-        print(f"promtool read /metrics of {len(SERVICES)} ports, with {len(families)} families")
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
+        print(f"promtool read /metrics of {len(ALL)} ports, with {len(families)} families")
 
 
 main(sys.argv[1], sys.argv[2], sys.argv[3])

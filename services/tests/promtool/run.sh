@@ -4,13 +4,13 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-onrush=${1:-${CARGO_TARGET_DIR:-$here/../../../target}/release/onrush}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# shellcheck source=services/tests/shop.sh
+. "$here/../shop.sh"
 
 promtool=$(command -v promtool || true)
 if [ -z "$promtool" ]; then
-    # The tool alone: installed, the package would start a database beside it.
+    # The tool alone: installed, the package would start a database beside it. No index of packages has it but the
+    # distribution's, which has one version for its life.
     (
         cd "$work"
         if ! apt-get download -qq prometheus 2>/dev/null; then
@@ -25,6 +25,6 @@ if [ -z "$promtool" ]; then
     )
     promtool=$work/usr/bin/promtool
 fi
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" --quiet --disable-pip-version-check install prometheus-client==0.23.1
-timeout 300 "$work/venv/bin/python" "$here/measures.py" "$onrush" "$work" "$promtool"
+"$promtool" --version 2>&1 | head -1
+packages prometheus-client==0.23.1
+timeout 300 "$python" "$here/measures.py" "$onrush" "$work" "$promtool"

@@ -5,13 +5,9 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-onrush=${1:-${CARGO_TARGET_DIR:-$here/../../../target}/release/onrush}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# shellcheck source=services/tests/shop.sh
+. "$here/../shop.sh"
 
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" --quiet --disable-pip-version-check install twilio==9.13.0 http-ece==1.2.1 py-vapid==1.9.6
-# Nothing is left beside the scripts.
-export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$here/.."
-"$work/venv/bin/python" "$here/texts.py" "$onrush" "$work"
-"$work/venv/bin/python" "$here/push.py" "$onrush" "$work"
+packages twilio==9.13.0 http-ece==1.2.1 py-vapid==1.9.6
+"$python" "$here/texts.py" "$onrush" "$work"
+"$python" "$here/push.py" "$onrush" "$work"

@@ -4,24 +4,13 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-onrush=${1:-${CARGO_TARGET_DIR:-$here/../../../target}/release/onrush}
-work=$(mktemp -d)
-pid=
-trap 'if [ -n "$pid" ]; then kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; fi; rm -rf "$work"' EXIT
+# shellcheck source=services/tests/shop.sh
+. "$here/../shop.sh"
 
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" --quiet --disable-pip-version-check install schemathesis==4.32.5
+packages schemathesis==4.32.5
 
-ports=(--user-port 0 --product-port 0 --order-port 0 --payment-port 0 --shipping-port 0 --notification-port 0 --recommendation-port 0)
-ACCESS=required ADMIN_EMAIL=admin@example.com ADMIN_PASSWORD='a long admin password' \
-    "$onrush" serve --data-dir "$work/data" "${ports[@]}" >"$work/out" &
-pid=$!
-for _ in $(seq 100); do
-    grep -q '^health' "$work/out" && break
-    kill -0 "$pid" || { echo "expected onrush to serve, found it ended" >&2; exit 1; }
-    sleep 0.1
-done
-address() { awk -v service="$1" '$1 == service { print $2 }' "$work/out"; }
+services=user,product,order,payment,shipping,notification,recommendation
+ACCESS=required ADMIN_EMAIL=admin@example.com ADMIN_PASSWORD='a long admin password' serve "$services"
 token=$(python3 - "http://$(address user)/login" <<'PYTHON'
 import json, sys, urllib.request
 
@@ -32,12 +21,9 @@ PYTHON
 )
 
 cd "$work"
-for service in user product order payment shipping notification recommendation; do
+for service in ${services//,/ }; do
     "$work/venv/bin/st" --config-file "$here/schemathesis.toml" run "http://$(address "$service")/openapi.json" \
         --phases coverage,fuzzing --max-examples 10 --max-time 8 --continue-on-failure --warnings off \
         --header "Authorization: Bearer $token"
 done
-
-kill -TERM "$pid"
-wait "$pid"
-pid=
+stop

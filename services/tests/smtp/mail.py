@@ -2,18 +2,16 @@
 
 import email
 import email.policy
-import json
-import os
 import queue
 import socket
 import ssl
-import subprocess
 import sys
-import urllib.request
 
 import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
+
+from shop import Shop
 
 USER, PASSWORD = "shop@example.com", "a password for mails"
 
@@ -54,47 +52,18 @@ def serve(mailbox, work):
     return peer
 
 
-def call(base, method, body):
-    request = urllib.request.Request(f"http://{base}/{method}", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    return json.load(urllib.request.urlopen(request, timeout=20))
-
-
-def shop(onrush, work, port):
-    """The shop and where its services listen."""
-    services = ["product", "order", "payment", "notification"]
-    command = [onrush, "serve", "--data-dir", f"{work}/data", "--services", ",".join(services)]
-    for service in services:
-        command += [f"--{service}-port", "0"]
-    env = dict(
-        os.environ, SMTP_HOST="localhost", SMTP_PORT=str(port), SMTP_USER=USER, SMTP_PASS=PASSWORD,
-        SMTP_CA_FILE=f"{work}/ca.pem",
-    )
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
-    addresses = {}
-    for line in process.stdout:
-        words = line.split()
-        if words and words[0] in services and len(words) == 2:
-            addresses[words[0]] = words[1]
-        if line.startswith("health"):
-            break
-    return process, addresses
-
-
 def main(onrush, work):
     mailbox = Mailbox()
     peer = serve(mailbox, work)
-    process, at = shop(onrush, work, peer.port)
-    try:
-        price = {"minorUnits": "499", "currencyCode": "EUR"}
-        product, order = "onrush.product.v1.ProductService", "onrush.order.v1.OrderService"
-        call(at["product"], f"{product}/PutProduct", {"sku": "tea", "name": "Tea", "price": price})
-        call(at["product"], f"{product}/UpdateStock", {"sku": "tea", "set": "3"})
-        contact = {"customerId": "ada", "email": "ada@example.com"}
-        call(at["notification"], "onrush.notification.v1.NotificationService/PutContact", contact)
-        lines = [{"sku": "tea", "quantity": "2"}]
-        created = call(at["order"], f"{order}/CreateOrder", {"customerId": "ada", "lines": lines})
-        paid = {"orderId": created["orderId"], "paymentMethod": "pm_card"}
-        call(at["order"], f"{order}/ProcessPayment", paid)
+    settings = {
+        "SMTP_HOST": "localhost", "SMTP_PORT": str(peer.port), "SMTP_USER": USER, "SMTP_PASS": PASSWORD,
+        "SMTP_CA_FILE": f"{work}/ca.pem",
+    }
+    with Shop(onrush, f"{work}/data", **settings) as shop:
+        shop.stock()
+        shop.notify("PutContact", customerId="ada", email="ada@example.com")
+        order_id = shop.order()
+        shop.pay(order_id)
         subjects = set()
         for _ in range(2):
             envelope, mail = mailbox.mails.get(timeout=30)
@@ -103,13 +72,10 @@ def main(onrush, work):
             assert mail["To"] == "ada@example.com" and mail["Message-ID"] and mail["Date"], mail.items()
             assert mail.get_content_type() == "text/plain" and "Tea" in mail.get_content(), mail.get_content()
             subjects.add(str(mail["Subject"]))
-        expected = {f"Your order {created['orderId']}", f"Receipt for order {created['orderId']}: 9.98 EUR"}
+        expected = {f"Your order {order_id}", f"Receipt for order {order_id}: 9.98 EUR"}
         assert subjects == expected, subjects
         print("aiosmtpd took both mails over STARTTLS after a login")
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-        peer.stop()
+    peer.stop()
 
 
 main(sys.argv[1], sys.argv[2])

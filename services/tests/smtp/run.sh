@@ -4,10 +4,8 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-onrush=${1:-${CARGO_TARGET_DIR:-$here/../../../target}/release/onrush}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# shellcheck source=services/tests/shop.sh
+. "$here/../shop.sh"
 
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" --quiet --disable-pip-version-check install aiosmtpd==1.4.6 trustme==1.2.1
-"$work/venv/bin/python" "$here/mail.py" "$onrush" "$work"
+packages aiosmtpd==1.4.6 trustme==1.2.1
+"$python" "$here/mail.py" "$onrush" "$work"

@@ -11,10 +11,10 @@ import urllib.request
 
 import stripe
 
-from shop import Shop, status_of
+from shop import ORDER, Shop, status_of
 
 SECRET = "whsec_of_this_test"
-PAYMENT, ORDER = "onrush.payment.v1.PaymentService", "onrush.order.v1.OrderService"
+PAYMENT = "onrush.payment.v1.PaymentService"
 
 
 def books(work):

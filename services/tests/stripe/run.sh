@@ -5,12 +5,8 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-onrush=${1:-${CARGO_TARGET_DIR:-$here/../../../target}/release/onrush}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# shellcheck source=services/tests/shop.sh
+. "$here/../shop.sh"
 
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" --quiet --disable-pip-version-check install stripe==16.1.0 localstripe==1.15.10
-# Nothing is left beside the scripts.
-export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$here/.."
-"$work/venv/bin/python" "$here/pay.py" "$onrush" "$work"
+packages stripe==16.1.0 localstripe==1.15.10
+"$python" "$here/pay.py" "$onrush" "$work"

@@ -44,6 +44,18 @@ fn delivered(before: &OrderRow, after: &OrderRow) -> bool {
     told && (!moved || onward && before.calling_off().is_none())
 }
 
+/// The history keeps what it has, and tells of a new state once, with its time.
+fn told(before: &OrderRow, after: &OrderRow) -> bool {
+    let Some(new) = after.history.strip_prefix(before.history.as_slice()) else { return false };
+    match new {
+        [] => after.state == before.state || after.state == OrderState::Reserving,
+        [change] => {
+            before.state != after.state && (change.state, change.at_us) == (after.state, after.changed_us)
+        }
+        _ => false,
+    }
+}
+
 /// Checks births, moves, and what may never change.
 pub(crate) fn record(step: &Step<'_>) -> Verdict {
     for (before, after) in step.orders() {
@@ -61,7 +73,7 @@ fn birth(step: &Step<'_>, order: &OrderRow) -> Verdict {
         RecordKind::OrderReserving => order.state.is_unborn(),
         _ => false,
     };
-    if !fits {
+    if !fits || !order.history.is_empty() {
         let got = format!("{:?} in {}", order.state, step.of(order.id));
         return Err(Violation::new(NAME, "a birth as pending, reserving or queued", got));
     }
@@ -79,6 +91,10 @@ fn step_of(step: &Step<'_>, before: &OrderRow, after: &OrderRow) -> Verdict {
     if !delivered(before, after) {
         let got = format!("{:?} -> {:?} in {}", before.delivery, after.delivery, step.of(after.id));
         return Err(Violation::new(NAME, "delivery to go on from where it stands", got));
+    }
+    if !told(before, after) {
+        let got = format!("{:?} -> {:?} in {}", before.history, after.history, step.of(after.id));
+        return Err(Violation::new(NAME, "a history that tells of every state once", got));
     }
     let created = step.fact.kind == RecordKind::OrderCreated;
     if created && before.state != OrderState::Reserving {

@@ -77,6 +77,7 @@ pub(super) fn order_read(read: order::GetOrderStatusResponse) -> Answer {
             changed_us: u64::try_from(found.changed_us).ok()?,
             key: IdempotencyKey::NONE,
             body: 0,
+            history: Default::default(),
             payment: None,
         })))
     };
