@@ -177,21 +177,31 @@ impl Flood {
 #[derive(Clone)]
 struct Login {
     flood: Flood,
-    http: Rc<RefCell<Client>>,
+    /// What tries next, and how often it did.
+    http: Rc<RefCell<Option<(Client, u64)>>>,
 }
 
 impl Login {
+    /// The client of the next try.
+    fn client(&self, number: u64) -> Result<Client, Failure> {
+        let mut http = self.http.borrow_mut();
+        if let Some((client, tries)) = http.as_mut().filter(|(_, tries)| *tries < TRIES_PER_ADDRESS) {
+            *tries += 1;
+            return Ok(client.clone());
+        }
+        // No two numbers that begin an address have the same one, in this thread or a later one.
+        let [_, b, c, d] = (2 + number).to_be_bytes().last_chunk().copied().unwrap_or([0; 4]);
+        let from = IpAddr::from([127, b, c, d]);
+        // Without certificates: to read the system's takes longer than the tries.
+        let client = Client::builder().tls_certs_only([]).local_address(from).build()?;
+        *http = Some((client.clone(), 1));
+        Ok(client)
+    }
+
     /// One try under an address that nobody has: it is hashed like any other, or refused for want of room.
     async fn attempt(&self) -> Result<bool, Failure> {
         let number = self.flood.tries.fetch_add(1, Ordering::Relaxed) + 1;
-        if number.is_multiple_of(TRIES_PER_ADDRESS) {
-            let [_, b, c, d] =
-                (2 + number / TRIES_PER_ADDRESS).to_be_bytes().last_chunk().copied().unwrap_or([0; 4]);
-            let from = IpAddr::from([127, b, c, d]);
-            // Without certificates: to read the system's takes longer than the tries.
-            *self.http.borrow_mut() = Client::builder().tls_certs_only([]).local_address(from).build()?;
-        }
-        let http = self.http.borrow().clone();
+        let http = self.client(number)?;
         let body = json!({"email": format!("nobody-{number}@example.com"), "password": "not the password"});
         let answer = http.post(&*self.flood.url).json(&body).send().await?;
         let (status, problem) = (answer.status(), answer.json::<Value>().await?);

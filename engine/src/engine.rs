@@ -1,7 +1,9 @@
 //! Opening and closing an engine.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use onrush_proto::{KeyHasher, ShardId, SlotMap};
 use onrush_storage::disk::{DirLock, Disk, LockError, RealDisk};
@@ -236,6 +238,16 @@ impl Boot<'_> {
             .map_err(|source| OpenError::Store { shard, source })
     }
 
+    /// Stands while a store is filled from a snapshot. Half filled, it may look like one that the log continues.
+    fn filling(&self, shard: u16) -> PathBuf {
+        self.shard_dir(shard).join("store-is-being-filled")
+    }
+
+    fn filled(&self, shard: u16) -> Result<(), OpenError> {
+        let mark = self.filling(shard);
+        std::fs::remove_file(&mark).map_err(|source| OpenError::Directory { path: mark, source })
+    }
+
     /// The store is derived: log and snapshots have what it had.
     fn drop_store(&self, shard: u16) -> Result<(), OpenError> {
         let path = self.shard_dir(shard).join("store");
@@ -263,6 +275,11 @@ impl Boot<'_> {
         let snapshots: Arc<dyn Disk> = Arc::new(self.disk(shard, "snapshots")?);
         let position =
             LogPosition { first_lsn: log.first_lsn(), end_lsn: log.end_lsn(), time_us: found.last_time_us };
+        if self.filling(shard).exists() {
+            tracing::warn!(shard, "the store was being filled when the process ended: beginning anew");
+            self.drop_store(shard)?;
+            self.filled(shard)?;
+        }
         let mut store = self.store(shard)?;
         let mut recovered = self.recover(shard, store.as_ref(), &log, position);
         if matches!(&recovered, Err(source) if source.wants_rebuild()) {
@@ -292,10 +309,14 @@ impl Boot<'_> {
     ) -> Result<Box<dyn Store>, OpenError> {
         tracing::warn!(shard, "rebuilding the store from snapshot and log");
         drop(old);
+        let (mark, dir) = (self.filling(shard), self.shard_dir(shard));
+        let marked = std::fs::write(&mark, []).and_then(|()| File::open(&dir)?.sync_all());
+        marked.map_err(|source| OpenError::Directory { path: mark, source })?;
         self.drop_store(shard)?;
         let mut store = self.store(shard)?;
         let installed = install_newest(snapshots, store.as_mut())
             .map_err(|source| OpenError::Install { shard, source })?;
+        self.filled(shard)?;
         for (name, error) in &installed.damaged {
             tracing::warn!(shard, name, %error, "snapshot damaged");
         }
@@ -319,6 +340,8 @@ fn assemble(
             let tail = Arc::new(Tail::new(booted.log.end_lsn(), booted.log.reader(), TAIL_BYTES_MAX));
             let station = Station::new(ShardId(shard as u16), boot.options.inbox_requests_max, tail);
             station.set_ceiling(booted.recovered.shard.store_ceiling());
+            // The flusher absorbs again what was replayed.
+            station.committed_bytes.store(booted.recovered.replayed_bytes, Ordering::Relaxed);
             Arc::new(station)
         })
         .collect();
@@ -333,6 +356,9 @@ fn assemble(
     for (shard, booted) in shards.into_iter().enumerate() {
         let Booted { recovered, log, store, views, snapshots, .. } = booted;
         let station = Arc::clone(&stations[shard]);
+        let flush = boot.options.flush;
+        let snapshots = Snapshots::new(ShardId(shard as u16), snapshots, flush.snapshot_bytes);
+        let settings = (flush, snapshots.continuing(&log));
         workers.push(Worker::new(WorkerParts {
             shard: recovered.shard,
             log,
@@ -345,8 +371,6 @@ fn assemble(
             inputs_max: boot.options.turn_requests_max,
             lag_bytes_max: boot.options.flush.lag_bytes_max,
         }));
-        let flush = boot.options.flush;
-        let settings = (flush, Snapshots::new(ShardId(shard as u16), snapshots, flush.snapshot_bytes));
         flushers.push(Flusher::new(station, recovered.replayed_from, recovered.absorber, store, settings));
     }
     let hasher = KeyHasher::new(boot.format.secret);

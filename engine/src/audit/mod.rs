@@ -5,6 +5,7 @@
 //! [`verify`](crate::verify)).
 
 mod baskets;
+mod history;
 mod keys;
 mod ledger;
 mod limits;
@@ -66,6 +67,7 @@ pub fn audit(shards: &[ShardCut], map: SlotMap, hasher: KeyHasher) -> Result<Aud
                 keys.order(shard, &order);
                 baskets.order(&order);
                 payments::check(&order, &mut report);
+                history::check(&order, &mut report);
                 report.count(order.state);
             })?;
             rows.each_key(bucket, |key, names| keys.key(shard, key, names))?;

@@ -174,7 +174,7 @@ impl Flusher {
             self.flush()?;
         }
         self.absorber.absorb(&view).map_err(|error| error.to_string())?;
-        self.station.absorbed_bytes.fetch_add(frame.bytes().len() as u64, Ordering::Relaxed);
+        self.station.absorbed_bytes.fetch_add(frame.bytes().len() as u64, Ordering::Release);
         Ok(())
     }
 

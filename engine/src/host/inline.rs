@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
+use super::STORE_PATIENCE;
 use super::worker::Worker;
 
 /// Shards that turn when somebody calls.
@@ -15,7 +17,8 @@ impl InlineHost {
         Self { workers: Mutex::new(workers) }
     }
 
-    /// Turns every shard until none has anything to do.
+    /// Turns every shard until none has anything to do. What waits for a store that lags by its bound is waited
+    /// for: nobody else would come back to it.
     pub(crate) fn drive(&self) {
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -23,9 +26,13 @@ impl InlineHost {
             for worker in workers.iter_mut() {
                 turned |= worker.turn();
             }
-            if !turned {
+            if turned {
+                continue;
+            }
+            if !workers.iter().any(|worker| worker.waits_for_store() && !worker.station().is_idle()) {
                 return;
             }
+            thread::park_timeout(STORE_PATIENCE);
         }
     }
 

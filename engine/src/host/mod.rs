@@ -3,6 +3,8 @@
 //! A [`Worker`] is one shard with its log; a host decides which thread turns it. *Boundary*:
 //! clocks, threads and locks begin here.
 
+use std::time::Duration;
+
 mod clock;
 mod desk;
 mod flusher;
@@ -22,6 +24,9 @@ mod tests;
 mod thread;
 mod worker;
 mod writer;
+
+/// How often a host looks whether a store has caught up that requests wait for.
+const STORE_PATIENCE: Duration = Duration::from_millis(1);
 
 pub use clock::ClockJump;
 pub(crate) use clock::{HostClock, wall_us};

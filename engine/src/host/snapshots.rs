@@ -6,8 +6,9 @@ use std::thread::{self, JoinHandle};
 
 use onrush_proto::ShardId;
 use onrush_storage::disk::Disk;
+use onrush_storage::log::Log;
 use onrush_storage::snapshot::{
-    SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, newest_verified, prune,
+    SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, newest_named, newest_verified, prune,
 };
 use onrush_storage::store::{
     Frozen, KeyOrder, Keyspace, SortedRun, Store, StoreError, StoreReader, WHOLE_RANGE,
@@ -48,6 +49,19 @@ impl Snapshots {
             by_hand: false,
             busy: Arc::default(),
         }
+    }
+
+    /// Goes on where an earlier life of the shard ended: the next snapshot is due by the log behind the newest
+    /// one, not by what comes from now on. Who is restarted often would never take one, and never release its log.
+    pub fn continuing(mut self, log: &Log) -> Self {
+        let newest = newest_named(self.disk.as_ref()).unwrap_or_else(|error| {
+            tracing::warn!(shard = self.shard.0, %error, "snapshots cannot be listed");
+            None
+        });
+        let (lsn, bytes) = newest.unwrap_or_default();
+        self.log_bytes = log.bytes_behind(lsn);
+        self.last_bytes.store(bytes, Ordering::Release);
+        self
     }
 
     /// Starts no thread: a snapshot that is due waits for [`write_waiting`](Self::write_waiting).

@@ -260,7 +260,10 @@ impl Station {
 
     /// Log bytes that the store has not absorbed.
     pub(crate) fn lag_bytes(&self) -> u64 {
+        // In this order: what is absorbed was committed before.
+        let absorbed = self.absorbed_bytes.load(Ordering::Acquire);
         let committed = self.committed_bytes.load(Ordering::Relaxed);
-        committed.saturating_sub(self.absorbed_bytes.load(Ordering::Relaxed))
+        debug_assert!(absorbed <= committed, "{absorbed} bytes absorbed of {committed}");
+        committed.saturating_sub(absorbed)
     }
 }

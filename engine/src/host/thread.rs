@@ -6,13 +6,12 @@ use std::task::{Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
+use super::STORE_PATIENCE;
 use super::station::Station;
 use super::worker::Worker;
 
 /// Idle time after which the log is sealed.
 const SEAL_AFTER: Duration = Duration::from_millis(100);
-/// How often a shard looks whether its store has caught up.
-const STORE_PATIENCE: Duration = Duration::from_millis(1);
 /// Turns of looking for work before the thread sleeps: a hop to a sleeping thread costs more.
 const SPINS: u32 = 64;
 

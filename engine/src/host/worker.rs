@@ -183,6 +183,7 @@ impl Worker {
     fn take_inputs(&mut self) {
         // Admission waits for the store at its bound; messages between shards go on.
         let lagging = self.waits_for_store();
+        self.shard.set_lagging(lagging);
         while let Some((from, messages)) = self.station.receive_peer() {
             self.inputs.extend(messages.into_iter().map(|message| Input::Peer { from, message }));
         }

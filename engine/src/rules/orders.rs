@@ -157,7 +157,7 @@ fn new_order(
         changed_us: context.now_us,
         key: request.key,
         body: request.body,
-        history: SmallVec::new_const(),
+        history: SmallVec::new(),
         payment: None,
     }
 }

@@ -12,8 +12,8 @@
 use std::collections::BTreeMap;
 
 use onrush_proto::{
-    Command, CreateOrder, Fact, HoldRow, HoldState, Line, Lines, OrderId, OrderRow, OrderState, RecordKind,
-    Refusal, Request, Row, ShardId, Slot,
+    Command, CreateOrder, Fact, HoldRow, HoldState, Line, Lines, OrderId, OrderRow, OrderState, Payment,
+    RecordKind, Refusal, Request, Row, ShardId, Slot,
 };
 use smallvec::SmallVec;
 
@@ -107,6 +107,10 @@ impl Shard {
     /// Participant: home asks for a hold.
     pub(crate) fn hold(&mut self, home: ShardId, request: Box<HoldRequest>, out: &mut Effects) {
         let order = request.order;
+        if self.lagging {
+            let refused = PeerMessage::HoldRefused { order, refusal: Refusal::Overloaded, contested: false };
+            return out.outbound.push((home, refused));
+        }
         let mut decision = self.decide_hold(&request);
         if self.backlog && decision.as_ref().is_err_and(is_short) {
             if !self.sweep_all(out) {
@@ -274,7 +278,7 @@ impl Shard {
             RecordKind::OrderRejected => Resolution::Reject,
             RecordKind::OrderExpired | RecordKind::OrderCancelled => Resolution::Release,
             RecordKind::PaymentCaptured => Resolution::Capture,
-            RecordKind::RefundSucceeded if row.state == OrderState::Cancelled => {
+            RecordKind::RefundSucceeded if returns_units(row) => {
                 return self.return_units(order, self.participants(&row.lines), out);
             }
             _ => return,
@@ -355,8 +359,7 @@ impl Shard {
             Some(_) => Resolution::Capture,
         };
         let until_us = row.map_or(self.now_us, |row| row.held_until_us);
-        let returned = row.is_some_and(|row| was_sold(row) && row.state == OrderState::Cancelled);
-        if returned {
+        if row.is_some_and(returns_units) {
             out.outbound.push((from, PeerMessage::Resolve { order, how: Resolution::Capture, until_us }));
             out.outbound.push((from, PeerMessage::Resolve { order, how: Resolution::Return, until_us }));
         } else {
@@ -364,8 +367,9 @@ impl Shard {
         }
     }
 
-    /// What a shard does first: gives up what it had not finished, and asks about what it holds.
-    pub(crate) fn take_office(&mut self, out: &mut Effects) {
+    /// What a shard does first: gives up what it had not finished, and asks about what it holds. False if the
+    /// batch was full before it was done: a frame has to fit a segment.
+    pub(crate) fn take_office(&mut self, out: &mut Effects) -> bool {
         let mut unfinished: Vec<OrderId> = self
             .state
             .orders
@@ -375,6 +379,9 @@ impl Shard {
             .collect();
         unfinished.sort_unstable();
         for order in unfinished {
+            if self.is_full(out) {
+                return false;
+            }
             self.give_up(order, Refusal::Stopped, out);
         }
         self.return_again(out);
@@ -386,10 +393,12 @@ impl Shard {
             let home = self.options.map.shard(order.slot());
             out.outbound.push((home, PeerMessage::Ask { order }));
         }
+        true
     }
 }
 
-/// True if the order was called off after it was paid.
-fn was_sold(row: &OrderRow) -> bool {
-    row.payment.as_ref().is_some_and(|payment| payment.refunds.iter().any(|refund| refund.cancels))
+/// True if the order was called off after it was paid. Late money that only came and went sold nothing.
+pub(super) fn returns_units(row: &OrderRow) -> bool {
+    let calls_off = |payment: &Payment| payment.refunds.iter().any(|refund| refund.cancels);
+    row.state == OrderState::Cancelled && row.payment.as_deref().is_some_and(calls_off)
 }

@@ -81,6 +81,9 @@ impl Shard {
                 self.answer(origin, key, true, reply, out);
             }
             _ if self.is_running(&key) => self.refuse(origin, key, Refusal::KeyInProgress, out),
+            _ if self.is_late(&request) => self.refuse(origin, key, Refusal::DeadlineExceeded, out),
+            // It was admitted by its keeper, whose store may keep up while this one does not.
+            _ if self.lagging => self.refuse(origin, key, Refusal::Overloaded, out),
             _ => {
                 if !self.decide(origin, &request, out) {
                     let message = PeerMessage::Forward { to, request };

@@ -115,6 +115,8 @@ pub struct Shard {
     /// True once what the next inputs want is no longer what it was when the turn began.
     turn_ends: bool,
     took_office: bool,
+    /// True while the store lags by its bound: nothing new is admitted.
+    lagging: bool,
     bucket: Bucket,
     encoder: RowEncoder,
     payload: Vec<u8>,
@@ -145,6 +147,7 @@ impl Shard {
             postponed: None,
             turn_ends: false,
             took_office: false,
+            lagging: false,
             bucket: Bucket::default(),
             encoder: RowEncoder::default(),
             payload: Vec::new(),
@@ -188,6 +191,12 @@ impl Shard {
     /// Tells the shard how far its store has come.
     pub fn set_stored(&mut self, lsn: u64) {
         self.stored_lsn = self.stored_lsn.max(lsn);
+    }
+
+    /// Tells the shard whether its store lags by its bound. What comes from other shards to be held or decided
+    /// is then refused; a host keeps requests waiting.
+    pub fn set_lagging(&mut self, lagging: bool) {
+        self.lagging = lagging;
     }
 
     /// The store may not go beyond this record: keys and returns behind it are not confirmed by
@@ -250,13 +259,13 @@ impl Shard {
             out.time_us = self.now_us.max(now_us);
         }
         self.now_us = out.time_us;
-        if !self.took_office {
-            self.took_office = true;
-            self.take_office(out);
-        }
+        // Nothing is taken before everything is given up that a crash left unfinished.
+        self.took_office = self.took_office || self.take_office(out);
         self.bucket.turn(self.now_us);
-        self.sweep(out);
-        self.take_inputs(inputs, out);
+        if self.took_office {
+            self.sweep(out);
+            self.take_inputs(inputs, out);
+        }
         self.state.settle(self.stored_lsn);
         out.rows.stage(&mut self.state);
         out.store_ceiling = self.store_ceiling();

@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use onrush_proto::{Fact, OrderId, OrderState, RecordKind, Row, ShardId};
+use onrush_proto::{Fact, OrderId, RecordKind, Row, ShardId};
 use smallvec::SmallVec;
 
+use super::baskets::returns_units;
 use super::{Effects, PeerMessage, Shard};
 use crate::rules::inventory::Resolution;
 
@@ -63,7 +64,7 @@ impl Shard {
         }
         for row in &fact.rows {
             if let Row::Order(order) = row
-                && order.state == OrderState::Cancelled
+                && returns_units(order)
             {
                 self.returns.begin(order.id, lsn, self.participants(&order.lines));
             }

@@ -8,6 +8,7 @@ mod documents;
 mod graph;
 mod holds;
 mod keys;
+mod lag;
 mod memory;
 mod orders;
 mod payments;

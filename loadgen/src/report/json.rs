@@ -7,6 +7,9 @@ use crate::machine;
 use crate::operation::Verdict;
 use crate::recorder::Track;
 
+/// Copies of the data: there is no replication yet.
+const REPLICAS: u32 = 1;
+
 /// The whole summary.
 pub(crate) fn json(summary: &Summary) -> String {
     let mut text = format!("{:#}", value(summary));
@@ -43,6 +46,8 @@ pub(super) fn value(summary: &Summary) -> Value {
         },
         "durability": setup.durability,
         "shards": setup.shards,
+        "replicas": REPLICAS,
+        "hot_key_share": rounded(setup.hot_key_share),
         "host": setup.host,
         "store": setup.store,
         "durable_writes": setup.durable_writes,
@@ -112,6 +117,8 @@ mod tests {
             "goodput_per_s",
             "durability",
             "shards",
+            "replicas",
+            "hot_key_share",
             "cpu_us_per_order",
         ] {
             assert!(!parsed[key].is_null(), "{key}");

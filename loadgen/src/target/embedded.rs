@@ -177,6 +177,7 @@ impl Target for Embedded {
             durable_writes: stats.durable_writes,
             records: stats.records,
             log_bytes: stats.log_bytes,
+            hot_key_share: stats.hot_key_ppm as f64 / 1e6,
             kept: self.temporary.is_none().then(|| self.data_dir.clone()),
             stages: stats.stages.iter().map(stage).collect(),
         }

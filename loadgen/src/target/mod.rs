@@ -140,6 +140,8 @@ pub(crate) struct Setup {
     pub(crate) records: u64,
     /// Log bytes so far.
     pub(crate) log_bytes: u64,
+    /// The largest share of the latest orders that wants one SKU.
+    pub(crate) hot_key_share: f64,
     /// Where the data stays after the run, if it does.
     pub(crate) kept: Option<PathBuf>,
     /// How long the stages of a turn took, in their order.

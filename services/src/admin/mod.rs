@@ -185,6 +185,7 @@ fn stats(stats: EngineStats) -> StatsResponse {
         stopped_shards: stats.stopped_shards.into(),
         orders_in_memory: stats.orders_in_memory,
         store_lag_bytes_max: stats.store_lag_bytes_max,
+        hot_key_ppm: stats.hot_key_ppm,
         process_bytes: process_bytes().unwrap_or(0),
         stages: stats.stages.iter().map(stage).collect(),
     }

@@ -133,6 +133,10 @@ impl Run {
         let mut life_us = u64::try_from(server.start.as_micros()).unwrap();
         server.kill();
         let told = load.journal().await;
+        if self.random.once_in(3) {
+            // As the crash left it.
+            server::verify(self.path());
+        }
         while self.random.once_in(3) {
             life_us = self.random.between(0, life_us);
             Server::start_and_kill(self.path(), self.shards, Duration::from_micros(life_us)).await;

@@ -158,6 +158,11 @@ impl Log {
         self.index.first_lsn()
     }
 
+    /// Bytes of log behind `lsn`, the rest of its segment counted too.
+    pub fn bytes_behind(&self, lsn: u64) -> u64 {
+        self.index.bytes_behind(lsn)
+    }
+
     /// The term of the frames to come.
     pub fn term(&self) -> u64 {
         self.term

@@ -27,6 +27,13 @@ impl SegmentIndex {
         segments.front().map_or_else(|| self.next_lsn(), |segment| segment.header.first_lsn)
     }
 
+    /// Bytes in the segments that hold anything behind `lsn`.
+    pub(super) fn bytes_behind(&self, lsn: u64) -> u64 {
+        let segments = self.read();
+        let ends = segments.iter().skip(1).map(|next| next.header.first_lsn - 1).chain([u64::MAX]);
+        segments.iter().zip(ends).filter(|(_, last)| *last > lsn).map(|(segment, _)| segment.end()).sum()
+    }
+
     pub(super) fn next_lsn(&self) -> u64 {
         self.next_lsn.load(Ordering::Acquire)
     }

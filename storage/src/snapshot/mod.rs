@@ -25,5 +25,5 @@ mod writer;
 pub use error::SnapshotError;
 pub use format::{SnapshotHeader, SnapshotSummary};
 pub use reader::SnapshotReader;
-pub use shelf::{Newest, Pruned, newest_verified, prune};
+pub use shelf::{Newest, Pruned, newest_named, newest_verified, prune};
 pub use writer::SnapshotWriter;

@@ -23,6 +23,17 @@ pub struct Pruned {
     pub removed: Vec<String>,
 }
 
+/// Lsn and bytes of the newest snapshot by its name, verified or not; `None` if there is none.
+///
+/// # Errors
+/// The disk cannot be listed, or the file not opened.
+pub fn newest_named(disk: &dyn Disk) -> Result<Option<(u64, u64)>, SnapshotError> {
+    let names = list(disk)?;
+    let Some(name) = newest_first(&names).into_iter().next() else { return Ok(None) };
+    let bytes = disk.open(name).and_then(|file| file.len()).map_err(SnapshotError::io(name))?;
+    Ok(parse_name(name).map(|lsn| (lsn, bytes)))
+}
+
 /// Tries the snapshots of the disk, newest first, and returns the first that verifies.
 pub fn newest_verified(disk: &dyn Disk) -> Result<Newest, SnapshotError> {
     let mut damaged = Vec::new();

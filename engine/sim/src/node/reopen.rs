@@ -108,8 +108,9 @@ impl Seat {
         let tail = Arc::new(Tail::new(log.end_lsn(), log.reader(), plan.tail_bytes_max));
         let station = Arc::new(Station::new(id, 1, Arc::clone(&tail)));
         station.set_ceiling(shard.store_ceiling());
-        let snapshots =
-            Snapshots::new(id, Arc::new(self.snapshots.clone()), plan.flush.snapshot_bytes).by_hand();
+        let snapshots = Snapshots::new(id, Arc::new(self.snapshots.clone()), plan.flush.snapshot_bytes)
+            .continuing(&log)
+            .by_hand();
         let store = Box::new(self.store.clone());
         let settings = (plan.flush, snapshots);
         let flusher = Flusher::new(Arc::clone(&station), replayed_from, absorber, store, settings);

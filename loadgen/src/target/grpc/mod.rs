@@ -267,6 +267,7 @@ impl Target for Grpc {
             durable_writes: stats.durable_writes,
             records: stats.records,
             log_bytes: stats.log_bytes,
+            hot_key_share: stats.hot_key_ppm as f64 / 1e6,
             kept: self.server.as_ref().and_then(Server::kept),
             stages: stats.stages.into_iter().map(reply::stage).collect(),
         }
