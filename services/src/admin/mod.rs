@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use onrush_engine::{AuditReport, EngineStats};
 use onrush_grpc::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use onrush_grpc::admin::v1::{
-    AuditRequest, AuditResponse, GetStockRequest, GetStockResponse, ListStockChangesRequest,
+    AuditRequest, AuditResponse, GatewayBooks, GetStockRequest, GetStockResponse, ListStockChangesRequest,
     ListStockChangesResponse, ReconcileRequest, ReconcileResponse, StageTimes, StateCount, StatsRequest,
     StatsResponse, StockChange,
 };
@@ -16,7 +16,7 @@ use crate::access::{Call, Gate};
 use crate::backend::{Backend, off_front, unexpected};
 use crate::field;
 use crate::gateway::Gateways;
-use crate::gateway::reconcile::Reconciler;
+use crate::gateway::reconcile::{Compared, Reconciler};
 use crate::page;
 use crate::status::{Denial, Rejection};
 
@@ -111,10 +111,11 @@ impl AdminService for Admin {
         });
         let report = report.await??;
         Ok(Response::new(ReconcileResponse {
-            ok: report.differences.is_empty(),
+            ok: report.ok(),
             differences: report.differences,
             payments: report.payments,
             open: report.open,
+            gateways: report.gateways.into_iter().map(books).collect(),
         }))
     }
 }
@@ -131,6 +132,19 @@ fn local_only<T>(request: &Request<T>) -> Result<(), Rejection> {
 
 fn not_local() -> Rejection {
     Denial::new("NOT_LOCAL", "expected a caller on this machine, found one elsewhere").into()
+}
+
+fn books(compared: Compared) -> GatewayBooks {
+    GatewayBooks {
+        gateway: compared.gateway.to_string(),
+        complete: compared.trouble.is_none(),
+        trouble: compared.trouble.unwrap_or_default(),
+        payments: compared.payments,
+        differences: compared.differences,
+        unanswered: compared.unanswered,
+        read_to_us: field::time_us(compared.read_s.unwrap_or_default().saturating_mul(1_000_000)),
+        strangers: compared.strangers,
+    }
 }
 
 fn audit(report: AuditReport) -> AuditResponse {

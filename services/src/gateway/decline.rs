@@ -55,7 +55,7 @@ const OF_THE_GATEWAY: [&str; 24] = [
 ];
 
 /// Codes that the buyer can do something about.
-const OF_THE_BUYER: [&str; 21] = [
+const OF_THE_BUYER: [&str; 22] = [
     NOT_AUTHENTICATED,
     "authentication_required",
     "card_velocity_exceeded",
@@ -74,6 +74,8 @@ const OF_THE_BUYER: [&str; 21] = [
     "ORDER_NOT_APPROVED",
     "PAYER_ACTION_REQUIRED",
     "PAYER_CANNOT_PAY",
+    // An order of PayPal's that it forgot, or never had: the buyer is to approve another.
+    "RESOURCE_NOT_FOUND",
     "withdrawal_count_limit_exceeded",
     ORDER_CLOSED,
     REPLACED,
@@ -109,6 +111,7 @@ mod tests {
             (NO_ROUTE, DeclineClass::Gateway),
             ("insufficient_funds", DeclineClass::Buyer),
             (ORDER_CLOSED, DeclineClass::Buyer),
+            ("RESOURCE_NOT_FOUND", DeclineClass::Buyer),
             ("generic_decline", DeclineClass::Bank),
             ("stolen_card", DeclineClass::Bank),
             ("never heard of", DeclineClass::Bank),

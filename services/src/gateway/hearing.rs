@@ -19,6 +19,8 @@ use crate::clock::now_us;
 use crate::http::{BODY_BYTES_MAX, Problem, Routes};
 use crate::status::{Denial, Rejection};
 
+/// How far the time that a push is signed with may be from ours, in s.
+pub(super) const TOLERANCE_S: u64 = 300;
 /// Where Stripe's signature stands.
 const SIGNATURE: &str = "stripe-signature";
 /// Events that are remembered.
@@ -133,7 +135,7 @@ fn unavailable(trouble: Trouble) -> Rejection {
     path = "/webhooks/stripe",
     tag = "payment",
     request_body(content = String, content_type = "application/json"),
-    params(("Stripe-Signature" = String, Header, description = "t=<seconds>,v1=<hex>")),
+    params(("Stripe-Signature" = String, Header, description = "t=<seconds>,v1=<hex>; of a time at most 300 s from now")),
     responses(
         (status = 204, description = "Heard, now or before"),
         (status = 400, description = "Not an event", body = Problem, content_type = "application/problem+json"),
@@ -169,7 +171,7 @@ async fn hear_stripe(
     request_body(content = String, content_type = "application/json"),
     params(
         ("PayPal-Transmission-Id" = String, Header, description = "Of this delivery"),
-        ("PayPal-Transmission-Time" = String, Header, description = "When it was sent"),
+        ("PayPal-Transmission-Time" = String, Header, description = "When it was sent: at most 300 s from now"),
         ("PayPal-Transmission-Sig" = String, Header, description = "The signature in base64"),
         ("PayPal-Cert-Url" = String, Header, description = "The certificate that checks it, at PayPal's"),
         ("PayPal-Auth-Algo" = String, Header, description = "SHA256withRSA"),
@@ -177,7 +179,7 @@ async fn hear_stripe(
     responses(
         (status = 204, description = "Heard, now or before"),
         (status = 400, description = "Not an event", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "Not signed by PayPal", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Not signed by PayPal, or long ago", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Too large", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many at once", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "PayPal could not be asked: to come again", body = Problem, content_type = "application/problem+json"),
@@ -190,12 +192,12 @@ async fn hear_paypal(
 ) -> Result<StatusCode, Rejection> {
     let body = read(body).await?;
     let signed = match hearing.worker.gateways().the_paypal() {
-        Some(paypal) => paypal.is_signed(&headers, &body).await.map_err(unavailable)?,
+        Some(paypal) => paypal.is_signed(&headers, &body, now_us() / 1_000_000).await.map_err(unavailable)?,
         None => false,
     };
     if !signed {
         let message =
-            "PayPal-Transmission-Sig: expected PayPal's signature of this body, found none that is good";
+            "PayPal-Transmission-Sig: expected PayPal's signature of this body, found none that is good now";
         return Err(Denial::new("UNAUTHENTICATED", message).of("PayPal-Transmission-Sig").into());
     }
     let event: paypal::Event = parse(&body)?;

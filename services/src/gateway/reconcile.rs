@@ -6,7 +6,10 @@
 //! is the same at both cuts, with nothing under way, must agree with the balance between them; once it
 //! does it is forgotten. Orders without a record in what was read are read from their owner.
 
+mod balances;
 mod paypal;
+mod report;
+mod stripe;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,12 +20,12 @@ use onrush_proto::{Currency, Lsn, OrderId, OrderRow, RefundState, Refusal, Row, 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::stripe::Since;
-use super::{Booked, Gateways, Trouble};
+use super::{Booked, Gateway, GatewayKind, Gateways, Trouble};
 use crate::backend::Backend;
-use crate::clock::now_us;
 use crate::records;
-use crate::status::{Denial, Rejection};
+use crate::status::Rejection;
+use balances::Balances;
+pub use report::{Compared, Report};
 
 /// Records read at once.
 const BATCH_RECORDS: usize = 4_096;
@@ -37,20 +40,6 @@ const UNSETTLED_MAX: usize = 65_536;
 const CALLS_MAX: usize = 16;
 /// How far back the first comparison asks a real gateway for what it has.
 const LOOK_BACK: Duration = Duration::from_secs(7 * 86_400);
-/// Differences told one by one.
-const DIFFERENCES_MAX: usize = 1_000;
-
-/// What a comparison found.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Report {
-    /// One line per difference.
-    pub differences: Vec<String>,
-    /// Comparisons made: payments that moved or did not agree before. One that moved on both sides
-    /// counts twice if there is more to compare than fits in memory.
-    pub payments: u64,
-    /// Payments with something under way.
-    pub open: u64,
-}
 
 #[derive(Clone, PartialEq, Eq, Default)]
 struct Ledger {
@@ -65,6 +54,20 @@ struct Ledger {
 /// Hears of the orders that a batch of the log entered; false = enough.
 type More<'a> = dyn FnMut(&mut Reconciler, Vec<OrderId>) -> Result<bool, Rejection> + 'a;
 
+/// Why a gateway was not heard to the end.
+enum Broken {
+    /// Our side could not go on.
+    Ours(Rejection),
+    /// It gave no answer: what the others say stands.
+    Theirs(Trouble),
+}
+
+impl From<Rejection> for Broken {
+    fn from(rejection: Rejection) -> Self {
+        Self::Ours(rejection)
+    }
+}
+
 /// How far the books were compared.
 #[derive(Default)]
 pub struct Reconciler {
@@ -72,8 +75,8 @@ pub struct Reconciler {
     read: Vec<Lsn>,
     /// Entries of the simulated gateway that were looked at.
     heard: usize,
-    /// The newest intent of Stripe that was looked at.
-    newest: Option<String>,
+    /// How far Stripe's list was read.
+    stripe: stripe::Position,
     /// How far PayPal's list was read.
     paypal: paypal::Position,
     /// Payments to compare: what moved, what has something under way, what differs.
@@ -96,7 +99,7 @@ impl Reconciler {
             report.differences.push(line);
             return Ok(report);
         }
-        let balances = self.balances(gateways)?;
+        let balances = self.balances(gateways, &mut report)?;
         let mut moved = BTreeSet::new();
         for shard in 0..backend.shards() {
             self.advance(backend, ShardId(shard), &mut |_, entered| {
@@ -105,6 +108,8 @@ impl Reconciler {
             })?;
         }
         self.settle(&balances, &moved, &mut report);
+        self.paypal.tell_untraced(&mut report);
+        report.end();
         Ok(report)
     }
 
@@ -151,52 +156,42 @@ impl Reconciler {
         self.unsettled.insert(order, now);
     }
 
-    /// Enters the orders of the gateways' new entries.
+    /// Enters the orders of the gateways' new entries. One that gives no answer is no reason not to hear the others.
     fn hear(
         &mut self,
         backend: &Backend,
         gateways: &Arc<Gateways>,
         report: &mut Report,
     ) -> Result<(), Rejection> {
-        if let Some(gateway) = gateways.the_simulated() {
-            loop {
-                let news = gateway.news(self.heard, BATCH_ENTRIES);
-                self.enter_orders(backend, news.iter().map(|order| (*order, Text::EMPTY)).collect())?;
-                self.heard += news.len();
-                if news.is_empty() || !self.make_room(gateways, report)? {
-                    return Ok(());
-                }
+        for gateway in gateways.each() {
+            let kind = gateway.kind();
+            report.of(kind);
+            let heard = match gateway {
+                Gateway::Simulated(_) => self.hear_simulated(backend, gateways, report),
+                Gateway::Stripe(_) => self.hear_stripe(backend, gateways, report),
+                Gateway::PayPal(_) => self.hear_paypal(backend, gateways, report),
+            };
+            match heard {
+                Ok(()) => {}
+                Err(Broken::Theirs(trouble)) => report.of(kind).is_away(trouble),
+                Err(Broken::Ours(rejection)) => return Err(rejection),
             }
         }
-        self.hear_stripe(backend, gateways, report)?;
-        self.hear_paypal(backend, gateways, report)
+        Ok(())
     }
 
-    /// The first time backwards from the newest, then forwards from the newest that was looked at.
-    fn hear_stripe(
+    fn hear_simulated(
         &mut self,
         backend: &Backend,
         gateways: &Arc<Gateways>,
         report: &mut Report,
-    ) -> Result<(), Rejection> {
-        let Some(stripe) = gateways.the_stripe() else { return Ok(()) };
-        let from_us = now_us().saturating_sub(LOOK_BACK.as_micros() as u64);
-        let (first, mut oldest) = (self.newest.is_none(), None::<String>);
+    ) -> Result<(), Broken> {
+        let Some(gateway) = gateways.the_simulated() else { return Ok(()) };
         loop {
-            let since = match &self.newest {
-                Some(newest) if !first => Since::After(newest),
-                _ => Since::From { from_us, older_than: oldest.as_deref() },
-            };
-            let page = Handle::current().block_on(stripe.list(since)).map_err(unavailable)?;
-            // Newest first.
-            let (Some(newest), Some(last)) = (page.first(), page.last()) else { return Ok(()) };
-            if !first || self.newest.is_none() {
-                self.newest = Some(newest.id.clone());
-            }
-            oldest = Some(last.id.clone());
-            let named = page.iter().filter_map(|entry| Some((entry.order?, Text::new(&entry.id).ok()?)));
-            self.enter_orders(backend, named.collect())?;
-            if !self.make_room(gateways, report)? {
+            let news = gateway.news(self.heard, BATCH_ENTRIES);
+            self.enter_orders(backend, news.iter().map(|order| (*order, Text::EMPTY)).collect())?;
+            self.heard += news.len();
+            if news.is_empty() || !self.make_room(gateways, report)? {
                 return Ok(());
             }
         }
@@ -218,35 +213,34 @@ impl Reconciler {
     }
 
     /// What the gateways' books say of each order that is not settled.
-    fn balances(&self, gateways: &Arc<Gateways>) -> Result<BTreeMap<OrderId, Booked>, Rejection> {
+    fn balances(&self, gateways: &Arc<Gateways>, report: &mut Report) -> Result<Balances, Rejection> {
         if let Some(gateway) = gateways.the_simulated() {
             let booked = |order| {
-                gateway
-                    .balance(order)
-                    .map(|found| Booked { captured: found.captured, refunded: found.refunded })
+                let found = gateway.balance(order)?;
+                Some((order, Booked { captured: found.captured, refunded: found.refunded }))
             };
-            return Ok(self
-                .unsettled
-                .keys()
-                .map(|order| (*order, booked(*order).unwrap_or_default()))
-                .collect());
+            let booked = self.unsettled.keys().filter_map(|order| booked(*order)).collect();
+            return Ok(Balances { booked, ..Balances::default() });
         }
         let charges = self.unsettled.iter().flat_map(|(order, ledger)| {
             let currency = ledger.currency.unwrap_or(Currency::EUR);
             ledger.charges.iter().map(move |charge| (*order, *charge, currency))
         });
-        Handle::current().block_on(booked(gateways, charges.collect()))
+        Handle::current().block_on(Balances::of(gateways, charges.collect(), report))
     }
 
     /// Forgets what agrees already if there is too much to keep; what does not may be on its way.
     /// False if too much is left.
     fn make_room(&mut self, gateways: &Arc<Gateways>, report: &mut Report) -> Result<bool, Rejection> {
         if self.unsettled.len() > UNSETTLED_MAX {
-            let balances = self.balances(gateways)?;
+            let balances = self.balances(gateways, report)?;
             self.unsettled.retain(|order, ours| {
-                let theirs = balances.get(order).copied().unwrap_or_default();
-                let agrees = !ours.open && theirs == ours.booked();
-                report.payments += u64::from(agrees);
+                let theirs = balances.booked.get(order).copied().unwrap_or_default();
+                let known = !ours.open && !balances.unanswered.contains(order);
+                let agrees = known && theirs == ours.booked();
+                if agrees {
+                    ours.count(report, true);
+                }
                 !agrees
             });
         }
@@ -254,34 +248,26 @@ impl Reconciler {
     }
 
     /// Compares what stood still between the cuts, and forgets what agrees.
-    fn settle(
-        &mut self,
-        balances: &BTreeMap<OrderId, Booked>,
-        moved: &BTreeSet<OrderId>,
-        report: &mut Report,
-    ) {
-        let mut untold = 0u64;
+    fn settle(&mut self, balances: &Balances, moved: &BTreeSet<OrderId>, report: &mut Report) {
         self.unsettled.retain(|order, ours| {
             if moved.contains(order) || ours.open {
                 report.open += 1;
                 return true;
             }
-            report.payments += 1;
-            let theirs = balances.get(order).copied().unwrap_or_default();
+            if balances.unanswered.contains(order) {
+                return true;
+            }
+            let theirs = balances.booked.get(order).copied().unwrap_or_default();
             let agrees = ours.booked() == theirs;
-            if !agrees && report.differences.len() < DIFFERENCES_MAX {
-                report.differences.push(format!(
+            ours.count(report, agrees);
+            if !agrees {
+                report.differs(format!(
                     "payment {order}: expected captured {} and refunded {} (ledger), found {} and {} (gateway)",
                     ours.captured, ours.refunded, theirs.captured, theirs.refunded
                 ));
-            } else if !agrees {
-                untold += 1;
             }
             !agrees
         });
-        if untold > 0 {
-            report.differences.push(format!("{untold} more payments differ"));
-        }
     }
 }
 
@@ -289,32 +275,21 @@ impl Ledger {
     fn booked(&self) -> Booked {
         Booked { captured: self.captured, refunded: self.refunded }
     }
-}
 
-/// Asks for charges, some at once.
-async fn booked(
-    gateways: &Arc<Gateways>,
-    mut charges: Vec<(OrderId, Text<63>, Currency)>,
-) -> Result<BTreeMap<OrderId, Booked>, Rejection> {
-    let (mut reads, mut found) = (JoinSet::new(), BTreeMap::<OrderId, Booked>::new());
-    loop {
-        while reads.len() < CALLS_MAX
-            && let Some((order, charge, currency)) = charges.pop()
-        {
-            let gateways = gateways.clone();
-            reads.spawn(async move { (order, gateways.booked(charge.as_str(), currency).await) });
+    /// Counts a comparison, and at each gateway that had a part in it.
+    fn count(&self, report: &mut Report, agrees: bool) {
+        report.payments += 1;
+        let kinds = self.charges.iter().filter_map(|charge| GatewayKind::of_reference(charge.as_str()));
+        let mut kinds: BTreeSet<GatewayKind> = kinds.collect();
+        if let ([only], true) = (&report.gateways[..], kinds.is_empty()) {
+            kinds.insert(only.gateway);
         }
-        let Some(read) = reads.join_next().await else { return Ok(found) };
-        let (order, booked) = read.map_err(|error| Rejection::Internal(error.to_string()))?;
-        let Booked { captured, refunded } = booked.map_err(unavailable)?;
-        let sum = found.entry(order).or_default();
-        sum.captured = sum.captured.saturating_add(captured);
-        sum.refunded = sum.refunded.saturating_add(refunded);
+        for kind in kinds {
+            let compared = report.of(kind);
+            compared.payments += 1;
+            compared.differences += u64::from(!agrees);
+        }
     }
-}
-
-fn unavailable(trouble: Trouble) -> Rejection {
-    Denial::new("GATEWAY_UNAVAILABLE", trouble.to_string()).after(Duration::from_secs(1)).into()
 }
 
 /// Orders as their owners have them; one that nobody knows owes nothing.
@@ -376,10 +351,11 @@ mod tests {
             (OrderId(5), settled(0)),
         ]);
         let mut books = Reconciler { unsettled, ..Reconciler::default() };
-        let balances = [(1, 5), (2, 6), (3, 9), (5, 1)]
+        let booked = [(1, 5), (2, 6), (3, 9), (5, 1)]
             .map(|(order, captured)| (OrderId(order), Booked { captured, refunded: 0 }));
+        let balances = Balances { booked: BTreeMap::from(booked), ..Balances::default() };
         let mut report = Report::default();
-        books.settle(&BTreeMap::from(balances), &BTreeSet::from([OrderId(4)]), &mut report);
+        books.settle(&balances, &BTreeSet::from([OrderId(4)]), &mut report);
         assert_eq!((report.payments, report.open, report.differences.len()), (3, 2, 2));
         assert!(
             report.differences[0]

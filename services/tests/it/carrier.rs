@@ -158,6 +158,43 @@ async fn an_order_without_an_address_says_so() {
     arrived(&shop, &order_id, ShipmentStatus::LabelPurchased).await;
 }
 
+const PUSH: &str =
+    r#"{"description":"tracker.updated","result":{"tracking_code":"1Z000001","status":"delivered"}}"#;
+/// HMAC-SHA256 of the push under "whsec", by another implementation.
+const PUSH_SIGNATURE: &str =
+    "hmac-sha256-hex=c537db07307f8290ac6cf9c9a71094c3312c941a64cf1e2376d9af3c3d212400";
+
+/// One push again and again, and as many that nobody signed: each gets an answer, the parcel stays where the carrier
+/// has it, and the shop goes on.
+#[tokio::test]
+async fn a_flood_of_replayed_pushes_is_answered_and_moves_nothing() {
+    let aggregator = Aggregator::start(&[]).await;
+    let shop = Shop::open_with(|config| {
+        shipping(&aggregator.base)(config);
+        config.connections_max = 1_000;
+    });
+    shop.stock("tea", 499, 100).await;
+    let put = PutAddressRequest { customer_id: "ada".into(), address: Some(address()), ..Default::default() };
+    shop.client.put_address(put).await.unwrap();
+    let order_id = shop.paid("tea").await;
+    arrived(&shop, &order_id, ShipmentStatus::LabelPurchased).await;
+    let url = format!("{}/carrier/webhook", shop.address(Service::Shipping));
+    let (http, mut calls) = (reqwest::Client::new(), tokio::task::JoinSet::new());
+    for at in 0..200 {
+        let signature = if at % 2 == 0 { PUSH_SIGNATURE } else { "hmac-sha256-hex=00" };
+        let request = http.post(&url).header("X-Hmac-Signature", signature).body(PUSH);
+        calls.spawn(async move { request.send().await.unwrap().status().as_u16() });
+    }
+    let mut statuses = calls.join_all().await;
+    statuses.sort_unstable();
+    assert_eq!((&statuses[..100], &statuses[100..]), (&[204; 100][..], &[401; 100][..]));
+    let shipment = arrived(&shop, &order_id, ShipmentStatus::LabelPurchased).await;
+    assert_eq!(shipment.events.len(), 2, "{shipment:?}");
+    let next = shop.paid("tea").await;
+    arrived(&shop, &next, ShipmentStatus::LabelPurchased).await;
+    assert_eq!(aggregator.sold().0, 2);
+}
+
 /// The carrier is asked once an hour here; a push that it signed makes it now.
 #[tokio::test]
 async fn a_signed_push_makes_us_look_again() {
@@ -173,10 +210,7 @@ async fn a_signed_push_makes_us_look_again() {
     let order_id = shop.paid("tea").await;
     arrived(&shop, &order_id, ShipmentStatus::LabelPurchased).await;
     aggregator.see(&[("in_transit", "2026-11-20T10:00:00Z")]);
-    // HMAC-SHA256 of the body under "whsec", by another implementation.
-    let body =
-        r#"{"description":"tracker.updated","result":{"tracking_code":"1Z000001","status":"delivered"}}"#;
-    let signature = "hmac-sha256-hex=c537db07307f8290ac6cf9c9a71094c3312c941a64cf1e2376d9af3c3d212400";
+    let (body, signature) = (PUSH, PUSH_SIGNATURE);
     let url = format!("{}/carrier/webhook", shop.address(Service::Shipping));
     let push = async |body: String, signature: &str| {
         let request = reqwest::Client::new().post(&url).header("X-Hmac-Signature", signature).body(body);

@@ -214,6 +214,38 @@ async fn what_became_of_a_text_is_heard_from_twilio_and_from_nobody_else() {
     }
 }
 
+/// One call again and again, and as many that nobody signed: each gets an answer, and the first end counts.
+#[tokio::test]
+async fn a_flood_of_replayed_calls_is_answered_and_changes_nothing() {
+    let exchange = Exchange::start(&[]).await;
+    let shop = Shop::open_with(|config| {
+        texting(&exchange, Duration::from_millis(300))(config);
+        config.connections_max = 1_000;
+    });
+    shop.stock("tea", 499, 100).await;
+    shop.client.put_contact(contact()).await.unwrap();
+    let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
+    let notice = text_of(&shop, &order_id, NotificationStatus::Sent).await;
+    let callback = format!("{PUBLIC_URL}/sms/status?notification={}", notice.notification_id);
+    let url = callback.replace(PUBLIC_URL, &shop.address(Service::Notification));
+    let delivered = [("MessageStatus", "delivered"), ("To", PHONE)];
+    let failed = [("MessageStatus", "failed"), ("To", PHONE)];
+    let (http, mut calls) = (reqwest::Client::new(), tokio::task::JoinSet::new());
+    for at in 0..200 {
+        let (form, token) = if at % 2 == 0 { (&delivered, TOKEN) } else { (&failed, "other") };
+        let request = http.post(&url).header("X-Twilio-Signature", signature(token, &callback, form));
+        let request = request.form(form);
+        calls.spawn(async move { request.send().await.unwrap().status().as_u16() });
+    }
+    let mut statuses = calls.join_all().await;
+    statuses.sort_unstable();
+    assert_eq!((&statuses[..100], &statuses[100..]), (&[204; 100][..], &[401; 100][..]));
+    text_of(&shop, &order_id, NotificationStatus::Delivered).await;
+    let next = shop.order("", "tea", 1).await.unwrap().order_id;
+    text_of(&shop, &next, NotificationStatus::Sent).await;
+    assert_eq!(exchange.texts().len(), 2);
+}
+
 #[tokio::test]
 async fn customers_choose_by_channel_and_templates_are_of_one() {
     let exchange = Exchange::start(&[]).await;

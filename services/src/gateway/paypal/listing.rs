@@ -22,12 +22,27 @@ const PAYMENTS: &str = "T00";
 /// What PayPal says where a stretch holds more than it tells.
 const TOO_MUCH: &str = "RESULTSET_TOO_LARGE";
 
+/// What PayPal says where a stretch begins after its last refresh. It has no name of its own: on some days the
+/// refresh is many hours late.
+const NOT_YET: &str = "Data for the given start date is not available";
+
+/// A payment that took money.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::gateway) struct Taken {
+    /// PayPal's name of it.
+    pub(in crate::gateway) id: String,
+    /// The order that it names; `None` = none of ours.
+    pub(in crate::gateway) order: Option<OrderId>,
+}
+
 /// A page of the list.
 pub(in crate::gateway) struct Listed {
-    /// Payments that took money for orders of ours: PayPal's name, and the order.
-    pub(in crate::gateway) taken: Vec<(String, OrderId)>,
+    /// Payments that took money.
+    pub(in crate::gateway) taken: Vec<Taken>,
     /// True if another page follows.
     pub(in crate::gateway) more: bool,
+    /// Up to when PayPal's list was refreshed, in s since the epoch: what moved later may be missing.
+    pub(in crate::gateway) refreshed_s: Option<u64>,
 }
 
 /// What asking for a page came to.
@@ -36,6 +51,8 @@ pub(in crate::gateway) enum Listing {
     Page(Listed),
     /// The stretch holds too much to be told.
     TooMuch,
+    /// The list does not reach as far as the stretch begins.
+    NotYet,
     /// PayPal does not let our key see the list.
     Barred,
 }
@@ -46,11 +63,19 @@ struct Page {
     transaction_details: Vec<Detail>,
     #[serde(default)]
     total_pages: u32,
+    last_refreshed_datetime: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Detail {
     transaction_info: Movement,
+}
+
+/// Why there is no page, in words.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Excuse {
+    message: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -82,15 +107,19 @@ struct Related {
 }
 
 impl Movement {
-    /// The order of ours that it took money for: by the key that we wrote on it, or by the order's id that a
-    /// browser did.
-    fn order(&self) -> Option<OrderId> {
+    /// The payment that it is, if it took money.
+    fn taken(self) -> Option<Taken> {
         // What was reversed later was taken, too.
         let took = matches!(self.transaction_status.as_str(), "S" | "V");
         let payment = took && self.transaction_event_code.starts_with(PAYMENTS);
+        payment.then(|| Taken { order: self.order(), id: self.transaction_id })
+    }
+
+    /// The order of ours that it names: by the key that we wrote on it, or by the order's id that a browser did.
+    fn order(&self) -> Option<OrderId> {
         let custom = self.custom_field.as_deref()?;
         let key = GatewayKey::parse(custom).filter(|key| key.op == Op::Charge);
-        key.map(|key| key.order).or_else(|| custom.parse().ok()).filter(|_| payment)
+        key.map(|key| key.order).or_else(|| custom.parse().ok())
     }
 }
 
@@ -113,18 +142,24 @@ impl PayPal {
         if answer.status == StatusCode::FORBIDDEN {
             return Ok(Listing::Barred);
         }
+        if answer.status == StatusCode::BAD_REQUEST {
+            let excuse: Excuse = serde_json::from_slice(&answer.body).unwrap_or_default();
+            if excuse.message.starts_with(NOT_YET) {
+                return Ok(Listing::NotYet);
+            }
+        }
         let found: Page = match sorted(&answer)? {
             Said::Done(found) => found,
             Said::Refused(issue) if issue.as_str() == TOO_MUCH => return Ok(Listing::TooMuch),
             Said::Refused(_) => return Err(Trouble::NoAnswer),
         };
+        let refreshed_s = found.last_refreshed_datetime.as_deref().map(seconds).transpose()?;
         let movements = found.transaction_details.into_iter().map(|detail| detail.transaction_info);
-        let taken = movements.filter_map(|movement| Some((movement.order()?, movement.transaction_id)));
-        let taken = taken.map(|(order, id)| (id, order)).collect();
-        Ok(Listing::Page(Listed { taken, more: page < found.total_pages }))
+        let taken = movements.filter_map(Movement::taken).collect();
+        Ok(Listing::Page(Listed { taken, more: page < found.total_pages, refreshed_s }))
     }
 
-    /// Our name of the charge that a listed payment belongs to; `None` if it belongs to no order of PayPal's.
+    /// Our name of the charge that a listed payment belongs to; `None` if PayPal does not say.
     pub(in crate::gateway) async fn charge_of(&self, payment: &str) -> Result<Option<Text<63>>, Trouble> {
         let path = format!("v2/payments/captures/{}", segment(payment));
         let origin = match self.get::<Origin>(&path).await? {
@@ -141,37 +176,40 @@ fn time(at_s: u64) -> Result<String, Trouble> {
     at.map(|at| at.to_string()).ok_or(Trouble::NoAnswer)
 }
 
+/// A time as PayPal says it; one that cannot be read is no answer.
+fn seconds(text: &str) -> Result<u64, Trouble> {
+    // PayPal writes offsets without a colon.
+    let at = text.parse::<Timestamp>().or_else(|_| Timestamp::strptime("%Y-%m-%dT%H:%M:%S%.f%z", text));
+    let at = at.map_err(|error| tracing::warn!(%error, "PayPal's last refresh could not be read"));
+    at.ok().and_then(|at| u64::try_from(at.as_second()).ok()).ok_or(Trouble::NoAnswer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_payments_for_our_orders_are_ours() {
+    fn a_payment_that_took_money_is_told_with_the_order_that_it_names() {
         let order = OrderId(7);
         let key = format!("{order}:1:charge");
-        for (code, status, custom, ours) in [
-            ("T0006", "S", key.clone(), true),
-            ("T0003", "V", key.clone(), true),
-            ("T0006", "S", order.to_string(), true),
-            ("T0006", "P", key.clone(), false),
-            ("T0006", "D", key.clone(), false),
-            ("T1107", "S", key.clone(), false),
-            ("T0006", "S", format!("{order}:1:refund"), false),
-            ("T0006", "S", "of another system".into(), false),
-            ("T0006", "S", String::new(), false),
+        for (code, status, custom, named) in [
+            ("T0006", "S", key.clone(), Some(Some(order))),
+            ("T0003", "V", key.clone(), Some(Some(order))),
+            ("T0006", "S", order.to_string(), Some(Some(order))),
+            ("T0006", "P", key.clone(), None),
+            ("T0006", "D", key.clone(), None),
+            ("T1107", "S", key.clone(), None),
+            ("T0006", "S", format!("{order}:1:refund"), Some(None)),
+            ("T0006", "S", "of another system".into(), Some(None)),
+            ("T0006", "S", String::new(), Some(None)),
         ] {
             let movement = Movement {
                 transaction_id: "1".into(),
                 transaction_event_code: code.into(),
                 transaction_status: status.into(),
-                custom_field: Some(custom),
+                custom_field: Some(custom.clone()),
             };
-            assert_eq!(
-                movement.order(),
-                ours.then_some(order),
-                "{code} {status} {:?}",
-                movement.custom_field
-            );
+            assert_eq!(movement.taken().map(|taken| taken.order), named, "{code} {status} {custom:?}");
         }
     }
 
@@ -179,5 +217,9 @@ mod tests {
     fn times_are_said_in_whole_seconds() {
         assert_eq!(time(1_700_000_000), Ok("2023-11-14T22:13:20Z".into()));
         assert_eq!(time(u64::MAX), Err(Trouble::NoAnswer));
+        for text in ["2023-11-14T22:13:20Z", "2023-11-14T22:13:20+0000", "2023-11-15T00:13:20.5+02:00"] {
+            assert_eq!(seconds(text), Ok(1_700_000_000), "{text}");
+        }
+        assert_eq!(seconds("yesterday"), Err(Trouble::NoAnswer));
     }
 }

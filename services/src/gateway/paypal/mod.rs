@@ -38,6 +38,8 @@ const REFERENCE: &str = "pp_";
 const APPROVED: &str = "order:";
 /// A token that says: an order is to be made, and the buyer to approve it.
 const TO_APPROVE: &str = "order";
+/// What PayPal says of what it does not know, or not any more.
+const FORGOTTEN: &str = "RESOURCE_NOT_FOUND";
 
 /// PayPal.
 pub struct PayPal {
@@ -164,7 +166,8 @@ impl PayPal {
         match self.post::<Order>(&path, &format!("{ours}:{number}:{step}"), &json!({})).await? {
             Said::Done(order) => order.charged()?.ok_or(Trouble::Pending),
             Said::Refused(refused) if refused.as_str().starts_with("ORDER_ALREADY_") => {
-                self.order(&order.id).await?.charged()?.ok_or(Trouble::Pending)
+                let order = self.order(&order.id).await?.ok_or(Trouble::NoAnswer)?;
+                order.charged()?.ok_or(Trouble::Pending)
             }
             Said::Refused(code) => Ok(GatewayResult::Declined { code }),
         }
@@ -191,10 +194,13 @@ impl PayPal {
         })
     }
 
-    /// Captures or authorises an order that the buyer approved.
+    /// Captures or authorises an order that the buyer approved. One that PayPal forgot has taken nothing: PayPal
+    /// keeps what did.
     pub(super) async fn take(&self, charge: &Charge, reference: &str) -> Result<GatewayResult, Trouble> {
-        let order = self.order(id_of(reference)).await?;
-        self.carry_out(charge, order).await
+        match self.order(id_of(reference)).await? {
+            Some(order) => self.carry_out(charge, order).await,
+            None => Ok(GatewayResult::Declined { code: code(FORGOTTEN) }),
+        }
     }
 
     /// What became of an order that the buyer was to approve. Nothing calls one off: money moves only when we
@@ -211,9 +217,15 @@ impl PayPal {
         self.get(&format!("v2/checkout/orders/{}", segment(id_of(reference)))).await
     }
 
-    /// True if a push is signed by PayPal over these very bytes, for our webhook.
-    pub(super) async fn is_signed(&self, headers: &HeaderMap, body: &[u8]) -> Result<bool, Trouble> {
-        match Signed::of(headers, self.base()).filter(|_| !self.webhook_id.is_empty()) {
+    /// True if a push is signed by PayPal over these very bytes, for our webhook, not long ago. PayPal signs each
+    /// try of a delivery anew.
+    pub(super) async fn is_signed(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now_s: u64,
+    ) -> Result<bool, Trouble> {
+        match Signed::of(headers, self.base(), now_s).filter(|_| !self.webhook_id.is_empty()) {
             Some(signed) => {
                 self.certificates.is_signed(&self.endpoint, &signed, &self.webhook_id, body).await
             }
@@ -237,13 +249,14 @@ impl PayPal {
 
     /// What the books say of a charge.
     pub(super) async fn booked(&self, reference: &str, currency: Currency) -> Result<Booked, Trouble> {
-        Ok(self.order(id_of(reference)).await?.booked(currency))
+        Ok(self.order(id_of(reference)).await?.map(|order| order.booked(currency)).unwrap_or_default())
     }
 
-    /// The order as it is now.
-    async fn order(&self, id: &str) -> Result<Order, Trouble> {
+    /// The order as it is now; `None` if PayPal does not know it, or not any more.
+    async fn order(&self, id: &str) -> Result<Option<Order>, Trouble> {
         match self.get(&format!("v2/checkout/orders/{}", segment(id))).await? {
-            Said::Done(order) => Ok(order),
+            Said::Done(order) => Ok(Some(order)),
+            Said::Refused(issue) if issue.as_str() == FORGOTTEN => Ok(None),
             Said::Refused(_) => Err(Trouble::NoAnswer),
         }
     }

@@ -8,7 +8,8 @@ use crate::gateway::{Step, Trouble};
 
 impl PayPal {
     pub(in crate::gateway) async fn refund(&self, step: &Step) -> Result<bool, Trouble> {
-        let order = self.order(id_of(step.reference.as_str())).await?;
+        // There is nothing to give back of what PayPal does not know.
+        let Some(order) = self.order(id_of(step.reference.as_str())).await? else { return Ok(false) };
         let key = step.key.to_string();
         if let Some(refund) = order.refund(&key) {
             return refund.done().ok_or(Trouble::Pending);
@@ -25,7 +26,8 @@ impl PayPal {
 
     /// Whether the refund under this key was made; `None` if there is none.
     pub(in crate::gateway) async fn refunded(&self, step: &Step) -> Result<Option<bool>, Trouble> {
-        match self.order(id_of(step.reference.as_str())).await?.refund(&step.key.to_string()) {
+        let order = self.order(id_of(step.reference.as_str())).await?;
+        match order.as_ref().and_then(|order| order.refund(&step.key.to_string())) {
             Some(refund) => refund.done().map(Some).ok_or(Trouble::Pending),
             None => Ok(None),
         }

@@ -6,7 +6,7 @@ use onrush_proto::GatewayResult;
 use serde_json::{Value, json};
 
 use super::message::{Authorization, Capture, Order, decimal};
-use super::{PayPal, Said, id_of, segment};
+use super::{FORGOTTEN, PayPal, Said, id_of, segment};
 use crate::clock::now_us;
 use crate::gateway::decline::{self, kept as code};
 use crate::gateway::{GatewayKey, Step, Trouble};
@@ -18,11 +18,13 @@ const HONOUR: Duration = Duration::from_secs(3 * 86_400);
 impl PayPal {
     /// Takes (a part of) a reservation.
     pub(in crate::gateway) async fn capture(&self, step: &Step) -> Result<GatewayResult, Trouble> {
-        let order = self.order(id_of(step.reference.as_str())).await?;
+        let failed = |code| Ok(GatewayResult::CaptureFailed { code });
+        let Some(order) = self.order(id_of(step.reference.as_str())).await? else {
+            return failed(code(FORGOTTEN));
+        };
         if let Some(result) = order.captured(step.reference)? {
             return Ok(result);
         }
-        let failed = |code| Ok(GatewayResult::CaptureFailed { code });
         let (Some(value), Some(reserved)) = (decimal(step.amount), order.authorization()) else {
             return failed(code(decline::AMOUNT));
         };
@@ -37,7 +39,8 @@ impl PayPal {
             },
             Said::Refused(code) => {
                 let order = self.order(id_of(step.reference.as_str())).await?;
-                Ok(order.captured(step.reference)?.unwrap_or(GatewayResult::CaptureFailed { code }))
+                let captured = order.map(|order| order.captured(step.reference)).transpose()?.flatten();
+                Ok(captured.unwrap_or(GatewayResult::CaptureFailed { code }))
             }
         }
     }
@@ -69,7 +72,8 @@ impl PayPal {
 
     /// Gives a reservation back; that of the first one is that of what renewed it.
     pub(in crate::gateway) async fn void(&self, step: &Step) -> Result<(), Trouble> {
-        let open = |order: Order| order.open_authorization().map(|open| open.id.clone());
+        // What PayPal forgot reserves nothing.
+        let open = |order: Option<Order>| order?.open_authorization().map(|open| open.id.clone());
         let order = self.order(id_of(step.reference.as_str())).await?;
         let Some(authorization) = open(order) else { return Ok(()) };
         let path = format!("v2/payments/authorizations/{}/void", segment(&authorization));

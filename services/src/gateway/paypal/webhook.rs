@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use reqwest::Url;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -17,6 +18,7 @@ use webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA256;
 
 use crate::gateway::Trouble;
 use crate::gateway::endpoint::{self, Endpoint};
+use crate::gateway::hearing::TOLERANCE_S;
 
 /// Where certificates stand on those hosts.
 const CERTIFICATES: &str = "/v1/notifications/certs/";
@@ -88,16 +90,17 @@ impl Default for Certificates {
 }
 
 impl<'a> Signed<'a> {
-    /// What the headers bring; `None` if that cannot be a signature of PayPal's. `base` is our setting of
-    /// where its API is.
-    pub(super) fn of(headers: &'a HeaderMap, base: &str) -> Option<Self> {
+    /// What the headers bring; `None` if that cannot be a signature of PayPal's that is good now. `base` is our
+    /// setting of where its API is.
+    pub(super) fn of(headers: &'a HeaderMap, base: &str, now_s: u64) -> Option<Self> {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        if header("paypal-auth-algo")? != ALGORITHM {
+        let time = header("paypal-transmission-time")?;
+        if header("paypal-auth-algo")? != ALGORITHM || !is_recent(time, now_s) {
             return None;
         }
         Some(Self {
             id: header("paypal-transmission-id")?,
-            time: header("paypal-transmission-time")?,
+            time,
             certificate: certificate_url(header("paypal-cert-url")?, base)?,
             signature: STANDARD.decode(header("paypal-transmission-sig")?).ok()?,
         })
@@ -145,6 +148,12 @@ impl Certificates {
     }
 }
 
+/// True for a time that is not long ago, nor far ahead.
+fn is_recent(text: &str, now_s: u64) -> bool {
+    let at = text.parse::<Timestamp>().ok().and_then(|at| u64::try_from(at.as_second()).ok());
+    at.is_some_and(|at_s| now_s.abs_diff(at_s) <= TOLERANCE_S)
+}
+
 /// The place of a certificate, if it is PayPal's: https, a host below paypal.com, the usual port, no name
 /// and password, the one folder. Where our own setting puts PayPal's API on this machine, that is PayPal.
 fn certificate_url(text: &str, base: &str) -> Option<Url> {
@@ -187,6 +196,24 @@ mod tests {
     #[test]
     fn the_checksum_is_that_of_zip() {
         assert_eq!((crc32(b"123456789"), crc32(b"")), (3_421_780_262, 0));
+    }
+
+    #[test]
+    fn a_push_of_long_ago_or_of_no_time_is_none() {
+        const NOW_S: u64 = 1_700_000_000;
+        for (time, recent) in [
+            ("2023-11-14T22:13:20Z", true),
+            ("2023-11-14T22:18:20Z", true),
+            ("2023-11-14T22:08:20Z", true),
+            ("2023-11-14T22:18:21Z", false),
+            ("2023-11-14T22:08:19Z", false),
+            ("1969-12-31T23:59:59Z", false),
+            ("2023-11-14", false),
+            ("1700000000", false),
+            ("", false),
+        ] {
+            assert_eq!(is_recent(time, NOW_S), recent, "{time}");
+        }
     }
 
     #[test]

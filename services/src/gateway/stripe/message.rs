@@ -142,6 +142,11 @@ impl Intent {
         matches!(self.status.as_str(), "canceled" | "requires_payment_method" | "requires_confirmation")
     }
 
+    /// True if it took money.
+    pub(super) fn took(&self) -> bool {
+        self.amount_received > 0
+    }
+
     /// What the books say.
     pub(super) fn booked(&self, currency: Currency) -> Booked {
         let refunded = match &self.latest_charge {

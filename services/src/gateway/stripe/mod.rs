@@ -68,6 +68,8 @@ pub(super) struct Listed {
     pub(super) id: String,
     /// The order it is for; `None` = it is not ours.
     pub(super) order: Option<OrderId>,
+    /// True if it took money.
+    pub(super) took: bool,
 }
 
 /// Which intents to list.
@@ -294,7 +296,11 @@ impl Stripe {
             Said::Done(page) => page,
             Said::Declined(_) | Said::Refused(_) => return Err(Trouble::NoAnswer),
         };
-        let listed = |intent: Intent| Listed { order: intent.key().map(|key| key.order), id: intent.id };
+        let listed = |intent: Intent| Listed {
+            order: intent.key().map(|key| key.order),
+            took: intent.took(),
+            id: intent.id,
+        };
         Ok(page.data.into_iter().map(listed).collect())
     }
 

@@ -5,9 +5,8 @@ use serde::Deserialize;
 
 use super::message::Metadata;
 use crate::config::Secret;
+use crate::gateway::hearing::TOLERANCE_S;
 
-/// How far the signature's time may be from ours, in s.
-const TOLERANCE_S: u64 = 300;
 /// Signatures looked at: there are several while a secret is changed.
 const SIGNATURES_MAX: usize = 8;
 /// Bytes of one.

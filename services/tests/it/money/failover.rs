@@ -150,3 +150,27 @@ async fn routes_say_which_gateway_takes_which_currency() {
     assert_eq!((till.calls().len(), purse.sums().0.len()), (0, 1));
     books_agree(&shop, 1).await;
 }
+
+/// One gateway is away: the other's books are compared all the same, and what waits is told as waiting.
+#[tokio::test]
+async fn a_gateway_that_is_away_keeps_nobody_from_comparing_with_the_other() {
+    let (till, purse) = (Till::start(&[]).await, Purse::start(&[]).await);
+    let shop = shop(&till, &purse).await;
+    for method in ["pm_card", "pm_card", "paypal:kept"] {
+        let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
+        shop.client.process_payment(payment("", &order_id, method)).await.unwrap();
+    }
+    purse.take(&format!("{}:1:charge", "0".repeat(31) + "7"), "9.95");
+    till.outage(Some(500));
+    let books = shop.client.reconcile(Default::default()).await.unwrap();
+    assert_eq!((books.ok, books.payments, books.differences.len()), (false, 2, 1), "{books:?}");
+    let [stripe, paypal] = &books.gateways[..] else { panic!("expected two gateways, found {books:?}") };
+    assert_eq!((stripe.gateway.as_str(), paypal.gateway.as_str()), ("stripe", "paypal"));
+    assert_eq!((stripe.complete, stripe.payments, stripe.unanswered), (false, 0, 2), "{books:?}");
+    assert!(stripe.trouble.starts_with("expected an answer of the gateway"), "{books:?}");
+    assert_eq!((paypal.complete, paypal.payments, paypal.differences), (true, 2, 1), "{books:?}");
+    till.outage(None);
+    let books = shop.client.reconcile(Default::default()).await.unwrap();
+    assert_eq!((books.payments, books.differences.len()), (3, 1), "{books:?}");
+    assert!(books.gateways.iter().all(|gateway| gateway.complete && gateway.unanswered == 0), "{books:?}");
+}

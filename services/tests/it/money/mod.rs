@@ -5,6 +5,7 @@ mod failover;
 mod outage;
 mod paypal;
 mod paypal_late;
+mod paypal_webhooks;
 mod purse;
 mod stand;
 mod stripe;

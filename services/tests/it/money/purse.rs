@@ -31,6 +31,12 @@ pub(crate) struct Books {
     list_lags: Option<Timestamp>,
     /// Whoever has our key may not list.
     list_barred: bool,
+    /// When the list was refreshed; now if nothing is said.
+    refreshed: Option<Timestamp>,
+    /// Stretches that begin later are answered with 500.
+    list_breaks: Option<Timestamp>,
+    /// Captures do not say which order they belong to.
+    traceless: bool,
 }
 
 struct Order {
@@ -97,6 +103,11 @@ impl Purse {
         waiting.for_each(|order| order.status = FORGOTTEN);
     }
 
+    /// PayPal knows nothing of this order any more.
+    pub(crate) fn forgets(&self, id: &str) {
+        self.books().orders.iter_mut().find(|order| order.id == id).unwrap().status = FORGOTTEN;
+    }
+
     /// All that is reserved was so many days ago.
     pub(crate) fn ages(&self, days: i64) {
         self.books().orders.iter_mut().for_each(|order| order.age_days += days);
@@ -117,11 +128,41 @@ impl Purse {
         self.books().list_barred = barred;
     }
 
+    /// The list was refreshed so long ago, or is refreshed all the time; when.
+    pub(crate) fn refreshed(&self, ago: Option<SignedDuration>) -> Timestamp {
+        let at = ago.map(|ago| Timestamp::now() - ago);
+        self.books().refreshed = at;
+        at.unwrap_or_else(Timestamp::now)
+    }
+
+    /// Stretches of the list that begin later are not told, or all are.
+    pub(crate) fn list_breaks(&self, from: Option<SignedDuration>) {
+        self.books().list_breaks = from.map(|ago| Timestamp::now() - ago);
+    }
+
+    /// Captures do not say which order they belong to, or do again.
+    pub(crate) fn traces_nothing(&self, traceless: bool) {
+        self.books().traceless = traceless;
+    }
+
+    /// Where each stretch began that was asked for.
+    pub(crate) fn listed_from(&self) -> Vec<Timestamp> {
+        let calls = self.calls().into_iter().filter(|call| call.path == "/v1/reporting/transactions");
+        calls.map(|call| call.query["start_date"].parse().unwrap()).collect()
+    }
+
     /// An order of somebody else's making that took money.
     pub(crate) fn take(&self, custom_id: &str, value: &str) {
+        self.took(custom_id, value, SignedDuration::ZERO);
+    }
+
+    /// The same, so long ago.
+    pub(crate) fn took(&self, custom_id: &str, value: &str, ago: SignedDuration) {
         let id = self.approve(custom_id, value);
         let mut books = self.books();
-        pay(books.orders.iter_mut().find(|order| order.id == id).unwrap(), "COMPLETED");
+        let order = books.orders.iter_mut().find(|order| order.id == id).unwrap();
+        pay(order, "COMPLETED");
+        order.moved -= ago;
     }
 
     /// An order that a browser made and the buyer approved.
@@ -193,6 +234,7 @@ fn answer(books: &mut Books, call: &Call) -> Answer {
         ("GET", ["v1", "reporting", "transactions"]) => list(books, call),
         ("GET", ["v2", "payments", "captures", id]) => {
             match books.orders.iter().find(|order| *id == format!("CAP-{}", order.id)) {
+                Some(_) if books.traceless => Answer::Say(200, json!({"id": id}).to_string()),
                 Some(order) => {
                     let related = json!({"related_ids": {"order_id": order.id}});
                     Answer::Say(200, json!({"id": id, "supplementary_data": related}).to_string())
@@ -382,6 +424,12 @@ fn list(books: &Books, call: &Call) -> Answer {
     }
     let at = |name: &str| call.query[name].parse::<Timestamp>().unwrap();
     let (from, to) = (at("start_date"), at("end_date"));
+    let refreshed = books.refreshed.unwrap_or_else(Timestamp::now);
+    if from > refreshed {
+        let body = json!({"name": "INVALID_REQUEST", "details": [],
+            "message": "Data for the given start date is not available."});
+        return Answer::Say(400, body.to_string());
+    }
     let day = SignedDuration::from_hours(24);
     if to.duration_since(from) > 31 * day {
         return refusal(400, "INVALID_REQUEST");
@@ -390,10 +438,14 @@ fn list(books: &Books, call: &Call) -> Answer {
     if to.duration_since(from) > day {
         return refusal(400, "RESULTSET_TOO_LARGE");
     }
+    if books.list_breaks.is_some_and(|broken| from > broken) {
+        return Answer::Say(500, "oops".into());
+    }
     // A comparison begins at a whole second.
     let within = from..=to + SignedDuration::from_secs(1);
     let listed = |order: &&Order| {
-        within.contains(&order.moved) && books.list_lags.is_none_or(|since| order.moved < since)
+        let shows = order.moved <= refreshed && books.list_lags.is_none_or(|since| order.moved < since);
+        shows && within.contains(&order.moved)
     };
     let movement = |id: String, code: &str, status: &str, custom: &Value| {
         json!({"transaction_info": {"transaction_id": id, "transaction_event_code": code,
@@ -413,7 +465,10 @@ fn list(books: &Books, call: &Call) -> Answer {
     assert_eq!(call.query["page_size"], "500");
     let (page, pages) = (call.query["page"].parse::<usize>().unwrap(), found.chunks(2).len());
     let details = found.chunks(2).nth(page - 1).unwrap_or_default();
-    Answer::Say(200, json!({"transaction_details": details, "total_pages": pages, "page": page}).to_string())
+    let refreshed = refreshed.strftime("%Y-%m-%dT%H:%M:%S+0000").to_string();
+    let body = json!({"transaction_details": details, "total_pages": pages, "page": page,
+        "last_refreshed_datetime": refreshed});
+    Answer::Say(200, body.to_string())
 }
 
 fn refusal(status: u16, issue: &str) -> Answer {

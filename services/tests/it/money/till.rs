@@ -21,6 +21,8 @@ pub(crate) struct Books {
     /// Searches that find nothing yet.
     search_lag: usize,
     refunds_pending: bool,
+    /// Pages of the list after the first are not told.
+    list_breaks: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +58,11 @@ impl stand::Books for Books {
 }
 
 impl Till {
+    /// Pages of the list after the first are not told, or are again.
+    pub(crate) fn list_breaks(&self, breaks: bool) {
+        self.books().list_breaks = breaks;
+    }
+
     /// So many searches find nothing.
     pub(crate) fn search_lags(&self, searches: usize) {
         self.books().search_lag = searches;
@@ -284,6 +291,9 @@ fn search(books: &mut Books, call: &Call) -> Answer {
 
 /// Newest first, two to a page so that there are pages.
 fn list(books: &Books, call: &Call) -> Answer {
+    if books.list_breaks && call.query.contains_key("starting_after") {
+        return Answer::Say(500, "oops".into());
+    }
     let at = |id: Option<&String>| id.and_then(|id| books.intents.iter().position(|intent| intent.id == *id));
     let page: Vec<&Intent> = match (at(call.query.get("ending_before")), at(call.query.get("starting_after")))
     {

@@ -5,7 +5,8 @@ use onrush_grpc::payment::v1::PaymentStatus;
 use onrush_services::config::Config;
 
 use super::outage::until_closed;
-use super::paypal::{self, push_about_the_first};
+use super::paypal;
+use super::paypal_webhooks::push_about_the_first;
 use super::purse::Purse;
 use super::stand::Fault;
 use super::stripe::{books_agree, payment_of, until};
@@ -121,6 +122,28 @@ async fn an_order_that_paypal_forgot_is_declined() {
     let open =
         until(&shop, &order_id, |payment| payment.status() == PaymentStatus::RequiresPaymentMethod).await;
     assert_eq!(open.attempts[0].decline_code, "RESOURCE_NOT_FOUND");
+}
+
+/// The buyer approved it and the call that takes the money failed; then PayPal knew nothing of it any more. That was
+/// asked for again without end: nothing was taken, so it is a decline, and another method pays.
+#[tokio::test]
+async fn an_approved_order_that_paypal_forgot_is_declined_and_another_pays() {
+    use onrush_services::gateway::DeclineClass;
+    let purse = Purse::start(&[]).await;
+    let shop = shop(&purse).await;
+    let order_id = asked(&shop, 0).await;
+    purse.fail_next(&[Fault::FailedBefore; 4]);
+    purse.buyer_approves("PP1");
+    crate::wait::seen("a call that takes the money", || !purse.keys_at("/capture").is_empty()).await;
+    purse.forgets("PP1");
+    let open =
+        until(&shop, &order_id, |payment| payment.status() == PaymentStatus::RequiresPaymentMethod).await;
+    let code = open.attempts[0].decline_code.as_str();
+    assert_eq!((code, DeclineClass::of(code)), ("RESOURCE_NOT_FOUND", DeclineClass::Buyer));
+    shop.client.process_payment(payment("second", &order_id, "paypal:kept")).await.unwrap();
+    let paid = until(&shop, &order_id, |payment| payment.status() == PaymentStatus::Succeeded).await;
+    assert_eq!((paid.attempts.len(), purse.sums().0), (2, vec!["5.00".into()]));
+    books_agree(&shop, 1).await;
 }
 
 /// The call that takes the money has bad days, and the shop stops meanwhile.
