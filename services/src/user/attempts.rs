@@ -25,6 +25,9 @@ const ENTRIES_MAX: usize = 65_536;
 /// Requests for a mail that cost no wait: to one address from anywhere, and from one network.
 const FREE_MAILS: u32 = 3;
 const FREE_MAILS_PER_NETWORK: u32 = 20;
+/// What those who come back from a login provider are counted by, beside their network. It is no account's address:
+/// whoever sends somebody's browser here without end keeps nobody from a login by password.
+const RETURNS: &str = "\0return";
 /// The waits after those.
 const MAIL_WAIT_MIN: Duration = Duration::from_secs(60);
 const MAIL_WAIT_MAX: Duration = Duration::from_secs(15 * 60);
@@ -54,7 +57,22 @@ impl Attempts {
             ((network(peer), Some(account.to_owned())), FREE_PER_ACCOUNT),
             ((network(peer), None), FREE_PER_ADDRESS),
         ];
-        self.count(keys, (WAIT_MIN, WAIT_MAX), now)
+        self.count(&keys, (WAIT_MIN, WAIT_MAX), now)
+    }
+
+    /// Counts somebody who comes back from a login provider, or says how long to wait: as many as may err with
+    /// passwords from one network.
+    pub(super) fn admit_return(&self, peer: IpAddr, now: Instant) -> Result<(), Rejection> {
+        let keys = [((network(peer), Some(RETURNS.to_owned())), FREE_PER_ADDRESS)];
+        self.count(&keys, (WAIT_MIN, WAIT_MAX), now)
+    }
+
+    /// Somebody came back with a login: that does not count.
+    pub(super) fn returned(&self, peer: IpAddr) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&(network(peer), Some(RETURNS.to_owned()))) {
+            count.attempts = count.attempts.saturating_sub(1);
+        }
     }
 
     /// Counts a request for a mail, or says how long to wait. Nobody fills a stranger's mailbox, from
@@ -62,12 +80,12 @@ impl Attempts {
     pub(super) fn admit_mail(&self, peer: IpAddr, to: &str, now: Instant) -> Result<(), Rejection> {
         let keys =
             [((None, Some(to.to_owned())), FREE_MAILS), ((network(peer), None), FREE_MAILS_PER_NETWORK)];
-        self.count(keys, (MAIL_WAIT_MIN, MAIL_WAIT_MAX), now)
+        self.count(&keys, (MAIL_WAIT_MIN, MAIL_WAIT_MAX), now)
     }
 
     fn count(
         &self,
-        keys: [(Key, u32); 2],
+        keys: &[(Key, u32)],
         (wait_min, wait_max): (Duration, Duration),
         now: Instant,
     ) -> Result<(), Rejection> {
@@ -81,13 +99,13 @@ impl Attempts {
         }
         make_room(&mut counts, now);
         for (key, free) in keys {
-            let count = counts.entry(key).or_insert(Count { attempts: 0, last: now, free_at: now });
+            let count = counts.entry(key.clone()).or_insert(Count { attempts: 0, last: now, free_at: now });
             if now.duration_since(count.last) > MEMORY {
                 count.attempts = 0;
             }
             count.attempts = count.attempts.saturating_add(1);
             count.last = now;
-            if let Some(beyond) = count.attempts.checked_sub(free) {
+            if let Some(beyond) = count.attempts.checked_sub(*free) {
                 count.free_at = now + wait_min.saturating_mul(1 << beyond.min(16)).min(wait_max);
             }
         }
@@ -169,6 +187,28 @@ mod tests {
             attempts.admit(IpAddr::V4(index.into()), "ada", now).unwrap();
         }
         assert!(attempts.counts.lock().unwrap().len() <= ENTRIES_MAX);
+    }
+
+    #[test]
+    fn returns_are_counted_by_network_and_apart_from_passwords() {
+        let attempts = Attempts::default();
+        let (here, there): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let mut now = Instant::now();
+        for _ in 0..FREE_PER_ADDRESS {
+            attempts.admit_return(here, now).unwrap();
+            attempts.returned(here);
+        }
+        for _ in 0..FREE_PER_ADDRESS {
+            attempts.admit_return(here, now).unwrap();
+        }
+        for wait_s in [1, 2, 4] {
+            let refused = attempts.admit_return(here, now).unwrap_err();
+            assert_eq!(refused.retry_after(), Some(Duration::from_secs(wait_s)));
+            attempts.admit_return(there, now).unwrap();
+            attempts.admit(here, "ada", now).unwrap();
+            now += Duration::from_secs(wait_s);
+            attempts.admit_return(here, now).unwrap();
+        }
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(super) struct Owner {
     pub(super) user: String,
     /// The version of what they showed it by: a password that is changed meanwhile shows nothing.
     pub(super) credentials: u64,
+    /// The version of what is on record of the account's link: one that is taken back meanwhile, or made, counts.
+    pub(super) links: u64,
 }
 
 impl Flight {

@@ -1,19 +1,23 @@
 //! From somebody whom a provider knows to an account of ours: by their name there and by nothing else.
 //!
 //! An address that has an account is not enough, whoever verified it: its owner says so, with the password,
-//! before anybody else's login opens it. `oidc-links/<hash of provider and name>` says whose account it is,
-//! `oidc-people/<user>` which link that is, so that it can be taken back.
+//! before anybody else's login opens it. `oidc-people/<user>` says which link an account has, and that it has none:
+//! it is kept for good, so each change of it has a version, and whoever links brings the one that the owner saw.
+//! `oidc-links/<hash of provider and name>` says whose account somebody's may be; it counts if the account says
+//! the same.
 
 use onrush_proto::Refusal;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::flight::Owner;
 use super::id_token::Person;
 use crate::access::{Role, Roles, now_s};
 use crate::documents::{Versioned, key};
 use crate::status::{Denial, Rejection};
 use crate::user::account::{self, User};
 use crate::user::email::Email;
+use crate::user::session::Login;
 use crate::user::{Users, profile, session};
 
 /// The collection of links, and how they are found by user.
@@ -30,21 +34,27 @@ struct Link {
 }
 
 /// Which link an account has.
-#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Linked {
-    name: String,
+    /// `None` = none, any more.
+    name: Option<String>,
+    /// The version of the account's credentials when it was linked: a new password ends it, also if whoever sets
+    /// one gets no further.
+    credentials: u64,
+}
+
+impl Linked {
+    fn is(&self, name: &str) -> bool {
+        self.name.as_deref() == Some(name)
+    }
 }
 
 impl Users {
-    /// The id of the account of this person: linked before, or new.
-    pub(super) async fn account_of(&self, issuer: &str, person: &Person) -> Result<String, Rejection> {
-        let name = name(issuer, person);
-        match self.link(&name).await?.map(|found| found.value.user) {
-            Some(Some(user)) => return Ok(user),
-            Some(None) => {
-                let message = "expected an account that the login is linked to, found one that took it back";
-                return Err(Denial::new("LOGIN_NOT_LINKED", message).into());
-            }
+    /// The id of the account of this person, by their name: linked before, or new.
+    pub(super) async fn account_of(&self, name: &str, person: &Person) -> Result<String, Rejection> {
+        match self.link(name).await?.map(|found| found.value.user) {
+            Some(Some(user)) if self.is_linked(&user, name).await? => return Ok(user),
+            Some(_) => return Err(not_linked()),
             None => {}
         }
         let unverified = || {
@@ -54,36 +64,52 @@ impl Users {
         let address = person.email.as_deref().filter(|_| person.email_verified).ok_or_else(unverified)?;
         let email = Email::parse("email", address)?;
         // The same for every try, so that one that ended halfway is gone on with.
-        let id = Uuid::from_u128(self.backend.caller_key(COLLECTION, &name).0).to_string();
+        let id = Uuid::from_u128(self.backend.caller_key(COLLECTION, name).0).to_string();
         match account::id_of(&self.backend, &email).await? {
             Some(found) if found == id => {}
             // `EMAIL_TAKEN`, if it has an account.
             _ => self.make_for(&id, &email, person).await?,
         }
-        self.tie(&name, &id, 0).await?;
-        Ok(id)
+        // Nobody has shown a password of it, or had a link to take back.
+        let owner = Owner { user: id, credentials: 0, links: 0 };
+        self.tie(name, &owner, 0).await?;
+        Ok(owner.user)
     }
 
-    /// Links this person to an account whose owner wants it.
-    pub(super) async fn link_to(&self, user: &str, issuer: &str, person: &Person) -> Result<(), Rejection> {
-        let name = name(issuer, person);
-        let (found, version) = match self.link(&name).await? {
+    /// Links the person of this name to an account whose owner wants it.
+    pub(super) async fn link_to(&self, owner: &Owner, name: &str) -> Result<(), Rejection> {
+        let (found, version) = match self.link(name).await? {
             Some(found) => (found.value.user, found.version),
             None => (None, 0),
         };
         match found {
-            Some(owner) if owner == user => Ok(()),
-            Some(_) => Err(linked("expected a login without an account, found one of another account")),
-            None => self.tie(&name, user, version).await,
+            Some(other) if other != owner.user && self.is_linked(&other, name).await? => {
+                Err(linked("expected a login without an account, found one of another account"))
+            }
+            _ => self.tie(name, owner, version).await,
         }
     }
 
-    /// Takes an account's link back, if it has one.
+    /// A login that rests on a link. If that was taken back meanwhile, and all logins ended, this one ends as well.
+    pub(super) async fn still_linked(&self, name: &str, login: Login) -> Result<Login, Rejection> {
+        if self.is_linked(&login.user, name).await? {
+            return Ok(login);
+        }
+        session::end_named(&self.backend, &login.user, &login.session).await?;
+        Err(not_linked())
+    }
+
+    /// The version of what is on record of an account's link.
+    pub(super) async fn links(&self, user: &str) -> Result<u64, Rejection> {
+        Ok(self.linked(user).await?.1)
+    }
+
+    /// Takes an account's link back, if it has one, and stops one that is being made.
     pub(in crate::user) async fn unlink(&self, user: &str) -> Result<(), Rejection> {
         for _ in 0..TRIES {
             match self.unlink_as_it_stands(user).await {
                 // Somebody takes it back, or links, at the same time.
-                Err(Rejection::Refused(Refusal::VersionMismatch { .. } | Refusal::NotFound)) => {}
+                Err(Rejection::Refused(Refusal::VersionMismatch { .. })) => {}
                 done => return done,
             }
         }
@@ -91,48 +117,70 @@ impl Users {
     }
 
     async fn unlink_as_it_stands(&self, user: &str) -> Result<(), Rejection> {
-        let by_user = key(BY_USER, user)?;
-        let found: Option<Versioned<Linked>> = self.backend.document(by_user).await?;
-        let Some(Versioned { value: Linked { name }, version }) = found else { return Ok(()) };
-        // The way in closes first: what is left if the rest fails leads nowhere.
-        if let Some(link) = self.link(&name).await?
-            && link.value.user.as_deref() == Some(user)
-        {
-            let none = Link { user: None };
-            self.backend.put_document(key(COLLECTION, &name)?, &none, link.version, None).await?;
+        let (found, version) = self.linked(user).await?;
+        if let Some(name) = &found.name {
+            // Also one that is not written yet: whoever is about to finds this.
+            let (of, link_version) = match self.link(name).await? {
+                Some(link) => (link.value.user, link.version),
+                None => (Some(user.to_owned()), 0),
+            };
+            if of.as_deref() == Some(user) {
+                let none = Link { user: None };
+                self.backend.put_document(key(COLLECTION, name)?, &none, link_version, None).await?;
+            }
         }
-        self.backend.take_document(by_user, version).await
+        self.backend.put_document(key(BY_USER, user)?, &Linked::default(), version, None).await?;
+        Ok(())
     }
 
     async fn link(&self, name: &str) -> Result<Option<Versioned<Link>>, Rejection> {
         self.backend.document(key(COLLECTION, name)?).await
     }
 
-    /// Writes a link of this version down. The account says which one before the link says whose.
-    async fn tie(&self, name: &str, user: &str, version: u64) -> Result<(), Rejection> {
-        let by_user = key(BY_USER, user)?;
-        let wanted = Linked { name: name.to_owned() };
-        match self.backend.put_document(by_user, &wanted, 0, None).await {
-            Err(Rejection::Refused(Refusal::VersionMismatch { .. })) => {
-                let found: Option<Versioned<Linked>> = self.backend.document(by_user).await?;
-                if found.is_none_or(|found| found.value != wanted) {
-                    return Err(linked(
-                        "expected an account without a linked login, found one that has another",
-                    ));
-                }
+    /// What is on record of an account's link, with its version.
+    async fn linked(&self, user: &str) -> Result<(Linked, u64), Rejection> {
+        let found: Option<Versioned<Linked>> = self.backend.document(key(BY_USER, user)?).await?;
+        Ok(found.map_or((Linked::default(), 0), |found| (found.value, found.version)))
+    }
+
+    /// True if an account says of this name that it is its link, under the password of now.
+    async fn is_linked(&self, user: &str, name: &str) -> Result<bool, Rejection> {
+        let (found, _) = self.linked(user).await?;
+        Ok(found.is(name) && self.is_current(user, &found).await?)
+    }
+
+    async fn is_current(&self, user: &str, found: &Linked) -> Result<bool, Rejection> {
+        let now = account::credentials(&self.backend, user).await?;
+        Ok(found.credentials == now.map_or(0, |now| now.version))
+    }
+
+    /// Writes a link down, the name's part of which has this version. The account says which one before the link
+    /// says whose.
+    async fn tie(&self, name: &str, owner: &Owner, version: u64) -> Result<(), Rejection> {
+        let wanted = Linked { name: Some(name.to_owned()), credentials: owner.credentials };
+        let (found, links) = self.linked(&owner.user).await?;
+        // Two at once want the same, or one that ended halfway is gone on with.
+        if found != wanted {
+            if found.name.is_some() && !found.is(name) && self.is_current(&owner.user, &found).await? {
+                return Err(linked("expected an account without a linked login, found one that has another"));
             }
-            done => drop(done?),
+            if links != owner.links {
+                return Err(changed());
+            }
+            match self.backend.put_document(key(BY_USER, &owner.user)?, &wanted, links, None).await {
+                Err(Rejection::Refused(Refusal::VersionMismatch { .. })) => return Err(changed()),
+                done => drop(done?),
+            }
         }
-        let link = Link { user: Some(user.to_owned()) };
+        let link = Link { user: Some(owner.user.clone()) };
         match self.backend.put_document(key(COLLECTION, name)?, &link, version, None).await {
             Err(Rejection::Refused(Refusal::VersionMismatch { .. })) => {
-                let found = self.link(name).await?.and_then(|found| found.value.user);
-                // Two at once want the same, or not.
-                match found.as_deref() == Some(user) {
-                    true => Ok(()),
-                    false => {
+                match self.link(name).await?.and_then(|found| found.value.user) {
+                    Some(found) if found == owner.user => Ok(()),
+                    Some(_) => {
                         Err(linked("expected a login that nobody links meanwhile, found one that is linked"))
                     }
+                    None => Err(changed()),
                 }
             }
             done => done.map(|_| ()),
@@ -162,8 +210,19 @@ impl Users {
 }
 
 /// A person's name at one provider. Names of different providers never meet.
-fn name(issuer: &str, person: &Person) -> String {
+pub(super) fn name(issuer: &str, person: &Person) -> String {
     session::hash(format!("{issuer}\n{}", person.sub).as_bytes())
+}
+
+fn not_linked() -> Rejection {
+    let message = "expected an account that the login is linked to, found one that took it back";
+    Denial::new("LOGIN_NOT_LINKED", message).into()
+}
+
+/// What the owner wanted is not what the account says now.
+fn changed() -> Rejection {
+    let message = "expected the account as its owner saw it, found its link changed meanwhile";
+    Denial::new("LOGIN_REFUSED", message).into()
 }
 
 fn linked(message: &str) -> Rejection {

@@ -9,6 +9,8 @@ mod id_token;
 mod link;
 mod provider;
 
+use std::time::Instant;
+
 use axum::extract::State;
 use axum::http::header::{LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -96,15 +98,18 @@ pub(super) async fn begin(State(users): State<Users>) -> Result<Response, Reject
         (status = 403, description = "EMAIL_NOT_VERIFIED, LOGIN_NOT_LINKED", body = Problem),
         (status = 404, description = "NO_LOGIN_PROVIDER", body = Problem),
         (status = 409, description = "EMAIL_TAKEN: its owner links it at /login/oidc/link; LOGIN_LINKED", body = Problem),
+        (status = 429, description = "TOO_MANY_REQUESTS from one network that began no login", body = Problem),
         (status = 503, description = "LOGIN_PROVIDER_UNAVAILABLE", body = Problem),
     )
 )]
 pub(super) async fn callback(
     State(users): State<Users>,
+    peer: Peer,
     headers: HeaderMap,
     Query(query): Query,
 ) -> Result<Response, Rejection> {
     let client = users.oidc()?;
+    users.desk.attempts.admit_return(peer.0, Instant::now())?;
     let flight = users.flight(&headers, query.one("state")?).await?;
     client.check_issuer(query.one("iss")?).await?;
     if query.one("error")?.is_some() {
@@ -113,16 +118,19 @@ pub(super) async fn callback(
         return Err(Denial::new("LOGIN_REFUSED", message).into());
     }
     let person = client.person(query.need("code")?, &users.callback(), &flight).await?;
+    let name = link::name(client.issuer(), &person);
     let user = match flight.link {
-        None => users.account_of(client.issuer(), &person).await?,
+        None => users.account_of(&name, &person).await?,
         Some(owner) => {
             users.check_owner(&owner).await?;
-            users.link_to(&owner.user, client.issuer(), &person).await?;
+            users.link_to(&owner, &name).await?;
             tracing::info!(user = owner.user, issuer = client.issuer(), "a login of a provider was linked");
             owner.user
         }
     };
-    let tokens = users.tokens(session::begin(&users.backend, &user).await?).await?;
+    let login = session::begin(&users.backend, &user).await?;
+    let tokens = users.tokens(users.still_linked(&name, login).await?).await?;
+    users.desk.attempts.returned(peer.0);
     let mut response = Json(tokens).into_response();
     response.headers_mut().insert(SET_COOKIE, header(&Flight::gone(users.desk.provider.is_secure()))?);
     Ok(response)
@@ -162,15 +170,16 @@ pub(super) async fn link(
         return Err(Denial::new("INVALID_CREDENTIALS", message).into());
     }
     let credentials = before.map_or(0, |before| before.version);
-    let owner = Owner { user: caller.user.to_string(), credentials };
+    let links = users.links(caller.user.as_str()).await?;
+    let owner = Owner { user: caller.user.to_string(), credentials, links };
     let (authorization_url, cookie) = users.depart(Some(owner)).await?;
     let mut response = Json(Departure { authorization_url }).into_response();
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
 }
 
-/// Takes the link of the caller's account back, and ends all logins. So does a new password. An account without a password gets one by
-/// `/password-reset`.
+/// Takes the link of the caller's account back, and ends all logins; one that is being made comes to nothing. So does
+/// a new password. An account without a password gets one by `/password-reset`.
 #[utoipa::path(
     delete,
     path = "/login/oidc/link",

@@ -39,6 +39,27 @@ async fn only_the_browser_that_began_a_login_ends_it() {
     Tokens::of(&ada.home(&site, &provider).await);
 }
 
+/// As many as may err with passwords from one network; a login by password is nobody's to keep from.
+#[tokio::test]
+async fn whoever_comes_back_without_having_left_waits_in_the_end() {
+    let provider = Provider::start().await;
+    let site = provider.shop();
+    site.register("eve@example.com").await;
+    let stranger = Way { cookie: "a=b".into(), url: Way::begin(&site).await.url };
+    let mut admitted = 0;
+    let refused = loop {
+        let answer = stranger.back(&site, &[("code", "c-1"), ("state", "another")]).await;
+        if answer.status != 400 {
+            break answer;
+        }
+        answer.assert_refused(400, "LOGIN_STATE_MISMATCH", Some("state"));
+        admitted += 1;
+    };
+    refused.assert_refused(429, "TOO_MANY_REQUESTS", None);
+    assert!(admitted >= 50, "{admitted}");
+    site.login("eve@example.com").await;
+}
+
 #[tokio::test]
 async fn id_tokens_that_are_not_the_providers_word_to_us_now_are_refused() {
     let provider = Provider::start().await;

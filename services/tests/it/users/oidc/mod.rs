@@ -3,6 +3,8 @@
 mod lies;
 mod stand_in;
 
+use std::time::Duration;
+
 use onrush_services::config::Service;
 use serde_json::{Value, json};
 
@@ -139,6 +141,49 @@ async fn a_password_that_is_changed_meanwhile_links_nothing() {
         site.request("POST", "/password").bearer_auth(&ada.access).json(&body).send().await.unwrap();
     assert_eq!(changed.status(), 200);
     login(&site, &provider).await.assert_refused(403, "LOGIN_NOT_LINKED", None);
+}
+
+/// A link is being made while its owner says that nobody is to log in by the provider: however the two meet, nobody
+/// does. One that was made between two steps of the no was there for good, since the account did not know of it.
+#[tokio::test]
+async fn a_link_that_is_being_made_does_not_outlive_its_owners_no() {
+    let provider = Provider::start().await;
+    let site = provider.shop();
+    site.register("ada@example.com").await;
+    for delay_ms in [None, Some(0), Some(1), Some(2), Some(4), Some(8)] {
+        let ada = site.login("ada@example.com").await;
+        let way = Way::link(&site, &ada.access, PASSWORD).await.noted(&provider);
+        let made = match delay_ms {
+            // Her browser is still at the provider.
+            None => {
+                assert_eq!(unlink(&site, &ada.access).await, 204);
+                let made = way.home(&site, &provider).await;
+                made.assert_refused(401, "LOGIN_REFUSED", None);
+                made
+            }
+            Some(delay_ms) => {
+                let says_no = async {
+                    tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+                    unlink(&site, &ada.access).await
+                };
+                let (made, said) = tokio::join!(way.home(&site, &provider), says_no);
+                assert_eq!(said, 204);
+                made
+            }
+        };
+        let after = login(&site, &provider).await;
+        let reason = after.body["reason"].as_str().unwrap_or_default();
+        let refused = matches!((after.status, reason), (403, "LOGIN_NOT_LINKED") | (409, "EMAIL_TAKEN"));
+        assert!(refused, "{delay_ms:?}: {made:?}, then {after:?}");
+        if let Some(token) = made.body["access_token"].as_str() {
+            site.get("/profile", token).await.assert_refused(401, "INVALID_TOKEN", None);
+        }
+    }
+    // What came to nothing is in nobody's way.
+    let ada = site.login("ada@example.com").await;
+    let way = Way::link(&site, &ada.access, PASSWORD).await.noted(&provider);
+    Tokens::of(&way.home(&site, &provider).await);
+    Tokens::of(&login(&site, &provider).await);
 }
 
 /// Who reads the mailbox now need not be whom the provider knew: also a first password takes the link back.
