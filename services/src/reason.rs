@@ -125,6 +125,7 @@ pub const REASONS: &[Reason] = &[
     row("INSUFFICIENT_SCOPE", PermissionDenied, 403, "Not among what the user granted"),
     row("UNKNOWN_CLIENT", NotFound, 404, "No such client"),
     row("TOO_MANY_CLIENTS", FailedPrecondition, 409, "As many clients as there may be"),
+    row("TOO_MANY_GRANTS", FailedPrecondition, 409, "The user granted as much as there may be"),
     row("UNKNOWN_USER", NotFound, 404, "No such user"),
     row("EMAIL_TAKEN", AlreadyExists, 409, "The address has an account"),
     row("OWN_ROLES", FailedPrecondition, 409, "Nobody changes their own roles"),

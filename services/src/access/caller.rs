@@ -6,15 +6,18 @@ use super::{Claims, Permission, Roles, Scopes};
 use crate::field::{self, FieldError};
 use crate::status::{Denial, Rejection};
 
-/// A user whose token was verified.
+/// A user, or a program that acts for nobody, whose token was verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
-    /// The user's id, the `customer_id` of what is theirs.
+    /// The user's id, the `customer_id` of what is theirs; of a program that acts for nobody, its own.
     pub user: CustomerId,
-    /// What the user was when the token was issued.
+    /// What the user or program was when the token was issued.
     pub roles: Roles,
-    /// What a program of somebody else's may do in the user's name; `None`: it is the user.
+    /// What a program of somebody else's may do in the user's name; `None`: it is the user. What a program that acts
+    /// for nobody keeps itself to; `None`: to its roles.
     pub scopes: Option<Scopes>,
+    /// True for a program that acts for nobody: nothing is its own.
+    pub machine: bool,
 }
 
 /// Somebody who calls.
@@ -37,17 +40,16 @@ pub struct Admitted {
 impl Identity {
     /// What claims say; `None` if their subject can be nobody's id: the operator's name is empty, and
     /// what works in this process under a name of its own has a control character in it. A program and
-    /// its scopes come together or not at all.
+    /// its scopes come together or not at all, unless the program is the subject: no user has an id like that.
     pub fn of(claims: &Claims) -> Option<Self> {
         if claims.sub.is_empty() || claims.sub.contains(char::is_control) {
             return None;
         }
         let user = CustomerId::new(&claims.sub).ok()?;
-        match (&claims.client_id, claims.scope) {
-            (None, None) => Some(Self { user, roles: claims.roles, scopes: None }),
-            (Some(_), Some(scopes)) => Some(Self { user, roles: claims.roles, scopes: Some(scopes) }),
-            _ => None,
-        }
+        let (roles, scopes) = (claims.roles, claims.scope);
+        let machine = claims.client_id.as_ref().is_some_and(|client| *client == claims.sub);
+        let whole = machine || claims.client_id.is_some() == scopes.is_some();
+        whole.then_some(Self { user, roles, scopes, machine })
     }
 
     /// Refused unless one of the roles permits it. Says nothing about what it is about, so that it
@@ -104,7 +106,7 @@ impl Admitted {
     /// The same where the answer about somebody else is that there is nothing.
     pub fn named(&self, named: &str) -> Result<CustomerId, FieldError> {
         match self.caller {
-            Caller::User(user) if named.is_empty() => Ok(user.user),
+            Caller::User(user) if named.is_empty() && !user.machine => Ok(user.user),
             _ => field::name("customer_id", named),
         }
     }
@@ -117,7 +119,12 @@ mod tests {
 
     fn user(id: &str) -> Caller {
         let roles = [Role::Customer].into_iter().collect();
-        Caller::User(Identity { user: id.parse().unwrap(), roles, scopes: None })
+        Caller::User(Identity { user: id.parse().unwrap(), roles, scopes: None, machine: false })
+    }
+
+    fn machine(id: &str) -> Caller {
+        let roles = [Role::Support].into_iter().collect();
+        Caller::User(Identity { user: id.parse().unwrap(), roles, scopes: None, machine: true })
     }
 
     #[test]
@@ -130,6 +137,8 @@ mod tests {
             (user("ada"), true, "", Ok("ada")),
             (Caller::Operator, true, "bob", Ok("bob")),
             (Caller::Operator, true, "", Err("MISSING_FIELD")),
+            (machine("m"), true, "bob", Ok("bob")),
+            (machine("m"), true, "", Err("MISSING_FIELD")),
         ];
         for (caller, others, named, expected) in table {
             let found = Admitted::new(caller, others).customer(named);
@@ -162,5 +171,14 @@ mod tests {
         // A program without scopes, and scopes of no program.
         assert!(Identity::of(&Claims { client_id: Some("c".into()), ..claims("ada") }).is_none());
         assert!(Identity::of(&Claims { scope: Some(Scopes::default()), ..claims("ada") }).is_none());
+        // A program is nobody's but its own if it is the subject.
+        for (sub, client, machine) in
+            [("ada", None, false), ("c", Some("c"), true), ("ada", Some("c"), false)]
+        {
+            let client_id = client.map(str::to_owned);
+            let scope = client.map(|_| Scopes::default());
+            let found = Identity::of(&Claims { client_id, scope, ..claims(sub) }).unwrap();
+            assert_eq!(found.machine, machine, "{sub} {client:?}");
+        }
     }
 }

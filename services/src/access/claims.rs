@@ -15,7 +15,7 @@ pub struct Claims {
     pub iss: String,
     /// Whom it is for.
     pub aud: String,
-    /// The user's id.
+    /// The user's id; of a program that acts for nobody, its own.
     pub sub: String,
     /// When it was issued, in Unix seconds.
     pub iat: u64,
@@ -25,7 +25,7 @@ pub struct Claims {
     pub exp: u64,
     /// Its own id.
     pub jti: String,
-    /// The login that it belongs to.
+    /// The login that it belongs to; empty if none.
     pub sid: String,
     /// What the user was to the shop when it was issued.
     pub roles: Roles,

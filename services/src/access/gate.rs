@@ -50,9 +50,15 @@ impl Gate {
         granted(user, call)?;
         match call.need() {
             Need::Nothing | Need::Account => Ok(Admitted::new(caller, false)),
+            // Who acts for nobody has nothing of its own: it is about others, or about nothing.
+            Need::Own(permission) if user.machine => {
+                user.must(permission)?;
+                Ok(Admitted::new(caller, true))
+            }
             // Whoever grants gives what is theirs, not what their role lets them see of others.
             Need::Own(permission) | Need::Visitor(permission) => {
-                Ok(Admitted::new(caller, user.scopes.is_none() && user.roles.permit(permission)))
+                let themselves = user.scopes.is_none() || user.machine;
+                Ok(Admitted::new(caller, themselves && user.roles.permit(permission)))
             }
             Need::Permission(permission) => {
                 user.must(permission)?;
@@ -81,7 +87,7 @@ impl Gate {
     }
 }
 
-/// A program that acts in a user's name makes the calls of its scopes.
+/// A program that acts in a user's name, or keeps itself to scopes, makes the calls of those.
 fn granted(user: Identity, call: Call) -> Result<(), Denial> {
     let Some(scopes) = user.scopes.filter(|_| call.need() != Need::Nothing) else { return Ok(()) };
     match call.scope() {
@@ -208,6 +214,39 @@ mod tests {
                     },
                 };
                 assert_eq!(found.map_err(|denial| denial.reason), expected, "{call:?} by {role}");
+            }
+        }
+    }
+
+    /// Every call by every role of a program that acts for nobody: what its roles permit over others, as the table has
+    /// it for staff, and nothing of its own; under a scope no more than that.
+    #[test]
+    fn a_program_that_acts_for_nobody_makes_the_calls_of_its_roles() {
+        let (_dir, keyring, gate) = gate(Access::Required);
+        let (itself, eve) = ("c".parse().unwrap(), "eve".parse().unwrap());
+        let scopes = Scope::ALL.map(|scope| Some(Scopes::default().with(scope)));
+        for scopes in scopes.into_iter().chain([None]) {
+            for role in Role::ALL {
+                let token = keyring.issue_to_machine("c", [role].into_iter().collect(), scopes).unwrap();
+                for call in Call::ALL {
+                    let found = gate.admit(&headers(&token), *call);
+                    let found = found.map(|caller| (caller.reaches(&itself), caller.reaches(&eve)));
+                    let within =
+                        scopes.is_none_or(|scopes| call.scope().is_some_and(|scope| scopes.has(scope)));
+                    let permits = |permission| role.permissions().contains(&permission);
+                    let expected = match call.need() {
+                        Need::Nothing => Ok((true, false)),
+                        _ if !within => Err("INSUFFICIENT_SCOPE"),
+                        Need::Account => Ok((true, false)),
+                        Need::Visitor(permission) => Ok((true, permits(permission))),
+                        Need::Own(permission) | Need::Permission(permission) if permits(permission) => {
+                            Ok((true, true))
+                        }
+                        Need::Own(_) | Need::Permission(_) => Err("FORBIDDEN"),
+                    };
+                    let found = found.map_err(|denial| denial.reason);
+                    assert_eq!(found, expected, "{call:?} by {role} under {scopes:?}");
+                }
             }
         }
     }

@@ -15,7 +15,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{ACCESS_TOKEN_S, Claims, Delegation, Identity, Roles};
+use super::{ACCESS_TOKEN_S, Claims, Delegation, Identity, Roles, Scopes};
 use crate::config::Tokens;
 use crate::status::{Denial, Rejection};
 
@@ -157,6 +157,18 @@ impl Keyring {
         let Delegation { client_id, scopes } = delegation;
         let claims = self.claims(user, session, roles);
         self.sign(&Claims { client_id: Some(client_id), scope: Some(scopes), ..claims })
+    }
+
+    /// A fresh access token for a program that acts for nobody, under its own roles; with scopes it keeps itself to
+    /// those. It belongs to no login: it ends by itself.
+    pub fn issue_to_machine(
+        &self,
+        client_id: &str,
+        roles: Roles,
+        scopes: Option<Scopes>,
+    ) -> Result<String, Rejection> {
+        let claims = self.claims(client_id, "", roles);
+        self.sign(&Claims { client_id: Some(client_id.into()), scope: scopes, ..claims })
     }
 
     /// Signs an ID token: always by the pair, so that its reader needs no secret of ours. Its type is another

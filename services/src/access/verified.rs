@@ -92,7 +92,7 @@ mod tests {
     use crate::access::Roles;
 
     fn identity(user: &str) -> Identity {
-        Identity { user: user.parse().unwrap(), roles: Roles::default(), scopes: None }
+        Identity { user: user.parse().unwrap(), roles: Roles::default(), scopes: None, machine: false }
     }
 
     const SPAN: Span = Span { from_s: 10, to_s: 20 };

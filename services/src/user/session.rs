@@ -20,8 +20,11 @@ use crate::status::{Denial, Rejection};
 
 /// How long a login lives without a refresh, in seconds.
 const IDLE_S: u64 = 30 * 86_400;
-/// Most logins of a user, and most grants; one more ends the one that was quiet longest.
-const FAMILIES_MAX: usize = 20;
+/// Most logins of a user, and most grants to one client; one more ends the one of them that was quiet longest.
+const LOGINS_MAX: usize = 20;
+const GRANTS_OF_CLIENT_MAX: usize = 10;
+/// Most grants of a user: they are one document. No client ends another's to make room for its own.
+const GRANTS_MAX: usize = 40;
 /// Tries of a compare-and-set before the user counts as too busy.
 const TRIES: usize = 16;
 /// How long the code of a grant is good, in seconds.
@@ -76,6 +79,13 @@ pub(super) struct CodeBinding {
     pub(super) redirect_uri: String,
     /// What the client's verifier must hash to.
     pub(super) challenge: String,
+}
+
+impl Family {
+    /// Whose grant it is; `None` for a login.
+    fn client(&self) -> Option<&str> {
+        self.grant.as_ref().map(|grant| grant.client.as_str())
+    }
 }
 
 impl Grant {
@@ -173,17 +183,37 @@ async fn add(
 ) -> Result<RefreshToken, Rejection> {
     let token = RefreshToken::fresh(user)?;
     let family = token.family(life_s, grant);
+    let mut fits = true;
     change(backend, user, |families| {
-        // Grants push out no logins. Refreshed ones went to the end.
-        let alike = |other: &Family| other.grant.is_some() == family.grant.is_some();
-        while families.iter().filter(|other| alike(other)).count() >= FAMILIES_MAX {
-            let Some(place) = families.iter().position(alike) else { break };
-            families.remove(place);
+        fits = make_room(families, family.client());
+        if fits {
+            families.push(family.clone());
         }
-        families.push(family.clone());
     })
     .await?;
-    Ok(token)
+    match fits {
+        true => Ok(token),
+        false => {
+            let message = format!("expected at most {GRANTS_MAX} grants of a user, found as many");
+            Err(Denial::new("TOO_MANY_GRANTS", message).into())
+        }
+    }
+}
+
+/// Ends what one more login, or one more grant to this client, has no room beside; false if there is none all the
+/// same. Those that were refreshed went to the end.
+fn make_room(families: &mut Vec<Family>, client: Option<&str>) -> bool {
+    let granted = |families: &[Family]| families.iter().filter(|family| family.grant.is_some()).count();
+    let alike = |families: &[Family]| families.iter().filter(|family| family.client() == client).count();
+    let alike_max = if client.is_some() { GRANTS_OF_CLIENT_MAX } else { LOGINS_MAX };
+    loop {
+        let full = client.is_some() && granted(families) >= GRANTS_MAX;
+        if !full && alike(families) < alike_max {
+            return true;
+        }
+        let Some(place) = families.iter().position(|family| family.client() == client) else { return false };
+        families.remove(place);
+    }
 }
 
 /// Goes on with a login: the token is used up, and a new one stands for it.
@@ -319,9 +349,7 @@ pub(super) async fn end_grant(
     client: &str,
 ) -> Result<(), Rejection> {
     let id_hash = hash(&token.family);
-    let ends = |family: &Family| {
-        same(&family.id_hash, &id_hash) && family.grant.as_ref().is_some_and(|grant| grant.client == client)
-    };
+    let ends = |family: &Family| same(&family.id_hash, &id_hash) && family.client() == Some(client);
     change(backend, &token.user, |families| families.retain(|family| !ends(family))).await
 }
 
@@ -337,8 +365,7 @@ pub(super) async fn grants(backend: &Backend, user: &str) -> Result<Vec<(Grant, 
 
 /// Ends all that a user granted a client.
 pub(super) async fn end_granted(backend: &Backend, user: &str, client: &str) -> Result<(), Rejection> {
-    let of_client = |family: &Family| family.grant.as_ref().is_some_and(|grant| grant.client == client);
-    change(backend, user, |families| families.retain(|family| !of_client(family))).await
+    change(backend, user, |families| families.retain(|family| family.client() != Some(client))).await
 }
 
 /// Ends the login or grant of this public name.
@@ -420,6 +447,55 @@ pub(super) fn fill(bytes: &mut [u8]) -> Result<(), Rejection> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn family(name: String, client: Option<&str>) -> Family {
+        let grant = client.map(|client| Grant {
+            client: client.into(),
+            scopes: Scopes::default(),
+            nonce: None,
+            auth_s: 0,
+            code: None,
+        });
+        Family { id_hash: name, secret_hash: String::new(), expires_s: 0, grant }
+    }
+
+    fn add(families: &mut Vec<Family>, client: Option<&str>, times: usize) -> usize {
+        let mut added = 0;
+        for _ in 0..times {
+            if make_room(families, client) {
+                families.push(family(format!("{client:?} {added}"), client));
+                added += 1;
+            }
+        }
+        added
+    }
+
+    /// One client could end the grants of all others of a user by asking often enough.
+    #[test]
+    fn a_client_ends_its_own_grants_and_nobody_elses() {
+        let mut families = Vec::new();
+        let count =
+            |families: &[Family], client| families.iter().filter(|family| family.client() == client).count();
+        add(&mut families, None, 3);
+        add(&mut families, Some("quiet"), 2);
+        assert_eq!(add(&mut families, Some("loud"), 500), 500);
+        assert_eq!(add(&mut families, None, 500), 500);
+        for (client, left) in [(None, LOGINS_MAX), (Some("quiet"), 2), (Some("loud"), GRANTS_OF_CLIENT_MAX)] {
+            assert_eq!(count(&families, client), left, "{client:?}");
+        }
+        // The oldest go first.
+        assert_eq!(families.iter().rfind(|family| family.client().is_none()).unwrap().id_hash, "None 499");
+        // All in all there is a bound, at which a client makes room among its own.
+        for client in 0..50 {
+            add(&mut families, Some(&format!("client {client}")), 2);
+        }
+        let granted = families.iter().filter(|family| family.grant.is_some()).count();
+        assert_eq!(granted, GRANTS_MAX);
+        assert!(!make_room(&mut families, Some("late")));
+        assert_eq!(add(&mut families, Some("loud"), 1), 1);
+        assert_eq!((count(&families, Some("quiet")), count(&families, Some("loud"))), (2, 10));
+        assert_eq!(families.iter().filter(|family| family.grant.is_some()).count(), GRANTS_MAX);
+    }
 
     #[test]
     fn tokens_read_back_and_others_do_not_read() {

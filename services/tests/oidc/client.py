@@ -59,10 +59,34 @@ def refused(call, error):
     raise AssertionError(f"expected {error}")
 
 
-def register(base, confidential):
+def register(base, confidential, **more):
     admin = post(f"{base}/login", {"email": "admin@example.com", "password": "a long admin password"})["access_token"]
-    client = {"name": "Authlib", "redirect_uris": [BACK], "scope": SCOPE, "confidential": confidential}
+    client = {"name": "Authlib", "redirect_uris": [BACK], "scope": SCOPE, "confidential": confidential, **more}
     return post(f"{base}/oauth2/clients", client, admin, 201)
+
+
+def machine(base, orders, products, user):
+    """A client that acts for nobody, under a role of its own."""
+    endpoint = requests.get(f"{base}/.well-known/oauth-authorization-server", timeout=20).json()["token_endpoint"]
+    roles = {"redirect_uris": [], "scope": "catalogue.write", "roles": ["merchant"]}
+    client = register(base, True, **roles)
+    product = {"sku": "tea", "name": "Tea", "price": {"minorUnits": "499", "currencyCode": "EUR"}}
+    for method in ("client_secret_basic", "client_secret_post"):
+        session = OAuth2Session(client["client_id"], client["client_secret"], token_endpoint_auth_method=method)
+        for scope in (None, "catalogue.write"):
+            token = session.fetch_token(endpoint, grant_type="client_credentials", **({"scope": scope} if scope else {}))
+            assert "refresh_token" not in token and token.get("scope") == scope, token
+            put = session.post(f"http://{products}/onrush.product.v1.ProductService/PutProduct", json=product, timeout=20)
+            assert put.status_code == 200, put.text
+            beyond = {"FORBIDDEN"} if scope is None else {"INSUFFICIENT_SCOPE"}
+            listed = session.post(
+                f"http://{orders}/onrush.order.v1.OrderService/ListOrders", json={"customerId": user["id"]}, timeout=20
+            )
+            assert (listed.status_code, {listed.json()["reason"]}) == (403, beyond), listed.text
+        refused(lambda: session.fetch_token(endpoint, grant_type="client_credentials", scope="orders.read"), "invalid_scope")
+    plain = register(base, True)
+    session = OAuth2Session(plain["client_id"], plain["client_secret"], token_endpoint_auth_method="client_secret_basic")
+    refused(lambda: session.fetch_token(endpoint, grant_type="client_credentials"), "unauthorized_client")
 
 
 def flow(base, orders, user, method):
@@ -111,7 +135,7 @@ def flow(base, orders, user, method):
     assert gone.status_code == 401, gone.text
 
 
-def main(user_address, order_address):
+def main(user_address, order_address, product_address):
     base = f"http://{user_address}"
     account = {"email": "ada@example.com", "password": PASSWORD, "name": "Ada"}
     user = post(f"{base}/register", account, expected=201)
@@ -125,7 +149,8 @@ def main(user_address, order_address):
     OpenIDProviderMetadata({**secured, "id_token_signing_alg_values_supported": [*algorithms, "RS256"]}).validate()
     for method in ("client_secret_basic", "client_secret_post", "none"):
         flow(base, order_address, user, method)
-    print("Authlib got what was granted, with a secret in either place and without one")
+    machine(base, order_address, product_address, user)
+    print("Authlib got what was granted, with a secret in either place and without one, and a token for itself")
 
 
 if __name__ == "__main__":

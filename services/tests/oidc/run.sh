@@ -10,5 +10,5 @@ here=$(cd "$(dirname "$0")" && pwd)
 packages authlib==1.9.10 joserfc==1.8.0 requests==2.34.2
 
 LOG=error ACCESS=required ADMIN_EMAIL=admin@example.com ADMIN_PASSWORD='a long admin password' serve user,order,product
-"$python" "$here/client.py" "$(address user)" "$(address order)"
+"$python" "$here/client.py" "$(address user)" "$(address order)" "$(address product)"
 stop

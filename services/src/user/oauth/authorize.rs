@@ -5,8 +5,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::consent::Consent;
-use super::redirect_uri;
 use super::request::{AuthorizationRequest, Back, BadRequest};
+use super::{redirect_uri, refused};
 use crate::access::now_s;
 use crate::http::{Fields, Form, Page, Peer, Problem, escaped};
 use crate::status::{Denial, Rejection};
@@ -119,7 +119,13 @@ impl Users {
         let code = Some(CodeBinding { redirect_uri: redirect_uri.clone(), challenge });
         let client = client.id;
         let grant = Grant { client, scopes, nonce, auth_s: now_s(), code };
-        let begun = session::authorise(&self.backend, &proved.user, grant).await?;
+        let begun = match session::authorise(&self.backend, &proved.user, grant).await {
+            Err(rejection) if rejection.reason().name == "TOO_MANY_GRANTS" => {
+                let (error, description) = ("access_denied", refused::plain(&rejection.message()));
+                return Ok(self.back(&Back { redirect_uri, state, error, description }));
+            }
+            begun => begun?,
+        };
         let code = self.still_proved(proved, begun).await?.refresh_token;
         Ok(self.redirect(&redirect_uri, &[("code", &code)], state.as_deref()))
     }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::redirect_uri;
-use crate::access::{Bearer, Permission, Scopes, now_s};
+use crate::access::{Bearer, Permission, Role, Roles, Scopes, now_s};
 use crate::backend::Backend;
 use crate::documents::{Versioned, key};
 use crate::field::{FieldError, shown};
@@ -36,7 +36,20 @@ pub(super) struct Client {
     pub(super) secret_hash: Option<String>,
     pub(super) redirect_uris: Vec<String>,
     pub(super) scopes: Scopes,
+    /// What it is to the shop by itself; nothing for most.
+    #[serde(default)]
+    pub(super) roles: Roles,
     pub(super) created_s: u64,
+}
+
+impl Client {
+    /// True for an address that it registered. A public client on the user's own machine may listen at any port: it
+    /// does not know beforehand which one is free.
+    pub(super) fn lives_at(&self, uri: &str) -> bool {
+        let native = self.secret_hash.is_none();
+        let is_it = |known: &String| known == uri || (native && redirect_uri::is_same_loopback(known, uri));
+        self.redirect_uris.iter().any(is_it)
+    }
 }
 
 /// A program that wants to be known.
@@ -46,14 +59,46 @@ pub(super) struct NewClient {
     /// What users are shown.
     #[schema(example = "Price watch", min_length = 1, max_length = 200)]
     name: String,
-    /// Where browsers are sent back to, compared byte by byte.
-    #[schema(example = json!(["https://app.example.com/back"]), min_items = 1, max_items = 10)]
+    /// Where browsers are sent back to, compared byte by byte, but for the port of `http://127.0.0.1` of a client
+    /// without a secret. May be empty for a client with roles.
+    #[schema(example = json!(["https://app.example.com/back"]), max_items = 10)]
     redirect_uris: Vec<String>,
-    /// What it may ask users for, with a space between.
+    /// What it may ask users for, with a space between, and may narrow its own tokens to. May be empty for a client
+    /// with roles.
     #[schema(example = "openid email orders.read")]
     scope: String,
     /// True if it can keep a secret: then it gets one.
     confidential: bool,
+    /// What it is to the shop when it acts for nobody (client credentials): support, merchant or admin. Only with a
+    /// secret.
+    #[serde(default)]
+    roles: Vec<Role>,
+}
+
+impl NewClient {
+    /// Where it lives and what it may ask for.
+    fn reach(&self) -> Result<(Roles, Scopes), Rejection> {
+        let roles: Roles = self.roles.iter().copied().collect();
+        if self.roles.contains(&Role::Customer) || (!self.confidential && !self.roles.is_empty()) {
+            let expected = "support, merchant or admin, and only for a client with a secret";
+            let found = self.roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(", ");
+            return Err(FieldError::invalid("roles", expected, found).into());
+        }
+        // Who acts for nobody may have no user to ask, and no browser to send back.
+        let least = usize::from(self.roles.is_empty());
+        if !(least..=URIS_MAX).contains(&self.redirect_uris.len()) {
+            let found = self.redirect_uris.len().to_string();
+            return Err(FieldError::invalid("redirect_uris", format!("{least} to {URIS_MAX}"), found).into());
+        }
+        for (index, uri) in self.redirect_uris.iter().enumerate() {
+            redirect_uri::check(&format!("redirect_uris[{index}]"), uri)?;
+        }
+        let scopes: Option<Scopes> = self.scope.parse().ok();
+        let scopes = scopes.filter(|scopes| !scopes.is_empty() || !self.roles.is_empty());
+        let unknown =
+            || FieldError::invalid("scope", "known scopes with a space between", shown(&self.scope));
+        Ok((roles, scopes.ok_or_else(unknown)?))
+    }
 }
 
 /// A client.
@@ -72,6 +117,8 @@ pub(super) struct ClientShown {
     scope: String,
     /// True if it has a secret.
     confidential: bool,
+    /// What it is to the shop when it acts for nobody.
+    roles: Vec<Role>,
     /// When it was registered, in Unix seconds.
     created_s: u64,
 }
@@ -85,9 +132,9 @@ pub(super) struct ClientList {
 
 impl ClientShown {
     fn of(client: Client, client_secret: Option<String>) -> Self {
-        let Client { id, name, secret_hash, redirect_uris, scopes, created_s } = client;
-        let (scope, confidential) = (scopes.to_string(), secret_hash.is_some());
-        Self { client_id: id, client_secret, name, redirect_uris, scope, confidential, created_s }
+        let Client { id, name, secret_hash, redirect_uris, scopes, roles, created_s } = client;
+        let (scope, confidential, roles) = (scopes.to_string(), secret_hash.is_some(), roles.into());
+        Self { client_id: id, client_secret, name, redirect_uris, scope, confidential, roles, created_s }
     }
 }
 
@@ -114,15 +161,7 @@ pub(super) async fn register(
 ) -> Result<(StatusCode, Json<ClientShown>), Rejection> {
     let (caller, _) = users.caller(&bearer.0).await?;
     caller.must(Permission::ManageClients)?;
-    if !(1..=URIS_MAX).contains(&body.redirect_uris.len()) {
-        let found = body.redirect_uris.len().to_string();
-        return Err(FieldError::invalid("redirect_uris", format!("1 to {URIS_MAX}"), found).into());
-    }
-    for (index, uri) in body.redirect_uris.iter().enumerate() {
-        redirect_uri::check(&format!("redirect_uris[{index}]"), uri)?;
-    }
-    let scopes: Option<Scopes> = body.scope.parse().ok().filter(|scopes: &Scopes| !scopes.is_empty());
-    let unknown = || FieldError::invalid("scope", "known scopes with a space between", shown(&body.scope));
+    let (roles, scopes) = body.reach()?;
     let (secret, secret_hash) = match body.confidential {
         true => secret().map(|(secret, hash)| (Some(secret), Some(hash)))?,
         false => (None, None),
@@ -132,7 +171,8 @@ pub(super) async fn register(
         name: profile::name("name", &body.name)?,
         secret_hash,
         redirect_uris: body.redirect_uris.clone(),
-        scopes: scopes.ok_or_else(unknown)?,
+        scopes,
+        roles,
         created_s: now_s(),
     };
     if users.backend.documents(&format!("{COLLECTION}/"), None, CLIENTS_MAX).await?.len() >= CLIENTS_MAX {
@@ -140,7 +180,7 @@ pub(super) async fn register(
         return Err(Denial::new("TOO_MANY_CLIENTS", message).into());
     }
     users.backend.put_document(key(COLLECTION, &client.id)?, &client, 0, None).await?;
-    tracing::info!(by = %caller.user, client = client.id, scopes = %client.scopes, "a client was registered");
+    tracing::info!(by = %caller.user, client = client.id, scopes = %client.scopes, roles = ?client.roles, "a client was registered");
     Ok((StatusCode::CREATED, Json(ClientShown::of(client, secret))))
 }
 

@@ -42,7 +42,7 @@ pub(super) struct GrantList {
     tag = "oauth2",
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The grants, at most 20", body = GrantList),
+        (status = 200, description = "The grants, at most 40", body = GrantList),
         (status = 401, description = "UNAUTHENTICATED, INVALID_TOKEN", body = Problem),
         (status = 403, description = "INSUFFICIENT_SCOPE", body = Problem),
     )

@@ -37,7 +37,7 @@ pub(super) struct Introspection {
     /// Whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<String>,
-    /// The user's id.
+    /// The user's id, or the client's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     sub: Option<String>,
     /// Until when, in Unix seconds.
@@ -59,7 +59,7 @@ pub(super) struct Introspection {
     tag = "oauth2",
     request_body(content = TokenQuestion, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, description = "The grant is over: its refresh tokens are good no more, an access token of it for its 15 minutes at most"),
+        (status = 200, description = "The grant is over: its refresh tokens are good no more, an access token of it for its 15 minutes at most, as one that a client got for itself"),
         (status = 400, description = "invalid_request", body = OAuthProblem),
         (status = 401, description = "invalid_client", body = OAuthProblem),
     )
@@ -116,7 +116,8 @@ pub(super) async fn introspect(
         })));
     }
     let Some(claims) = users.own_claims(&client, text) else { return Ok(Json(Introspection::default())) };
-    if !session::lives(&users.backend, &claims.sub, &claims.sid).await? {
+    // What a client got for itself belongs to no login.
+    if claims.sub != client.id && !session::lives(&users.backend, &claims.sub, &claims.sid).await? {
         return Ok(Json(Introspection::default()));
     }
     Ok(Json(Introspection {

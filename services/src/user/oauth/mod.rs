@@ -1,9 +1,10 @@
 //! The OAuth 2 provider (RFC 6749 in the profile of RFC 9700) with OpenID Connect on top: authorization
-//! code with PKCE, refresh tokens that rotate, and nothing else.
+//! code with PKCE, refresh tokens that rotate, client credentials, and nothing else.
 //!
 //! A grant is a login of the user with a client's name on it: its code is the first token of a family
 //! (`services/src/user/session.rs`), so a code or refresh token that comes twice ends all that came of it,
-//! and a new password ends it too.
+//! and a new password ends it too. A client that has roles acts for nobody, too: under those, by a token without a
+//! user, as far as the table of calls lets staff.
 
 mod authentication;
 mod authorize;
@@ -85,7 +86,7 @@ pub(super) fn routes(users: Users) -> Routes {
         .routes(routes!(token::token))
         .routes(routes!(inspect::revoke))
         .routes(routes!(inspect::introspect))
-        .routes(routes!(userinfo::userinfo))
+        .routes(routes!(userinfo::userinfo, userinfo::userinfo_by_post))
         .routes(routes!(client::register, client::list))
         .routes(routes!(client::read, client::delete))
         .routes(routes!(grants::list))

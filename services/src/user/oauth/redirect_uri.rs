@@ -40,6 +40,28 @@ pub(super) fn check(path: &str, text: &str) -> Result<(), FieldError> {
     }
 }
 
+/// True if both lead to the same place of this machine, whatever port a program listens at now (RFC 8252, 7.3). By
+/// address alone: whom `localhost` names is for the machine to say.
+pub(super) fn is_same_loopback(registered: &str, asked: &str) -> bool {
+    let place = loopback_place(registered);
+    place.is_some() && place == loopback_place(asked)
+}
+
+/// What stands behind host and port.
+fn loopback_place(uri: &str) -> Option<&str> {
+    let rest = uri.strip_prefix("http://127.0.0.1")?;
+    let place = match rest.strip_prefix(':') {
+        Some(rest) => {
+            let (port, place) = rest.split_at(rest.find('/')?);
+            let plain = port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
+            port.parse::<u16>().ok().filter(|_| plain)?;
+            place
+        }
+        None => rest,
+    };
+    place.starts_with('/').then_some(place)
+}
+
 /// The address with these answers behind it.
 pub(super) fn with(uri: &str, answers: &[(&str, &str)]) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
@@ -103,6 +125,42 @@ mod tests {
         ] {
             assert_eq!(check("redirect_uris[0]", text).unwrap_err().path, "redirect_uris[0]", "{text}");
         }
+    }
+
+    #[test]
+    fn a_program_may_listen_at_any_port_of_its_own_machine() {
+        let registered = "http://127.0.0.1:8123/back?from=shop";
+        for asked in [
+            registered,
+            "http://127.0.0.1/back?from=shop",
+            "http://127.0.0.1:1/back?from=shop",
+            "http://127.0.0.1:65535/back?from=shop",
+        ] {
+            assert!(is_same_loopback(registered, asked), "{asked}");
+        }
+        for asked in [
+            "http://127.0.0.1:65536/back?from=shop",
+            "http://127.0.0.1:0/back?from=shop",
+            "http://127.0.0.1:080/back?from=shop",
+            "http://127.0.0.1:+80/back?from=shop",
+            "http://127.0.0.1:/back?from=shop",
+            "http://127.0.0.1:80@evil.example/back?from=shop",
+            "http://127.0.0.1.evil.example/back?from=shop",
+            "http://127.0.0.1:1.evil.example/back?from=shop",
+            "http://127.0.0.2:8123/back?from=shop",
+            "http://localhost:8123/back?from=shop",
+            "https://127.0.0.1:8123/back?from=shop",
+            "HTTP://127.0.0.1:8123/back?from=shop",
+            "http://127.0.0.1:8123/back",
+            "http://127.0.0.1:8123/back?from=shop#x",
+            "http://127.0.0.1:8123/other?from=shop",
+            "http://127.0.0.1:8123",
+            "",
+        ] {
+            assert!(!is_same_loopback(registered, asked), "{asked}");
+        }
+        let named = "http://localhost:8123/back";
+        assert!(!is_same_loopback(named, named), "said whole or not at all");
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl AuthorizationRequest {
         let unknown = || BadRequest::Here("client_id: expected the id of a client, found another".into());
         let client = client::find(backend, fields.need("client_id")?).await?.ok_or_else(unknown)?;
         let uri = fields.need("redirect_uri")?;
-        if !client.redirect_uris.iter().any(|known| known == uri) {
+        if !client.lives_at(uri) {
             let message = "redirect_uri: expected one that the client has registered, byte by byte";
             return Err(BadRequest::Here(message.into()));
         }

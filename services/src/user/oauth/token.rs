@@ -1,4 +1,5 @@
-//! `/oauth2/token`: from a code to tokens, and from a refresh token to the next ones.
+//! `/oauth2/token`: from a code to tokens, from a refresh token to the next ones, and from a client's secret to a token
+//! for itself.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::State;
@@ -11,7 +12,7 @@ use utoipa::ToSchema;
 use super::authentication;
 use super::client::Client;
 use super::refused::{OAuthProblem, Refused};
-use crate::access::{ACCESS_TOKEN_S, Delegation, Scope, Scopes, now_s};
+use crate::access::{ACCESS_TOKEN_S, Call, Delegation, Scope, Scopes, now_s};
 use crate::http::{Fields, Form, Json};
 use crate::status::Rejection;
 use crate::user::session::{self, CODE_PREFIX, GRANT_PREFIX, Grant, Login, RefreshToken};
@@ -24,7 +25,7 @@ const VERIFIER_BYTES: std::ops::RangeInclusive<usize> = 43..=128;
 #[derive(Deserialize, ToSchema)]
 #[allow(dead_code, reason = "describes the form; it is read field by field")]
 pub(super) struct TokenRequest {
-    /// authorization_code or refresh_token.
+    /// authorization_code, refresh_token or client_credentials.
     grant_type: String,
     /// The code.
     code: Option<String>,
@@ -34,7 +35,7 @@ pub(super) struct TokenRequest {
     code_verifier: Option<String>,
     /// The last refresh token.
     refresh_token: Option<String>,
-    /// With a refresh token: fewer scopes than were granted.
+    /// With a refresh token: fewer scopes than were granted. With client credentials: what the client keeps itself to.
     scope: Option<String>,
     /// The client, unless a header says so.
     client_id: Option<String>,
@@ -51,8 +52,9 @@ pub(super) struct GrantedTokens {
     token_type: &'static str,
     /// How long the access token is good, in seconds.
     expires_in: u64,
-    /// What it is good for.
-    scope: String,
+    /// What it is good for; nothing: for all that the client's roles permit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
     /// For one refresh, if offline_access was granted.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
@@ -97,9 +99,10 @@ pub(super) async fn token(
     match fields.need("grant_type")? {
         "authorization_code" => users.redeem(&client, &fields).await,
         "refresh_token" => users.go_on(&client, &fields).await,
+        "client_credentials" => users.for_itself(&client, &fields),
         _ => Err(Refused::new(
             "unsupported_grant_type",
-            "grant_type: expected authorization_code or refresh_token",
+            "grant_type: expected authorization_code, refresh_token or client_credentials",
         )),
     }
     .map(Json)
@@ -145,6 +148,38 @@ impl Users {
         self.granted_tokens(login, &grant, scopes).await
     }
 
+    /// A token for a client that acts for nobody (RFC 6749, 4.4). There is no user, so there is nothing of a user's in
+    /// it, and nothing to go on with: the secret is good again.
+    fn for_itself(&self, client: &Client, fields: &Fields) -> Result<GrantedTokens, Refused> {
+        if client.secret_hash.is_none() || client.roles.iter().next().is_none() {
+            let expected = "expected a client with a secret and with roles of its own";
+            return Err(Refused::new("unauthorized_client", expected));
+        }
+        let wrong = || {
+            let expected = "scope: expected scopes of calls that the client registered, or none";
+            Refused::new("invalid_scope", expected)
+        };
+        let scopes: Option<Scopes> = match fields.one("scope")? {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| wrong())?),
+        };
+        let is_of_calls = |scope: Scope| Call::ALL.iter().any(|call| call.scope() == Some(scope));
+        let good = |scopes: Scopes| {
+            !scopes.is_empty() && client.scopes.cover(scopes) && scopes.iter().all(is_of_calls)
+        };
+        if scopes.is_some_and(|scopes| !good(scopes)) {
+            return Err(wrong());
+        }
+        Ok(GrantedTokens {
+            access_token: self.desk.keyring.issue_to_machine(&client.id, client.roles, scopes)?,
+            token_type: "Bearer",
+            expires_in: ACCESS_TOKEN_S,
+            scope: scopes.map(|scopes| scopes.to_string()),
+            refresh_token: None,
+            id_token: None,
+        })
+    }
+
     async fn granted_tokens(
         &self,
         login: Login,
@@ -170,7 +205,7 @@ impl Users {
             access_token: keyring.issue_to(&login.user, &login.session, user.roles, delegation)?,
             token_type: "Bearer",
             expires_in: ACCESS_TOKEN_S,
-            scope: scopes.to_string(),
+            scope: Some(scopes.to_string()),
             refresh_token: grant.scopes.has(Scope::OfflineAccess).then_some(login.refresh_token),
             id_token,
         })

@@ -50,6 +50,47 @@ async fn an_address_that_only_looks_like_the_registered_one_gets_no_answer() {
     }
 }
 
+/// A program on the user's machine listens at whatever port is free (RFC 8252, 7.3); one with a secret runs elsewhere.
+#[tokio::test]
+async fn only_a_native_program_may_choose_its_port() {
+    let site = Site::open_with(guarded);
+    site.register("ada@example.com").await;
+    let registered = "http://127.0.0.1:8123/back";
+    let native = site.program_at(registered, false, "openid").await;
+    let confidential = site.program_at(registered, true, "openid").await;
+    let named = site.program_at("http://localhost:8123/back", false, "openid").await;
+    for (program, uri, good) in [
+        (&native, registered, true),
+        (&native, "http://127.0.0.1:49152/back", true),
+        (&native, "http://127.0.0.1/back", true),
+        (&native, "http://127.0.0.1:49152/other", false),
+        (&native, "http://localhost:8123/back", false),
+        (&native, "http://127.0.0.1:49152@evil.example/back", false),
+        (&confidential, registered, true),
+        (&confidential, "http://127.0.0.1:49152/back", false),
+        (&named, "http://localhost:8123/back", true),
+        (&named, "http://localhost:49152/back", false),
+    ] {
+        let asks = with(&program.asks("openid"), "redirect_uri", Some(uri));
+        let seen = Browser::new().open(&site, &asks).await;
+        assert_eq!(seen.status == 200, good, "{uri}: {}", seen.text);
+    }
+    // The code is good where it went, and nowhere else.
+    let there = "http://127.0.0.1:49152/back";
+    for (redeemed_at, status) in [(registered, 400), (there, 200)] {
+        let asks = with(&native.asks("openid"), "redirect_uri", Some(there));
+        let answer = Browser::new().answer_to(&site, &asks, "ada@example.com").await;
+        let code = &answer.iter().find(|(name, _)| name == "code").unwrap().1;
+        let fields = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", redeemed_at),
+            ("code_verifier", VERIFIER),
+        ];
+        assert_eq!(site.form("/oauth2/token", &native, &fields).await.0, status, "{redeemed_at}");
+    }
+}
+
 #[tokio::test]
 async fn requests_without_pkce_or_beyond_the_client_go_back_with_a_name_and_the_state() {
     let site = Site::open_with(guarded);

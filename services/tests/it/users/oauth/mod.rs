@@ -2,6 +2,7 @@
 
 mod attacks;
 mod codes;
+mod machines;
 pub(super) mod program;
 
 use onrush_services::config::{Secret, Service};
@@ -42,6 +43,25 @@ async fn a_program_gets_what_was_granted_and_goes_on_until_it_is_revoked() {
     assert_eq!(claims["nonce"], "a nonce");
     let info = site.get("/oauth2/userinfo", &text("access_token")).await;
     assert_eq!(info.body, json!({"sub": id, "email": "ada@example.com", "email_verified": false}));
+    // By POST as well (OpenID Connect Core, 5.3.1), the token in a header or in the form.
+    let (access, post) = (text("access_token"), || site.request("POST", "/oauth2/userinfo"));
+    for request in [post().bearer_auth(&access), post().form(&[("access_token", &access)])] {
+        assert_eq!(Answer::of(request.send().await.unwrap()).await.body, info.body);
+    }
+    for (request, status, reason, field) in [
+        (post(), 401, "UNAUTHENTICATED", Some("Authorization")),
+        (post().form(&[("access_token", "")]), 401, "UNAUTHENTICATED", Some("Authorization")),
+        (post().json(&json!({"access_token": access})), 401, "UNAUTHENTICATED", Some("Authorization")),
+        (post().form(&[("access_token", "nonsense")]), 401, "INVALID_TOKEN", None),
+        (
+            post().bearer_auth(&access).form(&[("access_token", &access)]),
+            400,
+            "INVALID_FIELD",
+            Some("access_token"),
+        ),
+    ] {
+        Answer::of(request.send().await.unwrap()).await.assert_refused(status, reason, field);
+    }
 
     let about = async |token: &str| site.form("/oauth2/introspect", &program, &[("token", token)]).await.1;
     for token in [text("access_token"), text("refresh_token")] {
@@ -163,6 +183,22 @@ async fn a_user_sees_what_they_granted_and_takes_it_back() {
     assert_eq!(site.redeem(&program, &code).await.0, 400);
     assert_eq!(site.renew(&other, kept["refresh_token"].as_str().unwrap()).await.0, 200);
     assert_eq!(site.get("/profile", &ada.access).await.status, 200);
+}
+
+/// Asking a user often enough once ended what they had granted everybody else.
+#[tokio::test]
+async fn a_client_that_asks_often_ends_no_other_clients_grant() {
+    let site = Site::open_with(guarded);
+    site.register("ada@example.com").await;
+    let (quiet, loud) = (site.program(true, ALL).await, site.program(true, ALL).await);
+    let kept = site.granted(&quiet, "ada@example.com", "openid offline_access").await;
+    let first = site.granted(&loud, "ada@example.com", "openid offline_access").await;
+    for _ in 0..20 {
+        Browser::new().code(&site, &loud, "ada@example.com", "openid offline_access").await;
+    }
+    assert_eq!(site.renew(&loud, first["refresh_token"].as_str().unwrap()).await.0, 400);
+    assert_eq!(site.renew(&quiet, kept["refresh_token"].as_str().unwrap()).await.0, 200);
+    site.login("ada@example.com").await;
 }
 
 #[tokio::test]
