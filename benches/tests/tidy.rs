@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// A file of code may not be longer than this, its tests not counted.
 const FILE_LINES_MAX: usize = 600;
 const README_LINES_MAX: usize = 150;
-const ARCHITECTURE_LINES_MAX: usize = 520;
+const ARCHITECTURE_LINES_MAX: usize = 540;
 /// Blocks of own `unsafe` in the whole tree.
 const UNSAFE_MAX: usize = 20;
 

@@ -296,6 +296,8 @@ impl Worker {
             let frame = batch.frame.to_frame_in(self.station.tail.spare());
             self.station.commit(frame, batch.store_ceiling);
             self.end(Stage::Apply, laps);
+            // Counted before anybody is told of it.
+            self.tend_log();
         }
         self.outbox.deliver(&mut batch.replies);
         self.outbox.post(&mut batch.outbound);
@@ -303,7 +305,6 @@ impl Worker {
         self.count(batch.inputs);
         self.shard.set_stored(self.station.stored());
         self.station.set_ceiling(batch.store_ceiling);
-        self.tend_log();
         batch.clear();
         self.spare = batch;
     }

@@ -202,6 +202,7 @@ impl Places {
 }
 
 #[cfg(test)]
+#[allow(clippy::print_stdout, reason = "the figures are read with --nocapture")]
 mod tests {
     use super::*;
 
@@ -232,6 +233,7 @@ mod tests {
         assert_eq!(together, one_by_one);
         assert!(lies < 100, "expected under 0.1 % false positives over two full stages, found {lies}");
         let bits = places.bytes() * 8 / entries;
+        println!("a full stage: {bits} bits per remembered key");
         assert!(bits <= 40, "expected at most 40 bits an entry, found {bits}");
         assert_eq!(size_of::<Line>(), 64);
     }

@@ -119,6 +119,32 @@ fn nothing_is_acknowledged_without_a_durable_write_behind_it() {
     engine.close().unwrap();
 }
 
+/// The same on a thread per shard: an order whose key another shard keeps stands on two writes, its own and its claim's.
+/// Logs that fall idle write too, so there may be more.
+#[test]
+fn over_shards_two_durable_writes_stand_behind_an_acknowledgement() {
+    let options = EngineOptions { host: HostKind::Thread, shards: Some(4), ..EngineOptions::default() };
+    let engine = Engine::open(options).unwrap();
+    let sku = stocked(&engine, "console", 40);
+    let handle = engine.handle();
+    let (mut told, mut elsewhere) = (0, 0);
+    for number in 0..50 {
+        let request = order(&engine, sku, number);
+        let is_elsewhere = handle.shard_of(&request) != handle.slot_map().shard(request.command.slot());
+        let before = handle.stats().durable_writes;
+        let reply = handle.call_blocking(request);
+        if matches!(reply.outcome, Outcome::Accepted(_)) {
+            let writes = handle.stats().durable_writes - before;
+            let expected = 1 + u64::from(is_elsewhere);
+            assert!(writes >= expected, "order {number}: {writes} writes of {expected}");
+            (told, elsewhere) = (told + 1, elsewhere + u64::from(is_elsewhere));
+        }
+    }
+    assert_eq!(told, 40);
+    assert!(elsewhere > 10, "keys are spread over the shards: {elsewhere} of {told} elsewhere");
+    engine.close().unwrap();
+}
+
 /// Who acts on a record goes on with the trace that its command came in: of an order over several shards as
 /// of any other, also from the files. A retry writes nothing, and what came in no trace has none.
 #[test]
