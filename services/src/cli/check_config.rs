@@ -8,7 +8,7 @@ use crate::config::Resolved;
 pub(super) fn run(resolved: &Resolved) -> Result<(), Failure> {
     let mut text = String::new();
     for value in &resolved.values {
-        let shown = if value.text.is_empty() { "-" } else { value.shown() };
+        let shown = if value.text.is_empty() { "-".into() } else { value.shown() };
         text.push_str(&format!("{:<28} {:<24} {}\n", value.name, shown, value.origin));
     }
     for warning in &resolved.warnings {

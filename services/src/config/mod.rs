@@ -18,6 +18,7 @@ mod tokens;
 mod traces;
 mod twilio;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -144,10 +145,16 @@ pub struct Value {
 }
 
 impl Value {
-    /// What may be shown of it.
-    pub fn shown(&self) -> &str {
+    /// What may be shown of it: nothing of a secret, and of a URL not who logs in there.
+    pub fn shown(&self) -> Cow<'_, str> {
         let secret = SETTINGS.iter().any(|setting| setting.secret && setting.name == self.name);
-        if secret && !self.text.is_empty() { MASK } else { &self.text }
+        if secret && !self.text.is_empty() {
+            return MASK.into();
+        }
+        match self.text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
+            Some((scheme, (_, place))) => format!("{scheme}://{MASK}@{place}").into(),
+            None => self.text.as_str().into(),
+        }
     }
 }
 
@@ -285,6 +292,7 @@ impl Sources<'_> {
         }
         let mut warnings = port::warnings(&services, self.env);
         let config = Config::of(&values, &services)?;
+        warnings.extend(engine::warnings(&values, &services));
         warnings.extend(access::warning(&config));
         warnings.extend(recommendation::warning(&config));
         warnings.extend(replaced::notices(self.env));

@@ -26,6 +26,7 @@ mod processes;
 mod products;
 mod push;
 mod recommendation;
+mod settings;
 mod shipping;
 mod shop;
 mod smtp;
