@@ -10,6 +10,11 @@ pub const WAIT_DEFAULT: Duration = Duration::from_secs(10);
 /// The longest a call waits, whatever the caller says.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// By how much sooner than the caller gives up it is answered: a tenth of its wait, at most 100 ms.
+pub(crate) fn margin(wait: Duration) -> Duration {
+    (wait / 10).min(Duration::from_millis(100))
+}
+
 /// When a caller stops waiting.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
@@ -41,11 +46,9 @@ impl Deadline {
         (now + self.wait.saturating_sub(self.start.elapsed())).as_micros() as u64
     }
 
-    /// When to answer with what is known. A tenth of the wait (at most 100 ms) before the caller
-    /// gives up, so that "still processing" reaches it.
+    /// When to answer with what is known: before the caller gives up, so that "still processing" reaches it.
     pub fn answer_at(self) -> Instant {
-        let margin = (self.wait / 10).min(Duration::from_millis(100));
-        self.start + self.wait.saturating_sub(margin)
+        self.start + self.wait.saturating_sub(margin(self.wait))
     }
 
     /// When an edge of ours answers in a handler's place, before the transport does it in terms that

@@ -61,6 +61,16 @@ pub(crate) fn router(
         .layer(from_fn_with_state(meter, counting::count))
 }
 
+/// What a port answers that is like this.
+#[cfg(test)]
+pub(crate) async fn asked_how(vital: Vital, path: &str) -> axum::http::StatusCode {
+    use tonic::codegen::Service as _;
+    let (mut router, _) = vital::routes(vital).split_for_parts();
+    let request = axum::http::Request::get(path).body(axum::body::Body::empty());
+    let answer = router.call(request.unwrap_or_default()).await;
+    answer.map_or_else(|never| match never {}, |answer| answer.status())
+}
+
 async fn unknown_path() -> Rejection {
     Denial::new("UNKNOWN_PATH", "expected a path of /openapi.json, found another one").into()
 }

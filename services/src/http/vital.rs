@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::{Json, Routes};
 use crate::backend::Backend;
+use crate::metrics::Readers;
 
 /// How long an engine in another process may take to say how it is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -25,6 +26,8 @@ pub struct Vital {
     pub backend: Backend,
     /// True once the process drains.
     pub stop: watch::Receiver<bool>,
+    /// Who reads the log for what this port serves.
+    pub(crate) readers: Readers,
     /// Says why no model ranks what this port recommends; `None` if it recommends nothing.
     pub unranked: Option<Arc<dyn Fn() -> &'static str + Send + Sync>>,
 }
@@ -32,12 +35,14 @@ pub struct Vital {
 /// How a process is.
 #[derive(Serialize, ToSchema)]
 struct Condition {
-    /// `serving`; `draining` once it is told to stop; `stopped` if a shard no longer writes; `unreachable`
-    /// if the engine is in another process that does not answer.
+    /// `serving`; `draining` once it is told to stop; `stopped` if a shard no longer writes, or a consumer of this port
+    /// no longer reads; `unreachable` if the engine is in another process that does not answer.
     #[schema(example = "serving")]
     status: &'static str,
     /// Shards that no longer write.
     stopped_shards: u16,
+    /// Consumers of this port that no longer read a shard's log.
+    stopped_consumers: usize,
     /// At `/ready` of the port that recommends: whether a model ranks. Without one history and trends answer, and the port is
     /// ready all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,18 +62,30 @@ pub(super) fn routes(vital: Vital) -> Routes {
     OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready)).with_state(vital)
 }
 
+impl Condition {
+    fn is_ready(&self) -> bool {
+        self.status == "serving"
+    }
+}
+
 impl Vital {
     async fn condition(&self) -> Condition {
         // Who asks whether somebody is there does not wait long.
         let stopped = tokio::time::timeout(PATIENCE, self.backend.stopped_shards()).await;
         let stopped = stopped.ok().and_then(Result::ok);
+        let stopped_consumers = self.readers.gone();
         let status = match (*self.stop.borrow(), stopped) {
             (true, _) => "draining",
-            (false, Some(0)) => "serving",
-            (false, Some(_)) => "stopped",
             (false, None) => "unreachable",
+            (false, Some(0)) if stopped_consumers == 0 => "serving",
+            (false, Some(_)) => "stopped",
         };
-        Condition { status, stopped_shards: stopped.unwrap_or_default(), ml: None }
+        Condition { status, stopped_shards: stopped.unwrap_or_default(), stopped_consumers, ml: None }
+    }
+
+    /// True if the port takes calls.
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.condition().await.is_ready()
     }
 }
 
@@ -85,13 +102,13 @@ async fn health(State(vital): State<Vital>) -> Json<Condition> {
     tag = "process",
     responses(
         (status = 200, description = "Takes calls", body = Condition),
-        (status = 503, description = "Drains, a shard has stopped, or the engine does not answer", body = Condition),
+        (status = 503, description = "Drains, a shard or a consumer has stopped, or the engine does not answer", body = Condition),
     )
 )]
 async fn ready(State(vital): State<Vital>) -> Response {
     let mut condition = vital.condition().await;
     condition.ml = vital.unranked.map(|why| Ml { ready: false, detail: why() });
-    let ready = condition.status == "serving";
+    let ready = condition.is_ready();
     let mut response = Json(condition).into_response();
     if !ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

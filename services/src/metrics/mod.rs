@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::config::Service;
 
 pub(crate) use meter::{Counting, Edge, Meter, UNMATCHED};
-pub(crate) use positions::{Position, Positions};
+pub(crate) use positions::{Position, Positions, Readers};
 
 /// What a process counts.
 #[derive(Default)]

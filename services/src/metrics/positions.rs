@@ -9,6 +9,24 @@ use onrush_proto::{Lsn, ShardId};
 #[derive(Clone, Default)]
 pub(crate) struct Positions(Arc<Mutex<Vec<Arc<Position>>>>);
 
+/// The readers that a port needs.
+#[derive(Clone, Default)]
+pub(crate) struct Readers {
+    /// All of the process.
+    pub(crate) positions: Positions,
+    /// Of which group; `None`: the port needs none.
+    pub(crate) group: Option<&'static str>,
+}
+
+impl Readers {
+    /// How many are gone: who reads holds its position, whatever ends it.
+    pub(crate) fn gone(&self) -> usize {
+        let of_group = |position: &&Arc<Position>| Some(position.group) == self.group;
+        let positions = self.positions.lock();
+        positions.iter().filter(of_group).filter(|position| Arc::strong_count(position) == 1).count()
+    }
+}
+
 /// How far one group is in one shard's log.
 pub(crate) struct Position {
     /// The group.

@@ -12,6 +12,9 @@ mod server;
 mod session;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 pub use address::EngineAddress;
 pub use feed::RemoteFeed;
 pub use message::{Answer, Question};

@@ -19,7 +19,7 @@ use super::message::{Answer, Question};
 use super::session::{Pending, Session};
 use super::{EngineAddress, EngineToken, OPEN_MAX, RELEASE, TOKEN_HEADER};
 use crate::breaker::{Breaker, BreakerState};
-use crate::deadline::WAIT_DEFAULT;
+use crate::deadline::{self, WAIT_DEFAULT};
 use crate::retry::Retry;
 
 /// How long an engine may take to come up when a process starts.
@@ -61,6 +61,14 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// To where nobody is.
+    #[cfg(test)]
+    pub(super) fn nowhere(token: &EngineToken) -> Option<Self> {
+        let address: EngineAddress = "127.0.0.1:1".parse().ok()?;
+        let channel = Endpoint::from_shared(address.uri().to_owned()).ok()?.connect_lazy();
+        Some(Self { address, channel, token: token.header()? })
+    }
+
     pub(super) fn client(&self) -> EngineServiceClient<Channel> {
         EngineServiceClient::new(self.channel.clone())
     }
@@ -158,14 +166,16 @@ impl Remote {
     }
 }
 
-/// How long an answer is waited for.
+/// How long an answer is waited for: less than the caller waits, so that it hears why there is none, and the breaker
+/// hears that there was none.
 fn wait_of(question: &Question) -> Duration {
     let Question::Call(request) = question else { return WAIT_DEFAULT };
     if request.deadline_us == 0 {
         return WAIT_DEFAULT;
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Duration::from_micros(request.deadline_us).saturating_sub(now)
+    let left = Duration::from_micros(request.deadline_us).saturating_sub(now);
+    left.saturating_sub(deadline::margin(left))
 }
 
 async fn connect(address: EngineAddress, token: &EngineToken) -> Result<(Remote, Session), RemoteError> {

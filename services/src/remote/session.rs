@@ -107,7 +107,7 @@ impl Session {
                         return None;
                     }
                     let now = Instant::now();
-                    self.budget = (self.budget + EARNED * count as u32).min(BUDGET_MAX);
+                    self.earn(count);
                     self.waiting.extend(batch.drain(..).map(|pending| (pending, now)));
                 }
                 message = answers.message() => match message {
@@ -165,6 +165,11 @@ impl Session {
         }
     }
 
+    /// First tries pay for second ones.
+    fn earn(&mut self, count: usize) {
+        self.budget = self.budget.saturating_add(EARNED.saturating_mul(count as u32)).min(BUDGET_MAX);
+    }
+
     /// What was under way waits for the next stream if it bears being asked twice and there is budget.
     fn broken(&mut self) {
         let now = Instant::now();
@@ -207,5 +212,52 @@ impl Session {
             }
             let _ = pending.answer.send(Err(Refusal::Unreachable));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_grpc::engine::v1::Answer as Sent;
+
+    use super::super::EngineToken;
+    use super::*;
+
+    fn pending(again: bool) -> (Pending, oneshot::Receiver<Result<Answer, Refusal>>) {
+        let (answer, answered) = oneshot::channel();
+        let until = Instant::now() + Duration::from_secs(3_600);
+        (Pending { bytes: vec![7], again, until, answer }, answered)
+    }
+
+    /// What is under way breaks off; how many wait to be asked again.
+    fn break_off(session: &mut Session, count: u64, again: bool) -> (usize, usize) {
+        session.waiting.clear();
+        let mut answers = Vec::new();
+        for tag in 0..count {
+            let (pending, answered) = pending(again);
+            session.open.insert(tag, pending);
+            answers.push(answered);
+        }
+        session.broken();
+        let told = |answer: &mut oneshot::Receiver<_>| answer.try_recv() == Ok(Err(Refusal::Unreachable));
+        let refused = answers.iter_mut().filter_map(|answer| told(answer).then_some(())).count();
+        (session.waiting.len(), refused)
+    }
+
+    #[tokio::test]
+    async fn second_tries_run_dry_and_are_earned_by_first_ones() {
+        let line = Line::nowhere(&EngineToken::random()).unwrap();
+        let (_asked, questions) = mpsc::channel(1);
+        let mut session = Session::new(line, questions);
+        assert_eq!(break_off(&mut session, 10, false), (0, 10), "what may be done twice is not asked again");
+        assert_eq!(break_off(&mut session, 250, true), (100, 150));
+        assert_eq!(break_off(&mut session, 10, true), (0, 10));
+        session.earn(9);
+        assert_eq!(break_off(&mut session, 10, true), (0, 10), "nine questions earn nothing");
+        session.earn(1);
+        assert_eq!(break_off(&mut session, 10, true), (1, 9));
+        session.earn(1_000_000);
+        assert_eq!(break_off(&mut session, 250, true), (100, 150), "more than that is never owed");
+        // An answer to what was given up is nobody's.
+        session.answered(SessionResponse { answers: vec![Sent { tag: 9_999, answer: Vec::new() }] });
     }
 }

@@ -11,19 +11,17 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic_health::ServingStatus;
-use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::{HealthReporter, HealthService};
 
 use super::calls::{Calls, Main};
 use super::connections::{Incoming, Limit};
 use super::door::Door;
+use super::health::PortHealth;
 use super::{ServeError, Shop, scrape};
 use crate::admin::Admin;
 use crate::config::Service;
 use crate::gateway;
 use crate::http;
-use crate::metrics::Edge;
+use crate::metrics::{Edge, Readers};
 use crate::notification::{self, Notifications};
 use crate::order::Orders;
 use crate::payment::Payments;
@@ -95,17 +93,10 @@ impl Front {
 }
 
 async fn serve(service: Service, shop: Shop, incoming: Incoming, stop: watch::Receiver<bool>) {
-    let health = HealthReporter::new();
-    for name in ["", service.grpc_name()] {
-        health.set_service_status(name, ServingStatus::Serving).await;
-    }
-    let door = door(service, &shop, health.clone(), stop.clone());
-    let mut stopped = stop.clone();
+    let door = door(service, &shop, stop.clone());
+    let mut stopped = stop;
     let signal = async move {
         let _ = stopped.wait_for(|stop| *stop).await;
-        for name in ["", service.grpc_name()] {
-            health.set_service_status(name, ServingStatus::NotServing).await;
-        }
     };
     let served = Server::builder()
         .accept_http1(true)
@@ -120,7 +111,7 @@ async fn serve(service: Service, shop: Shop, incoming: Incoming, stop: watch::Re
     }
 }
 
-fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Receiver<bool>) -> Door {
+fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
     let Shop {
         backend,
         settlements,
@@ -166,9 +157,10 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
             Arc::new(move || NotReady(ml_model.as_ref()).in_short());
         why
     });
-    let vital = http::Vital { backend: backend.clone(), stop, unranked };
+    let readers = Readers { positions: metrics.positions.clone(), group: group(service) };
+    let vital = http::Vital { backend: backend.clone(), stop, readers, unranked };
     let mut rest = Routes::new(Admin::server(backend.clone(), pays.then_some(gateways), reconciler, gate))
-        .add_service(HealthServer::new(HealthService::from_health_reporter(health)));
+        .add_service(PortHealth::server(service, vital.clone()));
     if let Some(token) = engine_token {
         rest = rest.add_service(EngineServer::server(backend, token));
     }
@@ -184,6 +176,16 @@ fn door(service: Service, shop: &Shop, health: HealthReporter, stop: watch::Rece
     let meter = metrics.meter(service, Edge::Grpc, counted);
     let http = http::router(service, routes, vital, (&metrics, traces.clone()));
     Door::new(grpc, http, meter, traces)
+}
+
+/// The consumer group without which a service does not do what it promises.
+fn group(service: Service) -> Option<&'static str> {
+    match service {
+        Service::Payment => Some(gateway::worker::GROUP),
+        Service::Shipping => Some(shipping::worker::GROUP),
+        Service::Notification => Some(notification::worker::GROUP),
+        Service::Product | Service::Order | Service::User | Service::Recommendation => None,
+    }
 }
 
 /// Full names of the services of a port.

@@ -5,6 +5,7 @@ mod calls;
 mod connections;
 mod door;
 mod front;
+mod health;
 mod listen;
 mod scrape;
 

@@ -55,8 +55,13 @@ impl Process {
         let mut arguments = vec!["serve", "--data-dir", dir.to_str().unwrap()];
         arguments.extend(more);
         let mut command = onrush(&arguments);
-        command.envs(env.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command.envs(env.iter().copied());
+        Self::spawn(command)
+    }
+
+    /// The same by a command of one's own.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut banner = String::new();
         for line in lines.by_ref() {
@@ -76,6 +81,11 @@ impl Process {
     pub(crate) fn address(&self, service: &str) -> String {
         let line = self.banner.lines().find(|line| line.starts_with(&format!("{service} "))).unwrap();
         line.split_whitespace().last().unwrap().to_owned()
+    }
+
+    /// The process's id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it said at start.

@@ -44,22 +44,49 @@ async fn every_port_serves_the_document_that_is_checked_in() {
 
 #[tokio::test]
 async fn the_pages_of_docs_load_nothing_from_elsewhere() {
-    let shop = Shop::open();
-    let address = shop.address(Service::Order);
-    let page = reqwest::get(format!("{address}/docs")).await.unwrap();
-    assert!(page.url().path().ends_with("/docs/"), "{}", page.url());
-    let page = page.text().await.unwrap();
-    let sources: Vec<&str> =
-        page.split(['"', '\'']).filter(|text| text.contains(".js") || text.contains(".css")).collect();
-    assert!(sources.len() > 2, "{page}");
-    for source in sources {
-        assert!(source.starts_with("./") || !source.contains('/'), "{source}");
-        let file = reqwest::get(format!("{address}/docs/{}", source.trim_start_matches("./"))).await.unwrap();
-        assert_eq!(file.status(), 200, "{source}");
+    let shop = Shop::open_with(|config| config.services = Service::ALL.map(|service| (service, 0)).to_vec());
+    for service in Service::ALL {
+        let address = shop.address(service);
+        let page = reqwest::get(format!("{address}/docs")).await.unwrap();
+        assert!(page.url().path().ends_with("/docs/"), "{}", page.url());
+        let page = page.text().await.unwrap();
+        assert!(!names_a_host(&page), "{page}");
+        let sources: Vec<&str> = page
+            .split(['"', '\''])
+            .filter(|text| [".js", ".css", ".png"].iter().any(|end| text.ends_with(end)))
+            .collect();
+        assert!(sources.len() > 4, "{page}");
+        for source in sources {
+            assert!(source.starts_with("./") || !source.contains('/'), "{source}");
+            let url = format!("{address}/docs/{}", source.trim_start_matches("./"));
+            let file = reqwest::get(url).await.unwrap();
+            assert_eq!(file.status(), 200, "{source}");
+            if source.ends_with(".css") {
+                let sheet = file.text().await.unwrap();
+                let mut loaded = sheet.split("url(").skip(1).chain(sheet.split("@import").skip(1));
+                assert!(
+                    loaded.all(|what| what.trim_start_matches(['"', '\'']).starts_with("data:")),
+                    "{source}"
+                );
+            }
+        }
+        // The script that says what is shown: this port's own document, and no validator on the net.
+        let settings = reqwest::get(format!("{address}/docs/swagger-initializer.js")).await.unwrap();
+        let settings = settings.text().await.unwrap();
+        assert!(settings.contains("\"/openapi.json\"") && settings.contains("\"none\""), "{settings}");
+        assert!(!names_a_host(&settings), "{settings}");
+        // Neither does the document send anybody elsewhere.
+        let document = reqwest::get(format!("{address}/openapi.json")).await.unwrap();
+        let document: serde_json::Value = document.json().await.unwrap();
+        assert_eq!(document.get("servers"), None, "calls go to where the document came from");
+        assert!(!document.to_string().contains("\"$ref\":\"http"), "a schema from elsewhere");
     }
-    let settings = reqwest::get(format!("{address}/docs/swagger-initializer.js")).await.unwrap();
-    let settings = settings.text().await.unwrap();
-    assert!(settings.contains("/openapi.json") && settings.contains("\"none\""), "{settings}");
+}
+
+/// True if a text has a URL with a host.
+fn names_a_host(text: &str) -> bool {
+    let schemes = ["http:", "https:", "=\"//", "='//", "(\"//", "('//"];
+    schemes.iter().any(|scheme| text.contains(scheme))
 }
 
 #[test]

@@ -9,12 +9,14 @@
 mod access;
 mod admin;
 mod aggregator;
+mod away;
 mod bad_input;
 mod binary;
 mod carrier;
 mod collector;
 mod documents;
 mod gateway;
+mod health;
 mod json;
 mod logs;
 mod metrics;

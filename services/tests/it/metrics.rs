@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use onrush_grpc::order::v1::CancelOrderRequest;
 use onrush_services::config::Service;
 
 use crate::shop::{Shop, order, payment};
@@ -11,7 +12,7 @@ use crate::wait::until;
 struct Measures(BTreeMap<String, f64>);
 
 impl Measures {
-    async fn of(address: &str) -> Self {
+    async fn of_port(address: &str) -> Self {
         let text = reqwest::get(format!("{address}/metrics")).await.unwrap().text().await.unwrap();
         let sample = |line: &str| {
             let (name, value) = line.rsplit_once(' ').unwrap();
@@ -35,7 +36,7 @@ impl Measures {
 /// Scrapes until it finds what a shard or a consumer says once its turn is over.
 async fn measured(address: &str, holds: impl Fn(&Measures) -> bool) -> Measures {
     until("other measures", async || {
-        let found = Measures::of(address).await;
+        let found = Measures::of_port(address).await;
         if holds(&found) { Ok(found) } else { Err(found.0) }
     })
     .await
@@ -113,6 +114,116 @@ async fn what_is_bought_shows_in_lags_letters_and_stock() {
     }
     measured(&address, |found| found.sum("onrush_consumer_lag_records") < 50.0).await;
     assert_eq!(paid.at("onrush_notification_letters_total{outcome=\"dead\"}"), 0.0);
+}
+
+/// The gauges that the shop is run by, of each shard.
+const GAUGES: [&str; 8] = [
+    "onrush_shard_queue_depth",
+    "onrush_shard_batch_size_count",
+    "onrush_shard_batch_size_sum",
+    "onrush_shard_durable_write_duration_seconds_count",
+    "onrush_shard_durable_write_duration_seconds_sum",
+    "onrush_shard_commit_lag_records",
+    "onrush_shard_held_units",
+    "onrush_shard_hot_key_ratio",
+];
+const SHARDS: usize = 4;
+/// Orders of each SKU.
+const ORDERS: usize = 8;
+
+impl Measures {
+    /// What one shard says.
+    fn of(&self, name: &str, shard: usize) -> f64 {
+        self.at(&format!("{name}{{shard=\"{shard}\"}}"))
+    }
+
+    /// Whatever moment it is, a gauge is no nonsense.
+    fn assert_sane(&self) {
+        for shard in 0..SHARDS {
+            let sane = |name: &&str| self.of(name, shard) >= 0.0 && self.of(name, shard).is_finite();
+            assert!(GAUGES.iter().all(sane), "{:#?}", self.0);
+            assert!(self.of("onrush_shard_hot_key_ratio", shard) <= 1.0);
+            assert!(self.of("onrush_shard_queue_depth", shard) <= 1_000.0);
+            assert!(self.of("onrush_shard_commit_lag_records", shard) <= 1_000.0);
+        }
+    }
+
+    /// Every shard has worked, and every group reads each of them.
+    fn assert_worked(&self) {
+        for shard in 0..SHARDS {
+            let batches = self.of("onrush_shard_batch_size_count", shard);
+            assert!(batches > 0.0 && self.of("onrush_shard_batch_size_sum", shard) >= batches);
+            let writes = ["count", "sum"]
+                .map(|part| self.of(&format!("onrush_shard_durable_write_duration_seconds_{part}"), shard));
+            assert!(writes.iter().all(|of| *of > 0.0), "shard {shard}: {writes:?}");
+            assert_eq!(self.of("onrush_shard_stopped", shard), 0.0);
+            for group in ["payment-gateway", "shipping", "notification"] {
+                self.at(&format!("onrush_consumer_lag_records{{group=\"{group}\",shard=\"{shard}\"}}"));
+            }
+        }
+        for state in ["closed", "open", "half_open"] {
+            let found = self.at(&format!("onrush_breaker_state{{breaker=\"simulated\",state=\"{state}\"}}"));
+            assert_eq!(found, f64::from(u8::from(state == "closed")), "{state}");
+        }
+    }
+}
+
+/// Orders 1 unit of the first SKU, 2 of the second and so on, some of each at once; scrapes meanwhile.
+async fn under_load(shop: &Shop, skus: &[String]) -> Vec<String> {
+    let mut buying = tokio::task::JoinSet::new();
+    for (number, sku) in skus.iter().enumerate() {
+        for _ in 0..ORDERS {
+            let (client, wish) = (shop.client.clone(), order("", "ada", &[(sku, number as i64 + 1)]));
+            buying.spawn(async move { client.create_order(wish).await.unwrap().order_id });
+        }
+    }
+    let mut orders = Vec::new();
+    while let Some(bought) = buying.join_next().await {
+        orders.push(bought.unwrap());
+        if orders.len() % 16 == 0 {
+            Measures::of_port(&shop.address(Service::Order)).await.assert_sane();
+        }
+    }
+    orders
+}
+
+/// Each gauge that the shop is run by, shard by shard, against what is known of the load.
+#[tokio::test]
+async fn every_gauge_of_every_shard_tells_the_truth_under_load() {
+    let shop = everything();
+    let skus: Vec<String> = (0..16).map(|number| format!("sku-{number}")).collect();
+    for sku in &skus {
+        shop.stock(sku, 499, 1_000).await;
+    }
+    let orders = under_load(&shop, &skus).await;
+    // What waits for payment is known, and nothing else is under way.
+    let mut held = [0.0; SHARDS];
+    for (number, sku) in skus.iter().enumerate() {
+        held[shop.shard_of(sku)] += (ORDERS * (number + 1)) as f64;
+    }
+    let address = shop.address(Service::Order);
+    let quiet = measured(&address, |found| {
+        std::array::from_fn(|shard| found.of("onrush_shard_held_units", shard)) == held
+            && found.sum("onrush_shard_queue_depth") == 0.0
+            && found.sum("onrush_shard_commit_lag_records") == 0.0
+            && found.sum("onrush_consumer_lag_records") == 0.0
+    })
+    .await;
+    quiet.assert_sane();
+    quiet.assert_worked();
+
+    let (cancelled, open) = orders.split_at(orders.len() / 2);
+    for order_id in cancelled {
+        let cancel = CancelOrderRequest { order_id: order_id.clone(), ..Default::default() };
+        shop.client.cancel_order(cancel).await.unwrap();
+    }
+    let audit = shop.client.audit(Default::default()).await.unwrap();
+    assert!(audit.ok && audit.units_held > 0, "{audit:?}");
+    measured(&address, |found| {
+        found.sum("onrush_shard_open_orders") == open.len() as f64
+            && found.sum("onrush_shard_held_units") == audit.units_held as f64
+    })
+    .await;
 }
 
 #[tokio::test]

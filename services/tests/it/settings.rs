@@ -76,7 +76,7 @@ async fn each_of_the_three_addresses_leads_to_the_engine_that_it_names() {
     stock_up(&there).await;
     for variable in ["ENGINE_ADDR", "PRODUCT_SERVICE_ADDR", "PAYMENT_SERVICE_ADDR"] {
         let process = start(variable, "order", &[(variable, &*address)]);
-        assert!(process.banner().contains(&format!("engine at {address}")), "{}", process.banner());
+        assert!(process.banner().contains(&format!("engine at http://{address}")), "{}", process.banner());
         let here = client(&|_| process.address("order"));
         here.create_order(order(variable, "ada", &[("tea", 1)])).await.unwrap();
         let orders = ListOrdersRequest { customer_id: "ada".into(), ..Default::default() };

@@ -188,6 +188,12 @@ impl Shop {
         order_id
     }
 
+    /// Which shard owns a SKU.
+    pub(crate) fn shard_of(&self, sku: &str) -> usize {
+        let ask = Request::unkeyed(Command::GetStock(Text::new(sku).unwrap()));
+        usize::from(self.serving.as_ref().unwrap().engine().unwrap().shard_of(&ask).0)
+    }
+
     /// Waits until Notification is done with the creation of an order: what it says of it is said.
     pub(crate) async fn heard(&self, order_id: &str) {
         let order: OrderId = order_id.parse().unwrap();

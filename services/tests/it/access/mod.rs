@@ -5,6 +5,7 @@ mod matrix;
 mod message;
 mod open;
 mod over_http;
+mod over_json;
 mod tokens;
 
 use onrush_services::access::{Access, Call, Keyring, Role};

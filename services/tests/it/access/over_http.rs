@@ -8,7 +8,7 @@ use super::Street;
 use super::message::Belongings;
 
 /// Open to everybody: what a process says of itself, what begins or ends a login, what is signed otherwise.
-const OPEN: [(&str, &str); 28] = [
+pub(super) const OPEN: [(&str, &str); 28] = [
     ("get", "/health"),
     ("get", "/ready"),
     ("get", "/metrics"),
