@@ -101,8 +101,8 @@ impl State {
         match row {
             Row::Stock(row) => self.stock.put(row),
             Row::Product(row) => self.products.push(*row),
-            // An order came by another way. Why stock changed, and in which trace, is for no rule.
-            Row::Order(_) | Row::StockChange(_) | Row::Trace(_) => {}
+            // An order came by another way. Why stock changed, and what a command belongs to, is for no rule.
+            Row::Order(_) | Row::StockChange(_) | Row::Trace(_) | Row::Correlation(_) => {}
             Row::Hold(row) => {
                 let deadline = hold_deadline(&row);
                 self.holds.put(row.order, *row, lsn, deadline);

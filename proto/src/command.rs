@@ -6,6 +6,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::cause::Cause;
 use crate::fact::Topic;
 use crate::id::OrderId;
 use crate::key::IdempotencyKey;
@@ -14,7 +15,6 @@ use crate::payment::GatewayResult;
 use crate::row::OrderState;
 use crate::slot::{Lsn, Slot};
 use crate::text::{BrandName, CategoryName, CustomerId, DocKey, Sku, Text};
-use crate::trace::TraceContext;
 
 /// Most lines one order may have.
 pub const MAX_LINES: usize = 10_000;
@@ -32,8 +32,8 @@ pub struct Request {
     pub body: u64,
     /// Wall time in us after which nobody waits for the answer; 0 = none.
     pub deadline_us: u64,
-    /// The trace it came in. If it is accepted, its record has it.
-    pub trace: Option<Box<TraceContext>>,
+    /// What it belongs to. If it is accepted, its record has it.
+    pub cause: Option<Box<Cause>>,
     /// What to do.
     pub command: Command,
 }
@@ -42,7 +42,7 @@ impl Request {
     /// A request under a key.
     pub fn new(key: IdempotencyKey, command: Command) -> Self {
         let body = if key.is_none() { 0 } else { command.body_hash() };
-        Self { key, body, deadline_us: 0, trace: None, command }
+        Self { key, body, deadline_us: 0, cause: None, command }
     }
 
     /// A request without a key: a read, or a command that is safe to repeat.

@@ -5,8 +5,8 @@ use std::fmt;
 use rkyv::{Archive, Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::cause::Cause;
 use crate::row::{Row, RowEncoder, RowError, RowTag};
-use crate::trace::TraceContext;
 
 /// What happened.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -344,13 +344,18 @@ impl<'a> FactView<'a> {
         FactRows { payload: self.payload, at: 0 }
     }
 
-    /// The trace that the record's command came in, if it came in one.
-    pub fn trace(self) -> Option<TraceContext> {
-        let (tag, bytes) = self.rows().flatten().find(|(tag, _)| *tag == RowTag::Trace)?;
-        match Row::decode(tag, bytes) {
-            Ok(Row::Trace(context)) => Some(context),
-            _ => None,
+    /// What the record's command belongs to, if it said so.
+    pub fn cause(self) -> Option<Cause> {
+        let (mut trace, mut correlation) = (None, None);
+        let wanted = |tag: RowTag| matches!(tag, RowTag::Trace | RowTag::Correlation);
+        for (tag, bytes) in self.rows().flatten().filter(|(tag, _)| wanted(*tag)) {
+            match Row::decode(tag, bytes) {
+                Ok(Row::Trace(context)) => trace = Some(context),
+                Ok(Row::Correlation(id)) => correlation = Some(*id),
+                _ => {}
+            }
         }
+        Cause::new(trace, correlation)
     }
 
     /// Reads the whole fact.

@@ -5,6 +5,7 @@
 //! shard answers with a [`Reply`], and what it accepted stands in its log as a [`Fact`]: the kind
 //! of event and the resulting [`Row`]s.
 
+pub mod cause;
 pub mod command;
 pub mod fact;
 pub mod id;
@@ -20,6 +21,7 @@ pub mod slot;
 pub mod text;
 pub mod trace;
 
+pub use cause::{Cause, CorrelationId};
 pub use command::{
     CancelOrder, CapturePayment, Command, CommitOffset, CreateOrder, DeleteDocument, GetDocument, MoveOrder,
     NameCommand, OrderLine, PutDocument, PutProduct, RefundPayment, Request, SettleAttempt, SettleRefund,

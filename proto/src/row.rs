@@ -13,6 +13,7 @@ use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::cause::CorrelationId;
 use crate::id::OrderId;
 use crate::key::IdempotencyKey;
 use crate::money::Money;
@@ -313,6 +314,8 @@ pub enum Row {
     StockChange(Box<StockChangeRow>),
     /// The trace that the record's command came in. No state: it stands in the log alone.
     Trace(TraceContext),
+    /// What the record's command belongs to. No state either.
+    Correlation(Box<CorrelationId>),
 }
 
 /// The kind of a row, as written in front of it.
@@ -343,11 +346,13 @@ pub enum RowTag {
     StockChange = 11,
     /// [`TraceContext`]
     Trace = 12,
+    /// [`CorrelationId`]
+    Correlation = 13,
 }
 
 impl RowTag {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Stock,
         Self::Product,
         Self::Order,
@@ -360,6 +365,7 @@ impl RowTag {
         Self::Ledger,
         Self::StockChange,
         Self::Trace,
+        Self::Correlation,
     ];
 
     /// The kind of a tag byte.
@@ -419,6 +425,7 @@ impl RowEncoder {
             Row::Ledger(row) => self.archive(row),
             Row::StockChange(row) => self.archive(&**row),
             Row::Trace(context) => self.archive(context),
+            Row::Correlation(id) => self.archive(&**id),
         }
     }
 
@@ -476,6 +483,7 @@ impl Row {
             Self::Ledger(_) => RowTag::Ledger,
             Self::StockChange(_) => RowTag::StockChange,
             Self::Trace(_) => RowTag::Trace,
+            Self::Correlation(_) => RowTag::Correlation,
         }
     }
 
@@ -494,6 +502,7 @@ impl Row {
             RowTag::Ledger => Self::Ledger(read(tag, bytes)?),
             RowTag::StockChange => Self::StockChange(Box::new(read(tag, bytes)?)),
             RowTag::Trace => Self::Trace(read(tag, bytes)?),
+            RowTag::Correlation => Self::Correlation(Box::new(read(tag, bytes)?)),
         })
     }
 }

@@ -77,10 +77,10 @@ impl Backend {
         }
     }
 
-    /// Asks the engine, in the trace that the caller works for.
+    /// Asks the engine, for what the caller works for.
     pub async fn call(&self, mut request: Request) -> Reply {
-        if request.trace.is_none() {
-            request.trace = traces::current().map(Box::new);
+        if request.cause.is_none() {
+            request.cause = traces::current().map(Box::new);
         }
         match self {
             Self::Local { lane: Some(lane), .. } => lane.call(request).await,

@@ -2,7 +2,7 @@
 //! answer, and with every line of the log that is written meanwhile.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use onrush_proto::TraceContext;
+use onrush_proto::{Cause, CorrelationId, TraceContext};
 use tracing::Span;
 use uuid::Uuid;
 
@@ -14,7 +14,6 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 /// The same by W3C Trace Context.
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
-const ID_BYTES_MAX: usize = 128;
 
 /// The ids of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,10 +52,11 @@ impl Correlation {
         Self { request_id, correlation_id, context, parent: parent.map(|parent| parent.span) }
     }
 
-    /// What the engine's log is told. A trace that nobody else knows of, and nobody hears of, is not worth a row
-    /// in each record.
-    pub(crate) fn handed_on(&self) -> Option<TraceContext> {
-        (self.parent.is_some() || self.context.is_sampled()).then_some(self.context)
+    /// What the engine's log is told: the correlation, which the caller is told too. A trace that nobody else knows
+    /// of, and nobody hears of, is not worth a row in each record.
+    pub(crate) fn handed_on(&self) -> Option<Cause> {
+        let known = self.parent.is_some() || self.context.is_sampled();
+        Cause::new(known.then_some(self.context), CorrelationId::new(&self.correlation_id))
     }
 
     /// What stands with each line of the log about a request to `path`. It is there whatever the filter
@@ -81,9 +81,7 @@ impl Correlation {
 /// An id that may go into our log and back: visible ASCII of a bounded length. Anything else is as if
 /// it had not been there.
 fn given(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let text = headers.get(name)?.to_str().ok()?;
-    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-    (visible && (1..=ID_BYTES_MAX).contains(&text.len())).then(|| text.to_owned())
+    CorrelationId::new(headers.get(name)?.to_str().ok()?).map(|id| id.as_str().to_owned())
 }
 
 #[cfg(test)]
@@ -99,7 +97,13 @@ mod tests {
         let own = Correlation::of(&headers, &traces);
         assert_eq!((own.request_id == own.correlation_id, own.parent), (true, None));
         assert_ne!(own.context.trace, Correlation::of(&headers, &traces).context.trace);
-        assert!(!own.context.is_sampled() && own.handed_on().is_none(), "nobody would hear of it");
+        let handed_on = own.handed_on().unwrap();
+        assert!(!own.context.is_sampled() && handed_on.trace.is_none(), "nobody would hear of it");
+        assert_eq!(
+            handed_on.correlation,
+            CorrelationId::new(&own.correlation_id),
+            "the caller is told of it"
+        );
 
         headers.insert(CORRELATION_ID, HeaderValue::from_static("basket-7"));
         let parent = TraceContext { trace: TRACE, span: 7, flags: 1 };
@@ -107,7 +111,7 @@ mod tests {
         let brought = Correlation::brought(&headers, &traces).unwrap();
         assert_eq!((brought.correlation_id.as_str(), brought.context.trace), ("basket-7", TRACE));
         assert_eq!((brought.parent, brought.context.is_sampled()), (Some(7), true));
-        assert_eq!(brought.handed_on(), Some(brought.context));
+        assert_eq!(brought.handed_on(), Cause::new(Some(brought.context), CorrelationId::new("basket-7")));
         assert_ne!(brought.context.span, 7, "our part is our own");
         let mut answer = HeaderMap::new();
         let request_id = brought.request_id.clone();

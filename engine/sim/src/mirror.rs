@@ -297,7 +297,8 @@ impl Book {
                 self.offsets.insert((row.group, row.topic), row.lsn);
             }
             Row::Ledger(row) => drop(self.ledger.insert(row.currency, row)),
-            Row::Order(_) | Row::Key(_) | Row::StockChange(_) | Row::Trace(_) => {}
+            Row::Order(_) | Row::Key(_) | Row::StockChange(_) => {}
+            Row::Trace(_) | Row::Correlation(_) => {}
         }
     }
 }

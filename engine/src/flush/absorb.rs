@@ -395,9 +395,8 @@ impl Absorber {
                 StoreKey::stock_change(row.sku.as_bytes(), row.version.to_native())
             }
             RowTag::Ledger => StoreKey::current_row(tag, &view::<LedgerRow>(tag, bytes)?.currency.0),
-            RowTag::Order | RowTag::Key | RowTag::Limit | RowTag::Hold | RowTag::Offset | RowTag::Trace => {
-                return Ok(());
-            }
+            RowTag::Order | RowTag::Key | RowTag::Limit | RowTag::Hold | RowTag::Offset => return Ok(()),
+            RowTag::Trace | RowTag::Correlation => return Ok(()),
         };
         let touched = &mut self.touched[hash_of(&key.bytes[..]) as usize % TOUCHED];
         if !self.current.replace(*touched, &key.bytes, bytes) {

@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::HashMap;
 use onrush_proto::{
-    Fact, IdempotencyKey, KeyHasher, KeyRow, KeyState, Lsn, OrderId, Outcome, Receipt, Refusal, Reply,
-    Request, Row, ShardId, Slot, SlotMap, TraceContext, row::RowEncoder,
+    Cause, Fact, IdempotencyKey, KeyHasher, KeyRow, KeyState, Lsn, OrderId, Outcome, Receipt, Refusal, Reply,
+    Request, Row, ShardId, Slot, SlotMap, row::RowEncoder,
 };
 
 pub use effects::{Effects, HoldRequest, Input, Part, PeerMessage, ReplyTo};
@@ -349,12 +349,12 @@ impl Shard {
     }
 
     /// Appends a fact to the frame and moves its rows into the state. A key that is not carried by
-    /// an order, and the trace, are its last rows. Returns its position.
+    /// an order, and what the command belongs to, are its last rows. Returns its position.
     fn record_rows(
         &mut self,
         fact: &mut Fact,
         key: Option<KeyRow>,
-        trace: Option<&TraceContext>,
+        cause: Option<&Cause>,
         out: &mut Effects,
     ) -> Lsn {
         self.payload.clear();
@@ -368,8 +368,10 @@ impl Shard {
             self.bucket.saw_row(key.bucket);
             self.state.apply_key(key, lsn);
         }
-        if let Some(trace) = trace {
-            Fact::encode_row(&Row::Trace(*trace), &mut self.encoder, &mut self.payload);
+        let (trace, correlation) = cause.map_or((None, None), |cause| (cause.trace, cause.correlation));
+        let trace = trace.map(Row::Trace);
+        for row in trace.into_iter().chain(correlation.map(|id| Row::Correlation(Box::new(id)))) {
+            Fact::encode_row(&row, &mut self.encoder, &mut self.payload);
         }
         out.frame.push(fact.kind as u16, fact.key_hash, &self.payload);
         Lsn(lsn)
@@ -391,7 +393,7 @@ impl Shard {
     pub(crate) fn accept_fact(
         &mut self,
         origin: Origin,
-        &Request { key, body, ref trace, .. }: &Request,
+        &Request { key, body, ref cause, .. }: &Request,
         (fact, receipt): (&mut Fact, Receipt),
         out: &mut Effects,
     ) {
@@ -399,7 +401,7 @@ impl Shard {
         let carried = matches!(receipt, Receipt::Order { .. });
         let state = KeyState::First { body, receipt };
         let row = (!carried && !key.is_none()).then_some(KeyRow { key, state, bucket: self.bucket.number });
-        let lsn = self.record_rows(fact, row, trace.as_deref(), out);
+        let lsn = self.record_rows(fact, row, cause.as_deref(), out);
         if !key.is_none() && self.keeper(key) != self.options.id {
             self.await_confirmation(key, lsn.0);
         }

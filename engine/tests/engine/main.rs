@@ -14,9 +14,9 @@ use onrush_engine::{
     StoreKind, SubscribeError, verify,
 };
 use onrush_proto::{
-    CallerKey, Command, CommitOffset, CreateOrder, Currency, Lsn, Money, OrderLine, Outcome, PutDocument,
-    PutProduct, RecordKind, Refusal, Reply, Request, ShardId, Sku, Slot, StockChange, Text, Topic,
-    TraceContext, UpdateStock,
+    CallerKey, Cause, Command, CommitOffset, CorrelationId, CreateOrder, Currency, Lsn, Money, OrderLine,
+    Outcome, PutDocument, PutProduct, RecordKind, Refusal, Reply, Request, ShardId, Sku, Slot, StockChange,
+    Text, Topic, TraceContext, UpdateStock,
 };
 
 fn options(dir: &std::path::Path) -> EngineOptions {
@@ -145,10 +145,10 @@ fn over_shards_two_durable_writes_stand_behind_an_acknowledgement() {
     engine.close().unwrap();
 }
 
-/// Who acts on a record goes on with the trace that its command came in: of an order over several shards as
-/// of any other, also from the files. A retry writes nothing, and what came in no trace has none.
+/// Who acts on a record goes on with what its command belongs to, over several shards as over one, also from the
+/// files. A retry writes nothing, and what belongs to nothing says nothing.
 #[test]
-fn records_have_the_trace_of_their_command() {
+fn records_have_the_cause_of_their_command() {
     let dir = tempfile::tempdir().unwrap();
     let open = || EngineOptions { shards: Some(4), ..options(dir.path()) };
     let engine = Engine::open(open()).unwrap();
@@ -159,7 +159,9 @@ fn records_have_the_trace_of_their_command() {
         let Command::CreateOrder(create) = &mut request.command else { unreachable!() };
         create.lines = skus.iter().map(|sku| OrderLine::new(*sku, 1)).collect();
         request = Request::new(request.key, request.command);
-        request.trace = Some(Box::new(TraceContext { span: number, ..trace }));
+        let correlation = CorrelationId::new(&format!("basket-{number}"));
+        let cause = Cause::new((number > 1).then_some(TraceContext { span: number, ..trace }), correlation);
+        request.cause = cause.map(Box::new);
         engine.handle().call_blocking(request)
     };
     for reply in [traced(1, &skus[..1]), traced(2, &skus), traced(1, &skus[..1])] {
@@ -175,15 +177,21 @@ fn records_have_the_trace_of_their_command() {
         while reader
             .poll(100, |event| {
                 if event.fact.kind == RecordKind::OrderCreated {
-                    found.push(event.fact.trace());
+                    found.push(event.fact.cause());
                 }
             })
             .unwrap()
             > 0
         {}
     }
-    found.sort_by_key(|trace| trace.map(|trace| trace.span));
-    let expected = [None, Some(TraceContext { span: 1, ..trace }), Some(TraceContext { span: 2, ..trace })];
+    found.sort_by_key(|cause: &Option<Cause>| {
+        cause.map(|cause| cause.correlation.unwrap().as_str().to_owned())
+    });
+    let expected = [
+        None,
+        Cause::new(None, CorrelationId::new("basket-1")),
+        Cause::new(Some(TraceContext { span: 2, ..trace }), CorrelationId::new("basket-2")),
+    ];
     assert_eq!(found, expected);
     engine.close().unwrap();
 }

@@ -118,6 +118,7 @@ fn key_of(row: &Row) -> (RowTag, Vec<u8>) {
         Row::Ledger(row) => row.currency.0.to_vec(),
         Row::StockChange(row) => [row.sku.as_bytes(), &row.version.to_be_bytes()].concat(),
         Row::Trace(context) => context.trace.to_be_bytes().to_vec(),
+        Row::Correlation(id) => id.as_str().as_bytes().to_vec(),
     };
     (row.tag(), key)
 }
@@ -134,7 +135,7 @@ fn verify_row(node: &Node, row: &Row) {
         // Catalogue rows live in the views and in the store.
         Row::Product(_) => {}
         // The store alone has it, or the log.
-        Row::StockChange(_) | Row::Trace(_) => {}
+        Row::StockChange(_) | Row::Trace(_) | Row::Correlation(_) => {}
         Row::Order(row) => assert_eq!(order(node, row.id).as_ref(), Some(row)),
         Row::Hold(row) => {
             let cold = || stored.hold(row.order).unwrap();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use onrush_engine::{Event, SubscribeError};
 use onrush_proto::{
-    Command, CommitOffset, GatewayResult, Lsn, OrderId, OrderRow, Outcome, RecordKind, Refusal, Request, Row,
-    RowTag, ShardId, Slot, Text, Topic, TraceContext,
+    Cause, Command, CommitOffset, GatewayResult, Lsn, OrderId, OrderRow, Outcome, RecordKind, Refusal,
+    Request, Row, RowTag, ShardId, Slot, Text, Topic,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
@@ -50,7 +50,7 @@ struct Intent {
     lsn: u64,
     kind: RecordKind,
     row: OrderRow,
-    trace: Option<TraceContext>,
+    cause: Option<Cause>,
 }
 
 impl Worker {
@@ -180,7 +180,7 @@ impl Reader {
             let old = intent.lsn <= self.old.0;
             let row = if old { self.worker.present(intent.row).await } else { intent.row };
             for job in Job::of(intent.kind, &row) {
-                let asked = (row.id, intent.trace);
+                let asked = (row.id, intent.cause);
                 self.spawn(intent.lsn, asked, job, old).await;
             }
             self.progress.done(intent.lsn);
@@ -198,13 +198,7 @@ impl Reader {
         });
     }
 
-    async fn spawn(
-        &mut self,
-        lsn: u64,
-        (order, trace): (OrderId, Option<TraceContext>),
-        job: Job,
-        old: bool,
-    ) {
+    async fn spawn(&mut self, lsn: u64, (order, cause): (OrderId, Option<Cause>), job: Job, old: bool) {
         let open = match job.key().map(|key| self.worker.open.enter(key)) {
             Some(None) => return,
             Some(Some(open)) => Some(open),
@@ -219,7 +213,7 @@ impl Reader {
             let news = open.as_ref().map_or_else(Arc::default, |open| open.news.clone());
             let name = job.name();
             let work = jobs::run(&backend, &gateways, job, old, (&news, place));
-            traces.follow(trace, (name, order), work).await;
+            traces.follow(cause, (name, order), work).await;
             drop(open);
             // The reader is gone only when the process ends.
             let _ = done.send(lsn);
@@ -291,7 +285,7 @@ impl Heard {
             self.moot.extend(approval::under_way(&row));
         }
         if !Job::of(kind, &row).is_empty() {
-            self.intents.push(Intent { lsn: event.lsn.0, kind, row, trace: event.fact.trace() });
+            self.intents.push(Intent { lsn: event.lsn.0, kind, row, cause: event.fact.cause() });
         }
     }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onrush_engine::Event;
-use onrush_proto::{OrderId, OrderRow, RecordKind, Row, RowTag, ShardId, Topic, TraceContext};
+use onrush_proto::{Cause, OrderId, OrderRow, RecordKind, Row, RowTag, ShardId, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tracing::Instrument as _;
 
 use super::notice::{NoticeState, Position};
 use super::occasion::Occasion;
@@ -20,7 +21,7 @@ use crate::clock::now_us;
 use crate::consumer::{Consumer, Handler};
 use crate::metrics::Positions;
 use crate::retry::Retry;
-use crate::traces::Traces;
+use crate::traces::{self, Traces};
 
 /// The consumer group.
 pub const GROUP: &str = "notification";
@@ -37,7 +38,7 @@ const STALE_US: u64 = 24 * 3_600 * 1_000_000;
 struct News {
     at: Position,
     what: What,
-    trace: Option<TraceContext>,
+    cause: Option<Cause>,
 }
 
 enum What {
@@ -134,7 +135,7 @@ impl Handler for Reader {
             _ => return None,
         };
         let at = Position { shard: event.shard.0, lsn: event.lsn.0, time_us: event.time_us };
-        (event.time_us + STALE_US > now_us()).then(|| News { at, what, trace: event.fact.trace() })
+        (event.time_us + STALE_US > now_us()).then(|| News { at, what, cause: event.fact.cause() })
     }
 
     async fn handle(&mut self, batch: Vec<News>) {
@@ -164,10 +165,19 @@ async fn tell(post: &Arc<Post>, news: News, traces: &Traces) {
             Ok(order) => (order, Occasion::ShippingUpdate, parcel.story()),
             Err(_) => return,
         },
-        What::Forgotten(reset) => return reset::answer(post, &reset).await,
+        What::Forgotten(reset) => {
+            let work = reset::answer(post, &reset);
+            return match news.cause {
+                Some(cause) => {
+                    let log = traces::log("password_reset", cause);
+                    traces::within(Some(cause), work).instrument(log).await
+                }
+                None => work.await,
+            };
+        }
     };
     let work = tell_customer(post, news.at, order, occasion, story);
-    traces.follow(news.trace, (occasion.name(), order), work).await;
+    traces.follow(news.cause, (occasion.name(), order), work).await;
 }
 
 async fn tell_customer(post: &Post, at: Position, order: OrderId, occasion: Occasion, story: Story) {

@@ -24,7 +24,7 @@ pub use token::EngineToken;
 
 /// Both ends must be of it: archives of two releases may differ. Behind the release stands a number that
 /// goes up whenever what is archived changes in between.
-const RELEASE: &str = concat!(env!("CARGO_PKG_VERSION"), "+1");
+const RELEASE: &str = concat!(env!("CARGO_PKG_VERSION"), "+2");
 /// Questions that one session may have open.
 const OPEN_MAX: usize = 4_096;
 /// Most bytes of one message: a batch of the log, or a page of documents.

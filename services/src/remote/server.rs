@@ -10,17 +10,19 @@ use onrush_grpc::engine::v1::{
     Answer as Sent, HelloRequest, HelloResponse, OutOfRange, SessionRequest, SessionResponse,
     SubscribeRequest, SubscribeResponse,
 };
-use onrush_proto::{Lsn, ShardId};
+use onrush_proto::{Lsn, Outcome, Reply, ShardId};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use super::message::{Answer, Question, ROWS_MAX};
 use super::{EngineToken, MESSAGE_BYTES_MAX, OPEN_MAX, RELEASE};
 use crate::backend::{Backend, Feed, ProductFilter, off_front};
 use crate::field::FieldError;
 use crate::status::Rejection;
+use crate::traces;
 
 /// Answers that leave in one message.
 const TOGETHER_MAX: usize = 256;
@@ -139,7 +141,7 @@ async fn answer(backend: &Backend, bytes: &[u8]) -> Answer {
 async fn ask(backend: &Backend, question: Question) -> Result<Answer, Rejection> {
     let bounded = |limit: u32| limit.min(ROWS_MAX) as usize;
     Ok(match question {
-        Question::Call(request) => Answer::Reply(backend.call(request).await),
+        Question::Call(request) => Answer::Reply(call(backend, request).await),
         Question::Stocks(skus) => {
             let shelf = backend.shelf(skus.iter().copied()).await?;
             Answer::Stocks(skus.iter().map(|sku| shelf.stock(sku)).collect())
@@ -163,6 +165,18 @@ async fn ask(backend: &Backend, question: Question) -> Result<Answer, Rejection>
         Question::Ends => Answer::Ends(backend.ends().await?),
         Question::Condition => Answer::Condition { stopped_shards: backend.stopped_shards().await? },
     })
+}
+
+/// A command of another process, with what it belongs to in the lines of the log about it here.
+async fn call(backend: &Backend, request: onrush_proto::Request) -> Reply {
+    let Some(cause) = request.cause.as_deref().copied() else { return backend.call(request).await };
+    let work = async {
+        let reply = backend.call(request).await;
+        let accepted = matches!(reply.outcome, Outcome::Accepted(_));
+        tracing::debug!(accepted, lsn = reply.lsn.0, "another process was answered");
+        reply
+    };
+    work.instrument(traces::log("command", cause)).await
 }
 
 /// Sends committed batches until nobody reads any more. Files are read off the front's thread.

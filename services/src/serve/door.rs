@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::routing::future::RouteFuture;
+use onrush_proto::Cause;
 use opentelemetry::trace::{SpanKind, Status};
 use tonic::Code;
 use tonic::body::Body;
@@ -97,6 +98,8 @@ pub(super) struct Grpc {
 /// The ids that a caller brought, in the log while the call runs.
 struct Brought {
     correlation: Correlation,
+    /// What its commands are told that they belong to.
+    cause: Option<Cause>,
     /// Its part of the trace.
     part: traces::Span,
     span: Span,
@@ -128,12 +131,13 @@ impl Brought {
         let (method, service) = counting.call();
         let call = || format!("{service}/{method}");
         let part = traces.begin(SpanKind::Server, call, (correlation.context, correlation.parent));
-        Some(Box::new(Self { correlation, part, span, since: Instant::now() }))
+        let cause = correlation.handed_on();
+        Some(Box::new(Self { correlation, cause, part, span, since: Instant::now() }))
     }
 
-    /// One step of the call, with its ids in the log and its trace with the commands it gives.
+    /// One step of the call, with its ids in the log and with the commands it gives.
     fn poll<T>(&self, step: impl FnOnce() -> T) -> T {
-        self.span.in_scope(|| traces::within_poll(self.correlation.handed_on(), step))
+        self.span.in_scope(|| traces::within_poll(self.cause, step))
     }
 
     fn answered(mut self, code: Code, response: &mut Response<Body>) {

@@ -130,16 +130,16 @@ impl Desk {
     /// The next thing to do for an order's shipment. `call` counts the tries of this step, from 0.
     pub(super) async fn step(&self, order: OrderId, call: u32) -> Result<Next, Trouble> {
         let Some(kept) = self.shelf.load(order).await? else { return Ok(Next::Nothing) };
-        let trace = kept.shipment.trace();
+        let cause = kept.shipment.cause();
         match kept.shipment.state {
             ShipmentState::Created => {
                 // A try that ended in nothing is made again, for hours if the carrier is away.
                 let counts = |done: &_| matches!(done, Ok(Next::Nothing | Next::After(Duration::ZERO)));
                 let work = self.step_of(kept, call);
-                self.traces.follow_if(trace, ("buy label", order), work, counts).await
+                self.traces.follow_if(cause, ("buy label", order), work, counts).await
             }
             // A look at a parcel is no part of its own: there may be hundreds.
-            _ => traces::within(trace, self.step_of(kept, call)).await,
+            _ => traces::within(cause, self.step_of(kept, call)).await,
         }
     }
 

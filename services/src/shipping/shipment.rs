@@ -1,6 +1,6 @@
 //! A shipment as its document holds it.
 
-use onrush_proto::{DocKey, OrderId, OrderRow, Text, TraceContext};
+use onrush_proto::{Cause, CorrelationId, DocKey, OrderId, OrderRow, Text, TraceContext};
 use serde::{Deserialize, Serialize};
 
 use super::carrier::{Label, Offer, Update};
@@ -46,6 +46,9 @@ pub struct Shipment {
     /// The trace that it was opened in, as a `traceparent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trace: Option<String>,
+    /// What it was opened for, as whoever paid called it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    correlation: Option<String>,
     /// What happened, oldest first.
     pub events: Vec<ShipmentEvent>,
 }
@@ -98,6 +101,7 @@ impl Shipment {
     /// The shipment of an order that was paid by this record.
     pub fn new(order: &OrderRow, asked_by: (u16, u64)) -> Self {
         let lines = order.lines.iter();
+        let cause = traces::current();
         Self {
             form: FORM,
             order: order.id.to_string(),
@@ -110,7 +114,8 @@ impl Shipment {
             called_off: None,
             round: 0,
             seen_us: 0,
-            trace: traces::current().map(|context| context.to_string()),
+            trace: cause.and_then(|cause| Some(cause.trace?.to_string())),
+            correlation: cause.and_then(|cause| Some(cause.correlation?.as_str().to_owned())),
             events: vec![ShipmentEvent::plain(ShipmentState::Created, order.changed_us)],
         }
     }
@@ -141,9 +146,10 @@ impl Shipment {
         format!("{}:{}", self.order, self.round)
     }
 
-    /// The trace that it was opened in.
-    pub(crate) fn trace(&self) -> Option<TraceContext> {
-        TraceContext::parse(self.trace.as_deref()?)
+    /// What it was opened for.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        let trace = self.trace.as_deref().and_then(TraceContext::parse);
+        Cause::new(trace, self.correlation.as_deref().and_then(CorrelationId::new))
     }
 
     /// Units inside.

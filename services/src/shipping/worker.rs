@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use onrush_engine::Event;
-use onrush_proto::{OrderId, OrderRow, RecordKind, Row, RowTag, ShardId, Topic, TraceContext};
+use onrush_proto::{Cause, OrderId, OrderRow, RecordKind, Row, RowTag, ShardId, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -27,7 +27,7 @@ const SHIPMENTS_MAX: usize = 1_000_000;
 struct News {
     position: (u16, u64),
     order: OrderRow,
-    trace: Option<TraceContext>,
+    cause: Option<Cause>,
 }
 
 struct Reader {
@@ -131,17 +131,17 @@ impl Handler for Reader {
             // An order that was never paid has no shipment to call off.
             _ => paid && is_gone(&order),
         };
-        asks.then(|| News { position: (event.shard.0, event.lsn.0), order, trace: event.fact.trace() })
+        asks.then(|| News { position: (event.shard.0, event.lsn.0), order, cause: event.fact.cause() })
     }
 
     async fn handle(&mut self, batch: Vec<News>) {
         let mut opening = JoinSet::new();
-        for News { position, order, trace } in batch {
+        for News { position, order, cause } in batch {
             let desk = self.desk.clone();
             opening.spawn(async move {
                 if !is_gone(&order) {
                     let work = open(&desk, &order, position);
-                    desk.traces.follow(trace, ("open shipment", order.id), work).await;
+                    desk.traces.follow(cause, ("open shipment", order.id), work).await;
                 }
                 order.id
             });

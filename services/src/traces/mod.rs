@@ -1,17 +1,18 @@
 //! Traces: what one request set going, over HTTP, gRPC and the log.
 //!
-//! A request that is part of a trace hands its context on with every command to the engine. What is
-//! accepted has it in its record, and who acts on the record goes on with the trace. What is sampled is a
-//! [`Span`], which leaves by OTLP where there is a collector. A call that brings no context and is not
-//! sampled pays for none of it.
+//! A request that is part of a trace, or brings a correlation, hands both on as a [`Cause`] with every command to the
+//! engine. What is accepted has it in its record, and who acts on the record goes on with it, in its lines of the log
+//! too. What is sampled is a [`Span`], which leaves by OTLP where there is a collector. A call that brings nothing and
+//! is not sampled pays for none of it.
 
 mod exporter;
 mod span;
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Instant;
 
-use onrush_proto::{OrderId, TraceContext};
+use onrush_proto::{Cause, OrderId, TraceContext};
 use opentelemetry::trace::{SpanKind, Status};
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -21,29 +22,36 @@ pub(crate) use exporter::{Exporter, Queue};
 pub(crate) use span::Span;
 
 tokio::task_local! {
-    /// Where the task that is being polled stands.
-    static CURRENT: TraceContext;
+    /// What the task that is being polled works for.
+    static CURRENT: Cause;
 }
 
-/// Where the running task stands, if it works for a trace.
-pub(crate) fn current() -> Option<TraceContext> {
-    CURRENT.try_with(|context| *context).ok()
+/// What the running task works for, if it says so.
+pub(crate) fn current() -> Option<Cause> {
+    CURRENT.try_with(|cause| *cause).ok()
 }
 
-/// Has work stand there, if anywhere.
-pub(crate) async fn within<T>(context: Option<TraceContext>, work: impl Future<Output = T>) -> T {
-    match context {
-        Some(context) => CURRENT.scope(context, work).await,
+/// Has work be for that, if for anything.
+pub(crate) async fn within<T>(cause: Option<Cause>, work: impl Future<Output = T>) -> T {
+    match cause {
+        Some(cause) => CURRENT.scope(cause, work).await,
         None => work.await,
     }
 }
 
 /// The same for one poll.
-pub(crate) fn within_poll<T>(context: Option<TraceContext>, poll: impl FnOnce() -> T) -> T {
-    match context {
-        Some(context) => CURRENT.sync_scope(context, poll),
+pub(crate) fn within_poll<T>(cause: Option<Cause>, poll: impl FnOnce() -> T) -> T {
+    match cause {
+        Some(cause) => CURRENT.sync_scope(cause, poll),
         None => poll(),
     }
+}
+
+/// What stands with each line of the log about work that was caused so.
+pub(crate) fn log(name: &'static str, cause: Cause) -> tracing::Span {
+    let (trace_id, span_id) = cause.trace.map(ids).unzip();
+    let correlation_id = cause.correlation.as_ref().map(|id| id.as_str());
+    tracing::error_span!("work", name, trace_id, span_id, correlation_id)
 }
 
 /// A trace of our own.
@@ -100,34 +108,43 @@ impl Traces {
         Span::new(context, queue.map(|queue| (queue.clone(), kind, name(), parent)))
     }
 
-    /// Does what a record asks for as a part of the trace that the record came in, if it came in one.
+    /// Does what a record asks for as a part of what the record belongs to, if it says so.
     pub(crate) async fn follow<T>(
         &self,
-        parent: Option<TraceContext>,
+        cause: Option<Cause>,
         (name, order): (&'static str, OrderId),
         work: impl Future<Output = T>,
     ) -> T {
-        self.follow_if(parent, (name, order), work, |_| true).await
+        self.follow_if(cause, (name, order), work, |_| true).await
     }
 
     /// The same for work that may come to nothing and be done again: only what counts is told of.
     pub(crate) async fn follow_if<T>(
         &self,
-        parent: Option<TraceContext>,
+        cause: Option<Cause>,
         (name, order): (&'static str, OrderId),
         work: impl Future<Output = T>,
         counts: impl FnOnce(&T) -> bool,
     ) -> T {
-        let Some(parent) = parent else { return work.await };
-        let context = parent.at(span_id());
-        let mut span = self.begin(SpanKind::Consumer, || name.into(), (context, Some(parent.span)));
-        span.put("onrush.order", || order.to_string());
-        let (trace_id, span_id) = ids(context);
-        let log = tracing::error_span!("work", name, trace_id, span_id);
-        let done = within(Some(context), work).instrument(log).await;
-        match counts(&done) {
-            true => span.end(Status::Unset),
-            false => span.discard(),
+        let Some(Cause { trace: parent, correlation }) = cause else { return work.await };
+        let own = Cause { trace: parent.map(|parent| parent.at(span_id())), correlation };
+        let mut span = own.trace.map(|context| {
+            self.begin(SpanKind::Consumer, || name.into(), (context, parent.map(|parent| parent.span)))
+        });
+        if let Some(span) = &mut span {
+            span.put("onrush.order", || order.to_string());
+        }
+        let (log, since) = (log(name, own), Instant::now());
+        let done = within(Some(own), work).instrument(log.clone()).await;
+        let counts = counts(&done);
+        if counts {
+            let took_us = since.elapsed().as_micros() as u64;
+            log.in_scope(|| tracing::info!(%order, took_us, "done"));
+        }
+        match span {
+            Some(span) if counts => span.end(Status::Unset),
+            Some(span) => span.discard(),
+            None => {}
         }
         done
     }
@@ -140,13 +157,29 @@ pub(crate) fn ids(context: TraceContext) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use onrush_proto::CorrelationId;
+
     use super::*;
+
+    fn of(trace: TraceContext) -> Cause {
+        Cause { trace: Some(trace), correlation: CorrelationId::new("basket-7") }
+    }
+
+    #[tokio::test]
+    async fn what_belongs_to_no_trace_still_belongs_together() {
+        let (traces, mut waiting) = Traces::into_nowhere(0.0);
+        let cause = Cause::new(None, CorrelationId::new("basket-7"));
+        let found = traces.follow(cause, ("charge", OrderId(7)), async { current() }).await;
+        assert_eq!(found, cause);
+        assert!(waiting.try_recv().is_err(), "there is no trace to tell of");
+        assert_eq!(traces.follow(None, ("charge", OrderId(7)), async { current() }).await, None);
+    }
 
     #[tokio::test]
     async fn work_stands_where_it_was_put_and_nowhere_else() {
         assert_eq!(current(), None);
-        let context = begun(true);
-        let inner = begun(false);
+        let context = of(begun(true));
+        let inner = of(begun(false));
         let found = within(Some(context), async {
             tokio::task::yield_now().await;
             (current(), within_poll(Some(inner), current), tokio::spawn(async { current() }).await.unwrap())
@@ -168,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn what_breaks_off_is_told_of_and_what_comes_to_nothing_is_not() {
         let (traces, mut waiting) = Traces::into_nowhere(0.0);
-        let parent = Some(begun(true));
+        let parent = Some(of(begun(true)));
         let stands = |name: &'static str| (name, OrderId(7));
         traces.follow_if(parent, stands("nothing"), async {}, |()| false).await;
         traces.follow(parent, stands("done"), async {}).await;
