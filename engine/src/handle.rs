@@ -203,6 +203,12 @@ impl EngineHandle {
         self.stats_of(0..self.core.stations.len())
     }
 
+    /// Shards that stopped after a failed durable write. Cheap: it reads a flag of each.
+    pub fn stopped_shards(&self) -> u16 {
+        let stopped = |station: &&Arc<Station>| station.stopped.load(Ordering::Relaxed);
+        self.core.stations.iter().filter(stopped).count() as u16
+    }
+
     /// Counters of each shard.
     pub fn shard_stats(&self) -> Vec<EngineStats> {
         (0..self.core.stations.len()).map(|shard| self.stats_of(shard..shard + 1)).collect()

@@ -349,7 +349,7 @@ impl Backend {
     /// Shards that write no more.
     pub async fn stopped_shards(&self) -> Result<u16, Rejection> {
         match self {
-            Self::Local { engine, .. } => Ok(engine.stats().stopped_shards),
+            Self::Local { engine, .. } => Ok(engine.stopped_shards()),
             Self::Remote(remote) => match remote.ask(&Question::Condition).await? {
                 Answer::Condition { stopped_shards } => Ok(stopped_shards),
                 other => Err(strange(other)),

@@ -13,11 +13,14 @@ use super::learner::Learner;
 use super::purchase::{Lesson, Listing};
 use crate::backend::{Feed, ProductFilter};
 use crate::clock::now_us;
+use crate::metrics::{Position, Positions};
 use crate::priority::yield_to_orders;
 use crate::records;
 use crate::retry::Retry;
 use crate::status::Rejection;
 
+/// What reads, in measures. It keeps its place itself: the log has no group of this name.
+pub(crate) const READER: &str = "recommendation";
 /// Records read at once.
 const BATCH_RECORDS: usize = 256;
 /// Products listed at once.
@@ -32,7 +35,7 @@ const REFRESH_AT_LEAST: Duration = Duration::from_secs(60);
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// Does Recommendation's work for as long as the process lives.
-pub async fn run(learner: Arc<Learner>) {
+pub(crate) async fn run(learner: Arc<Learner>, positions: Positions) {
     yield_to_orders();
     let mut ends = Vec::new();
     for shard in shards(&learner) {
@@ -49,7 +52,8 @@ pub async fn run(learner: Arc<Learner>) {
     learner.refresh(now_us());
     let changed = Arc::new(Notify::new());
     for shard in shards(&learner) {
-        tokio::spawn(follow(learner.clone(), shard, changed.clone()));
+        let position = positions.of(READER, shard);
+        tokio::spawn(follow(learner.clone(), position, changed.clone()));
     }
     keep(&learner, &changed).await;
 }
@@ -76,11 +80,12 @@ async fn keep(learner: &Arc<Learner>, changed: &Notify) {
 }
 
 /// Reads a shard's log from where it was read to.
-async fn follow(learner: Arc<Learner>, shard: ShardId, changed: Arc<Notify>) {
+async fn follow(learner: Arc<Learner>, position: Arc<Position>, changed: Arc<Notify>) {
+    let shard = position.shard;
     let mut after = learner.cursor(shard);
     loop {
         let mut feed = learner.backend.subscribe(shard, Lsn(after.0 + 1));
-        match read(&learner, shard, &mut feed, &changed).await {
+        match read(&learner, &position, &mut feed, &changed).await {
             SubscribeError::OutOfRange { first, found } => {
                 tracing::warn!(shard = shard.0, first, found, "records were released uncounted");
                 after = Lsn(first.saturating_sub(1));
@@ -95,14 +100,15 @@ async fn follow(learner: Arc<Learner>, shard: ShardId, changed: Arc<Notify>) {
     }
 }
 
-async fn read(learner: &Learner, shard: ShardId, feed: &mut Feed, changed: &Notify) -> SubscribeError {
+async fn read(learner: &Learner, position: &Position, feed: &mut Feed, changed: &Notify) -> SubscribeError {
     loop {
         feed.ready().await;
         let mut lessons = Vec::new();
         if let Err(error) = records::read(feed, BATCH_RECORDS, |event| lessons.extend(Lesson::of(&event))) {
             return error;
         }
-        learner.learn(shard, feed.cursor(), &lessons);
+        learner.learn(position.shard, feed.cursor(), &lessons);
+        position.reached(feed.cursor());
         if !lessons.is_empty() {
             changed.notify_one();
         }

@@ -10,6 +10,7 @@ mod message;
 mod questioner;
 mod server;
 mod session;
+mod silence;
 mod token;
 
 #[cfg(test)]

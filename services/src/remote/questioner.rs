@@ -17,6 +17,7 @@ use tonic::{Code, Request};
 use super::feed::{self, RemoteFeed};
 use super::message::{Answer, Question};
 use super::session::{Pending, Session};
+use super::silence::Silence;
 use super::{EngineAddress, EngineToken, OPEN_MAX, RELEASE, TOKEN_HEADER};
 use crate::breaker::{Breaker, BreakerState};
 use crate::deadline::{self, WAIT_DEFAULT};
@@ -95,6 +96,7 @@ struct Shared {
     /// Where streams live.
     runtime: Handle,
     breaker: Breaker,
+    silence: Arc<Silence>,
 }
 
 impl Remote {
@@ -150,10 +152,16 @@ impl Remote {
         self.shared.asked.try_send(pending).map_err(|_| Refusal::Overloaded)?;
         let answer = match timeout_at(until, answered).await {
             Ok(Ok(answer)) => answer,
+            // Its time was up before it left.
+            Ok(Err(_)) if Instant::now() >= until => Err(Refusal::DeadlineExceeded),
             Ok(Err(_)) => Err(Refusal::Unreachable),
             Err(_) => Err(Refusal::DeadlineExceeded),
         };
-        pass.tell(Instant::now(), answer.is_ok());
+        let now = Instant::now();
+        // Who waits for less than an answer takes learns nothing of the engine.
+        if answer != Err(Refusal::DeadlineExceeded) || self.shared.silence.is_long(now) {
+            pass.tell(now, answer.is_ok());
+        }
         answer
     }
 
@@ -191,8 +199,10 @@ async fn connect(address: EngineAddress, token: &EngineToken) -> Result<(Remote,
     let line = Line { address: address.clone(), channel: endpoint.connect_lazy(), token };
     let (map, hasher) = hello(&line).await?;
     let (asked, questions) = mpsc::channel(OPEN_MAX);
-    let session = Session::new(line.clone(), questions);
-    let shared = Shared { map, hasher, asked, line, runtime: Handle::current(), breaker: Breaker::new() };
+    let silence = Arc::new(Silence::default());
+    let session = Session::new(line.clone(), questions, silence.clone());
+    let (runtime, breaker) = (Handle::current(), Breaker::new());
+    let shared = Shared { map, hasher, asked, line, runtime, breaker, silence };
     Ok((Remote { shared: Arc::new(shared) }, session))
 }
 

@@ -1,6 +1,7 @@
 //! The one stream on which a process asks: kept up, and what bears it is asked again when it breaks.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use onrush_grpc::engine::v1::engine_service_client::EngineServiceClient;
@@ -13,6 +14,7 @@ use tonic::Streaming;
 
 use super::message::Answer;
 use super::questioner::Line;
+use super::silence::Silence;
 use super::{MESSAGE_BYTES_MAX, OPEN_MAX};
 use crate::retry::Retry;
 
@@ -49,11 +51,13 @@ pub(super) struct Session {
     open: HashMap<u64, Pending>,
     next_tag: u64,
     budget: u32,
+    silence: Arc<Silence>,
 }
 
 impl Session {
-    pub(super) fn new(line: Line, asked: mpsc::Receiver<Pending>) -> Self {
-        Self { line, asked, waiting: VecDeque::new(), open: HashMap::new(), next_tag: 0, budget: BUDGET_MAX }
+    pub(super) fn new(line: Line, asked: mpsc::Receiver<Pending>, silence: Arc<Silence>) -> Self {
+        let (waiting, open) = (VecDeque::new(), HashMap::new());
+        Self { line, asked, waiting, open, next_tag: 0, budget: BUDGET_MAX, silence }
     }
 
     /// Keeps asking until the last questioner is gone.
@@ -150,10 +154,12 @@ impl Session {
             if sender.send(SessionRequest { questions }).await.is_err() {
                 return;
             }
+            self.silence.asked_at(now);
         }
     }
 
     fn answered(&mut self, response: SessionResponse) {
+        let said = !response.answers.is_empty();
         for answer in response.answers {
             let Some(pending) = self.open.remove(&answer.tag) else { continue };
             let answer = Answer::decode(&answer.answer).map_err(|error| {
@@ -162,6 +168,9 @@ impl Session {
             });
             // Who gave up does not hear it.
             let _ = pending.answer.send(answer);
+        }
+        if said {
+            self.silence.broken_at(Instant::now(), !self.open.is_empty());
         }
     }
 
@@ -247,7 +256,7 @@ mod tests {
     async fn second_tries_run_dry_and_are_earned_by_first_ones() {
         let line = Line::nowhere(&EngineToken::random()).unwrap();
         let (_asked, questions) = mpsc::channel(1);
-        let mut session = Session::new(line, questions);
+        let mut session = Session::new(line, questions, Arc::default());
         assert_eq!(break_off(&mut session, 10, false), (0, 10), "what may be done twice is not asked again");
         assert_eq!(break_off(&mut session, 250, true), (100, 150));
         assert_eq!(break_off(&mut session, 10, true), (0, 10));

@@ -43,7 +43,7 @@ pub(super) fn start_all(
     }
     if config.serves(Service::Recommendation) {
         shop.recommendation.restore();
-        threads.push(start_recommendation(shop.recommendation.clone(), stop.clone())?);
+        threads.push(start_recommendation((shop.recommendation.clone(), positions.clone()), stop.clone())?);
     }
     Ok(threads)
 }
@@ -81,11 +81,11 @@ fn start_notification(
 
 /// Recommendation's worker, on a thread of its own: it reads every record.
 fn start_recommendation(
-    learner: Arc<Learner>,
+    (learner, positions): (Arc<Learner>, Positions),
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, ServeError> {
     thread("onrush-recommendation", stop, move || {
-        tokio::spawn(crate::recommendation::worker::run(learner));
+        tokio::spawn(crate::recommendation::worker::run(learner, positions));
     })
 }
 

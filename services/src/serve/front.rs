@@ -26,7 +26,7 @@ use crate::notification::{self, Notifications};
 use crate::order::Orders;
 use crate::payment::Payments;
 use crate::product::Products;
-use crate::recommendation::{NotReady, Recommendations};
+use crate::recommendation::{self, NotReady, Recommendations};
 use crate::remote::EngineServer;
 use crate::shipping::{self, Shipping};
 use crate::transcoding;
@@ -178,13 +178,14 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
     Door::new(grpc, http, meter, traces)
 }
 
-/// The consumer group without which a service does not do what it promises.
+/// The reader of the log without which a service does not do what it promises.
 fn group(service: Service) -> Option<&'static str> {
     match service {
         Service::Payment => Some(gateway::worker::GROUP),
         Service::Shipping => Some(shipping::worker::GROUP),
         Service::Notification => Some(notification::worker::GROUP),
-        Service::Product | Service::Order | Service::User | Service::Recommendation => None,
+        Service::Recommendation => Some(recommendation::worker::READER),
+        Service::Product | Service::Order | Service::User => None,
     }
 }
 

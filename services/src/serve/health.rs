@@ -1,9 +1,10 @@
 //! grpc.health.v1 of a port: what `/ready` says, looked at when somebody asks.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::sleep;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,6 +18,8 @@ use crate::http::Vital;
 
 /// How long who watches may wait for news.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Streams of one port that may watch: each looks by itself.
+const WATCHERS_MAX: usize = 64;
 
 /// How one port is.
 #[derive(Clone)]
@@ -24,12 +27,18 @@ pub(super) struct PortHealth {
     vital: Vital,
     /// By its full name; the empty one means the port as well.
     service: &'static str,
+    /// Room for those who watch.
+    room: Arc<Semaphore>,
 }
 
 impl PortHealth {
     /// The service, ready to be served.
     pub(super) fn server(service: Service, vital: Vital) -> HealthServer<Self> {
-        HealthServer::new(Self { vital, service: service.grpc_name() })
+        HealthServer::new(Self::new(service, vital))
+    }
+
+    fn new(service: Service, vital: Vital) -> Self {
+        Self { vital, service: service.grpc_name(), room: Arc::new(Semaphore::new(WATCHERS_MAX)) }
     }
 
     fn must_know(&self, request: &Request<HealthCheckRequest>) -> Result<(), Status> {
@@ -91,8 +100,15 @@ impl Health for PortHealth {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         self.must_know(&request)?;
+        let room = self.room.clone().try_acquire_owned();
+        let room = room
+            .map_err(|_| Status::resource_exhausted(format!("expected {WATCHERS_MAX} watchers or fewer")))?;
         let (to, statuses) = mpsc::channel(1);
-        tokio::spawn(self.clone().tell(to));
+        let telling = self.clone().tell(to);
+        tokio::spawn(async move {
+            telling.await;
+            drop(room);
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(statuses))))
     }
 }
@@ -112,7 +128,7 @@ mod tests {
     /// What the port says of itself on each edge: `/health`, `/ready`, and by gRPC.
     async fn said(vital: &Vital) -> (StatusCode, StatusCode, ServingStatus) {
         let answer = async |path: &str| crate::http::asked_how(vital.clone(), path).await;
-        let health = PortHealth { vital: vital.clone(), service: Service::Shipping.grpc_name() };
+        let health = PortHealth::new(Service::Shipping, vital.clone());
         let request = Request::new(HealthCheckRequest::default());
         let status = health.check(request).await.unwrap().into_inner().status();
         (answer("/health").await, answer("/ready").await, status)
@@ -153,7 +169,7 @@ mod tests {
         let engine = Engine::open(options).unwrap();
         let (stop, stopped) = watch::channel(false);
         let vital = vital(&engine, stopped, &Positions::default());
-        let health = PortHealth { vital, service: Service::Shipping.grpc_name() };
+        let health = PortHealth::new(Service::Shipping, vital);
         let unknown = HealthCheckRequest { service: "onrush.order.v1.OrderService".into() };
         assert_eq!(
             health.check(Request::new(unknown.clone())).await.unwrap_err().code(),
@@ -163,6 +179,14 @@ mod tests {
         let request = HealthCheckRequest { service: Service::Shipping.grpc_name().into() };
         let mut news = health.watch(Request::new(request)).await.unwrap().into_inner();
         assert_eq!(news.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
+        let mut others = Vec::new();
+        let full = loop {
+            match health.watch(Request::new(HealthCheckRequest::default())).await {
+                Ok(other) => others.push(other),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!((others.len() + 1, full.code()), (WATCHERS_MAX, tonic::Code::ResourceExhausted));
         stop.send_replace(true);
         assert_eq!(news.next().await.unwrap().unwrap().status(), ServingStatus::NotServing);
         assert!(news.next().await.is_none(), "an open stream would hold up the end");

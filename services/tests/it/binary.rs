@@ -203,7 +203,7 @@ fn it_says_who_may_do_what() {
 #[tokio::test]
 async fn sigterm_lets_open_calls_end() {
     let dir = tempfile::tempdir().unwrap();
-    let slow = [&FREE_PORTS[..], &["--gateway-faults", "p50_ms=300,p99_ms=300"]].concat();
+    let slow = [&FREE_PORTS[..], &["--gateway-faults", "p50_ms=1500,p99_ms=1500"]].concat();
     let mut process = Process::start_with(dir.path(), &slow, &[]);
     let client = process.client();
     stock_up(&client).await;

@@ -82,7 +82,7 @@ async fn a_shard_that_cannot_write_is_not_ready_on_any_edge_and_the_next_start_i
 #[tokio::test]
 async fn who_watches_hears_that_a_process_drains_before_it_ends() {
     let dir = tempfile::tempdir().unwrap();
-    let slow = [&FREE_PORTS[..], &["--gateway-faults", "p50_ms=300,p99_ms=300"]].concat();
+    let slow = [&FREE_PORTS[..], &["--gateway-faults", "p50_ms=1500,p99_ms=1500"]].concat();
     let mut process = Process::start_with(dir.path(), &slow, &[]);
     let shop = process.client();
     stock_up(&shop).await;

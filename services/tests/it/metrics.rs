@@ -107,7 +107,7 @@ async fn what_is_bought_shows_in_lags_letters_and_stock() {
         found.sum("onrush_shard_held_units") == 0.0 && found.0.get(sent).is_some_and(|sent| *sent >= 2.0)
     })
     .await;
-    for group in ["payment-gateway", "shipping", "notification"] {
+    for group in ["payment-gateway", "shipping", "notification", "recommendation"] {
         for shard in 0..4 {
             paid.at(&format!("onrush_consumer_lag_records{{group=\"{group}\",shard=\"{shard}\"}}"));
         }
@@ -157,7 +157,7 @@ impl Measures {
                 .map(|part| self.of(&format!("onrush_shard_durable_write_duration_seconds_{part}"), shard));
             assert!(writes.iter().all(|of| *of > 0.0), "shard {shard}: {writes:?}");
             assert_eq!(self.of("onrush_shard_stopped", shard), 0.0);
-            for group in ["payment-gateway", "shipping", "notification"] {
+            for group in ["payment-gateway", "shipping", "notification", "recommendation"] {
                 self.at(&format!("onrush_consumer_lag_records{{group=\"{group}\",shard=\"{shard}\"}}"));
             }
         }

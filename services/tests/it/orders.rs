@@ -5,6 +5,7 @@ use onrush_grpc::order::v1::{
 };
 
 use crate::shop::{Shop, assert_refused, euro, order, payment, refused};
+use crate::wait::until;
 
 async fn status(shop: &Shop, order_id: &str) -> Order {
     let request = GetOrderStatusRequest { order_id: order_id.into() };
@@ -153,14 +154,12 @@ async fn a_paid_order_is_called_off_by_way_of_a_refund() {
     shop.stock("tea", 499, 1).await;
     let order_id = shop.paid("tea").await;
     shop.client.cancel_order(cancel("", &order_id)).await.unwrap();
-    for _ in 0..100 {
-        if status(&shop, &order_id).await.status() == OrderStatus::Cancelled {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    let order = status(&shop, &order_id).await;
-    assert_eq!((order.status(), order.refunded_minor_units), (OrderStatus::Cancelled, 499));
+    let cancelled = async || {
+        let order = status(&shop, &order_id).await;
+        if order.status() == OrderStatus::Cancelled { Ok(order) } else { Err(order) }
+    };
+    let order = until("a cancelled order", cancelled).await;
+    assert_eq!(order.refunded_minor_units, 499);
 }
 
 #[tokio::test]

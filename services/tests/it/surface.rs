@@ -12,6 +12,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::shop::Shop;
+use crate::wait::until;
 
 async fn channel(address: &str) -> Channel {
     Endpoint::from_shared(address.to_owned()).unwrap().connect().await.unwrap()
@@ -100,20 +101,18 @@ async fn connections_beyond_the_bound_are_closed_and_the_others_live_on() {
 async fn the_inline_host_serves_and_lets_orders_expire() {
     let shop = Shop::open_with(|config| {
         config.host = onrush_engine::HostKind::Inline;
-        config.hold = std::time::Duration::from_secs(1);
+        config.hold = std::time::Duration::from_secs(5);
     });
     shop.stock("tea", 499, 2).await;
     shop.paid("tea").await;
     shop.order("", "tea", 1).await.unwrap();
-    let mut audit = shop.client.audit(Default::default()).await.unwrap();
+    let audit = shop.client.audit(Default::default()).await.unwrap();
     assert_eq!((audit.units_sold, audit.units_held), (1, 1));
-    for _ in 0..100 {
-        if audit.units_held == 0 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        audit = shop.client.audit(Default::default()).await.unwrap();
-    }
+    let free = async || {
+        let audit = shop.client.audit(Default::default()).await.unwrap();
+        if audit.units_held == 0 { Ok(audit) } else { Err(audit) }
+    };
+    let audit = until("an order that expires", free).await;
     assert_eq!((audit.ok, audit.units_available, audit.units_held), (true, 1, 0), "{audit:?}");
 }
 

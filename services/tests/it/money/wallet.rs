@@ -102,7 +102,7 @@ async fn what_was_given_up_is_never_taken() {
 async fn an_order_that_expired_is_not_paid_by_who_approves_later() {
     let purse = Purse::start(&[]).await;
     let shop = shop(&purse).await;
-    let order_id = asked(&shop, 1_000_000).await;
+    let order_id = asked(&shop, 3_000_000).await;
     assert_eq!(until_closed(&shop, &order_id).await, OrderStatus::Expired);
     let gone = until(&shop, &order_id, |payment| payment.status() == PaymentStatus::Canceled).await;
     assert_eq!(gone.attempts[0].decline_code, "order_closed");
