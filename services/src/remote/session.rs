@@ -66,6 +66,7 @@ impl Session {
         loop {
             if let Some((sender, answers)) = self.connect().await {
                 retry = Retry::default();
+                self.silence.broken_at(Instant::now(), false);
                 if self.ask(&sender, answers).await.is_none() {
                     return;
                 }
@@ -203,7 +204,10 @@ impl Session {
             let room = OPEN_MAX.saturating_sub(self.waiting.len());
             tokio::select! {
                 asked = self.asked.recv(), if room > 0 => {
-                    self.waiting.push_back((asked?, Instant::now()));
+                    let now = Instant::now();
+                    self.waiting.push_back((asked?, now));
+                    // Whoever cannot be reached says nothing either.
+                    self.silence.asked_at(now);
                 }
                 () = sleep_until(until) => return Some(()),
                 () = sleep(SWEEP_EVERY) => {}
