@@ -11,6 +11,8 @@ use crate::status::Rejection;
 
 /// Most bytes of a search text.
 const QUERY_BYTES_MAX: usize = 200;
+/// Products that are looked at together for what is on sale.
+const CHUNK: usize = 500;
 /// Products after which a page of what is on sale ends, full or not.
 const LOOKED_AT_MAX: usize = 1_000;
 
@@ -25,14 +27,16 @@ pub(super) async fn list(
     let listing = Listing { name: "products", filters: &filters };
     let mut after = after(listing, &body.page_token)?;
 
+    // Each look walks the catalogue: one for a page, few for what is on sale, however small the page.
+    let chunk = if body.on_sale { limit.max(CHUNK) } else { limit };
     let (mut products, mut looked_at) = (Vec::new(), 0);
     loop {
         // One more than the page tells whether there is a next one.
-        let rows = backend.products(after, limit + 1, filter.clone()).await?;
+        let rows = backend.products(after, chunk + 1, filter.clone()).await?;
         let shelf = backend.shelf(rows.iter().map(|row| row.sku)).await?;
         let mut left = rows.iter();
         after = None;
-        for row in left.by_ref().take(limit) {
+        for row in left.by_ref().take(chunk) {
             let stock = shelf.stock(&row.sku);
             if !body.on_sale || stock.is_some_and(|stock| stock.is_on_sale()) {
                 products.push(message::product(row, stock));
