@@ -20,7 +20,7 @@ static TEXTS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 #[derive(Debug)]
 pub struct Known;
 
-fn keep(text: &str) -> &'static str {
+pub(crate) fn keep(text: &str) -> &'static str {
     let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = texts.get(text) {
         return known;

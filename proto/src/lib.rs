@@ -8,6 +8,7 @@
 pub mod cause;
 pub mod command;
 pub mod fact;
+pub mod frame;
 pub mod id;
 pub mod key;
 pub mod known;

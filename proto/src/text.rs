@@ -60,6 +60,14 @@ impl<const N: usize> Text<N> {
         Ok(Self { bytes, len: source.len() as u8 })
     }
 
+    /// A text that stands in place already: `len` bytes, zeros behind them. `None` if they are not UTF-8,
+    /// or too many, or something stands behind them.
+    pub fn from_padded(bytes: [u8; N], len: u8) -> Option<Self> {
+        let (text, behind) = bytes.split_at_checked(usize::from(len))?;
+        let clean = behind.iter().all(|byte| *byte == 0) && std::str::from_utf8(text).is_ok();
+        clean.then_some(Self { bytes, len })
+    }
+
     /// The string.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
