@@ -470,3 +470,37 @@ fn put_product_body(out: &mut Vec<u8>, put: &PutProduct) {
     out.extend_from_slice(name);
     out.extend_from_slice(put.description.as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::{assert_layout, layout};
+    use super::*;
+
+    #[test]
+    fn the_document_has_the_layouts() {
+        let create = "Body of CreateOrder";
+        assert_layout(create, 0, layout!(CreateOrderBytes { customer, hold_us }));
+        assert_layout(create, 1, layout!(LineBytes { sku, quantity, max_unit_minor }));
+        let start = layout!(StartPaymentBytes { order, method, capture, zero });
+        assert_layout("Body of StartPayment and Pay", 0, start);
+        assert_layout("Body of CapturePayment and RefundPayment", 0, layout!(AmountBytes { order, minor }));
+        let stock = layout!(UpdateStockBytes { sku, change, zero, amount, version, reason });
+        assert_layout("Body of UpdateStock", 0, stock);
+        let product = layout!(PutProductBytes {
+            sku,
+            category,
+            brand,
+            price_minor,
+            hold_us,
+            currency,
+            flags,
+            limit_per_customer,
+            backorder,
+            name_length,
+            zero,
+            description_length,
+            zero_too
+        });
+        assert_layout("Body of PutProduct", 0, product);
+    }
+}

@@ -34,6 +34,18 @@ macro_rules! numbers {
             use super::*;
 
             #[test]
+            fn the_document_has_every_number() {
+                use super::super::document::table;
+                let known = [$((
+                    stringify!($kind),
+                    [$(concat!($number, " ", stringify!($variant))),+].join(", "),
+                )),+];
+                let rows = table("Numbers of states", 0);
+                let rows: Vec<_> = rows.iter().map(|row| (row[0].as_str(), row[1].clone())).collect();
+                assert_eq!(rows, known);
+            }
+
+            #[test]
             fn every_name_has_a_number_of_its_own() {
                 $(
                     let all = [$($kind::$variant),+];

@@ -268,3 +268,56 @@ fn payment(head: &OrderBytes, rest: &mut Rest<'_>) -> Result<Payment, FrameError
         postings: postings.into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::{assert_layout, layout};
+    use super::*;
+
+    #[test]
+    fn the_document_has_the_layouts() {
+        let order = layout!(OrderBytes {
+            id,
+            customer,
+            total_minor,
+            held_until_us,
+            changed_us,
+            currency,
+            state,
+            delivery,
+            payment,
+            states,
+            lines,
+            attempts,
+            refunds,
+            authorised,
+            captured,
+            refunded,
+            postings,
+            zero
+        });
+        let attempt = layout!(AttemptBytes {
+            method,
+            reference,
+            decline,
+            minor,
+            capture_minor,
+            started_us,
+            number,
+            state,
+            capture,
+            zero
+        });
+        let parts = [
+            order,
+            layout!(LineBytes { sku, unit_minor, quantity, zero }),
+            layout!(StateBytes { at_us, state, zero }),
+            attempt,
+            layout!(RefundBytes { minor, started_us, number, state, flags, zero }),
+            layout!(PostingBytes { minor, at_us, from, to, zero }),
+        ];
+        for (number, part) in parts.into_iter().enumerate() {
+            assert_layout("Body of an order", number, part);
+        }
+    }
+}

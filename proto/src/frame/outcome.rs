@@ -381,3 +381,59 @@ fn stock_bytes(row: &StockRow) -> StockBytes {
         zero: [0; 4],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::{assert_layout, layout, table};
+    use super::*;
+
+    #[test]
+    fn the_document_has_the_layouts() {
+        let receipt =
+            layout!(ReceiptBytes { order, minor, until_us, currency, state, payment, zero, number });
+        assert_layout("Body of receipts 1 to 6", 0, receipt);
+        assert_layout("Body of receipts 7 and 8", 0, layout!(VersionBytes { on_hand, held, version }));
+        let stock = layout!(StockBytes {
+            sku,
+            on_hand,
+            held,
+            sold,
+            received,
+            version,
+            price_minor,
+            hold_us,
+            currency,
+            flags,
+            limit_per_customer,
+            backorder,
+            zero
+        });
+        assert_layout("Body of stock", 0, stock);
+    }
+
+    #[test]
+    fn the_document_has_the_receipts() {
+        use crate::payment::{PaymentState, RefundState};
+        use crate::row::OrderState;
+        let (order, amount) = (OrderId(1), Money::new(1, Currency::EUR));
+        let (order_state, payment_state) = (OrderState::Paid, PaymentState::Succeeded);
+        let known: Vec<_> = [
+            Receipt::Order { order, total: amount, held_until_us: 0 },
+            Receipt::OrderMoved { order, state: order_state },
+            Receipt::AttemptStarted { order, attempt: 1, amount },
+            Receipt::AttemptSettled { order, attempt: 1, order_state, payment_state },
+            Receipt::CaptureStarted { order, attempt: 1, amount },
+            Receipt::Refund { order, refund: 1, amount, state: RefundState::Pending },
+            Receipt::Stock { on_hand: 0, held: 0, version: 1 },
+            Receipt::Product { version: 1 },
+        ]
+        .iter()
+        .map(|receipt| {
+            let name = format!("{receipt:?}").split(' ').next().unwrap_or_default().to_owned();
+            (receipt_code(receipt).unwrap().to_string(), name)
+        })
+        .collect();
+        let rows = table("Outcomes", 1).into_iter().map(|mut row| (row[0].clone(), row.swap_remove(1)));
+        assert_eq!(rows.collect::<Vec<_>>(), known);
+    }
+}

@@ -18,7 +18,7 @@ use super::header::FrameError;
 use super::number::Number;
 use crate::id::OrderId;
 use crate::known::keep;
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 
 const NO_LINE: u32 = u32::MAX;
 
@@ -154,6 +154,13 @@ fn named<T: Number>(number: i128) -> Option<T> {
     T::named(u8::try_from(number).ok()?)
 }
 
+/// The stable name of the refusal with this number.
+pub(super) fn reason(code: u16) -> Option<Reason> {
+    // Numbers that every refusal can have.
+    let numbers = Numbers { code, line: 0, first: 1, second: 1 };
+    refusal(&numbers, "\0").map(|refusal| refusal.reason())
+}
+
 /// Its number in the head of an entry.
 pub(super) fn code(refusal: &Refusal) -> u16 {
     numbers(refusal).code
@@ -239,9 +246,34 @@ mod tests {
             let mut body = Vec::new();
             put(&mut body, &one);
             assert_eq!(read(code(&one), &body), Ok(one), "{one}");
+            assert_eq!(reason(code(&one)), Some(one.reason()));
             codes.push(code(&one));
         }
         assert_eq!(codes, (1..=33).collect::<Vec<_>>(), "numbers stand for good, in the order of the list");
+    }
+
+    /// What the row says of a refusal is what stands in its numbers: a number by the name of its field.
+    #[test]
+    fn the_document_has_every_refusal_with_its_numbers() {
+        use super::super::document::table;
+        let name = |cell: &str| cell.split('`').nth(1).map(str::to_owned);
+        let rows = table("Body of a refusal", 1);
+        assert_eq!(rows.len(), every().len());
+        for (one, row) in every().iter().zip(rows) {
+            let Numbers { code, line, .. } = numbers(one);
+            assert_eq!(
+                (row[0].as_str(), name(&row[1])),
+                (code.to_string().as_str(), Some(one.reason().0.into()))
+            );
+            assert_eq!(row[2] == "yes", line != NO_LINE, "{one:?}");
+            let shown = format!("{one:?}");
+            let fields = shown.split_once(" { ").map_or("", |(_, fields)| fields);
+            let fields = fields.split(", ").filter_map(|field| field.split_once(": "));
+            let told: Vec<&str> = fields.map(|(field, _)| field).filter(|field| *field != "line").collect();
+            let texts = matches!(one, Refusal::Invalid { .. });
+            let cells: Vec<String> = row[3..].iter().filter_map(|cell| name(cell)).collect();
+            assert_eq!(cells, if texts { vec![] } else { told }, "{one:?}");
+        }
     }
 
     #[test]

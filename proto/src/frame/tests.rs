@@ -292,6 +292,7 @@ fn a_one_line_order_has_the_bytes_that_the_document_shows() {
     let line = format!("7465612d30{}05", zeros(34)) + "0100000000000000" + "ffffffffffffff7f";
     assert_eq!(hex, head + &entry + &customer + hold + &line);
     assert_eq!(&hex[..8], "c8050658");
+    assert_eq!(document::example(), out, "docs/wire.md");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use super::header::{Frame, FrameError, Kind};
 use super::refusal;
 use super::text::WireText;
 use crate::money::{Currency, Money};
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 use crate::text::Sku;
 
 /// One line, in place.
@@ -99,6 +99,11 @@ impl Verdict {
     /// The number of the refusal that an order of the line would meet; 0 = none.
     pub fn refusal(&self) -> u16 {
         self.refusal.get()
+    }
+
+    /// The stable name of that refusal; `None` if there is none.
+    pub fn reason(&self) -> Option<Reason> {
+        refusal::reason(self.refusal())
     }
 
     /// Units available.
