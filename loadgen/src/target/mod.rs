@@ -4,6 +4,9 @@ mod embedded;
 mod error;
 pub(crate) mod events;
 mod grpc;
+mod operator;
+mod reply;
+mod server;
 #[cfg(test)]
 pub(crate) mod shelf;
 

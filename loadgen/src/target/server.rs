@@ -84,7 +84,7 @@ fn config(options: &EmbeddedOptions) -> Result<Config, TargetError> {
         Some(match name {
             // What is measured is the way of an order: what is not loaded is not served.
             "services" => "product,order,payment".into(),
-            "product-port" | "order-port" | "payment-port" => "0".into(),
+            "product-port" | "order-port" | "payment-port" | "native-port" => "0".into(),
             "shards" => options.shards.to_string(),
             "gateway-faults" => GATEWAY.into(),
             _ => return None,

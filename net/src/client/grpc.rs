@@ -19,6 +19,7 @@ use onrush_grpc::recommendation::v1 as recommendation;
 use onrush_grpc::recommendation::v1::recommendation_service_client::RecommendationServiceClient;
 use onrush_grpc::shipping::v1 as shipping;
 use onrush_grpc::shipping::v1::shipping_service_client::ShippingServiceClient;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -90,7 +91,26 @@ pub struct Client {
     shipping: Pool,
     notification: Pool,
     recommendation: Pool,
+    way: Way,
+}
+
+/// How every call goes.
+#[derive(Clone)]
+struct Way {
     retry: Retry,
+    /// What shows who calls.
+    bearer: Option<MetadataValue<Ascii>>,
+}
+
+impl Way {
+    fn request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.retry.timeout);
+        if let Some(bearer) = &self.bearer {
+            request.metadata_mut().insert("authorization", bearer.clone());
+        }
+        request
+    }
 }
 
 impl Client {
@@ -103,15 +123,21 @@ impl Client {
             shipping: Pool::new(&addresses.shipping, connections)?,
             notification: Pool::new(&addresses.notification, connections)?,
             recommendation: Pool::new(&addresses.recommendation, connections)?,
-            retry,
+            way: Way { retry, bearer: None },
         })
+    }
+
+    /// The same client with an access token. One that no header can have is as good as none.
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.way.bearer = format!("Bearer {token}").parse().ok().filter(|_| !token.is_empty());
+        self
     }
 }
 
 /// Tries a call until it is answered or the tries are used up.
 async fn call<M, R, F>(
     pool: &Pool,
-    retry: Retry,
+    way: Way,
     message: M,
     mut call: impl FnMut(Channel, Request<M>) -> F,
 ) -> Result<R, CallError>
@@ -119,10 +145,9 @@ where
     M: Clone,
     F: Future<Output = Result<Response<R>, Status>>,
 {
-    let mut number = 0;
+    let (mut number, retry) = (0, way.retry);
     loop {
-        let mut request = Request::new(message.clone());
-        request.set_timeout(retry.timeout);
+        let request = way.request(message.clone());
         let answer = tokio::time::timeout(retry.timeout, call(pool.channel(), request)).await;
         let error = match answer {
             Ok(Ok(response)) => return Ok(response.into_inner()),
@@ -155,8 +180,8 @@ macro_rules! calls {
                     mut message: $package::$request,
                 ) -> Result<$package::$response, CallError> {
                     calls!(@$keyed message);
-                    let retry = calls!(@retry $keyed self.retry);
-                    call(&self.$pool, retry, message, |channel, request| async move {
+                    let way = Way { retry: calls!(@retry $keyed self.way.retry), ..self.way.clone() };
+                    call(&self.$pool, way, message, |channel, request| async move {
                         $client::new(channel).$name(request).await
                     })
                     .await

@@ -1,8 +1,13 @@
-//! Clients, one per protocol.
+//! Clients, one per protocol, and [`Shop`], which is one over all of them.
 
+mod answers;
+mod calls;
 pub mod grpc;
+pub mod native;
 mod refused;
 mod retry;
+mod shop;
 
 pub use refused::{CallError, Refused};
 pub use retry::Retry;
+pub use shop::{Cancelled, Key, Paid, Placed, Refunded, Shop, ShopOptions, Stocked, Validated};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use onrush_proto::Refusal;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -20,6 +21,8 @@ pub struct Refused {
     pub message: String,
     /// When another try is worth it.
     pub retry_after: Option<Duration>,
+    /// The refusal with its numbers, where it travels whole: over the native protocol.
+    pub refusal: Option<Refusal>,
 }
 
 /// Why a call did not work.
@@ -27,7 +30,7 @@ pub struct Refused {
 pub enum CallError {
     /// The shop refused; nothing changed.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] Box<Refused>),
     /// No answer came; the call may have worked. Trying again under the same key is safe.
     #[error("no answer ({code:?}): {message}")]
     Unknown {
@@ -37,7 +40,7 @@ pub enum CallError {
         message: String,
     },
     /// The address is not one.
-    #[error("expected an address such as http://127.0.0.1:50051, found {0:?}")]
+    #[error("expected an address such as http://127.0.0.1:50052 or onrush://127.0.0.1:50060, found {0:?}")]
     Address(String),
 }
 
@@ -48,6 +51,12 @@ impl CallError {
             Self::Refused(refused) => Some(&refused.reason),
             _ => None,
         }
+    }
+}
+
+impl From<Refused> for CallError {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(Box::new(refused))
     }
 }
 
@@ -66,11 +75,12 @@ impl From<Status> for CallError {
         }
         let violation = details.bad_request().and_then(|bad| bad.field_violations.first());
         let reason = info.map_or_else(|| format!("{:?}", status.code()), |info| info.reason.clone());
-        Self::Refused(Refused {
+        Self::from(Refused {
             reason,
             field: violation.map(|violation| violation.field.clone()),
             message: status.message().to_owned(),
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+            refusal: None,
         })
     }
 }

@@ -9,8 +9,9 @@ use onrush_proto::Reply;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::TargetError;
 use super::message::{self, Asked};
-use super::{TargetError, refused};
+use crate::target::operator::refused;
 
 type Batch = Vec<(u64, Asked)>;
 

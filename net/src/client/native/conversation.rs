@@ -1,0 +1,288 @@
+//! A connection while it lasts: questions that wait, questions that are open, bytes both ways.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::ErrorKind;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use onrush_proto::frame::Welcome;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::dialogue::{Dialogue, Heard, NotAsked, Question};
+use super::link::{Asked, Call, Lost, Server, Told};
+
+/// What the server's log calls us.
+const NAME: &str = concat!("onrush-net ", env!("CARGO_PKG_VERSION"));
+/// Bytes of one read.
+const READ_BYTES: usize = 64 << 10;
+/// While this many bytes wait to be written, no more questions are put behind them.
+const PENDING_BYTES_MAX: usize = 1 << 20;
+/// Most calls that are taken from the queue in one go.
+const CALLS_MAX: usize = 4_096;
+
+type Sender = oneshot::Sender<Result<Told, Lost>>;
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Nobody can call any more, and everything is answered.
+    Finished,
+    /// The server leaves; these were not asked.
+    Left(Vec<Call>),
+    /// In the middle of it. Who waits was told.
+    Lost(Lost),
+}
+
+/// A connection under way.
+pub(super) struct Conversation {
+    stream: TcpStream,
+    dialogue: Dialogue,
+    /// What was granted at the first connection, for whoever wants to know.
+    welcome: Arc<OnceLock<Welcome>>,
+    /// Taken from the queue, not yet asked.
+    waiting: VecDeque<Call>,
+    /// Asked, by tag.
+    open: HashMap<u64, Sender>,
+    /// Pings are answered in their order.
+    pings: VecDeque<Option<Sender>>,
+    next_tag: u64,
+    buffer: Vec<u8>,
+    /// How long nothing may be heard before the server is asked whether it is there.
+    silence: Duration,
+    heard: Instant,
+    /// True if it was.
+    doubted: bool,
+    /// True once nobody can call any more.
+    closing: bool,
+}
+
+impl Conversation {
+    /// Begins on a fresh connection.
+    pub(super) fn new(
+        stream: TcpStream,
+        server: &Server,
+        welcome: Arc<OnceLock<Welcome>>,
+        waiting: Vec<Call>,
+    ) -> Self {
+        Self {
+            stream,
+            dialogue: Dialogue::new(&server.token, NAME),
+            welcome,
+            waiting: waiting.into(),
+            open: HashMap::new(),
+            pings: VecDeque::new(),
+            next_tag: 0,
+            buffer: vec![0; READ_BYTES],
+            silence: server.retry.timeout,
+            heard: Instant::now(),
+            doubted: false,
+            closing: false,
+        }
+    }
+
+    /// True once the server has granted something.
+    pub(super) fn is_welcome(&self) -> bool {
+        self.dialogue.welcome().is_some()
+    }
+
+    /// Asks and hears until the connection ends.
+    pub(super) async fn run(&mut self, calls: &mut Receiver<Call>) -> End {
+        loop {
+            match self.step(calls).await {
+                Ok(None) => {}
+                Ok(Some(end)) => return end,
+                Err(lost) => {
+                    self.lose(&lost);
+                    return End::Lost(lost);
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self, calls: &mut Receiver<Call>) -> Result<Option<End>, Lost> {
+        self.ask();
+        self.write()?;
+        if self.is_over() {
+            return Ok(Some(self.end()));
+        }
+        let takes = self.may_take();
+        let writes = self.dialogue.pending() > 0;
+        let interest = if writes { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        // Somebody waits: silence has an end.
+        let awaited = !self.open.is_empty() || !self.pings.is_empty() || !self.is_welcome();
+        tokio::select! {
+            ready = self.stream.ready(interest) => {
+                let ready = ready.map_err(|_| Lost::Closed)?;
+                if ready.is_readable() || ready.is_read_closed() {
+                    self.read()?;
+                }
+            }
+            call = calls.recv(), if takes => match call {
+                Some(call) => self.take(call, calls),
+                None => self.close(),
+            },
+            () = tokio::time::sleep_until(self.heard + self.silence), if awaited => self.doubt()?,
+        }
+        Ok(None)
+    }
+
+    /// True if the next call can be asked soon: the others wait in the queue, which is bounded.
+    fn may_take(&self) -> bool {
+        let idle = self.is_welcome() && self.open.is_empty() && self.pings.is_empty();
+        let soon = self.dialogue.credit() > 0 || idle;
+        soon && self.waiting.is_empty() && !self.closing && !self.dialogue.is_late()
+    }
+
+    /// True if nothing more will be said by either side.
+    fn is_over(&self) -> bool {
+        let quiet = self.open.is_empty() && self.pings.is_empty() && self.dialogue.pending() == 0;
+        quiet && self.dialogue.is_late()
+    }
+
+    fn end(&mut self) -> End {
+        let unasked: Vec<Call> = self.waiting.drain(..).collect();
+        if self.closing && unasked.is_empty() { End::Finished } else { End::Left(unasked) }
+    }
+
+    fn take(&mut self, first: Call, calls: &mut Receiver<Call>) {
+        self.waiting.push_back(first);
+        let most = CALLS_MAX.min(self.dialogue.credit() as usize);
+        while self.waiting.len() < most
+            && let Ok(call) = calls.try_recv()
+        {
+            self.waiting.push_back(call);
+        }
+        // Silence counts from the first question that waits for an answer.
+        if self.open.is_empty() && self.pings.is_empty() {
+            self.heard = Instant::now();
+        }
+    }
+
+    fn close(&mut self) {
+        self.closing = true;
+        self.dialogue.goodbye();
+    }
+
+    /// Asks what waits, as far as there is credit and room.
+    fn ask(&mut self) {
+        let now = Instant::now();
+        while self.dialogue.pending() < PENDING_BYTES_MAX {
+            let Some(call) = self.waiting.pop_front() else { return };
+            // Asked too late it would be done, and nobody would know.
+            if !call.is_wanted(now) {
+                continue;
+            }
+            match self.put(&call, now) {
+                Ok(()) => self.open(call),
+                Err(NotAsked::Early | NotAsked::Credit | NotAsked::Late) => {
+                    self.waiting.push_front(call);
+                    return;
+                }
+                Err(never) => call.lose(&never.into()),
+            }
+        }
+    }
+
+    fn put(&mut self, call: &Call, now: Instant) -> Result<(), NotAsked> {
+        let (tag, patience) = (self.next_tag, call.deadline - now);
+        match &call.asked {
+            Asked::Command { command, key, settled } => self.dialogue.ask(&Question {
+                tag,
+                key: *key,
+                patience_us: u64::try_from(patience.as_micros()).unwrap_or(u64::MAX).max(1),
+                command,
+                settled: *settled,
+            }),
+            Asked::Lines(lines) => self.dialogue.validate(tag, lines),
+            Asked::Ping => self.dialogue.ping(),
+        }
+    }
+
+    fn open(&mut self, call: Call) {
+        match call.asked {
+            Asked::Ping => self.pings.push_back(Some(call.answer)),
+            Asked::Command { .. } | Asked::Lines(_) => {
+                self.open.insert(self.next_tag, call.answer);
+                self.next_tag += 1;
+            }
+        }
+    }
+
+    /// Writes what the socket takes. A write that fails is heard of by reading, with the reason.
+    fn write(&mut self) -> Result<(), Lost> {
+        while self.dialogue.pending() > 0 {
+            match self.stream.try_write(self.dialogue.output()) {
+                Ok(written) => self.dialogue.written(written),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.read()?;
+                    return Err(Lost::Closed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), Lost> {
+        loop {
+            let read = match self.stream.try_read(&mut self.buffer) {
+                Ok(0) => return Err(Lost::Closed),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(_) => return Err(Lost::Closed),
+            };
+            (self.heard, self.doubted) = (Instant::now(), false);
+            let Self { dialogue, welcome, open, pings, buffer, .. } = self;
+            let heard = dialogue.input(&buffer[..read], &mut |heard| match heard {
+                Heard::Welcome(granted) => drop(welcome.set(granted.clone())),
+                heard => hear(heard, open, pings),
+            });
+            if let Err(error) = heard {
+                // Said once, if the socket takes it: the connection is over.
+                let _ = self.stream.try_write(self.dialogue.output());
+                return Err(error.into());
+            }
+            if read < self.buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Nothing was heard for long: asks whether anybody is there, or gives up.
+    fn doubt(&mut self) -> Result<(), Lost> {
+        if self.doubted || !self.is_welcome() {
+            return Err(Lost::Silent);
+        }
+        (self.doubted, self.heard) = (true, Instant::now());
+        // Without credit it is the open questions that somebody is to answer.
+        if self.dialogue.ping().is_ok() {
+            self.pings.push_back(None);
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, lost: &Lost) {
+        for answer in self.open.drain().map(|(_, answer)| answer).chain(self.pings.drain(..).flatten()) {
+            // Who stopped waiting needs no telling.
+            let _ = answer.send(Err(lost.clone()));
+        }
+        self.waiting.drain(..).for_each(|call| call.lose(lost));
+    }
+}
+
+fn hear(heard: Heard<'_>, open: &mut HashMap<u64, Sender>, pings: &mut VecDeque<Option<Sender>>) {
+    let (answer, told) = match heard {
+        Heard::Outcome(entry) => (open.remove(&entry.tag), Told::Answer(entry.answer)),
+        Heard::Verdicts { tag, verdicts } => (open.remove(&tag), Told::Verdicts(verdicts.to_vec())),
+        Heard::Pong => (pings.pop_front().flatten(), Told::Pong),
+        Heard::Welcome(_) | Heard::Leaving => return,
+    };
+    if let Some(answer) = answer {
+        // Who stopped waiting gave up the answer, and nothing else.
+        let _ = answer.send(Ok(told));
+    }
+}

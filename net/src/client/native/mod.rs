@@ -1,0 +1,11 @@
+//! The native protocol (`docs/wire.md`) as a client speaks it.
+
+mod client;
+mod conversation;
+mod dialogue;
+#[cfg(test)]
+mod dialogue_tests;
+mod link;
+
+pub use client::{Native, NativeOptions};
+pub use dialogue::{Dialogue, DialogueError, Heard, NotAsked, Question};
