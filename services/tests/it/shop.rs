@@ -290,7 +290,7 @@ pub(crate) fn payment(key: &str, order_id: &str, method: &str) -> ProcessPayment
 /// The refusal of a call that must be refused.
 pub(crate) fn refused<T: std::fmt::Debug>(answer: Result<T, CallError>) -> Refused {
     match answer {
-        Err(CallError::Refused(refused)) => refused,
+        Err(CallError::Refused(refused)) => *refused,
         other => panic!("expected a refusal, found {other:?}"),
     }
 }
