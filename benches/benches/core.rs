@@ -30,9 +30,8 @@ fn turns(sale: fn() -> Sale, turns: u64) -> Duration {
             lone.expire();
         }
         lone.load(orders.orders(GROUP));
-        lone.fetch();
         let start = Instant::now();
-        lone.turn();
+        lone.batch();
         spent += start.elapsed();
         assert_eq!(lone.replies().len(), GROUP);
         lone.let_go();
@@ -59,7 +58,7 @@ fn frame() -> Frame {
     let mut sale = Sale::hot();
     let mut lone = LoneShard::open(&sale).unwrap();
     lone.load(sale.orders(GROUP));
-    lone.turn();
+    lone.batch();
     let dir = tempfile::tempdir().unwrap();
     let disk = onrush_storage::disk::RealDisk::open(dir.path()).unwrap();
     let options = LogOptions { segment_bytes: 1 << 20, prepare: Prepare::Inline, ..LogOptions::new(0, 1) };

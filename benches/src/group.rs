@@ -132,7 +132,7 @@ fn open(args: &Args, dir: &Path) -> Result<Engine, Failure> {
         shards: Some(args.shards),
         host: args.host.into(),
         store: args.store.into(),
-        turn_requests_max: args.group,
+        batch_requests_max: args.group,
         ..EngineOptions::default()
     })?)
 }

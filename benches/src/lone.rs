@@ -39,7 +39,7 @@ impl LoneShard {
         let mut opening: Vec<Request> = sale.opening().collect();
         while !opening.is_empty() {
             lone.load(opening.drain(..opening.len().min(1_000)));
-            lone.turn();
+            lone.batch();
             lone.expect("an opened sale", |outcome| matches!(outcome, Outcome::Accepted(_)))?;
             lone.let_go();
         }
@@ -70,10 +70,21 @@ impl LoneShard {
         }
     }
 
-    /// One turn over what was loaded.
-    pub fn turn(&mut self) {
+    /// One turn over what was loaded; true if something is left for another turn of the batch.
+    pub fn turn(&mut self) -> bool {
         self.now_us += TURN_US;
         self.shard.turn(self.now_us, &mut self.inputs, &mut self.effects);
+        !self.inputs.is_empty()
+    }
+
+    /// All that was loaded, turn by turn.
+    pub fn batch(&mut self) {
+        loop {
+            self.fetch();
+            if !self.turn() {
+                break;
+            }
+        }
     }
 
     /// Lets all holds run out: no order is open then, and the tables keep the room they took.

@@ -252,13 +252,16 @@ fn measure(args: &Args, kind: &Kind) -> Result<Round, Failure> {
         let lone = &mut stage.lone;
         lone.load(group);
         let cold = lone.cold();
-        let start = thread_ns();
-        lone.fetch();
-        round.wants_ns += thread_ns() - start;
+        let mut more = true;
+        while more {
+            let start = thread_ns();
+            lone.fetch();
+            round.wants_ns += thread_ns() - start;
+            let start = thread_ns();
+            more = counted(&mut round.heap, || lone.turn());
+            round.turn_ns += thread_ns() - start;
+        }
         round.cold += lone.cold() - cold;
-        let start = thread_ns();
-        counted(&mut round.heap, || lone.turn());
-        round.turn_ns += thread_ns() - start;
         lone.expect(kind.name, kind.fits)?;
         round.frame_bytes += lone.frame_bytes() as u64;
         round.commands += lone.replies().len() as u64;
@@ -271,8 +274,7 @@ fn measure(args: &Args, kind: &Kind) -> Result<Round, Failure> {
 
 fn pass(lone: &mut LoneShard, orders: Vec<Request>) {
     lone.load(orders);
-    lone.fetch();
-    lone.turn();
+    lone.batch();
 }
 
 /// Sizes of groups that make up `total`.

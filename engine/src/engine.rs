@@ -205,7 +205,7 @@ impl Boot<'_> {
     fn shard_options(&self, shard: u16) -> ShardOptions {
         let mut options = ShardOptions::new(ShardId(shard), self.map, KeyHasher::new(self.format.secret));
         options.default_hold_us = self.options.default_hold_us;
-        options.turn_inputs_max = self.options.turn_requests_max;
+        options.batch_inputs_max = self.options.batch_requests_max;
         options.open_orders_max = self.options.open_orders_max;
         options.limits = self.options.limits;
         // A frame never outgrows a segment: the last command of a turn may be a large one.
@@ -368,7 +368,7 @@ fn assemble(
             stations: Arc::clone(&stations),
             ports: Arc::clone(&ports),
             clock,
-            inputs_max: boot.options.turn_requests_max,
+            inputs_max: boot.options.batch_requests_max,
             lag_bytes_max: boot.options.flush.lag_bytes_max,
         }));
         flushers.push(Flusher::new(station, recovered.replayed_from, recovered.absorber, store, settings));

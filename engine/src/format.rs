@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Version of the directory's layout and of everything in it.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 const FILE: &str = "FORMAT";
 
 /// The frozen part of the configuration: compared at every open.

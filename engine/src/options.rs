@@ -25,8 +25,8 @@ pub struct EngineOptions {
     pub default_hold_us: u64,
     /// Most requests waiting in front of one shard; further ones are refused as overloaded.
     pub inbox_requests_max: usize,
-    /// Most requests one turn decides: one turn is one durable write.
-    pub turn_requests_max: usize,
+    /// Most requests of a batch: one durable write.
+    pub batch_requests_max: usize,
     /// Most open orders per shard; further ones are refused as overloaded.
     pub open_orders_max: usize,
     /// What each shard keeps in memory.
@@ -47,7 +47,7 @@ impl Default for EngineOptions {
             segment_bytes: 64 << 20,
             default_hold_us: 600_000_000,
             inbox_requests_max: 1 << 16,
-            turn_requests_max: 8_192,
+            batch_requests_max: 8_192,
             open_orders_max: 8 << 20,
             limits: StateLimits::default(),
             flush: FlushOptions::default(),

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use onrush_engine::shard::{Effects, Input, ReplyTo, Shard, ShardOptions};
+use onrush_engine::shard::{Effects, Found, Input, ReplyTo, Shard, ShardOptions, Want};
 use onrush_engine::state::StateLimits;
 use onrush_engine::views::{ShardViews, Views, validate};
 use onrush_proto::{
@@ -60,6 +60,7 @@ const PER_ORDER_MAX: f64 = 0.01;
 struct Stage {
     shard: Shard,
     inputs: VecDeque<Input>,
+    wants: Vec<Want>,
     effects: Effects,
     now_us: u64,
     serial: u64,
@@ -75,6 +76,7 @@ impl Stage {
         let mut stage = Self {
             shard: Shard::new(options),
             inputs: VecDeque::new(),
+            wants: Vec::new(),
             effects: Effects::default(),
             now_us: 1_700_000_000_000_000,
             serial: 0,
@@ -95,13 +97,36 @@ impl Stage {
         self.inputs.push_back(Input::Request { to, request });
     }
 
+    /// A batch: turns until nothing waits.
     fn turn(&mut self) {
         self.effects.clear();
         self.now_us += 100;
-        self.shard.turn(self.now_us, &mut self.inputs, &mut self.effects);
-        assert!(self.inputs.is_empty());
+        loop {
+            self.fetch();
+            self.shard.turn(self.now_us, &mut self.inputs, &mut self.effects);
+            if self.inputs.is_empty() {
+                break;
+            }
+        }
         // The host's part: what is durable is in the store soon after.
         self.shard.set_stored(self.shard.end().0);
+    }
+
+    /// The host's part, too: fingerprints err once in a while, and the store has nothing.
+    fn fetch(&mut self) {
+        loop {
+            self.shard.wants(self.inputs.iter(), &mut self.wants);
+            if self.wants.is_empty() {
+                break;
+            }
+            for want in self.wants.drain(..) {
+                match want {
+                    Want::Key(key) => self.shard.warm(Found::Key(key, None)),
+                    Want::Limit(hash) => self.shard.warm(Found::Limit(hash, None)),
+                    other => panic!("expected keys and counts alone, found {other:?}"),
+                }
+            }
+        }
     }
 
     /// Turns full of orders of one kind; allocations inside the turns.

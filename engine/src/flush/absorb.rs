@@ -23,7 +23,7 @@ use super::pages::PageBuilder;
 use super::retention::Retention;
 use super::stored::{Stored, checkpoint_rows};
 use crate::options::RetentionOptions;
-use crate::tables::{FixedState, hash_of};
+use crate::tables::{ByRecord, hash_of};
 
 /// What is ready for the store. Current is ingested first: it holds the values as of a later
 /// record, which tells a store that is ahead of a damaged log.
@@ -88,7 +88,7 @@ pub struct Absorber {
     cut: u64,
     end_lsn: u64,
     /// Orders with a running deadline, as of `end_lsn`, and where their row stands in its generation.
-    open: HashMap<OrderId, usize, FixedState>,
+    open: HashMap<OrderId, usize, ByRecord>,
     open_holds: BTreeSet<OrderId>,
     /// What consumer groups keep of the log.
     retention: Retention,
@@ -98,6 +98,19 @@ pub struct Absorber {
     bytes_since_checkpoint: u64,
 }
 
+/// The bucket that a row of a fact of this kind is put in, if it is put in one by its fact.
+fn put_in(kind: RecordKind, (tag, bytes): (RowTag, &[u8])) -> Option<u32> {
+    let born = matches!(kind, RecordKind::OrderCreated | RecordKind::OrderReserving);
+    match tag {
+        RowTag::Order if born => Some(OrderId(view::<OrderRow>(tag, bytes).ok()?.id.0.to_native()).bucket()),
+        RowTag::Key => Some(view::<KeyRow>(tag, bytes).ok()?.bucket.to_native()),
+        RowTag::Limit => Some(view::<LimitRow>(tag, bytes).ok()?.bucket.to_native()),
+        _ => None,
+    }
+}
+
+/// A list of what is open is written again after so many times its size of log.
+const CHECKPOINT_WORTH: usize = 4;
 /// Rows of current whose place is known.
 const TOUCHED: usize = 1 << 15;
 /// No row of this index: an order whose row is in the store.
@@ -111,7 +124,7 @@ impl Absorber {
         open: Vec<OrderId>,
         open_holds: Vec<OrderId>,
     ) -> Self {
-        let mut orders = HashMap::with_hasher(FixedState);
+        let mut orders = HashMap::with_hasher(ByRecord);
         orders.extend(open.into_iter().map(|id| (id, STORED)));
         Self {
             elder: Generation::default(),
@@ -142,9 +155,11 @@ impl Absorber {
         self.bytes
     }
 
-    /// Log bytes collected since the last checkpoint.
-    pub fn bytes_since_checkpoint(&self) -> u64 {
-        self.bytes_since_checkpoint
+    /// True if log of at least `least` bytes was collected since the last checkpoint, and of more than a list
+    /// of what is open takes.
+    pub fn owes_checkpoint(&self, least: u64) -> bool {
+        let list = (CHECKPOINT_WORTH * size_of::<OrderId>() * self.open.len()) as u64;
+        self.bytes_since_checkpoint >= least.max(list)
     }
 
     /// The last record absorbed.
@@ -154,11 +169,10 @@ impl Absorber {
 
     /// True if the frame begins a history bucket: a run that ends in front of it holds whole buckets.
     pub fn begins_bucket(&self, frame: &FrameView<'_>) -> bool {
-        let born = frame.records().find(|record| record.kind == RecordKind::OrderCreated as u16);
+        let facts = frame.records().filter_map(|record| FactView::new(record.kind, record.payload).ok());
         let first =
-            born.and_then(|record| FactView::new(record.kind, record.payload).ok()?.rows().next()?.ok());
-        let id = first.and_then(|(tag, bytes)| Some(view::<OrderRow>(tag, bytes).ok()?.id.0.to_native()));
-        id.is_some_and(|id| OrderId(id).bucket() > self.bucket)
+            facts.flat_map(|fact| fact.rows().flatten().filter_map(move |row| put_in(fact.kind, row))).next();
+        first.is_some_and(|bucket| bucket > self.bucket)
     }
 
     /// Notes a group's position that the store holds already.
@@ -222,7 +236,8 @@ impl Absorber {
         if checkpoint {
             let mut open: Vec<OrderId> =
                 self.open.keys().filter(|id| id.sequence() <= self.cut).copied().collect();
-            open.sort_unstable();
+            // Their records are near each other, and come nearly in order.
+            open.sort_by_key(|id| id.sequence());
             for (key, value) in checkpoint_rows(self.cut, &open, &self.open_holds) {
                 self.current.push(&key.bytes, Some(&value));
             }
@@ -329,6 +344,7 @@ impl Absorber {
     fn key(&mut self, lsn: u64, bytes: &[u8]) -> Result<(), FactError> {
         if lsn > self.history_applied {
             let row: &ArchivedKeyRow = view::<KeyRow>(RowTag::Key, bytes)?;
+            self.bucket = self.bucket.max(row.bucket.to_native());
             self.younger.keys.push(row.bucket.to_native(), row.key.0.to_native(), [bytes, &[]]);
         }
         Ok(())
@@ -337,6 +353,7 @@ impl Absorber {
     fn count(&mut self, lsn: u64, bytes: &[u8]) -> Result<(), FactError> {
         if lsn > self.history_applied {
             let row: &ArchivedLimitRow = view::<LimitRow>(RowTag::Limit, bytes)?;
+            self.bucket = self.bucket.max(row.bucket.to_native());
             let (units, limit) = (row.units.to_native(), row.limit.to_native());
             let value = [&units.to_le_bytes()[..], &limit.to_le_bytes()];
             self.younger.counts.push(row.bucket.to_native(), row.hash.to_native(), value);

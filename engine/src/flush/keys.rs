@@ -1,7 +1,7 @@
 //! Where rows stand in the store.
 //!
-//! *History*: bucket (u32, big-endian), tag, key: orders by id, and pages of what is found by hash: keys,
-//! customers' counts, customers' orders. A bucket is a stretch of a shard's life, ended by
+//! *History*: bucket (u32, big-endian), tag, key: orders in the order of their records, and pages of what is
+//! found by hash: keys, customers' counts, customers' orders. A bucket is a stretch of a shard's life, ended by
 //! the shard after a number of orders or a time, so a run of whole buckets lies above everything
 //! older and is moved down the LSM unread. *Current*: tag, key; late versions of orders carry the
 //! lowest tag and their bucket, for the same reason.
@@ -24,6 +24,18 @@ pub(super) const CHECKPOINT_TAG: u8 = 0x40;
 /// Where a customer's orders stand in the index: who makes two names meet gains a longer look-up.
 pub(super) fn customer_hash(customer: &[u8]) -> u128 {
     xxhash_rust::xxh3::xxh3_128(customer)
+}
+
+const PLACE_BYTES: usize = 13;
+
+/// An order's id without its bucket, its record's position (48 bits) in front: orders come in the order of
+/// their keys, and a key of the history has 18 bytes, which the LSM keeps in place.
+fn place_in_bucket(id: OrderId) -> [u8; PLACE_BYTES] {
+    let mut place = [0; PLACE_BYTES];
+    place[..6].copy_from_slice(&id.sequence().to_be_bytes()[2..]);
+    place[6] = id.slot().0;
+    place[7..].copy_from_slice(&(id.time_us() / 1_000).to_be_bytes()[2..]);
+    place
 }
 
 /// A key of the store.
@@ -53,14 +65,14 @@ impl StoreKey {
 
     /// An order, as of the run in which it was born.
     pub fn order(id: OrderId) -> Self {
-        Self::history(id.bucket(), RowTag::Order as u8, &id.0.to_be_bytes())
+        Self::history(id.bucket(), RowTag::Order as u8, &place_in_bucket(id))
     }
 
     /// An order that changed after the run in which it was born.
     pub fn late_order(id: OrderId) -> Self {
-        let mut key = [0; 20];
+        let mut key = [0; 4 + PLACE_BYTES];
         key[..4].copy_from_slice(&id.bucket().to_be_bytes());
-        key[4..].copy_from_slice(&id.0.to_be_bytes());
+        key[4..].copy_from_slice(&place_in_bucket(id));
         Self::current(LATE_ORDER_TAG, &key)
     }
 
@@ -111,4 +123,28 @@ pub(super) fn after_prefix(prefix: &[u8]) -> Option<SmallVec<[u8; 64]>> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_proto::Slot;
+
+    use super::*;
+
+    #[test]
+    fn orders_stand_in_the_order_of_their_records_and_no_two_meet() {
+        let id = |slot, time_us, bucket, sequence| OrderId::new(Slot(slot), time_us, bucket, sequence);
+        let ascending = [
+            id(9, 5_000_000, 1, 1),
+            id(3, 5_000_000, 1, 2),
+            id(4, 5_000_000, 1, 2),
+            id(4, 5_001_000, 1, 2),
+            id(255, u64::MAX, 1, (1 << 48) - 1),
+            id(0, 0, 2, 0),
+        ];
+        for keys in [StoreKey::order, StoreKey::late_order].map(|key| ascending.map(key)) {
+            assert!(keys.is_sorted_by(|a, b| a.bytes < b.bytes), "{keys:?}");
+        }
+        assert_eq!(StoreKey::order(ascending[0]).bytes.len(), 18);
+    }
 }

@@ -42,6 +42,10 @@ pub(super) struct PageBuilder {
     entries: Vec<Entry>,
     values: Vec<u8>,
     page: Vec<u8>,
+    /// Entries dealt to their pages.
+    dealt: Vec<Entry>,
+    /// Where each page's entries end in `dealt`.
+    ends: Vec<u32>,
 }
 
 impl PageBuilder {
@@ -64,29 +68,73 @@ impl PageBuilder {
     /// Turns what was collected into rows; `lsn` tells pages of different times apart. With
     /// `unique` only the last entry of a hash in a bucket counts.
     pub(super) fn emit(&mut self, tag: u8, lsn: u64, unique: bool, rows: &mut Pending) {
-        // Entries of one hash stay in the order in which they came.
-        self.entries.sort_unstable_by_key(|entry| (entry.bucket, entry.hash, entry.number));
-        if unique {
-            let same =
-                |later: &Entry, first: &Entry| (later.bucket, later.hash) == (first.bucket, first.hash);
-            // The later entry moves into the place of the one that goes.
-            self.entries.dedup_by(|later, first| {
-                same(later, first) && {
-                    *first = *later;
-                    true
-                }
-            });
-        }
-        let Self { entries, values, page } = self;
-        let place = |entry: &Entry| (entry.bucket, partition(entry.hash));
-        for part in entries.chunk_by(|a, b| place(a) == place(b)) {
+        self.deal();
+        let Self { dealt, ends, values, page, .. } = self;
+        let mut start = 0;
+        for end in ends.iter().map(|end| *end as usize) {
+            let part = &mut dealt[std::mem::replace(&mut start, end)..end];
+            if part.is_empty() {
+                continue;
+            }
+            // Entries of one hash stay in the order in which they came.
+            part.sort_unstable_by_key(|entry| (entry.hash, entry.number));
+            let part = if unique { last_of_each(part) } else { part };
             write_page(part, values, page);
-            let (bucket, partition) = place(&part[0]);
+            let (bucket, partition) = (part[0].bucket, partition(part[0].hash));
             rows.push(&StoreKey::page(bucket, tag, partition, lsn).bytes, Some(page));
         }
-        entries.clear();
+        self.entries.clear();
         values.clear();
     }
+
+    /// Deals the entries to their pages, in the order of those. One pass to count and one to deal leave parts
+    /// that fit the nearest cache; what is scattered over many buckets is sorted, as there is little of it.
+    fn deal(&mut self) {
+        let Self { entries, dealt, ends, .. } = self;
+        ends.clear();
+        dealt.clear();
+        let buckets = entries.iter().map(|entry| entry.bucket);
+        let (Some(first), Some(last)) = (buckets.clone().min(), buckets.max()) else { return };
+        let pages = (u64::from(last - first) + 1) * u64::from(PARTITIONS);
+        let page = |entry: &Entry| {
+            (entry.bucket - first) as usize * PARTITIONS as usize + usize::from(partition(entry.hash))
+        };
+        if pages > entries.len().max(PARTITIONS as usize) as u64 {
+            dealt.append(entries);
+            dealt.sort_unstable_by_key(page);
+            let parts = dealt.chunk_by(|a, b| page(a) == page(b));
+            ends.extend(parts.scan(0, |end, part| {
+                *end += part.len() as u32;
+                Some(*end)
+            }));
+            return;
+        }
+        ends.resize(pages as usize, 0);
+        entries.iter().for_each(|entry| ends[page(entry)] += 1);
+        let mut end = 0;
+        for count in ends.iter_mut() {
+            // Where the page begins, which its entries move on to where it ends.
+            end += std::mem::replace(count, end);
+        }
+        dealt.resize(entries.len(), Entry { hash: 0, bucket: 0, number: 0, start: 0, len: 0 });
+        for entry in entries.iter() {
+            let at = &mut ends[page(entry)];
+            dealt[*at as usize] = *entry;
+            *at += 1;
+        }
+    }
+}
+
+/// The last entry of each hash, in front; entries are sorted.
+fn last_of_each(entries: &mut [Entry]) -> &[Entry] {
+    let mut kept = 0;
+    for at in 0..entries.len() {
+        if entries.get(at + 1).is_none_or(|next| next.hash != entries[at].hash) {
+            entries[kept] = entries[at];
+            kept += 1;
+        }
+    }
+    &entries[..kept]
 }
 
 fn write_page(entries: &[Entry], values: &[u8], page: &mut Vec<u8>) {

@@ -249,7 +249,7 @@ impl Stored {
         Ok(found)
     }
 
-    /// Every order of a bucket, in its latest form, in order of id.
+    /// Every order of a bucket, in its latest form, in the order of their first records.
     pub fn each_order(&self, bucket: u32, mut each: impl FnMut(OrderRow)) -> Result<(), StoredError> {
         let mut late = Vec::new();
         let mut late_prefix = StoreKey::current(LATE_ORDER_TAG, &[]);

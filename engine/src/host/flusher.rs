@@ -168,8 +168,9 @@ impl Flusher {
         let view = frame.view();
         let rows = self.absorber.rows();
         // A run of whole buckets is moved down the LSM unread; a full one waits a little for that.
-        let full = rows >= self.options.rows;
-        let overfull = rows >= 4 * self.options.rows || self.absorber.bytes() >= self.options.log_bytes;
+        let (bytes, most) = (self.absorber.bytes(), self.options.log_bytes);
+        let full = rows >= self.options.rows || bytes >= most / 4 * 3;
+        let overfull = rows >= 4 * self.options.rows || bytes >= 2 * most;
         if self.has_news() && (overfull || (full && self.absorber.begins_bucket(&view))) {
             self.flush()?;
         }
@@ -192,7 +193,7 @@ impl Flusher {
         // released up to the snapshot: the two must meet.
         let checkpoint = closing
             || (due && !cfg!(planted = "26"))
-            || self.absorber.bytes_since_checkpoint() >= self.options.checkpoint_bytes;
+            || self.absorber.owes_checkpoint(self.options.checkpoint_bytes);
         let flush = match closing {
             true => Some(self.absorber.flush(checkpoint)),
             false => self.absorber.rotate(checkpoint),

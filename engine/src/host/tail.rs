@@ -8,7 +8,7 @@ use event_listener::{Event, EventListener};
 use onrush_storage::log::{Frame, LogReader};
 
 /// Bytes of frames kept. Subscribers that lag further read the log's files.
-pub(crate) const TAIL_BYTES_MAX: usize = 32 << 20;
+pub(crate) const TAIL_BYTES_MAX: usize = 64 << 20;
 /// Frames whose memory waits for another. Fresh memory of this size costs more than the copy.
 const SPARES_MAX: usize = 8;
 

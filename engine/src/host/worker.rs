@@ -162,18 +162,26 @@ impl Worker {
         }
         let span = tracing::trace_span!("turn", shard = self.station.id.0, inputs = self.inputs.len());
         let _turn = span.entered();
-        self.fetch_cold();
         self.hot_keys.look(&self.inputs);
-        self.end(Stage::Admit, &mut laps);
+        while self.take_turn(now_us, &mut laps) {}
+        self.commit(&mut laps);
+        laps.trace();
+        true
+    }
+
+    /// One turn of the shard; true if another one can be added to its batch.
+    fn take_turn(&mut self, now_us: u64, laps: &mut Laps) -> bool {
+        let waiting = self.inputs.len();
+        self.fetch_cold();
+        self.end(Stage::Admit, laps);
         self.shard.turn(now_us, &mut self.inputs, &mut self.open);
         let counters = &self.station.counters;
         counters.turns.fetch_add(1, Ordering::Relaxed);
         counters.decided.store(self.shard.end().0, Ordering::Relaxed);
         self.outbox.post(&mut self.open.urgent);
-        self.end(Stage::Decide, &mut laps);
-        self.commit(&mut laps);
-        laps.trace();
-        true
+        self.end(Stage::Decide, laps);
+        let (left, taken) = (self.inputs.len(), waiting > self.inputs.len());
+        taken && left > 0 && !self.shard.is_full(&self.open) && !self.is_stopped()
     }
 
     fn end(&self, stage: Stage, laps: &mut Laps) {

@@ -1,7 +1,7 @@
 //! The shard: a plain machine. Inputs and the time go in, records and answers come out.
 //!
-//! *Invariants*: no clock, no thread, no socket, no randomness, no unordered iteration. One turn
-//! is one batch, one frame, one durable write. What a turn says leaves when its frame is durable
+//! *Invariants*: no clock, no thread, no socket, no randomness, no unordered iteration. A batch of turns
+//! is one frame, one durable write. What a turn says leaves when its frame is durable
 //! (see [`Effects`]).
 
 mod baskets;
@@ -32,6 +32,9 @@ use baskets::Reservation;
 use bucket::Bucket;
 use returns::Returns;
 
+/// Most inputs of one turn: as many as are looked for together and still near when they are decided.
+pub(crate) const TURN_INPUTS_MAX: usize = 256;
+
 /// What a shard is told when it is made; frozen with the data directory but for the bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct ShardOptions {
@@ -43,9 +46,9 @@ pub struct ShardOptions {
     pub hasher: KeyHasher,
     /// Hold interval in us where neither order nor SKU names one.
     pub default_hold_us: u64,
-    /// Most inputs one turn decides.
-    pub turn_inputs_max: usize,
-    /// A turn ends early when its frame reaches this many bytes.
+    /// Most inputs of a batch.
+    pub batch_inputs_max: usize,
+    /// A batch ends early when its frame reaches this many bytes.
     pub frame_bytes_max: usize,
     /// Most open orders; further ones are refused as overloaded.
     pub open_orders_max: usize,
@@ -61,7 +64,7 @@ impl ShardOptions {
             map,
             hasher,
             default_hold_us: 600_000_000,
-            turn_inputs_max: 8_192,
+            batch_inputs_max: 8_192,
             frame_bytes_max: 8 << 20,
             open_orders_max: 8 << 20,
             limits: StateLimits::default(),
@@ -247,7 +250,7 @@ impl Shard {
     /// True if a batch has reached a bound: another turn into it would take nothing.
     pub fn is_full(&self, batch: &Effects) -> bool {
         batch.frame.len_bytes() >= self.options.frame_bytes_max
-            || batch.inputs >= self.options.turn_inputs_max
+            || batch.inputs >= self.options.batch_inputs_max
     }
 
     /// One turn: sweeps the dead, then takes inputs until a bound is reached. What is not taken
@@ -261,7 +264,10 @@ impl Shard {
         self.now_us = out.time_us;
         // Nothing is taken before everything is given up that a crash left unfinished.
         self.took_office = self.took_office || self.take_office(out);
-        self.bucket.turn(self.now_us);
+        // A frame is of one bucket, so that a run of the store can end between two.
+        if out.is_empty() {
+            self.bucket.turn(self.now_us);
+        }
         if self.took_office {
             self.sweep(out);
             self.take_inputs(inputs, out);
@@ -275,7 +281,7 @@ impl Shard {
         let mut taken = 0;
         // They are looked at where they lie: an order is too large to be moved about.
         for input in inputs.iter_mut() {
-            if self.is_full(out) || !self.take(input, out) {
+            if taken == TURN_INPUTS_MAX || self.is_full(out) || !self.take(input, out) {
                 break;
             }
             (taken, out.inputs) = (taken + 1, out.inputs + 1);

@@ -7,7 +7,7 @@ use onrush_proto::{
     Command, DocKey, DocumentRow, HoldRow, IdempotencyKey, KeyState, NameRow, OrderId, OrderRow, Request,
 };
 
-use super::{Input, PeerMessage, Shard};
+use super::{Input, PeerMessage, Shard, TURN_INPUTS_MAX};
 use crate::rules::inventory::limit_hash;
 use crate::state::{Count, hold_deadline};
 use crate::tables::Spans;
@@ -61,7 +61,7 @@ impl Shard {
             self.want_unfinished(wants);
         }
         let mut asked = std::mem::take(&mut self.asked);
-        for input in inputs.take(self.options.turn_inputs_max) {
+        for input in inputs.take(TURN_INPUTS_MAX) {
             match input {
                 Input::Request { request, .. } => self.want_request(request, &mut asked, wants),
                 Input::Peer { message, .. } => self.want_peer(message, &mut asked, wants),

@@ -12,6 +12,6 @@ mod wheel;
 pub use hash::{FixedState, hash_of};
 pub use places::{Places, Spans};
 pub use remembered::{Memory, Remembered};
-pub use rows::{Entry, RowKey, RowTable};
+pub use rows::{ByRecord, Entry, RowKey, RowTable};
 pub use stock::StockTable;
 pub use wheel::Wheel;

@@ -4,8 +4,8 @@
 //! so a look-up reads one place and not every bucket of the shard's life. An entry is 16 bits of
 //! fingerprint and 8 of bucket, 21 to a cache line, so a look-up costs one cache miss a stage and
 //! errs once in 4,000 (the maplet of Conway, Farach-Colton, Johnson: *SplinterDB and Maplets*, 2023,
-//! in its plainest form). A stage that is full stays as it is; the next is four times larger, so 10^8
-//! hashes need ten.
+//! in its plainest form). A stage that is full stays as it is; the next is eight times larger, so 10^8
+//! hashes need nine.
 
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -18,8 +18,9 @@ const LINE_ENTRIES: usize = 21;
 const LINE_ENTRIES_MEAN: u64 = 15;
 const FIRST_STAGE_ENTRIES: u64 = 1 << 16;
 const LAST_STAGE_ENTRIES: u64 = 1 << 24;
+const STAGE_GROWTH: u64 = 8;
 /// Hashes looked up together: their lines fill a small part of the nearest cache.
-const HITS_AT_ONCE: usize = 64;
+const LOOKS_AT_ONCE: usize = 64;
 
 /// A cache line of entries.
 #[derive(Clone, Copy)]
@@ -30,11 +31,22 @@ struct Line {
     len: u8,
 }
 
+/// Set in a line's length once an entry of it stands outside.
+const OVERFLOWED: u8 = 0x80;
+
 const EMPTY_LINE: Line = Line { prints: [0; LINE_ENTRIES], places: [0; LINE_ENTRIES], len: 0 };
 
 impl Line {
+    fn len(&self) -> usize {
+        usize::from(self.len & !OVERFLOWED)
+    }
+
+    fn is_overflowed(&self) -> bool {
+        self.len & OVERFLOWED != 0
+    }
+
     fn places(&self, print: u16) -> impl Iterator<Item = u8> {
-        let pairs = self.prints.iter().zip(&self.places).take(usize::from(self.len));
+        let pairs = self.prints.iter().zip(&self.places).take(self.len());
         pairs.filter(move |(found, _)| **found == print).map(|(_, place)| *place)
     }
 
@@ -45,7 +57,7 @@ impl Line {
             .iter()
             .enumerate()
             .fold(0u32, |hits, (at, found)| hits | u32::from(*found == print) << at);
-        hits & ((1 << self.len) - 1) != 0
+        hits & ((1 << self.len()) - 1) != 0
     }
 }
 
@@ -77,21 +89,23 @@ impl Stage {
 
     fn add(&mut self, hash: u128, bucket: u32) {
         self.entries += 1;
-        let Some(offset) = bucket.checked_sub(self.first_bucket) else {
-            self.over.insert(hash, bucket);
-            return;
-        };
-        while offset >> self.shift > u32::from(u8::MAX) {
+        let offset = bucket.checked_sub(self.first_bucket);
+        while offset.is_some_and(|offset| offset >> self.shift > u32::from(u8::MAX)) {
             self.widen();
         }
-        let (index, place) = (self.line_index(hash), (offset >> self.shift) as u8);
+        let index = self.line_index(hash);
         let line = &mut self.lines[index];
-        let at = usize::from(line.len);
-        if at == LINE_ENTRIES {
-            self.over.insert(hash, bucket);
-            return;
+        let at = line.len();
+        match offset.filter(|_| at < LINE_ENTRIES) {
+            Some(offset) => {
+                (line.prints[at], line.places[at]) = (print_of(hash), (offset >> self.shift) as u8);
+                line.len += 1;
+            }
+            None => {
+                line.len |= OVERFLOWED;
+                self.over.insert(hash, bucket);
+            }
         }
-        (line.prints[at], line.places[at], line.len) = (print_of(hash), place, line.len + 1);
     }
 
     /// Two buckets share a place from now on: a quiet shop has few entries in each.
@@ -109,7 +123,7 @@ impl Stage {
 
     fn might_hold(&self, hash: u128) -> bool {
         let line = &self.lines[self.line_index(hash)];
-        line.holds(print_of(hash)) || (!self.over.is_empty() && self.over.contains_key(&hash))
+        line.holds(print_of(hash)) || (line.is_overflowed() && self.over.contains_key(&hash))
     }
 
     /// Adds the spans of buckets where the hash may stand, newest first.
@@ -141,7 +155,7 @@ impl Places {
     pub fn add(&mut self, hash: u128, bucket: u32) {
         let full = self.stages.last().is_none_or(|stage| stage.entries >= stage.capacity);
         if full {
-            let larger = |stage: &Stage| (stage.capacity * 4).min(LAST_STAGE_ENTRIES);
+            let larger = |stage: &Stage| (stage.capacity * STAGE_GROWTH).min(LAST_STAGE_ENTRIES);
             let capacity = self.stages.last().map_or(FIRST_STAGE_ENTRIES, larger);
             self.stages.push(Stage::new(capacity, bucket));
         }
@@ -150,23 +164,18 @@ impl Places {
         }
     }
 
-    /// Reads where [`add`](Self::add) will write, so that it is near.
-    pub fn touch(&self, hash: u128) -> u8 {
-        self.stages.last().map_or(0, |stage| stage.touch(hash))
-    }
-
-    /// Calls `hit` for every hash that may have been added. Many at once cost far less than one by
-    /// one: the lines lie anywhere, and the processor waits for many of them at the same time.
-    pub fn hits(&self, hashes: &[u128], mut hit: impl FnMut(u128)) {
-        for hashes in hashes.chunks(HITS_AT_ONCE) {
-            let mut found = [false; HITS_AT_ONCE];
+    /// Tells of each hash whether it may have been added. Many at once cost far less than one by one: the
+    /// lines lie anywhere, and the processor waits for many of them at the same time.
+    pub fn look(&self, hashes: &[u128], mut tell: impl FnMut(u128, bool)) {
+        for hashes in hashes.chunks(LOOKS_AT_ONCE) {
+            let mut found = [false; LOOKS_AT_ONCE];
             for stage in &self.stages {
                 std::hint::black_box(hashes.iter().fold(0, |touched, hash| touched ^ stage.touch(*hash)));
                 for (found, hash) in found.iter_mut().zip(hashes) {
                     *found |= stage.might_hold(*hash);
                 }
             }
-            hashes.iter().zip(found).filter(|(_, found)| *found).for_each(|(hash, _)| hit(*hash));
+            hashes.iter().zip(found).for_each(|(hash, found)| tell(*hash, found));
         }
     }
 
@@ -214,7 +223,7 @@ mod tests {
     #[test]
     fn never_forgets_and_rarely_lies() {
         let mut places = Places::default();
-        let entries = FIRST_STAGE_ENTRIES * 5;
+        let entries = FIRST_STAGE_ENTRIES * (1 + STAGE_GROWTH);
         for key in 0..entries {
             places.add(hash(key), (key / 1_000) as u32);
         }
@@ -223,13 +232,13 @@ mod tests {
             let bucket = (key / 1_000) as u32;
             let spans = places.spans(hash(key));
             assert!(spans.iter().any(|(first, last)| (*first..=*last).contains(&bucket)), "{spans:?}");
-            assert!(spans.iter().map(|(first, last)| last - first).sum::<u32>() <= 4, "narrow: {spans:?}");
+            assert!(spans.iter().map(|(first, last)| last - first).sum::<u32>() <= 8, "narrow: {spans:?}");
         }
         let lies = (entries..entries + 100_000).filter(|key| places.might_hold(hash(*key))).count();
         let asked: Vec<u128> = (entries - 1_000..entries + 100_000).map(hash).collect();
         let one_by_one: Vec<u128> = asked.iter().copied().filter(|hash| places.might_hold(*hash)).collect();
         let mut together = Vec::new();
-        places.hits(&asked, |hash| together.push(hash));
+        places.look(&asked, |hash, found| together.extend(found.then_some(hash)));
         assert_eq!(together, one_by_one);
         assert!(lies < 100, "expected under 0.1 % false positives over two full stages, found {lies}");
         let bits = places.bytes() * 8 / entries;

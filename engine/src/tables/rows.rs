@@ -1,7 +1,7 @@
 //! Rows by key, with a deadline each and a way out of memory once the store has them.
 
 use std::collections::VecDeque;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use hashbrown::{HashSet, HashTable, hash_table};
 use onrush_proto::{DocKey, OrderId};
@@ -17,14 +17,48 @@ pub trait RowKey: Copy + Eq + Hash {
 }
 
 impl RowKey for OrderId {
-    /// Orders that came one after another stand side by side, 64 in a stretch, so that to add
-    /// one, or to find those of one moment, touches few cache lines. Stretches are scattered: full ones
-    /// do not pile up.
     fn index_hash(&self) -> u64 {
-        const TOP_SEVEN: u64 = 0x7F << 57;
-        let sequence = self.0 as u64;
-        let place = (sequence >> 6).wrapping_mul(0x9E37_79B9_7F4A_7C15) << 6 | sequence & 63;
-        hash_of(self) & TOP_SEVEN | place & !TOP_SEVEN
+        order_hash(self.0)
+    }
+}
+
+/// Orders that came one after another stand side by side, 64 in a stretch, so that to add
+/// one, or to find those of one moment, touches few cache lines. Stretches are scattered: full ones
+/// do not pile up.
+fn order_hash(id: u128) -> u64 {
+    const TOP_SEVEN: u64 = 0x7F << 57;
+    let sequence = id as u64;
+    let place = (sequence >> 6).wrapping_mul(0x9E37_79B9_7F4A_7C15) << 6 | sequence & 63;
+    hash_of(&id) & TOP_SEVEN | place & !TOP_SEVEN
+}
+
+/// Builds hashers under which neighbours among orders stand side by side.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct ByRecord;
+
+/// Hashes an [`OrderId`] and nothing else.
+#[derive(Default)]
+pub struct OrderHasher(u64);
+
+impl BuildHasher for ByRecord {
+    type Hasher = OrderHasher;
+
+    fn build_hasher(&self) -> OrderHasher {
+        OrderHasher::default()
+    }
+}
+
+impl Hasher for OrderHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash_of(bytes);
+    }
+
+    fn write_u128(&mut self, id: u128) {
+        self.0 = order_hash(id);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -26,7 +26,7 @@ const TURNS_MAX: usize = 200_000;
 pub(crate) struct Plan {
     pub(crate) shards: u16,
     pub(crate) limits: StateLimits,
-    pub(crate) turn_inputs_max: usize,
+    pub(crate) batch_inputs_max: usize,
     pub(crate) frame_bytes_max: usize,
     pub(crate) segment_bytes: u64,
 }
@@ -36,7 +36,7 @@ impl Plan {
         Self {
             shards,
             limits: StateLimits::default(),
-            turn_inputs_max: 8_192,
+            batch_inputs_max: 8_192,
             frame_bytes_max: 1 << 20,
             segment_bytes: 4 << 20,
         }
@@ -152,7 +152,7 @@ impl Rig {
             LogPosition { first_lsn: found.first_lsn, end_lsn: found.end_lsn, time_us: found.last_time_us };
         let shard_options = ShardOptions {
             limits: self.plan.limits,
-            turn_inputs_max: self.plan.turn_inputs_max,
+            batch_inputs_max: self.plan.batch_inputs_max,
             frame_bytes_max: self.plan.frame_bytes_max,
             ..ShardOptions::new(ShardId(id), self.map, self.hasher)
         };

@@ -143,7 +143,7 @@ impl World {
         let plan = &self.plan;
         ShardOptions {
             default_hold_us: plan.default_hold_us,
-            turn_inputs_max: plan.turn_inputs_max,
+            batch_inputs_max: plan.batch_inputs_max,
             frame_bytes_max: plan.frame_bytes_max,
             open_orders_max: plan.open_orders_max,
             limits: StateLimits {

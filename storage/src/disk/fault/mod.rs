@@ -75,12 +75,12 @@ impl FaultDisk {
         self.lock().armed.entry_errors += 1;
     }
 
-    /// The next durable write reports success and changes nothing.
+    /// The next durable write reports success and changes nothing, unless it fails.
     pub fn lose_next_write(&self) {
         self.lock().armed.lost_writes += 1;
     }
 
-    /// The next durable write reports success and lands `sectors` 4 KiB sectors away.
+    /// The next durable write reports success and lands `sectors` 4 KiB sectors away, unless it fails.
     pub fn misdirect_next_write(&self, sectors: i64) {
         self.lock().armed.misdirect_sectors = Some(sectors);
     }
@@ -280,6 +280,21 @@ mod tests {
         let bytes = disk.contents("a").unwrap();
         assert_eq!((bytes[4096], bytes[3 * 4096]), (0, 1));
         assert_eq!(disk.durable_writes(), 2);
+    }
+
+    /// The simulator met a write that failed, and the next one, of another life of the process, strayed.
+    #[test]
+    fn what_is_meant_for_a_write_that_fails_is_gone_with_it() {
+        let disk = FaultDisk::new(4);
+        let file = disk.create("a", 16 << 10).unwrap();
+        for meant in [FaultDisk::lose_next_write, |disk: &FaultDisk| disk.misdirect_next_write(1)] {
+            meant(&disk);
+            disk.fail_next_write();
+            assert!(file.write_durable(0, &sectors(1, 1)).is_err());
+            file.write_durable(4096, &sectors(1, 1)).unwrap();
+            assert_eq!(disk.contents("a").unwrap()[4096], 1);
+            file.write_durable(4096, &sectors(1, 0)).unwrap();
+        }
     }
 
     #[test]

@@ -137,6 +137,9 @@ impl State {
         }
         self.claim_growth(inode, offset + bytes.len() as u64)?;
         self.durable_writes += 1;
+        // They are meant for this write, and used up by it also if it fails.
+        let lost = take_one(&mut self.armed.lost_writes);
+        let strayed = self.armed.misdirect_sectors.take().unwrap_or(0) * SECTOR_BYTES as i64;
         let crashes_in_write = comes_due(&mut self.armed.crash_in_writes);
         if self.crashes_in_step() || crashes_in_write {
             self.tear(inode, offset as usize, bytes);
@@ -155,10 +158,9 @@ impl State {
             self.inode(inode).write_through(offset as usize, &bytes[..prefix]);
             return Err(device_error());
         }
-        if take_one(&mut self.armed.lost_writes) {
+        if lost {
             return Ok(());
         }
-        let strayed = self.armed.misdirect_sectors.take().unwrap_or(0) * SECTOR_BYTES as i64;
         let offset = offset.saturating_add_signed(strayed);
         self.inode(inode).write_through(offset as usize, bytes);
         Ok(())

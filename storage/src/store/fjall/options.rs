@@ -52,11 +52,14 @@ impl Default for FjallOptions {
             table_bytes: 64 << 20,
             level_ratio: 10.0,
             block_bytes: 4 << 10,
-            filter_bits: 10.0,
+            // Pages are read by their prefix, and an order stands in a run of its bucket: no filter would
+            // spare a read.
+            filter_bits: 0.0,
             plain_levels: 2,
         };
         // Here every run overlaps its elders: merging many at once rewrites less.
-        let current = TreeOptions { level0_threshold: 12, table_bytes: 32 << 20, ..history.clone() };
+        let current =
+            TreeOptions { level0_threshold: 12, table_bytes: 32 << 20, filter_bits: 10.0, ..history.clone() };
         Self { cache_bytes: 64 << 20, level0_runs_max: 24, history, current }
     }
 }
