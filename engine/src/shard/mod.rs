@@ -374,13 +374,19 @@ impl Shard {
             self.bucket.saw_row(key.bucket);
             self.state.apply_key(key, lsn);
         }
-        let (trace, correlation) = cause.map_or((None, None), |cause| (cause.trace, cause.correlation));
-        let trace = trace.map(Row::Trace);
-        for row in trace.into_iter().chain(correlation.map(|id| Row::Correlation(Box::new(id)))) {
-            Fact::encode_row(&row, &mut self.encoder, &mut self.payload);
+        if let Some(cause) = cause {
+            self.encode_cause(cause);
         }
         out.frame.push(fact.kind as u16, fact.key_hash, &self.payload);
         Lsn(lsn)
+    }
+
+    fn encode_cause(&mut self, cause: &Cause) {
+        let trace = cause.trace.map(Row::Trace);
+        let correlation = cause.correlation.map(|id| Row::Correlation(Box::new(id)));
+        for row in trace.iter().chain(&correlation) {
+            Fact::encode_row(row, &mut self.encoder, &mut self.payload);
+        }
     }
 
     /// Records an acceptance under the request's key and answers it.

@@ -31,6 +31,9 @@ const GENERATIONS_KEPT: usize = 2;
 /// Most generations, about: they grow when the store lags, so that a look-up asks few of them.
 const GENERATIONS_MEAN: usize = 8;
 
+/// Fewest entries by which a generation grows.
+const GROWTH_MIN: usize = 64;
+
 struct Held<V> {
     hash: u128,
     value: V,
@@ -68,6 +71,10 @@ impl<V> Generation<V> {
             }
             hash_table::Entry::Vacant(place) => {
                 place.insert(entries.len() as u32);
+                if entries.len() == entries.capacity() {
+                    // By an eighth: doubling would leave half of it empty.
+                    entries.reserve_exact((entries.len() / 8).max(GROWTH_MIN));
+                }
                 entries.push(held);
                 false
             }

@@ -13,11 +13,11 @@ use super::wheel::Wheel;
 pub trait RowKey: Copy + Eq + Hash {
     /// Its hash in the index: the low bits say where to look first, the top seven tell neighbours
     /// apart.
-    fn index_hash(&self) -> u64;
+    fn index_hash(&self) -> u32;
 }
 
 impl RowKey for OrderId {
-    fn index_hash(&self) -> u64 {
+    fn index_hash(&self) -> u32 {
         order_hash(self.0)
     }
 }
@@ -25,11 +25,16 @@ impl RowKey for OrderId {
 /// Orders that came one after another stand side by side, 64 in a stretch, so that to add
 /// one, or to find those of one moment, touches few cache lines. Stretches are scattered: full ones
 /// do not pile up.
-fn order_hash(id: u128) -> u64 {
-    const TOP_SEVEN: u64 = 0x7F << 57;
+fn order_hash(id: u128) -> u32 {
+    const TOP_SEVEN: u32 = 0x7F << 25;
     let sequence = id as u64;
-    let place = (sequence >> 6).wrapping_mul(0x9E37_79B9_7F4A_7C15) << 6 | sequence & 63;
-    hash_of(&id) & TOP_SEVEN | place & !TOP_SEVEN
+    let place = ((sequence >> 6).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) << 6 | sequence & 63;
+    (hash_of(&id) >> 32) as u32 & TOP_SEVEN | place as u32 & !TOP_SEVEN
+}
+
+/// A hash as the tables want it, with its bits at both ends.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 /// Builds hashers under which neighbours among orders stand side by side.
@@ -54,7 +59,7 @@ impl Hasher for OrderHasher {
     }
 
     fn write_u128(&mut self, id: u128) {
-        self.0 = order_hash(id);
+        self.0 = spread(order_hash(id));
     }
 
     fn finish(&self) -> u64 {
@@ -63,8 +68,8 @@ impl Hasher for OrderHasher {
 }
 
 impl RowKey for DocKey {
-    fn index_hash(&self) -> u64 {
-        hash_of(self)
+    fn index_hash(&self) -> u32 {
+        (hash_of(self) >> 32) as u32
     }
 }
 
@@ -78,11 +83,18 @@ pub struct Entry<K, R> {
     pub lsn: u64,
 }
 
+/// Where a row stands, with the hash of its key: an index that grows looks at no row.
+#[derive(Clone, Copy)]
+struct Indexed {
+    position: u32,
+    hash: u32,
+}
+
 /// Rows of one kind. Open ones stay; closed ones leave after the store has them.
 pub struct RowTable<K, R> {
     slab: Vec<Option<Entry<K, R>>>,
     free: Vec<u32>,
-    index: HashTable<u32>,
+    index: HashTable<Indexed>,
     wheel: Wheel,
     /// Closed rows in the order of their last change.
     leaving: VecDeque<(u32, u64)>,
@@ -208,38 +220,42 @@ impl<K: RowKey, R> RowTable<K, R> {
     pub fn bytes(&self) -> u64 {
         let slab = self.slab.capacity() * size_of::<Option<Entry<K, R>>>();
         let lines = self.leaving.capacity() * size_of::<(u32, u64)>();
-        (slab + self.index.capacity() * 5 + lines) as u64 + self.wheel.bytes()
+        (slab + self.index.capacity() * (size_of::<Indexed>() + 1) + lines) as u64 + self.wheel.bytes()
     }
 
     fn position(&self, key: &K) -> Option<u32> {
-        let slab = &self.slab;
-        let same = |position: &u32| slab[*position as usize].as_ref().is_some_and(|entry| entry.key == *key);
-        self.index.find(key.index_hash(), same).copied()
+        let (slab, hash) = (&self.slab, key.index_hash());
+        let same = |at: &Indexed| at.hash == hash && holds(slab, at.position, key);
+        self.index.find(spread(hash), same).map(|at| at.position)
     }
 
     /// The position of a key, which is given one if it has none.
     fn place(&mut self, key: K) -> u32 {
         let Self { slab, free, index, .. } = self;
-        let at = |position: &u32| slab[*position as usize].as_ref().map(|entry| &entry.key);
-        let rehash = |position: &u32| at(position).map_or(0, K::index_hash);
-        match index.entry(key.index_hash(), |position| at(position) == Some(&key), rehash) {
-            hash_table::Entry::Occupied(found) => *found.get(),
+        let hash = key.index_hash();
+        let same = |at: &Indexed| at.hash == hash && holds(slab, at.position, &key);
+        match index.entry(spread(hash), same, |at| spread(at.hash)) {
+            hash_table::Entry::Occupied(found) => found.get().position,
             hash_table::Entry::Vacant(place) => {
                 let position = free.pop().unwrap_or_else(|| {
                     slab.push(None);
                     slab.len() as u32 - 1
                 });
-                place.insert(position);
+                place.insert(Indexed { position, hash });
                 position
             }
         }
     }
 
     fn remove(&mut self, key: &K, position: u32) {
-        if let Ok(found) = self.index.find_entry(key.index_hash(), |at| *at == position) {
+        if let Ok(found) = self.index.find_entry(spread(key.index_hash()), |at| at.position == position) {
             found.remove();
         }
         self.slab[position as usize] = None;
         self.free.push(position);
     }
+}
+
+fn holds<K: Eq, R>(slab: &[Option<Entry<K, R>>], position: u32, key: &K) -> bool {
+    slab[position as usize].as_ref().is_some_and(|entry| entry.key == *key)
 }
