@@ -20,6 +20,7 @@ const AFTER_HELP: &str = "Exit codes: 0 = the audit passed, 1 = the audit found 
 Examples:\n  loadgen flash-sale\n  loadgen flash-sale --rate 300000 --report sale.html --json sale.json\n  \
 loadgen flash-sale --group 512 --pay-within 100 --hot-share 1\n  \
 loadgen expiry --hold-s 2 --duration 10\n  loadgen flash-sale --target grpc --rate 5000\n  \
+loadgen flash-sale --target tcp://127.0.0.1:50060 --group 512\n  \
 loadgen replay --products products.csv.zst --transactions transactions.csv.zst --day 2017-11-04";
 
 /// What happens.
@@ -69,10 +70,13 @@ impl Scenario {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {
     /// What is loaded: `embedded` (an engine in this process), `grpc` (a whole server in this
-    /// process, over its sockets) or the address of a running server's order service, such as
-    /// http://127.0.0.1:50052
+    /// process, over its sockets) or the address of a running server: that of its order service, such as
+    /// http://127.0.0.1:50052, or its native one, such as tcp://127.0.0.1:50060
     #[arg(long, default_value = "embedded", value_parser = parse_target)]
     pub(crate) target: TargetName,
+    /// With tcp://host:port: its order service, which answers for the audit [default: port 50052 of the same host]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
+    pub(crate) order_target: Option<String>,
     /// With an address: its product service [default: port 50051 of the same host]
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     pub(crate) product_target: Option<String>,
@@ -82,10 +86,11 @@ pub(crate) struct Common {
     /// Over gRPC: threads of the client
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) client_threads: u16,
-    /// Over gRPC: connections per service and client thread
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) connections: u16,
-    /// Over gRPC: most requests under way at a time; more wait at the client [default: 1024; --group N: N]
+    /// Connections: over gRPC per service and client thread, over TCP in all [default: 4 over gRPC, 1 over TCP]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) connections: Option<u16>,
+    /// Most requests under way at a time; more wait at the client [default: 1024 over gRPC, with --group N: N;
+    /// 65536 over TCP]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) in_flight: Option<u32>,
     /// Shards of the engine
@@ -121,7 +126,7 @@ pub(crate) struct Common {
     /// How long an unpaid order keeps its units, in seconds [default: 600; expiry: 30]
     #[arg(long, value_name = "SECS", value_parser = parse_seconds)]
     pub(crate) hold_s: Option<f64>,
-    /// Closed loop for capacity: groups of N orders are always under way (over gRPC: N orders)
+    /// Closed loop for capacity: groups of N orders are always under way (over gRPC: N orders in all)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) group: Option<u32>,
     /// With --group: how many groups are under way
@@ -220,6 +225,8 @@ pub(crate) enum TargetName {
     Grpc,
     /// A running server: the address of its order service.
     Address(String),
+    /// A running server: `host:port` of its native protocol.
+    TcpAddress(String),
 }
 
 /// What drives the shards.
@@ -246,10 +253,21 @@ fn parse_target(text: &str) -> Result<TargetName, String> {
     match text {
         "embedded" => Ok(TargetName::Embedded),
         "grpc" => Ok(TargetName::Grpc),
-        other => parse_address(other)
-            .map(TargetName::Address)
-            .map_err(|_| format!("expected embedded, grpc or http://host:port, found {other}")),
+        other => {
+            let expected = "expected embedded, grpc, http://host:port or tcp://host:port";
+            let native = other.strip_prefix("tcp://").filter(|place| is_place(place));
+            let native = native.map(|place| TargetName::TcpAddress(place.to_owned()));
+            native
+                .or_else(|| parse_address(other).ok().map(TargetName::Address))
+                .ok_or_else(|| format!("{expected}, found {other}"))
+        }
     }
+}
+
+/// True for `host:port`.
+fn is_place(text: &str) -> bool {
+    let port = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
+    text.rsplit_once(':').is_some_and(port)
 }
 
 fn parse_address(text: &str) -> Result<String, String> {
@@ -300,8 +318,9 @@ mod tests {
             (vec!["flash-sale", "--hot-share", "1.5"], "expected a share from 0 to 1, found 1.5"),
             (
                 vec!["flash-sale", "--target", "mars"],
-                "expected embedded, grpc or http://host:port, found mars",
+                "expected embedded, grpc, http://host:port or tcp://host:port, found mars",
             ),
+            (vec!["flash-sale", "--target", "tcp://mars"], "found tcp://mars"),
             (vec!["flash-sale", "--shards", "0"], "0 is not in 1..=256"),
             (vec!["flash-sale", "--pay-within", "5"], "--group"),
         ] {

@@ -20,11 +20,15 @@ use crate::progress::Progress;
 use crate::recorder::Recorder;
 use crate::report::{self, Summary};
 use crate::scenario::{ReplayError, group_plan};
-use crate::target::{Embedded, EmbeddedOptions, Grpc, LinkOptions, Setup, Target, TargetError};
+use crate::target::{
+    Embedded, EmbeddedOptions, Grpc, LinkOptions, Setup, Target, TargetError, Tcp, TcpAddress, TcpOptions,
+};
 use crate::watch::{Course, Watch};
 
-/// Requests under way over a connection, if nobody says otherwise.
+/// Requests under way over gRPC, if nobody says otherwise.
 const IN_FLIGHT_MAX: u32 = 1_024;
+/// The same over TCP, where the server's credit is the bound.
+const TCP_IN_FLIGHT_MAX: u32 = 65_536;
 
 /// Why a run says nothing about the target.
 #[derive(Debug, thiserror::Error)]
@@ -124,8 +128,8 @@ fn run_groups(scenario: &Scenario, plan: GroupPlan) -> Result<Findings, RunError
     let mut target = open(common)?;
     let group = plan.group;
     let load = match common.target {
-        TargetName::Embedded => format!("{} groups of {group} orders", plan.under_way),
-        _ => format!("{group} orders"),
+        TargetName::Grpc | TargetName::Address(_) => format!("{group} orders"),
+        _ => format!("{} groups of {group} orders", plan.under_way),
     };
     announce(common, target.as_ref(), &plan.items, &format!("{load} always under way"));
     catalogue::load(target.as_mut(), &plan.items, plan.hold_us, plan.seed)?;
@@ -183,8 +187,12 @@ fn open(common: &Common) -> Result<Box<dyn Target>, TargetError> {
     };
     let link = LinkOptions {
         threads: common.client_threads.into(),
-        connections: common.connections.into(),
+        connections: common.connections.unwrap_or(4).into(),
         in_flight_max: common.in_flight.or(common.group).unwrap_or(IN_FLIGHT_MAX) as usize,
+    };
+    let tcp = TcpOptions {
+        connections: common.connections.unwrap_or(1).into(),
+        in_flight_max: common.in_flight.unwrap_or(TCP_IN_FLIGHT_MAX) as usize,
     };
     match &common.target {
         TargetName::Embedded => Ok(Box::new(Embedded::open(&engine)?)),
@@ -192,6 +200,10 @@ fn open(common: &Common) -> Result<Box<dyn Target>, TargetError> {
         TargetName::Address(order) => {
             let (product, payment) = (common.product_target.as_deref(), common.payment_target.as_deref());
             Ok(Box::new(Grpc::connect(order, product, payment, &link)?))
+        }
+        TargetName::TcpAddress(native) => {
+            let order = common.order_target.as_deref();
+            Ok(Box::new(Tcp::connect(TcpAddress { native, order }, &tcp)?))
         }
     }
 }

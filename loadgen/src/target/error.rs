@@ -72,6 +72,14 @@ pub(crate) enum TargetError {
         /// What came.
         error: Box<onrush_net::client::CallError>,
     },
+    /// A server does not speak the native protocol to us.
+    #[error("expected a server at {address} that speaks the native protocol, found: {error}")]
+    Link {
+        /// Where.
+        address: String,
+        /// What came.
+        error: super::LinkError,
+    },
     /// A server's shop is not empty.
     #[error("expected an empty shop at {address} (the audit counts from zero), found {skus} items")]
     InUse {

@@ -9,6 +9,7 @@ mod reply;
 mod server;
 #[cfg(test)]
 pub(crate) mod shelf;
+mod tcp;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::target::events::Events;
 pub(crate) use embedded::{Embedded, EmbeddedOptions};
 pub(crate) use error::TargetError;
 pub(crate) use grpc::{Grpc, LinkOptions};
+pub(crate) use tcp::{LinkError, Tcp, TcpAddress, TcpOptions};
 
 /// A client's connection to what is loaded. One thread drives it.
 ///

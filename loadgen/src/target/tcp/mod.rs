@@ -1,0 +1,362 @@
+//! A running server over its native protocol.
+//!
+//! One thread asks and hears, the driver's own, on sockets that never block: the client shares its cores with
+//! the server, and a thread of its own would cost both. What was submitted between two flushes goes out as one
+//! frame on one connection, in turn.
+
+mod connection;
+
+use std::time::Duration;
+
+use onrush_net::client::native::NotAsked;
+use onrush_proto::{Refusal, Reply, Request, Sku};
+use rustix::event::{PollFlags, Timespec, poll};
+
+use super::operator::{Operator, at_port, beside};
+use super::{Books, Page, Setup, Target, TargetError, Viewed};
+use crate::meter::Meter;
+use crate::target::events::Events;
+use connection::{Connection, refused};
+
+pub(crate) use connection::LinkError;
+
+/// Bytes of one read: what a group of thousands is answered with.
+const READ_BYTES: usize = 256 << 10;
+
+/// Where a running server is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TcpAddress<'a> {
+    /// Its native port: `host:port`.
+    pub(crate) native: &'a str,
+    /// Its order service, for the audit.
+    pub(crate) order: Option<&'a str>,
+}
+
+/// How the client reaches the server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TcpOptions {
+    /// Connections.
+    pub(crate) connections: usize,
+    /// Most requests under way.
+    pub(crate) in_flight_max: usize,
+}
+
+/// A server, and the requests under way to it.
+pub(crate) struct Tcp {
+    name: String,
+    connections: Vec<Connection>,
+    /// The one that takes what is submitted now.
+    turn: usize,
+    buffer: Vec<u8>,
+    heard: Vec<(u64, Reply)>,
+    in_flight: usize,
+    in_flight_max: usize,
+    operator: Operator,
+}
+
+impl Tcp {
+    /// Connects to a running server whose shop is empty.
+    pub(crate) fn connect(address: TcpAddress<'_>, options: &TcpOptions) -> Result<Self, TargetError> {
+        let TcpAddress { native, order } = address;
+        let order = order.map_or_else(|| at_port(&format!("http://{native}"), 50_052), str::to_owned);
+        let operator = Operator::new(&beside(&order, None, None), None)?;
+        operator.must_be_empty()?;
+        Self::link(format!("tcp://{native}"), native, operator, options)
+    }
+
+    fn link(
+        name: String,
+        address: &str,
+        operator: Operator,
+        options: &TcpOptions,
+    ) -> Result<Self, TargetError> {
+        let mut buffer = vec![0; READ_BYTES];
+        let connections: Result<Vec<_>, LinkError> =
+            (0..options.connections).map(|_| Connection::open(address, &mut buffer)).collect();
+        let failed = |error| TargetError::Link { address: address.to_owned(), error };
+        Ok(Self {
+            name,
+            connections: connections.map_err(failed)?,
+            turn: 0,
+            buffer,
+            heard: Vec::new(),
+            in_flight: 0,
+            in_flight_max: options.in_flight_max,
+            operator,
+        })
+    }
+
+    /// Asks on the connection whose turn it is, or on the next one with credit. False if there is none.
+    fn ask(&mut self, tag: u64, mut ask: impl FnMut(&mut Connection) -> Result<(), NotAsked>) -> bool {
+        if self.connections.is_empty() {
+            self.say(tag, Refusal::Stopped);
+            return true;
+        }
+        for _ in 0..self.connections.len() {
+            match ask(&mut self.connections[self.turn]) {
+                Ok(()) => {
+                    self.in_flight += 1;
+                    return true;
+                }
+                Err(NotAsked::Credit | NotAsked::Late | NotAsked::Early) => self.pass_on(),
+                // No connection takes it, ever.
+                Err(NotAsked::TooLarge { .. } | NotAsked::Unknown) => {
+                    self.say(tag, Refusal::NotFound);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// An answer of our own.
+    fn say(&mut self, tag: u64, refusal: Refusal) {
+        self.in_flight += 1;
+        self.heard.push((tag, refused(refusal)));
+    }
+
+    fn pass_on(&mut self) {
+        self.turn = (self.turn + 1) % self.connections.len().max(1);
+    }
+
+    /// Waits for at most so long until something is to be read or can be written, and does it.
+    fn hear(&mut self, timeout: Duration) {
+        let mut interests: Vec<_> = self.connections.iter().map(Connection::interest).collect();
+        let timeout = Timespec::try_from(timeout).ok();
+        if !poll(&mut interests, timeout.as_ref()).is_ok_and(|ready| ready > 0) {
+            return;
+        }
+        let ready: Vec<PollFlags> = interests.iter().map(|interest| interest.revents()).collect();
+        for (connection, ready) in self.connections.iter_mut().zip(ready) {
+            let mut done = Ok(());
+            if ready.intersects(PollFlags::OUT) {
+                done = connection.write();
+            }
+            if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                done = done.and(connection.read(&mut self.buffer, &mut self.heard));
+            }
+            if done.is_err() {
+                connection.lose(&mut self.heard);
+            }
+        }
+        self.connections.retain(|connection| !connection.is_lost());
+        self.turn %= self.connections.len().max(1);
+    }
+}
+
+impl Target for Tcp {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn submit(&mut self, tag: u64, request: Request) -> Option<Request> {
+        let taken = self.has_room() && self.ask(tag, |connection| connection.ask(tag, &request));
+        (!taken).then_some(request)
+    }
+
+    fn flush(&mut self) {
+        for connection in &mut self.connections {
+            if connection.write().is_err() {
+                connection.lose(&mut self.heard);
+            }
+        }
+        self.pass_on();
+    }
+
+    fn drain(&mut self, replies: &mut Vec<(u64, Reply)>) -> usize {
+        if self.heard.is_empty() && self.in_flight > 0 {
+            self.hear(Duration::ZERO);
+        }
+        let count = self.heard.len();
+        replies.append(&mut self.heard);
+        self.in_flight -= count;
+        count
+    }
+
+    fn wait(&mut self, timeout: Duration) -> bool {
+        if self.heard.is_empty() {
+            self.hear(timeout);
+        }
+        !self.heard.is_empty()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn has_room(&self) -> bool {
+        let credit = self.connections.is_empty() || self.connections.iter().any(Connection::has_room);
+        self.in_flight < self.in_flight_max && credit
+    }
+
+    fn settles(&self) -> bool {
+        true
+    }
+
+    /// The protocol has no rows of the catalogue: either page looks at price and stock.
+    fn view(&mut self, tag: u64, _page: Page, sku: &Sku) -> Viewed {
+        if !self.ask(tag, |connection| connection.validate(tag, sku)) {
+            self.say(tag, Refusal::Overloaded);
+        }
+        Viewed::Sent
+    }
+
+    fn books(&mut self) -> Result<Books, TargetError> {
+        self.operator.books()
+    }
+
+    fn events(&mut self) -> Result<Option<Events>, TargetError> {
+        self.operator.events()
+    }
+
+    fn meter(&self) -> Result<Meter, TargetError> {
+        self.operator.meter()
+    }
+
+    fn setup(&self) -> Setup {
+        self.operator.setup()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), TargetError> {
+        let Self { mut connections, operator, .. } = *self;
+        // A server that ends waits for connections that do not say goodbye.
+        connections.iter_mut().for_each(Connection::leave);
+        drop(connections);
+        operator.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use onrush_net::client::grpc::Addresses;
+    use onrush_proto::frame::{Commands, FRAME_BYTES_MAX, Frame, Kind, Welcome, begin, put_reply};
+    use onrush_proto::{Command, OrderId, Outcome, SlotMap};
+
+    use super::*;
+
+    /// A server of two commands' credit: the next frame of commands on its connection, as tags.
+    struct Peer(TcpStream, Vec<u8>);
+
+    impl Peer {
+        fn accept(listener: &TcpListener) -> Self {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut out = Vec::new();
+            Welcome::new(1, SlotMap::new(1).unwrap(), 1 << 20, 2).write(&mut out);
+            stream.write_all(&out).unwrap();
+            let mut peer = Self(stream, Vec::new());
+            assert_eq!(peer.frame().0, Kind::Hello);
+            peer
+        }
+
+        fn frame(&mut self) -> (Kind, Vec<u64>) {
+            loop {
+                if let Some((frame, rest)) = Frame::read(&self.1, FRAME_BYTES_MAX).unwrap() {
+                    let tags = Commands::of(&frame).map(|found| found.map(|entry| entry.tag).collect());
+                    let read = (frame.kind, tags.unwrap_or_default());
+                    self.1 = rest.to_vec();
+                    return read;
+                }
+                let mut bytes = [0; 4_096];
+                let read = self.0.read(&mut bytes).unwrap();
+                assert!(read > 0);
+                self.1.extend_from_slice(&bytes[..read]);
+            }
+        }
+
+        fn answer(&mut self, tags: &[u64]) {
+            let mut out = Vec::new();
+            let frame = begin(&mut out, Kind::Outcomes);
+            for tag in tags {
+                assert!(put_reply(&mut out, *tag, &refused(Refusal::NotFound)));
+            }
+            frame.seal(&mut out, tags.len() as u16, tags.len() as u32);
+            self.0.write_all(&out).unwrap();
+        }
+    }
+
+    /// A target with this many connections, and their far ends.
+    fn target(connections: usize) -> (Tcp, Vec<Peer>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let operator = Operator::new(&Addresses::default(), None).unwrap();
+        let options = TcpOptions { connections, in_flight_max: 100 };
+        std::thread::scope(|scope| {
+            let peers = scope.spawn(|| (0..connections).map(|_| Peer::accept(&listener)).collect::<Vec<_>>());
+            let target = Tcp::link("tcp".into(), &address, operator, &options).unwrap();
+            (target, peers.join().unwrap())
+        })
+    }
+
+    fn get() -> Request {
+        Request::unkeyed(Command::GetOrder(OrderId(1)))
+    }
+
+    fn answers(target: &mut Tcp, count: usize) -> Vec<u64> {
+        let mut replies = Vec::new();
+        while replies.len() < count {
+            target.wait(Duration::from_secs(1));
+            target.drain(&mut replies);
+        }
+        replies.into_iter().map(|(tag, _)| tag).collect()
+    }
+
+    #[test]
+    fn what_is_submitted_between_flushes_is_one_frame_and_connections_take_turns() {
+        let (mut target, mut peers) = target(2);
+        assert!(target.submit(70, get()).is_none() && target.submit(71, get()).is_none());
+        target.flush();
+        assert!(target.submit(72, get()).is_none());
+        target.flush();
+        let first = peers[0].frame();
+        assert_eq!((first.0, first.1.len()), (Kind::Commands, 2));
+        peers[0].answer(&[first.1[1], first.1[0]]);
+        assert_eq!(answers(&mut target, 2), [71, 70]);
+        let second = peers[1].frame();
+        peers[1].answer(&second.1);
+        assert_eq!((answers(&mut target, 1), target.in_flight()), (vec![72], 0));
+    }
+
+    #[test]
+    fn what_there_is_no_credit_for_is_given_back() {
+        let (mut target, mut peers) = target(1);
+        assert!(target.submit(1, get()).is_none() && target.submit(2, get()).is_none());
+        assert!(!target.has_room());
+        assert_eq!(target.submit(3, get()), Some(get()));
+        target.flush();
+        let asked = peers[0].frame().1;
+        peers[0].answer(&asked);
+        assert_eq!(answers(&mut target, 2), [1, 2]);
+        assert!(target.has_room() && target.submit(3, get()).is_none());
+    }
+
+    #[test]
+    fn what_is_open_on_a_lost_connection_is_answered_as_unknown() {
+        let (mut target, peers) = target(1);
+        assert!(target.submit(1, get()).is_none());
+        target.flush();
+        drop(peers);
+        let mut replies = Vec::new();
+        while target.drain(&mut replies) == 0 {
+            target.wait(Duration::from_secs(1));
+        }
+        assert_eq!(replies, [(1, refused(Refusal::Stopped))]);
+        assert!(target.submit(2, get()).is_none(), "there is nobody to ask, which is an answer");
+        replies.clear();
+        target.drain(&mut replies);
+        assert!(matches!(replies[0].1.outcome, Outcome::Refused(Refusal::Stopped)));
+    }
+
+    #[test]
+    fn a_silent_address_is_named() {
+        let operator = Operator::new(&Addresses::default(), None).unwrap();
+        let options = TcpOptions { connections: 1, in_flight_max: 8 };
+        let error = Tcp::link("tcp".into(), "127.0.0.1:1", operator, &options).err().unwrap().to_string();
+        assert!(
+            error.contains("expected a server at 127.0.0.1:1 that speaks the native protocol"),
+            "{error}"
+        );
+    }
+}
