@@ -6,7 +6,7 @@ use std::time::Duration;
 use onrush_engine::{HostKind, StoreKind};
 use onrush_proto::Outcome;
 use onrush_services::access::Access;
-use onrush_services::config::{Config, EnginePlace, Service, Tokens};
+use onrush_services::config::{Config, EnginePlace, NativeConfig, Service, Tokens};
 use onrush_services::gateway::GatewayOptions;
 use onrush_services::gateway::simulated::Faults;
 use onrush_services::logging::LogFormat;
@@ -21,6 +21,7 @@ pub fn config(dir: &Path, services: &[Service]) -> Config {
         data_dir: dir.join("data"),
         listen: [127, 0, 0, 1].into(),
         services: services.iter().map(|service| (*service, 0)).collect(),
+        native: NativeConfig::default(),
         engine: EnginePlace::Here(None),
         shards: Some(1),
         host: HostKind::Thread,

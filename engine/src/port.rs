@@ -1,9 +1,11 @@
 //! A client's own pair of queues: requests out in batches, replies back in batches.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use event_listener::Listener;
+use event_listener::{EventListener, Listener};
 use onrush_proto::{Lsn, Outcome, Refusal, Reply, Request};
 
 use crate::handle::EngineHandle;
@@ -23,6 +25,8 @@ pub struct Port {
     in_flight: usize,
     /// Answers that this port gave itself: refused at a full door.
     turned_away: Vec<(u64, Request)>,
+    /// Hears of replies for [`poll_ready`](Self::poll_ready).
+    arrived: Option<EventListener>,
 }
 
 impl Port {
@@ -30,7 +34,7 @@ impl Port {
         let queue = Arc::new(PortQueue::new());
         let number = engine.ports().open(Sink::Queue(Arc::clone(&queue)));
         let pending = (0..engine.slot_map().shards()).map(|_| Vec::new()).collect();
-        Self { engine, number, queue, pending, in_flight: 0, turned_away: Vec::new() }
+        Self { engine, number, queue, pending, in_flight: 0, turned_away: Vec::new(), arrived: None }
     }
 
     /// Adds a request to its shard's batch. `tag` comes back with the reply. Gives the request back
@@ -94,6 +98,23 @@ impl Port {
             listener.wait_timeout(timeout);
         }
         !self.is_quiet()
+    }
+
+    /// The same for a task of any executor: ready if a reply is there, else the task is woken when one
+    /// comes.
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.engine.drive();
+        loop {
+            let arrived = self.arrived.get_or_insert_with(|| self.queue.arrived.listen());
+            // Looked at behind the listening, so that no reply comes in between.
+            if !self.queue.replies.is_empty() || !self.turned_away.is_empty() {
+                return Poll::Ready(());
+            }
+            match Pin::new(arrived).poll(context) {
+                Poll::Ready(()) => self.arrived = None,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
     }
 
     /// Requests submitted and not answered.

@@ -1,3 +1,4 @@
-//! Sockets and buffers: the Rust client of the services.
+//! Sockets and buffers: clients of the services, and the serving side of the native protocol.
 
 pub mod client;
+pub mod tcp;

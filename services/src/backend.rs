@@ -56,6 +56,8 @@ pub struct Accepted {
     pub receipt: Receipt,
     /// True if this is the first acceptance again.
     pub replayed: bool,
+    /// The position in the log that made it durable.
+    pub lsn: Lsn,
 }
 
 impl Backend {
@@ -115,7 +117,7 @@ impl Backend {
     pub async fn accept(&self, request: Request) -> Result<Accepted, Rejection> {
         let reply = self.call(request).await;
         match reply.outcome {
-            Outcome::Accepted(receipt) => Ok(Accepted { receipt, replayed: reply.replayed }),
+            Outcome::Accepted(receipt) => Ok(Accepted { receipt, replayed: reply.replayed, lsn: reply.lsn }),
             Outcome::Refused(refusal) => Err(refusal.into()),
             other => Err(unexpected("an acceptance or a refusal", &other)),
         }

@@ -32,6 +32,18 @@ impl Deadline {
         Self { wait, stated: stated.is_some(), start: Instant::now() }
     }
 
+    /// The deadline of a caller that waits this many us from now on; 0: it does not say.
+    pub fn within_us(wait_us: u64) -> Self {
+        match wait_us {
+            0 => Self::unstated(),
+            _ => Self {
+                wait: Duration::from_micros(wait_us).min(WAIT_MAX),
+                stated: true,
+                start: Instant::now(),
+            },
+        }
+    }
+
     /// The deadline of a caller that does not say.
     pub fn unstated() -> Self {
         Self { wait: WAIT_DEFAULT, stated: false, start: Instant::now() }

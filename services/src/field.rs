@@ -10,6 +10,11 @@ use crate::gateway::is_card_number;
 /// Most bytes of an idempotency key.
 pub const REQUEST_ID_BYTES_MAX: usize = 255;
 
+/// Most bytes of a product's name.
+const NAME_BYTES_MAX: usize = 400;
+/// Most bytes of a product's description.
+const DESCRIPTION_BYTES_MAX: usize = 64 << 10;
+
 /// A field whose value is never right.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{path}: expected {expected}, found {found}")]
@@ -95,6 +100,28 @@ pub fn money_in(path: &str, value: Option<&wire::Money>, currency: Currency) -> 
         return Err(error.because("CURRENCY_MISMATCH"));
     }
     Ok(amount)
+}
+
+/// The price of a product.
+pub fn price(price: Money) -> Result<Money, FieldError> {
+    match price.minor {
+        0.. => Ok(price),
+        found => Err(FieldError::invalid("price.minor_units", "0 or more", found.to_string())),
+    }
+}
+
+/// What a product is called and what is said of it.
+pub fn description(name: &str, description: &str) -> Result<(), FieldError> {
+    bounded("name", name, 1, NAME_BYTES_MAX)?;
+    bounded("description", description, 0, DESCRIPTION_BYTES_MAX)
+}
+
+fn bounded(path: &str, value: &str, min: usize, max: usize) -> Result<(), FieldError> {
+    if (min..=max).contains(&value.len()) {
+        return Ok(());
+    }
+    let error = FieldError::invalid(path, format!("{min} to {max} bytes"), value.len().to_string());
+    Err(if value.is_empty() { error.because("MISSING_FIELD") } else { error })
 }
 
 /// A value of an enum; values that this version does not know are refused.

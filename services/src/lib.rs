@@ -23,6 +23,7 @@ pub mod gateway;
 pub mod http;
 pub mod logging;
 mod metrics;
+mod native;
 pub mod notification;
 pub mod order;
 pub mod page;

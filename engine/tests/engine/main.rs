@@ -7,7 +7,8 @@ mod stores;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 use std::time::Duration;
 
 use onrush_engine::{
@@ -77,6 +78,39 @@ fn rush(engine: &Engine, sku: Sku, count: u64) -> (u64, u64) {
         });
     }
     (accepted, refused)
+}
+
+/// A task that sleeps until somebody wakes it: a wake that is missed is a test that never ends.
+#[test]
+fn a_task_is_woken_for_every_reply_of_its_port() {
+    for host in [HostKind::Inline, HostKind::Thread] {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(EngineOptions { host, shards: Some(2), ..options(dir.path()) }).unwrap();
+        let sku = stocked(&engine, "console", 1_000);
+        let mut port = engine.handle().port();
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut context = Context::from_waker(&waker);
+        assert_eq!(port.poll_ready(&mut context), Poll::Pending, "{host:?}: nothing was asked");
+        for number in 0..200 {
+            port.submit(number, order(&engine, sku, number)).unwrap();
+            port.flush();
+            while port.poll_ready(&mut context).is_pending() {
+                thread::park();
+            }
+            let mut answered = Vec::new();
+            assert_eq!(port.drain(|number, _| answered.push(number)), 1);
+            assert_eq!(answered, [number]);
+        }
+        engine.close().unwrap();
+    }
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 #[test]

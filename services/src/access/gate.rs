@@ -37,16 +37,56 @@ impl Gate {
     /// are metadata.
     pub fn caller(&self, headers: &HeaderMap) -> Result<Option<Caller>, Denial> {
         match token_of(headers)? {
-            Some(token) => Ok(Some(Caller::User(self.identity(token)?))),
+            Some(token) => Ok(Some(Caller::User(self.identity(token)?.0))),
             None if self.access == Access::Open => Ok(Some(Caller::Operator)),
             None => Ok(None),
         }
     }
 
+    /// Who speaks on a connection that brings its token once, and until when in Unix seconds that is
+    /// believed.
+    pub fn bearer(&self, token: &str) -> Result<(Caller, u64), Denial> {
+        match token {
+            "" if self.access == Access::Open => Ok((Caller::Operator, u64::MAX)),
+            "" => Err(Denial::new("UNAUTHENTICATED", "token: expected an access token, found none")),
+            token => {
+                let (identity, span) = self.identity(token)?;
+                Ok((Caller::User(identity), span.to_s))
+            }
+        }
+    }
+
     /// The caller, if they may make this call. What may be done to which object the answer knows.
     pub fn admit(&self, headers: &HeaderMap, call: Call) -> Result<Admitted, Denial> {
-        let caller = self.caller(headers)?.ok_or_else(unauthenticated)?;
-        let Caller::User(user) = caller else { return Ok(Admitted::new(caller, true)) };
+        self.caller(headers)?.ok_or_else(unauthenticated)?.admitted_to(call)
+    }
+
+    /// The caller of a call that is open to visitors; `None` for one of those.
+    pub fn visit(&self, headers: &HeaderMap, call: Call) -> Result<Option<Admitted>, Denial> {
+        match self.caller(headers)? {
+            None => Ok(None),
+            Some(_) => self.admit(headers, call).map(Some),
+        }
+    }
+
+    /// Who a token is of, and from when until when. The first time costs a signature, then a look-up.
+    fn identity(&self, token: &str) -> Result<(Identity, Span), Denial> {
+        let mark = self.verified.mark(token);
+        if let Some(found) = self.verified.find(mark, now_s()) {
+            return Ok(found);
+        }
+        let (claims, identity) = self.keyring.verify(token)?;
+        let span = span(&claims);
+        self.verified.put(mark, span, identity);
+        Ok((identity, span))
+    }
+}
+
+impl Caller {
+    /// The same as somebody who may make this call. What may be done to which object the answer knows.
+    pub fn admitted_to(self, call: Call) -> Result<Admitted, Denial> {
+        let caller = self;
+        let Self::User(user) = caller else { return Ok(Admitted::new(caller, true)) };
         granted(user, call)?;
         match call.need() {
             Need::Nothing | Need::Account => Ok(Admitted::new(caller, false)),
@@ -65,25 +105,6 @@ impl Gate {
                 Ok(Admitted::new(caller, true))
             }
         }
-    }
-
-    /// The caller of a call that is open to visitors; `None` for one of those.
-    pub fn visit(&self, headers: &HeaderMap, call: Call) -> Result<Option<Admitted>, Denial> {
-        match self.caller(headers)? {
-            None => Ok(None),
-            Some(_) => self.admit(headers, call).map(Some),
-        }
-    }
-
-    /// Who a token is of. The first time costs a signature, then a look-up.
-    fn identity(&self, token: &str) -> Result<Identity, Denial> {
-        let mark = self.verified.mark(token);
-        if let Some(identity) = self.verified.find(mark, now_s()) {
-            return Ok(identity);
-        }
-        let (claims, identity) = self.keyring.verify(token)?;
-        self.verified.put(mark, span(&claims), identity);
-        Ok(identity)
     }
 }
 

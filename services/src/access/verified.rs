@@ -60,11 +60,11 @@ impl Verified {
         Mark(mark)
     }
 
-    /// Who brings a token that was verified before and is still good.
-    pub(super) fn find(&self, mark: Mark, now_s: u64) -> Option<Identity> {
+    /// Who brings a token that was verified before and is still good, and for how long it is.
+    pub(super) fn find(&self, mark: Mark, now_s: u64) -> Option<(Identity, Span)> {
         let set = self.set(mark).lock().unwrap_or_else(PoisonError::into_inner);
         let entry = set.iter().flatten().find(|entry| entry.mark == mark)?;
-        entry.span.has(now_s).then_some(entry.identity)
+        entry.span.has(now_s).then_some((entry.identity, entry.span))
     }
 
     /// Remembers a token that was verified.
@@ -146,6 +146,6 @@ mod tests {
         let mut expected = [true; WAYS + 1];
         expected[WAYS - 1] = false;
         assert_eq!(found, expected);
-        assert_eq!(cache.find(marks[0], 1).unwrap().user.as_str(), "bob", "put again is put in place");
+        assert_eq!(cache.find(marks[0], 1).unwrap().0.user.as_str(), "bob", "put again is put in place");
     }
 }

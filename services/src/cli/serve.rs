@@ -86,6 +86,9 @@ fn banner(resolved: &Resolved, serving: &Serving) -> String {
             };
         }
     }
+    if let Some(address) = serving.native_address() {
+        let _ = writeln!(text, "native   {address}");
+    }
     if let Some((_, address)) = serving.addresses().last() {
         let _ = writeln!(text, "grpc     grpcurl -plaintext {address} list");
     }

@@ -4,6 +4,7 @@
 mod access;
 mod engine;
 mod file;
+mod native;
 mod notification;
 mod oidc;
 mod payment;
@@ -39,6 +40,7 @@ use crate::traces::Collector;
 
 pub use engine::EnginePlace;
 pub use file::read_file;
+pub use native::NativeConfig;
 pub use oidc::OidcOptions;
 pub use secret::{MASK, Secret};
 pub use setting::{SETTINGS, Setting};
@@ -198,6 +200,8 @@ pub struct Config {
     pub listen: IpAddr,
     /// The services to serve, each with its port; port 0 takes a free one.
     pub services: Vec<(Service, u16)>,
+    /// The native protocol, served where the engine is.
+    pub native: NativeConfig,
     /// Where the engine is.
     pub engine: EnginePlace,
     /// Shards of the data directory, frozen when it is formatted; `None`: as formatted.
@@ -341,6 +345,7 @@ impl Config {
             data_dir: parse(at("data-dir"), "a directory", |text| (!text.is_empty()).then(|| text.into()))?,
             listen,
             services: ports,
+            native: native::of(values)?,
             shards: parse(at("shards"), "auto or a whole number, 1 to 256", shards)?,
             host: parse(at("host"), "inline, thread or glommio", host)?,
             store: parse(at("store"), "fjall or memory", store)?,

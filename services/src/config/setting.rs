@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 80] = [
+pub const SETTINGS: [Setting; 81] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -45,6 +45,12 @@ pub const SETTINGS: [Setting; 80] = [
     open("recommendation-port", "RECOMMENDATION_GRPC_PORT", "Port of the recommendation service", || {
         "50054".into()
     }),
+    open(
+        "native-port",
+        "NATIVE_PORT",
+        "Port of the native protocol, served by a process with the engine; off for none",
+        || "50060".into(),
+    ),
     open(
         "engine-addr",
         "ENGINE_ADDR",

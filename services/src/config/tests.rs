@@ -64,6 +64,20 @@ fn a_bare_port_means_the_one_service_of_a_process() {
 }
 
 #[test]
+fn the_native_protocol_has_a_port_or_none() {
+    let table: [(&[_], &[_], Option<u16>); 4] = [
+        (&[], &[("PORT", "1")], Some(50060)),
+        (&[], &[("NATIVE_PORT", "0")], Some(0)),
+        (&[("native-port", "7")], &[("NATIVE_PORT", "off")], Some(7)),
+        (&[("native-port", "off")], &[], None),
+    ];
+    for (flags, env, port) in table {
+        let config = resolve(&Case { flags, env, file: &[] }).unwrap().config;
+        assert_eq!(config.native.port, port, "{flags:?} {env:?}");
+    }
+}
+
+#[test]
 fn a_bare_port_is_passed_over_aloud_where_several_are_served() {
     let case = Case { flags: &[], env: &[("PORT", "8080"), ("ORDER_GRPC_PORT", "7")], file: &[] };
     let resolved = resolve(&case).unwrap();
@@ -158,7 +172,12 @@ fn what_others_can_reach_is_open_by_an_unmistakable_word_only() {
 
 #[test]
 fn wrong_values_name_setting_origin_expected_and_found() {
-    let table: [(&[_], &[_], &str); 7] = [
+    let table: [(&[_], &[_], &str); 8] = [
+        (
+            &[],
+            &[("NATIVE_PORT", "none")],
+            "native-port (from environment NATIVE_PORT): expected a port, 0 to 65535, or off, found \"none\"",
+        ),
         (
             &[("order-port", "70000")],
             &[],

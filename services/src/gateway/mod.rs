@@ -13,6 +13,7 @@ mod jobs;
 mod method;
 pub mod paypal;
 pub mod reconcile;
+mod settled;
 pub mod simulated;
 pub mod stripe;
 pub mod worker;
@@ -33,6 +34,7 @@ pub use gateways::{GatewayError, GatewayOptions, Gateways};
 pub use hearing::{Hearing, routes};
 pub use method::{GatewayKind, Routes, RoutesError, is_card_number};
 pub use paypal::PayPal;
+pub(crate) use settled::Settled;
 pub use simulated::Simulated;
 pub use stripe::Stripe;
 

@@ -5,6 +5,7 @@
 //! sums all that into families of samples ([`family`]) of the whole process.
 
 pub(crate) mod calls;
+pub(crate) mod commands;
 pub(crate) mod engine;
 pub(crate) mod exposition;
 pub(crate) mod family;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Service;
 
+pub(crate) use commands::Commands;
 pub(crate) use meter::{Counting, Edge, Meter, UNMATCHED};
 pub(crate) use positions::{Position, Positions, Readers};
 
@@ -23,6 +25,7 @@ pub(crate) use positions::{Position, Positions, Readers};
 #[derive(Default)]
 pub(crate) struct Metrics {
     meters: Mutex<Vec<Arc<Meter>>>,
+    commands: Mutex<Vec<Arc<Commands>>>,
     /// How far its consumer groups are.
     pub(crate) positions: Positions,
 }
@@ -38,6 +41,17 @@ impl Metrics {
         let meter = Arc::new(Meter::new(service, edge, calls));
         self.meters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&meter));
         meter
+    }
+
+    /// What one front of the native protocol counts.
+    pub(crate) fn native_front(&self) -> Arc<Commands> {
+        let commands = Arc::<Commands>::default();
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&commands));
+        commands
+    }
+
+    fn commands(&self) -> Vec<Arc<Commands>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn meters(&self) -> Vec<Arc<Meter>> {

@@ -90,7 +90,7 @@ fn start_recommendation(
 }
 
 /// A thread with a runtime, in which `begin` spawns what works until the process ends.
-fn thread(
+pub(super) fn thread(
     name: &str,
     mut stop: watch::Receiver<bool>,
     begin: impl FnOnce() + Send + 'static,

@@ -13,7 +13,7 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// How many connections may be open over all fronts.
 #[derive(Clone)]
-pub(super) struct Limit(Arc<Semaphore>);
+pub(super) struct Limit(pub(super) Arc<Semaphore>);
 
 impl Limit {
     pub(super) fn new(connections: usize) -> Self {

@@ -5,8 +5,6 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::Service;
-
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4_096;
 
@@ -45,8 +43,12 @@ pub(super) struct Taken {
     pub(super) sockets: Vec<TcpListener>,
 }
 
-pub(super) fn take(service: Service, address: SocketAddr, fronts: usize) -> Result<Taken, ListenError> {
-    let (service, variable) = (service.name(), service.port_variable());
+/// A port for what is named so, or the setting that names another.
+pub(super) fn take(
+    (service, variable): (&'static str, &'static str),
+    address: SocketAddr,
+    fronts: usize,
+) -> Result<Taken, ListenError> {
     let wrong = |error: io::Error| match error.kind() {
         io::ErrorKind::AddrInUse => ListenError::Taken { service, variable, address },
         _ => ListenError::Io { service, address, error },
@@ -86,9 +88,10 @@ mod tests {
     #[test]
     fn fronts_share_a_port_and_others_do_not_get_it() {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let taken = take(Service::Order, free, 3).unwrap();
+        let order = ("order", "ORDER_GRPC_PORT");
+        let taken = take(order, free, 3).unwrap();
         assert_eq!(taken.sockets.len(), 3);
-        let Err(error) = take(Service::Order, taken.address, 1) else { panic!("the port is taken") };
+        let Err(error) = take(order, taken.address, 1) else { panic!("the port is taken") };
         let error = error.to_string();
         assert!(error.contains(&taken.address.to_string()) && error.contains("ORDER_GRPC_PORT"), "{error}");
     }

@@ -7,6 +7,7 @@ mod door;
 mod front;
 mod health;
 mod listen;
+mod native;
 mod scrape;
 
 use std::fs;
@@ -154,6 +155,7 @@ pub struct Serving {
     notification: Arc<Post>,
     recommendation: Arc<Learner>,
     addresses: Vec<(Service, SocketAddr)>,
+    native: Option<SocketAddr>,
     fronts: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
@@ -168,10 +170,12 @@ impl Serving {
         let mut sockets = Vec::new();
         let mut addresses = Vec::new();
         for (service, port) in &config.services {
-            let taken = listen::take(*service, config.address(*port), config.fronts)?;
+            let names = (service.name(), service.port_variable());
+            let taken = listen::take(names, config.address(*port), config.fronts)?;
             addresses.push((*service, taken.address));
             sockets.push((*service, taken.sockets));
         }
+        let native = native::take(config)?;
         let (traces, exporter) = config.collector.as_ref().map(Exporter::start).transpose()?.unzip();
         let traces = traces.unwrap_or_default();
         let ShippingConfig { unit_grams, poll, .. } = config.shipping;
@@ -210,6 +214,7 @@ impl Serving {
             notification,
             recommendation,
             addresses,
+            native: native.as_ref().map(|taken| taken.address),
             fronts,
             background,
             stop,
@@ -227,12 +232,22 @@ impl Serving {
             };
             serving.fronts.push(front.start()?);
         }
+        if let (Some(taken), Some(engine)) = (native, serving.engine()) {
+            let (fronts, worker) = native::start(config, &shop, engine, taken, &limits, &stopped)?;
+            serving.fronts.extend(fronts);
+            serving.background.push(worker);
+        }
         Ok(serving)
     }
 
     /// Where each service listens.
     pub fn addresses(&self) -> &[(Service, SocketAddr)] {
         &self.addresses
+    }
+
+    /// Where the native protocol is served, if it is.
+    pub fn native_address(&self) -> Option<SocketAddr> {
+        self.native
     }
 
     /// The engine, if it is in this process.

@@ -16,7 +16,7 @@ use crate::gateway::Gateways;
 use crate::http::Routes;
 use crate::metrics::exposition::Format;
 use crate::metrics::family::{Family, Labels};
-use crate::metrics::{Metrics, calls, engine};
+use crate::metrics::{Metrics, calls, commands, engine};
 use crate::notification::Post;
 use crate::status::Rejection;
 use crate::traces::Traces;
@@ -72,6 +72,7 @@ impl Scrape {
         let mut families =
             vec![Family::gauges("build", "1, with the release that runs", vec![(version, 1.0)])];
         families.extend(calls::families(&self.metrics));
+        families.extend(commands::families(&self.metrics));
         families.extend(self.backend.shard_stats().iter().flat_map(|shards| engine::families(shards)));
         families.push(Family::gauges("breaker_state", "1 for the state a breaker is in", self.breakers()));
         families.push(Family::gauges(

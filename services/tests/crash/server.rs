@@ -107,7 +107,7 @@ fn spawn(dir: &Path, shards: u16) -> Child {
     command.args(["--hold-s", "31536000", "--gateway-faults", "decline=0.1,p50_ms=1,p99_ms=5"]);
     // Nothing moves an order but the test.
     command.args(["--services", "product,order,payment"]);
-    command.args(["--product-port", "0", "--order-port", "0", "--payment-port", "0"]);
+    command.args(["--product-port", "0", "--order-port", "0", "--payment-port", "0", "--native-port", "0"]);
     command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap()
 }
 

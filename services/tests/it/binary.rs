@@ -15,7 +15,8 @@ use crate::shop::{order, payment, product, until_processing};
 
 pub(crate) fn onrush(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onrush"));
-    command.args(arguments).env_clear().stdin(Stdio::null());
+    // Each process has a free port for the native protocol.
+    command.args(arguments).env_clear().env("NATIVE_PORT", "0").stdin(Stdio::null());
     command
 }
 

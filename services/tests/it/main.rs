@@ -21,6 +21,7 @@ mod json;
 mod logs;
 mod metrics;
 mod money;
+mod native;
 mod notification;
 mod orders;
 mod payments;

@@ -16,7 +16,7 @@ use onrush_net::client::grpc::{Addresses, Client};
 use onrush_net::client::{CallError, Refused, Retry};
 use onrush_proto::{Command, CommitOffset, OrderId, Outcome, Request, Text, Topic};
 use onrush_services::access::Access;
-use onrush_services::config::{Config, EnginePlace, Service, ShippingConfig, Tokens};
+use onrush_services::config::{Config, EnginePlace, NativeConfig, Service, ShippingConfig, Tokens};
 use onrush_services::gateway::{GatewayOptions, Gateways};
 use onrush_services::logging::LogFormat;
 use onrush_services::notification::PostOptions;
@@ -44,6 +44,7 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         data_dir: dir.path().join("data"),
         listen: [127, 0, 0, 1].into(),
         services: ORDERING.map(|service| (service, 0)).to_vec(),
+        native: NativeConfig::free(),
         engine: EnginePlace::Here(None),
         shards: Some(4),
         host: HostKind::Thread,
@@ -119,6 +120,11 @@ impl Shop {
         let serving = self.serving.as_ref().unwrap();
         let found = serving.addresses().iter().find(|(service, _)| *service == wanted).unwrap();
         format!("http://{}", found.1)
+    }
+
+    /// Where the native protocol is served.
+    pub(crate) fn native(&self) -> std::net::SocketAddr {
+        self.serving.as_ref().unwrap().native_address().unwrap()
     }
 
     /// The payment gateways behind the shop.

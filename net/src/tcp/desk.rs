@@ -1,0 +1,57 @@
+//! What answers: all that a front knows of the shop.
+
+use std::task::{Context, Poll};
+
+use onrush_proto::SlotMap;
+use onrush_proto::frame::{Answer, CommandEntry, ErrorFrame, Hello, ValidateView};
+
+/// A command that is under way. Numbers are small and used again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Ticket(pub u32);
+
+/// What became of a command at once.
+#[derive(Debug)]
+pub enum Taken {
+    /// It will be answered by [`Desk::drain`], once.
+    Later,
+    /// This is the answer.
+    Now(Answer),
+}
+
+/// Answers the connections of one front, on its thread.
+pub trait Desk: 'static {
+    /// A caller, for as long as its connection lives.
+    type Session: 'static;
+
+    /// Who calls, or why its connection ends. Versions are agreed on already.
+    fn welcome(&mut self, hello: &Hello<'_>) -> Result<Self::Session, ErrorFrame>;
+
+    /// A connection ended.
+    fn farewell(&mut self, session: &Self::Session);
+
+    /// Which shard owns which slot.
+    fn slot_map(&self) -> SlotMap;
+
+    /// True if the answer to a command may be as long as an order.
+    fn reads(&self, entry: &CommandEntry<'_>) -> bool;
+
+    /// Takes a command. What is taken leaves with the next [`flush`](Self::flush).
+    fn command(&mut self, session: &Self::Session, ticket: Ticket, entry: &CommandEntry<'_>) -> Taken;
+
+    /// Appends a verdict for each line to an open frame, or says why there is none for any.
+    fn validate(
+        &mut self,
+        session: &Self::Session,
+        view: &ValidateView<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Answer>;
+
+    /// Sends what was taken.
+    fn flush(&mut self);
+
+    /// Ready if an answer is there, else the task is woken when one comes.
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()>;
+
+    /// Hands over the answers that are there.
+    fn drain(&mut self, answer: impl FnMut(Ticket, Answer));
+}

@@ -1,0 +1,42 @@
+//! What a connection may cost.
+
+use std::time::Duration;
+
+use onrush_proto::frame::FRAME_BYTES_MAX;
+
+/// Bounds of one connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// How long a client may take to say who it is.
+    pub hello: Duration,
+    /// How long a frame that has begun, or a client that does not read, may make no progress.
+    pub progress: Duration,
+    /// After how long of silence a client is probed whether it is there at all.
+    pub keepalive: Duration,
+    /// How long what a client still sends is taken in when its connection ends, so that it can read why.
+    pub linger: Duration,
+    /// Commands, frames of lines and pings that a client may have open.
+    pub credit: u32,
+    /// Commands among them whose answer is as long as an order: while so many are open, the next command of the
+    /// connection waits.
+    pub reads_max: u32,
+    /// Bytes of answers that may wait for a client. While there are more, nothing is taken from it.
+    pub unsent_bytes_max: usize,
+    /// Most bytes of a frame.
+    pub frame_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            hello: Duration::from_secs(5),
+            progress: Duration::from_secs(30),
+            keepalive: Duration::from_secs(30),
+            linger: Duration::from_secs(1),
+            credit: 16_384,
+            reads_max: 64,
+            unsent_bytes_max: 1 << 20,
+            frame_bytes_max: FRAME_BYTES_MAX,
+        }
+    }
+}

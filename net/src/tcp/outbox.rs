@@ -1,0 +1,189 @@
+//! What waits to be written to a connection.
+
+use onrush_proto::frame::{
+    Answer, ErrorFrame, FRAME_BYTES_MAX, Kind, Open, Welcome, begin, put_rejected, put_reply,
+};
+
+use super::pool::Pool;
+
+/// From here on a frame of answers is full. An answer is far shorter than what is left of a frame.
+const FULL_BYTES: usize = 1 << 20;
+
+/// Frames that wait to be written, and the client's credit, which they give back.
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    /// The frame of answers that grows at the end, and how many it has.
+    gathering: Option<(Open, u16)>,
+    /// How much the client may still ask.
+    credit: u32,
+    /// Bytes that were taken last: as many may come next.
+    last: usize,
+}
+
+impl Outbox {
+    pub(super) fn new(credit: u32) -> Self {
+        Self { bytes: Vec::new(), gathering: None, credit, last: 0 }
+    }
+
+    /// Bytes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// False if the client has not that much credit.
+    pub(super) fn spend(&mut self, credit: u32) -> bool {
+        let left = self.credit.checked_sub(credit);
+        self.credit = left.unwrap_or(self.credit);
+        left.is_some()
+    }
+
+    /// What is left of the credit.
+    pub(super) fn credit(&self) -> u32 {
+        self.credit
+    }
+
+    pub(super) fn welcome(&mut self, pool: &Pool, welcome: &Welcome) {
+        welcome.write(self.behind(pool));
+    }
+
+    /// The last frame.
+    pub(super) fn error(&mut self, pool: &Pool, error: &ErrorFrame) {
+        error.write(self.behind(pool));
+    }
+
+    /// A frame that says nothing but its kind.
+    pub(super) fn bare(&mut self, pool: &Pool, kind: Kind, credit: u32) {
+        let bytes = self.behind(pool);
+        begin(bytes, kind).seal(bytes, 0, credit);
+        self.credit += credit;
+    }
+
+    /// Adds an answer to the frame of answers.
+    pub(super) fn answer(&mut self, pool: &Pool, tag: u64, answer: &Answer) {
+        if self
+            .gathering
+            .as_ref()
+            .is_some_and(|(open, count)| open.length(&self.bytes) >= FULL_BYTES || *count == u16::MAX)
+        {
+            self.seal();
+        }
+        if self.gathering.is_none() {
+            let bytes = self.behind(pool);
+            self.gathering = Some((begin(bytes, Kind::Outcomes), 0));
+        }
+        let Self { bytes, gathering: Some((open, count)), .. } = self else { return };
+        let at = bytes.len();
+        let put = match answer {
+            Answer::Reply(reply) => put_reply(bytes, tag, reply),
+            Answer::Rejected(rejected) => {
+                put_rejected(bytes, tag, &rejected.reason, &rejected.message);
+                true
+            }
+        };
+        if !put || open.length(bytes) > FRAME_BYTES_MAX {
+            bytes.truncate(at);
+            put_rejected(bytes, tag, "INTERNAL", "the call failed on our side");
+        }
+        *count += 1;
+    }
+
+    /// A frame of verdicts, as `fill` writes them behind the tag; or an answer that stands for all.
+    pub(super) fn verdicts(
+        &mut self,
+        pool: &Pool,
+        (tag, count): (u64, u16),
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Answer>,
+    ) {
+        let bytes = self.behind(pool);
+        let open = begin(bytes, Kind::Verdicts);
+        bytes.extend_from_slice(&tag.to_le_bytes());
+        match fill(bytes) {
+            Ok(()) => {
+                open.seal(bytes, count, 1);
+                self.credit += 1;
+            }
+            Err(answer) => {
+                open.abandon(bytes);
+                self.answer(pool, tag, &answer);
+            }
+        }
+    }
+
+    /// What waits; the frames are whole.
+    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
+        self.seal();
+        self.last = self.bytes.len();
+        (!self.bytes.is_empty()).then(|| std::mem::take(&mut self.bytes))
+    }
+
+    /// Where the next frame goes.
+    fn behind(&mut self, pool: &Pool) -> &mut Vec<u8> {
+        self.seal();
+        if self.bytes.capacity() == 0 {
+            self.bytes = pool.sized(self.last);
+        }
+        &mut self.bytes
+    }
+
+    /// Ends the frame of answers; it gives back what they have cost.
+    fn seal(&mut self) {
+        if let Some((open, count)) = self.gathering.take() {
+            open.seal(&mut self.bytes, count, count.into());
+            self.credit += u32::from(count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_proto::frame::{Frame, OutcomeEntry, Outcomes, Rejected};
+    use onrush_proto::{Lsn, Outcome, Refusal, Reply};
+
+    use super::*;
+
+    fn frames(bytes: &[u8]) -> Vec<(Kind, u16, u32)> {
+        let (mut rest, mut found) = (bytes, Vec::new());
+        while let Some((frame, behind)) = Frame::read(rest, FRAME_BYTES_MAX).unwrap() {
+            if frame.kind == Kind::Outcomes {
+                let answers: Result<Vec<OutcomeEntry>, _> = Outcomes::of(&frame).unwrap().collect();
+                assert_eq!(answers.unwrap().len(), usize::from(frame.count));
+            }
+            found.push((frame.kind, frame.count, frame.argument));
+            rest = behind;
+        }
+        assert!(rest.is_empty());
+        found
+    }
+
+    #[test]
+    fn answers_gather_and_give_back_what_they_cost() {
+        let (pool, mut outbox) = (Pool::default(), Outbox::new(5));
+        let reply = Reply { outcome: Outcome::Refused(Refusal::Stopped), replayed: false, lsn: Lsn(0) };
+        assert!(outbox.spend(5) && !outbox.spend(1));
+        outbox.answer(&pool, 1, &Answer::Reply(reply.clone()));
+        outbox.answer(&pool, 2, &Answer::Reply(reply.clone()));
+        assert!(!outbox.spend(1), "what has not gone gives nothing back");
+        outbox.bare(&pool, Kind::Pong, 1);
+        let none = Rejected { reason: "FORBIDDEN".into(), message: String::new() };
+        outbox.verdicts(&pool, (3, 0), |_| Err(Answer::Rejected(none)));
+        outbox.verdicts(&pool, (4, 0), |_| Ok(()));
+        assert_eq!(
+            frames(&outbox.take().unwrap()),
+            [(Kind::Outcomes, 2, 2), (Kind::Pong, 0, 1), (Kind::Outcomes, 1, 1), (Kind::Verdicts, 0, 1)]
+        );
+        assert_eq!(outbox.credit(), 5);
+        assert_eq!(outbox.take(), None);
+    }
+
+    #[test]
+    fn no_frame_is_longer_than_one_may_be() {
+        let (pool, mut outbox) = (Pool::default(), Outbox::new(0));
+        let long = Rejected { reason: "X".into(), message: "x".repeat(4 << 10) };
+        let answer = Answer::Rejected(long);
+        (0..2_000).for_each(|tag| outbox.answer(&pool, tag, &answer));
+        let found = frames(&outbox.take().unwrap());
+        assert!(found.len() > 1);
+        assert_eq!(found.iter().map(|(_, count, _)| u32::from(*count)).sum::<u32>(), 2_000);
+        assert_eq!(outbox.credit(), 2_000);
+    }
+}

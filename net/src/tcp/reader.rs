@@ -1,0 +1,161 @@
+//! The task that reads from a connection.
+
+use std::rc::Rc;
+
+use onrush_proto::frame::{
+    CommandEntry, Commands, ErrorCode, ErrorFrame, Frame, FrameError, HEADER_BYTES, Kind, ValidateView,
+};
+
+use super::connection::{Connection, Stage};
+use super::desk::{Desk, Taken};
+use super::front::Shared;
+use super::incoming::{End, Incoming};
+use super::tickets::Open;
+
+type Caller<D> = Rc<Connection<<D as Desk>::Session>>;
+
+/// Why a connection's client is not listened to any more.
+enum Last {
+    /// It has nothing more to ask.
+    Goodbye,
+    /// It did something wrong.
+    Wrong(ErrorFrame),
+    /// It ended the connection by itself.
+    Gone,
+}
+
+impl From<FrameError> for Last {
+    fn from(error: FrameError) -> Self {
+        Self::Wrong(error.into())
+    }
+}
+
+/// Takes frames until there are no more to take, and leaves the connection so that it ends.
+pub(super) async fn read<D: Desk>(front: &Shared<D>, connection: &Caller<D>, incoming: &mut Incoming) {
+    loop {
+        match take(front, connection, incoming).await {
+            Ok(()) => {}
+            Err(Last::Goodbye) => return connection.leave(None),
+            Err(Last::Gone) => return connection.vanish(),
+            Err(Last::Wrong(error)) => return connection.fail(&front.pool, &error),
+        }
+        if connection.stage() != Stage::Open {
+            return;
+        }
+        // What was taken leaves before more is read, together with what the other connections have.
+        front.turn().await;
+        let more = incoming.more(&front.pool, connection.cancel_handle(), front.limits.progress).await;
+        match more {
+            Ok(()) => {}
+            // Whoever closes its half has nothing more to ask, and may still read.
+            Err(End::Closed) => return connection.leave(None),
+            Err(End::Broken) if connection.stage() == Stage::Leaving => return,
+            Err(End::Broken) => return connection.vanish(),
+            Err(End::Stalled) => return connection.fail(&front.pool, &stalled()),
+        }
+    }
+}
+
+pub(super) fn stalled() -> ErrorFrame {
+    ErrorFrame::new(ErrorCode::Slow, "frame: expected the rest of it, found nothing for too long")
+}
+
+/// Takes the frames that are whole.
+async fn take<D: Desk>(
+    front: &Shared<D>,
+    connection: &Caller<D>,
+    incoming: &mut Incoming,
+) -> Result<(), Last> {
+    while connection.stage() == Stage::Open {
+        let Some(frame) = incoming.frame(front.limits.frame_bytes_max)? else { break };
+        handle(front, connection, &frame).await?;
+        let length = HEADER_BYTES + frame.body.len();
+        incoming.skip(length);
+    }
+    Ok(())
+}
+
+async fn handle<D: Desk>(front: &Shared<D>, connection: &Caller<D>, frame: &Frame<'_>) -> Result<(), Last> {
+    match frame.kind {
+        Kind::Commands => {
+            let commands = Commands::of(frame)?;
+            spend::<D>(connection, frame.count.into())?;
+            for entry in commands {
+                let reads = front.desk.borrow().reads(&entry);
+                room(front, connection, reads).await;
+                ask(front, connection, &entry, reads);
+            }
+        }
+        Kind::Validate => {
+            let view = ValidateView::of(frame)?;
+            spend::<D>(connection, 1)?;
+            room(front, connection, false).await;
+            validate(front, connection, &view, frame.count);
+        }
+        Kind::Ping => {
+            spend::<D>(connection, 1)?;
+            room(front, connection, false).await;
+            connection.outbox.borrow_mut().bare(&front.pool, Kind::Pong, 1);
+            connection.to_write.set();
+        }
+        Kind::Goodbye => {
+            empty(frame)?;
+            return Err(Last::Goodbye);
+        }
+        // Something that we said was wrong: nobody reads what we would say to that.
+        Kind::Error => return Err(Last::Gone),
+        found => {
+            let expected = "Commands, Validate, Ping or Goodbye";
+            return Err(FrameError::UnexpectedKind { expected, found }.into());
+        }
+    }
+    Ok(())
+}
+
+fn empty(frame: &Frame<'_>) -> Result<(), FrameError> {
+    match (frame.count, frame.body.len()) {
+        (0, 0) => Ok(()),
+        (0, found) => Err(FrameError::BodyLength { field: "body", expected: 0, found }),
+        (expected, _) => Err(FrameError::Count { expected, found: 0 }),
+    }
+}
+
+fn spend<D: Desk>(connection: &Caller<D>, credit: u32) -> Result<(), Last> {
+    let mut outbox = connection.outbox.borrow_mut();
+    if outbox.spend(credit) {
+        return Ok(());
+    }
+    let text = format!("credit: expected at most {}, found {credit}", outbox.credit());
+    Err(Last::Wrong(ErrorFrame::new(ErrorCode::Credit, text)))
+}
+
+/// Waits while too much waits for the client.
+async fn room<D: Desk>(front: &Shared<D>, connection: &Caller<D>, reads: bool) {
+    while connection.is_full(&front.limits, reads) && connection.stage() != Stage::Gone {
+        connection.room.wait().await;
+    }
+}
+
+fn ask<D: Desk>(front: &Shared<D>, connection: &Caller<D>, entry: &CommandEntry<'_>, reads: bool) {
+    let open = Open { connection: Rc::clone(connection), tag: entry.tag, reads };
+    let ticket = front.tickets.borrow_mut().open(open);
+    match front.desk.borrow_mut().command(&connection.session, ticket, entry) {
+        Taken::Later => {
+            connection.begin(reads);
+            front.has_taken();
+        }
+        Taken::Now(answer) => {
+            front.tickets.borrow_mut().close(ticket);
+            connection.answer(&front.pool, entry.tag, &answer);
+        }
+    }
+}
+
+fn validate<D: Desk>(front: &Shared<D>, connection: &Caller<D>, view: &ValidateView<'_>, count: u16) {
+    let mut desk = front.desk.borrow_mut();
+    connection
+        .outbox
+        .borrow_mut()
+        .verdicts(&front.pool, (view.tag, count), |out| desk.validate(&connection.session, view, out));
+    connection.to_write.set();
+}

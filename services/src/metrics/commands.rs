@@ -1,0 +1,121 @@
+//! Counts what one front of the native protocol is asked. Only its thread writes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use onrush_proto::Outcome;
+use onrush_proto::frame::{Answer, Operation};
+
+use super::Metrics;
+use super::family::{Family, Labels};
+
+/// How a command ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ending {
+    /// It was done, or what was asked for was told.
+    Accepted,
+    /// The engine refused it.
+    Refused,
+    /// The edge did.
+    Rejected,
+}
+
+impl Ending {
+    const ALL: [Self; 3] = [Self::Accepted, Self::Refused, Self::Rejected];
+
+    fn of(answer: &Answer) -> Self {
+        match answer {
+            Answer::Rejected(_) => Self::Rejected,
+            Answer::Reply(reply) if matches!(reply.outcome, Outcome::Refused(_)) => Self::Refused,
+            Answer::Reply(_) => Self::Accepted,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// What a front counted.
+#[derive(Default)]
+pub(crate) struct Commands {
+    connections: AtomicU64,
+    lines: AtomicU64,
+    /// By operation and ending, in the order of their numbers.
+    endings: [[AtomicU64; Ending::ALL.len()]; Operation::ALL.len()],
+}
+
+/// One thread writes, so that there is nothing to lock.
+fn add(cell: &AtomicU64, count: u64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+}
+
+impl Commands {
+    /// A caller's connection began.
+    pub(crate) fn opened(&self) {
+        add(&self.connections, 1);
+    }
+
+    /// It ended.
+    pub(crate) fn closed(&self) {
+        add(&self.connections, u64::MAX);
+    }
+
+    /// Lines were looked up.
+    pub(crate) fn judged(&self, lines: usize) {
+        add(&self.lines, lines as u64);
+    }
+
+    /// A command was answered.
+    pub(crate) fn answered(&self, operation: Operation, answer: &Answer) {
+        add(&self.endings[operation as usize - 1][Ending::of(answer) as usize], 1);
+    }
+}
+
+/// The name of the call that an operation is, as a label has it.
+fn label(operation: Operation) -> String {
+    format!("{operation:?}")
+}
+
+/// Commands by operation and ending, connections and lines, over all fronts; nothing where the protocol is not served.
+pub(crate) fn families(metrics: &Metrics) -> Vec<Family> {
+    let fronts = metrics.commands();
+    if fronts.is_empty() {
+        return Vec::new();
+    }
+    let sum = |cell: &dyn Fn(&Commands) -> &AtomicU64| -> u64 {
+        fronts.iter().map(|front| cell(front).load(Ordering::Relaxed)).sum()
+    };
+    let mut counts: Vec<(Labels, u64)> = Vec::new();
+    for operation in Operation::ALL {
+        for ending in Ending::ALL {
+            let count = sum(&|front| &front.endings[operation as usize - 1][ending as usize]);
+            if count > 0 {
+                let labels = vec![("operation", label(operation)), ("outcome", ending.name().into())];
+                counts.push((labels, count));
+            }
+        }
+    }
+    let connections = sum(&|front| &front.connections) as f64;
+    let lines = sum(&|front| &front.lines);
+    vec![
+        Family::counters(
+            "native_commands",
+            "Commands of the native protocol answered, by operation and outcome",
+            counts,
+        ),
+        Family::counters(
+            "native_validated_lines",
+            "Lines of the native protocol that were looked up",
+            vec![(Vec::new(), lines)],
+        ),
+        Family::gauges(
+            "native_connections",
+            "Connections of the native protocol whose caller is known",
+            vec![(Vec::new(), connections)],
+        ),
+    ]
+}

@@ -1,0 +1,207 @@
+//! One front's way to the shop.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use onrush_engine::{EngineHandle, Port};
+use onrush_net::tcp::{Desk, Taken, Ticket};
+use onrush_proto::frame::{Answer, CommandEntry, ErrorCode, ErrorFrame, Hello, Operation, ValidateView};
+use onrush_proto::{Command, OrderId, Outcome, Refusal, Reply, Request, SlotMap};
+
+use super::ask::Asker;
+use super::later::{self, Done, Later, Owed, Task, What};
+use super::lines::Judge;
+use super::session::Session;
+use crate::access::{Admitted, Gate};
+use crate::clock::now_us;
+use crate::deadline::Deadline;
+use crate::metrics::Commands;
+use crate::status::Rejection;
+
+/// Answers the connections of one front by a port of its own.
+pub(crate) struct ShopDesk {
+    engine: EngineHandle,
+    gate: Arc<Gate>,
+    port: Port,
+    asker: Asker,
+    judge: Judge,
+    later: Later,
+    done: Arc<Done>,
+    /// Changes places with what is done.
+    spare: Vec<(Ticket, Operation, Answer)>,
+    /// Orders that are being read for somebody who does not reach all of them.
+    readers: HashMap<Ticket, (Admitted, OrderId)>,
+    commands: Arc<Commands>,
+    /// The time of this round, once somebody asked.
+    now_us: Option<u64>,
+}
+
+impl ShopDesk {
+    pub(crate) fn new(engine: EngineHandle, gate: Arc<Gate>, later: Later, commands: Arc<Commands>) -> Self {
+        Self {
+            port: engine.port(),
+            asker: Asker::new(engine.clone()),
+            judge: Judge::new(engine.clone()),
+            engine,
+            gate,
+            later,
+            done: Arc::default(),
+            spare: Vec::new(),
+            readers: HashMap::new(),
+            commands,
+            now_us: None,
+        }
+    }
+
+    /// Takes a command, or says at once why not.
+    fn ask(
+        &mut self,
+        session: &Session,
+        ticket: Ticket,
+        operation: Operation,
+        entry: &CommandEntry<'_>,
+    ) -> Result<(), Rejection> {
+        let now_us = *self.now_us.get_or_insert_with(now_us);
+        let caller = session.admit(operation, now_us)?;
+        let request = self.asker.request(caller, operation, entry, now_us)?;
+        let others = caller.reaches_all();
+        match (&request.command, operation) {
+            (Command::StartPayment(start), _) => {
+                let order = start.order;
+                self.put_off(caller, (ticket, operation), order, entry.patience_us, request)?;
+            }
+            (Command::CancelOrder(cancel), _) if !others => {
+                let order = cancel.order;
+                self.put_off(caller, (ticket, operation), order, entry.patience_us, request)?;
+            }
+            (Command::GetOrder(order), _) if !others => {
+                let order = *order;
+                self.submit(ticket, operation, request)?;
+                self.readers.insert(ticket, (*caller, order));
+            }
+            _ => self.submit(ticket, operation, request)?,
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, ticket: Ticket, operation: Operation, request: Request) -> Result<(), Refusal> {
+        let submitted = self.port.submit(tag(ticket, operation), request);
+        submitted.map_err(|_| Refusal::Overloaded)
+    }
+
+    fn put_off(
+        &self,
+        caller: &Admitted,
+        (ticket, operation): (Ticket, Operation),
+        order: OrderId,
+        patience_us: u64,
+        request: Request,
+    ) -> Result<(), Refusal> {
+        let deadline = Deadline::within_us(patience_us);
+        let what = What { operation, caller: *caller, order, deadline, request };
+        let owed = Owed::new(Arc::clone(&self.done), ticket, operation);
+        self.later.put(Task { what, owed })
+    }
+}
+
+/// A ticket and what it is for, as one number that the port brings back.
+fn tag(ticket: Ticket, operation: Operation) -> u64 {
+    u64::from(ticket.0) | (operation as u64) << 32
+}
+
+fn untag(tag: u64) -> (Ticket, Operation) {
+    let operation = Operation::ALL[(tag >> 32) as usize - 1];
+    (Ticket(tag as u32), operation)
+}
+
+impl Desk for ShopDesk {
+    type Session = Session;
+
+    fn welcome(&mut self, hello: &Hello<'_>) -> Result<Session, ErrorFrame> {
+        let (caller, until_s) = self
+            .gate
+            .bearer(hello.token)
+            .map_err(|denial| ErrorFrame::new(ErrorCode::Unauthenticated, denial.message))?;
+        self.commands.opened();
+        tracing::debug!(client = hello.name, "a native connection opened");
+        Ok(Session::new(caller, until_s))
+    }
+
+    fn farewell(&mut self, _: &Session) {
+        self.commands.closed();
+    }
+
+    fn slot_map(&self) -> SlotMap {
+        self.engine.slot_map()
+    }
+
+    fn reads(&self, entry: &CommandEntry<'_>) -> bool {
+        entry.operation() == Ok(Operation::GetOrder)
+    }
+
+    fn command(&mut self, session: &Session, ticket: Ticket, entry: &CommandEntry<'_>) -> Taken {
+        let operation = match entry.operation() {
+            Ok(operation) => operation,
+            Err(refusal) => return Taken::Now(later::answer(Err(refusal.into()))),
+        };
+        match self.ask(session, ticket, operation, entry) {
+            Ok(()) => Taken::Later,
+            Err(rejection) => {
+                let answer = later::answer(Err(rejection));
+                self.commands.answered(operation, &answer);
+                Taken::Now(answer)
+            }
+        }
+    }
+
+    fn validate(&mut self, _: &Session, view: &ValidateView<'_>, out: &mut Vec<u8>) -> Result<(), Answer> {
+        // What is published is open to everybody, as in the table of calls.
+        self.commands.judged(view.lines.len());
+        self.judge.verdicts(view, out).map_err(|refusal| later::answer(Err(refusal.into())))
+    }
+
+    fn flush(&mut self) {
+        self.now_us = None;
+        self.port.flush();
+    }
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let done = self.done.poll(context);
+        match self.port.poll_ready(context) {
+            Poll::Pending if !done => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    }
+
+    fn drain(&mut self, mut answer: impl FnMut(Ticket, Answer)) {
+        self.now_us = None;
+        let Self { port, readers, commands, done, spare, .. } = self;
+        port.drain(|tag, mut reply| {
+            let (ticket, operation) = untag(tag);
+            if operation == Operation::GetOrder
+                && let Some((caller, order)) = readers.remove(&ticket)
+            {
+                hide(&mut reply, &caller, order);
+            }
+            let reply = Answer::Reply(reply);
+            commands.answered(operation, &reply);
+            answer(ticket, reply);
+        });
+        let mut came = done.take(std::mem::take(spare));
+        for (ticket, operation, reply) in came.drain(..) {
+            commands.answered(operation, &reply);
+            answer(ticket, reply);
+        }
+        *spare = came;
+    }
+}
+
+/// What is not a caller's looks as if it were not there.
+fn hide(reply: &mut Reply, caller: &Admitted, order: OrderId) {
+    if let Outcome::Order(row) = &reply.outcome
+        && !caller.reaches(&row.customer)
+    {
+        reply.outcome = Outcome::Refused(Refusal::UnknownOrder { order });
+    }
+}

@@ -1,0 +1,66 @@
+//! The native protocol: the calls that a sale lives on, in frames over TCP.
+//!
+//! Only a process with an engine serves it. Who may do what, which fields are looked at and what a key means
+//! are the rules of gRPC, by the same code. What is decided by the engine alone goes to its shards in
+//! batches, on the front's own thread; lines are looked up there in what is published. What has to look at
+//! something first, or waits for a gateway, is done behind the fronts ([`Later`]).
+
+mod ask;
+mod desk;
+mod later;
+mod lines;
+mod session;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use onrush_engine::EngineHandle;
+use onrush_net::tcp;
+use tokio::sync::{Semaphore, watch};
+
+use crate::access::Gate;
+use crate::metrics::Commands;
+
+pub(crate) use desk::ShopDesk;
+pub(crate) use later::{Later, work};
+
+/// A front of the native protocol, before it has a thread.
+pub(crate) struct Front {
+    /// The engine.
+    pub(crate) engine: EngineHandle,
+    /// Who calls.
+    pub(crate) gate: Arc<Gate>,
+    /// Where what takes longer is done.
+    pub(crate) later: Later,
+    /// What this front counts.
+    pub(crate) commands: Arc<Commands>,
+    /// Where it listens.
+    pub(crate) listener: TcpListener,
+    /// What a connection may cost.
+    pub(crate) limits: tcp::Limits,
+    /// Connections that the process may have.
+    pub(crate) places: Arc<Semaphore>,
+    /// How long open commands may take at the end.
+    pub(crate) drain: Duration,
+}
+
+impl Front {
+    /// Serves until the process stops.
+    pub(crate) fn start(self, mut stop: watch::Receiver<bool>) -> std::io::Result<JoinHandle<()>> {
+        let Self { engine, gate, later, commands, listener, limits, places, drain } = self;
+        let work = move || {
+            let desk = ShopDesk::new(engine, gate, later, commands);
+            let front = tcp::Front { listener, limits, places, drain };
+            let stopped = async move {
+                // An error means that the process is gone already.
+                let _ = stop.wait_for(|stop| *stop).await;
+            };
+            if let Err(error) = front.serve(desk, stopped) {
+                tracing::error!(%error, "a front of the native protocol stopped serving");
+            }
+        };
+        Builder::new().name("onrush-native".into()).spawn(work)
+    }
+}
