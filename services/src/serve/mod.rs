@@ -11,7 +11,7 @@ mod native;
 mod scrape;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -167,14 +167,7 @@ impl Serving {
     pub fn start(config: &Config) -> Result<Self, ServeError> {
         let (engine, backend) = engine(config)?;
         let gateways = Arc::new(paying(config)?);
-        let mut sockets = Vec::new();
-        let mut addresses = Vec::new();
-        for (service, port) in &config.services {
-            let names = (service.name(), service.port_variable());
-            let taken = listen::take(names, config.address(*port), config.fronts)?;
-            addresses.push((*service, taken.address));
-            sockets.push((*service, taken.sockets));
-        }
+        let (addresses, mut sockets) = ports(config)?;
         let native = native::take(config)?;
         let (traces, exporter) = config.collector.as_ref().map(Exporter::start).transpose()?.unzip();
         let traces = traces.unwrap_or_default();
@@ -296,6 +289,21 @@ impl Serving {
             false => Ok(()),
         }
     }
+}
+
+type Addresses = Vec<(Service, SocketAddr)>;
+type Sockets = Vec<(Service, Vec<TcpListener>)>;
+
+/// Takes each service's port: where it listens, and a socket for each front.
+fn ports(config: &Config) -> Result<(Addresses, Sockets), ListenError> {
+    let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
+    for (service, port) in &config.services {
+        let names = (service.name(), service.port_variable());
+        let taken = listen::take(names, config.address(*port), config.fronts)?;
+        addresses.push((*service, taken.address));
+        sockets.push((*service, taken.sockets));
+    }
+    Ok((addresses, sockets))
 }
 
 /// The engine of this process, or the way to another's.
