@@ -20,7 +20,7 @@ const AFTER_HELP: &str = "Exit codes: 0 = the audit passed, 1 = the audit found 
 Examples:\n  loadgen flash-sale\n  loadgen flash-sale --rate 300000 --report sale.html --json sale.json\n  \
 loadgen flash-sale --group 512 --pay-within 100 --hot-share 1\n  \
 loadgen expiry --hold-s 2 --duration 10\n  loadgen flash-sale --target grpc --rate 5000\n  \
-loadgen flash-sale --target tcp://127.0.0.1:50060 --group 512\n  \
+loadgen flash-sale --target tcp --group 512\n  \
 loadgen replay --products products.csv.zst --transactions transactions.csv.zst --day 2017-11-04";
 
 /// What happens.
@@ -69,9 +69,9 @@ impl Scenario {
 /// Options of every scenario.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {
-    /// What is loaded: `embedded` (an engine in this process), `grpc` (a whole server in this
-    /// process, over its sockets) or the address of a running server: that of its order service, such as
-    /// http://127.0.0.1:50052, or its native one, such as tcp://127.0.0.1:50060
+    /// What is loaded: `embedded` (an engine in this process), `grpc` or `tcp` (a whole server in this
+    /// process, over gRPC or its native protocol) or the address of a running server: that of its order
+    /// service, such as http://127.0.0.1:50052, or its native one, such as tcp://127.0.0.1:50060
     #[arg(long, default_value = "embedded", value_parser = parse_target)]
     pub(crate) target: TargetName,
     /// With tcp://host:port: its order service, which answers for the audit [default: port 50052 of the same host]
@@ -225,6 +225,8 @@ pub(crate) enum TargetName {
     Grpc,
     /// A running server: the address of its order service.
     Address(String),
+    /// A server in this process, over its native protocol.
+    Tcp,
     /// A running server: `host:port` of its native protocol.
     TcpAddress(String),
 }
@@ -253,8 +255,9 @@ fn parse_target(text: &str) -> Result<TargetName, String> {
     match text {
         "embedded" => Ok(TargetName::Embedded),
         "grpc" => Ok(TargetName::Grpc),
+        "tcp" => Ok(TargetName::Tcp),
         other => {
-            let expected = "expected embedded, grpc, http://host:port or tcp://host:port";
+            let expected = "expected embedded, grpc, tcp, http://host:port or tcp://host:port";
             let native = other.strip_prefix("tcp://").filter(|place| is_place(place));
             let native = native.map(|place| TargetName::TcpAddress(place.to_owned()));
             native
@@ -318,7 +321,7 @@ mod tests {
             (vec!["flash-sale", "--hot-share", "1.5"], "expected a share from 0 to 1, found 1.5"),
             (
                 vec!["flash-sale", "--target", "mars"],
-                "expected embedded, grpc, http://host:port or tcp://host:port, found mars",
+                "expected embedded, grpc, tcp, http://host:port or tcp://host:port, found mars",
             ),
             (vec!["flash-sale", "--target", "tcp://mars"], "found tcp://mars"),
             (vec!["flash-sale", "--shards", "0"], "0 is not in 1..=256"),

@@ -201,6 +201,7 @@ fn open(common: &Common) -> Result<Box<dyn Target>, TargetError> {
             let (product, payment) = (common.product_target.as_deref(), common.payment_target.as_deref());
             Ok(Box::new(Grpc::connect(order, product, payment, &link)?))
         }
+        TargetName::Tcp => Ok(Box::new(Tcp::boot(&engine, &tcp)?)),
         TargetName::TcpAddress(native) => {
             let order = common.order_target.as_deref();
             Ok(Box::new(Tcp::connect(TcpAddress { native, order }, &tcp)?))

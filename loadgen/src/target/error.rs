@@ -80,6 +80,9 @@ pub(crate) enum TargetError {
         /// What came.
         error: super::LinkError,
     },
+    /// A server in this process has no native port.
+    #[error("expected a server with a native port, found one without")]
+    NoNative,
     /// A server's shop is not empty.
     #[error("expected an empty shop at {address} (the audit counts from zero), found {skus} items")]
     InUse {

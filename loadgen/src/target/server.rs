@@ -50,6 +50,11 @@ impl Server {
         }
     }
 
+    /// Where it speaks the native protocol: `host:port`.
+    pub(super) fn native_address(&self) -> Option<String> {
+        self.serving.native_address().map(|address| address.to_string())
+    }
+
     /// What lets the audit read its events.
     pub(super) fn engine_token(&self) -> &EngineToken {
         &self.engine_token

@@ -9,6 +9,7 @@ use onrush_proto::{
 };
 use onrush_services::config::{Config, Service, Sources};
 use onrush_services::serve::Serving;
+use tempfile::TempDir;
 
 use crate::{loadgen, stderr, stdout, text};
 
@@ -69,6 +70,41 @@ fn a_sale_over_grpc_passes_the_audit_of_the_server() {
 }
 
 #[test]
+fn sales_over_tcp_pass_the_audit_of_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("sale.json");
+    for (sale, expected) in [
+        (&["flash-sale", "--rate", "5000", "--skus", "20", "--stock", "50"][..], "create_order sold_out"),
+        (&["retries", "--rate", "2000", "--shards", "3", "--connections", "3"], "create_order_again"),
+        (&["flash-sale", "--group", "64", "--pay-within", "5"], "create_order accepted"),
+        (&["browse", "--rate", "500"], "get_product accepted"),
+    ] {
+        let options = ["--target", "tcp", "--duration", "1", "--store", "memory", "--json", text(&json)];
+        let output = loadgen(&[sale, &options].concat());
+        assert_eq!(output.status.code(), Some(0), "{sale:?}: {}{}", stdout(&output), stderr(&output));
+        let table = stdout(&output);
+        assert!(table.contains("audit passed") && table.contains(expected), "{expected}\n{table}");
+    }
+    let figures: serde_json::Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    assert!(figures["orders"]["accepted"].as_u64().unwrap() > 0, "{figures}");
+}
+
+#[test]
+fn a_running_server_is_loaded_over_its_native_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let serving = serve(&dir);
+    let order = address(&serving, Service::Order);
+    let native = format!("tcp://{}", serving.native_address().unwrap());
+    let sale = ["flash-sale", "--duration", "1", "--rate", "500", "--skus", "5", "--stock", "20"];
+    let output = loadgen(&[&sale[..], &["--target", &native, "--order-target", &order]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    assert!(stdout(&output).contains(&native), "{}", stdout(&output));
+    let again = loadgen(&[&sale[..], &["--target", &native, "--order-target", &order]].concat());
+    assert_eq!(again.status.code(), Some(2), "the shop is in use");
+    serving.stop().unwrap();
+}
+
+#[test]
 fn recorded_baskets_are_replayed() {
     let dir = tempfile::tempdir().unwrap();
     let (products, transactions, json) =
@@ -98,15 +134,9 @@ fn a_directory_in_use_is_not_loaded() {
 #[test]
 fn a_failed_audit_exits_with_1_and_says_what_is_broken() {
     let dir = tempfile::tempdir().unwrap();
-    let flag = |name: &str| name.ends_with("-port").then(|| "0".to_owned());
-    let resolved = Sources { flag: &flag, env: &|_| None, file: &|_| None }.resolve().unwrap();
-    let config = Config { data_dir: dir.path().join("data"), store: StoreKind::Memory, ..resolved.config };
-    let serving = Serving::start(&config).unwrap();
-    let address = |wanted: Service| {
-        let found = serving.addresses().iter().find(|(service, _)| *service == wanted).unwrap();
-        format!("http://{}", found.1)
-    };
-    let [product, order, payment] = [Service::Product, Service::Order, Service::Payment].map(address);
+    let serving = serve(&dir);
+    let [product, order, payment] =
+        [Service::Product, Service::Order, Service::Payment].map(|service| address(&serving, service));
     let output = std::thread::scope(|scope| {
         let (product, payment) = (&product, &payment);
         let targets = ["--target", &order, "--product-target", product, "--payment-target", payment];
@@ -124,6 +154,19 @@ fn a_failed_audit_exits_with_1_and_says_what_is_broken() {
     let table = stdout(&output);
     assert!(table.contains("audit FAILED") && table.contains("BROKEN: units received"), "{table}");
     serving.stop().unwrap();
+}
+
+/// A server on free ports.
+fn serve(dir: &TempDir) -> Serving {
+    let flag = |name: &str| name.ends_with("-port").then(|| "0".to_owned());
+    let resolved = Sources { flag: &flag, env: &|_| None, file: &|_| None }.resolve().expect("the defaults");
+    let config = Config { data_dir: dir.path().join("data"), store: StoreKind::Memory, ..resolved.config };
+    Serving::start(&config).expect("free ports")
+}
+
+fn address(serving: &Serving, wanted: Service) -> String {
+    let found = serving.addresses().iter().find(|(service, _)| *service == wanted);
+    found.map(|(_, address)| format!("http://{address}")).expect("every service is served")
 }
 
 fn put_on_sale(engine: &EngineHandle, sku: &str, units: i64) {

@@ -13,6 +13,7 @@ mod away;
 mod bad_input;
 mod binary;
 mod carrier;
+mod clients;
 mod collector;
 mod documents;
 mod gateway;

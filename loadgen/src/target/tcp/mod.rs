@@ -1,4 +1,4 @@
-//! A running server over its native protocol.
+//! A server over its native protocol: one in this process on free ports, or one at an address.
 //!
 //! One thread asks and hears, the driver's own, on sockets that never block: the client shares its cores with
 //! the server, and a thread of its own would cost both. What was submitted between two flushes goes out as one
@@ -13,7 +13,8 @@ use onrush_proto::{Refusal, Reply, Request, Sku};
 use rustix::event::{PollFlags, Timespec, poll};
 
 use super::operator::{Operator, at_port, beside};
-use super::{Books, Page, Setup, Target, TargetError, Viewed};
+use super::server::Server;
+use super::{Books, EmbeddedOptions, Page, Setup, Target, TargetError, Viewed};
 use crate::meter::Meter;
 use crate::target::events::Events;
 use connection::{Connection, refused};
@@ -55,6 +56,14 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
+    /// Starts a server in this process, on an empty directory and free ports.
+    pub(crate) fn boot(engine: &EmbeddedOptions, options: &TcpOptions) -> Result<Self, TargetError> {
+        let server = Server::start(engine)?;
+        let native = server.native_address().ok_or(TargetError::NoNative)?;
+        let operator = Operator::new(&server.addresses(), Some(server))?;
+        Self::link("tcp".into(), &native, operator, options)
+    }
+
     /// Connects to a running server whose shop is empty.
     pub(crate) fn connect(address: TcpAddress<'_>, options: &TcpOptions) -> Result<Self, TargetError> {
         let TcpAddress { native, order } = address;
