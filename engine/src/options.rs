@@ -100,9 +100,10 @@ pub enum StoreKind {
 pub struct FlushOptions {
     /// Rows that make a run.
     pub rows: usize,
-    /// Log bytes after which a run is made of whatever there is.
+    /// Three quarters of these log bytes make a run, too, once a bucket begins; twice as many do anyhow.
     pub log_bytes: u64,
-    /// Log bytes between two checkpoints of what is open: a restart replays at least this much.
+    /// Log bytes between two checkpoints of what is open, if the list of it takes less than a quarter of them: a
+    /// restart replays at least this much.
     pub checkpoint_bytes: u64,
     /// Log bytes by which the store may lag before admission waits for it.
     pub lag_bytes_max: u64,

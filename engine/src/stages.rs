@@ -1,15 +1,15 @@
-//! The stages of a turn, and how long each takes: one histogram per stage and shard, written once
-//! per turn by the shard's own thread.
+//! The stages of a batch, and how long each takes: one histogram per stage and shard, written by the
+//! shard's own thread, once per turn for the first two and once per batch for the others.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The stages of a turn, in order. While a large frame becomes durable the next turns are admitted and
+/// The stages of a batch, in order. While a large frame becomes durable the next turns are admitted and
 /// decided, so their times together may exceed the clock's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Stage {
     /// What has arrived is taken in, and the cold rows it needs are read,
     Admit,
-    /// the rules accept or refuse each command, and facts join the turn's frame,
+    /// the rules accept or refuse each command, and facts join the batch's frame,
     Decide,
     /// which becomes durable in one write;
     Commit,

@@ -34,7 +34,7 @@ pub struct EngineStats {
     /// Units that unpaid orders hold.
     pub held_units: i64,
     /// The share of the latest orders that wants one and the same SKU, in millionths, where it is largest: by
-    /// a sample of one order a turn.
+    /// a sample of one order a batch.
     pub hot_key_ppm: u64,
     /// Orders whose deadline runs.
     pub open_orders: u64,

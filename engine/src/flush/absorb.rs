@@ -170,9 +170,10 @@ impl Absorber {
     /// True if the frame begins a history bucket: a run that ends in front of it holds whole buckets.
     pub fn begins_bucket(&self, frame: &FrameView<'_>) -> bool {
         let facts = frame.records().filter_map(|record| FactView::new(record.kind, record.payload).ok());
-        let first =
-            facts.flat_map(|fact| fact.rows().flatten().filter_map(move |row| put_in(fact.kind, row))).next();
-        first.is_some_and(|bucket| bucket > self.bucket)
+        // An order over several shards may come in front, of the bucket in which it was begun.
+        let mut buckets =
+            facts.flat_map(|fact| fact.rows().flatten().filter_map(move |row| put_in(fact.kind, row)));
+        buckets.any(|bucket| bucket > self.bucket)
     }
 
     /// Notes a group's position that the store holds already.

@@ -170,7 +170,7 @@ impl Flusher {
         // A run of whole buckets is moved down the LSM unread; a full one waits a little for that.
         let (bytes, most) = (self.absorber.bytes(), self.options.log_bytes);
         let full = rows >= self.options.rows || bytes >= most / 4 * 3;
-        let overfull = rows >= 4 * self.options.rows || bytes >= 2 * most;
+        let overfull = rows >= 4 * self.options.rows || bytes >= most.saturating_mul(2);
         if self.has_news() && (overfull || (full && self.absorber.begins_bucket(&view))) {
             self.flush()?;
         }

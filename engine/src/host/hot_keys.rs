@@ -1,4 +1,4 @@
-//! How much of the demand is for one SKU: a sample of one order a turn in a sketch of fixed size, so that
+//! How much of the demand is for one SKU: a sample of one order a batch in a sketch of fixed size, so that
 //! an order costs nothing.
 
 use std::collections::VecDeque;
@@ -32,7 +32,7 @@ struct Counted {
 }
 
 impl HotKeys {
-    /// Samples one of a turn's orders, from another place each turn.
+    /// Samples one of a batch's orders, from another place each time.
     pub(super) fn look(&mut self, inputs: &VecDeque<Input>) {
         self.turns = (self.turns + 1) % (1 << 20);
         let places = (0..inputs.len().min(LOOKS_MAX)).map(|step| (self.turns + step) % inputs.len());

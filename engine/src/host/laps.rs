@@ -22,7 +22,8 @@ impl Laps {
         let lap = self.since.elapsed();
         self.since += lap;
         let ns = lap.as_nanos() as u64;
-        self.ns[stage as usize] = ns;
+        // A batch of several turns comes by a stage more than once.
+        self.ns[stage as usize] += ns;
         cells.record(stage, ns);
     }
 

@@ -31,7 +31,7 @@ impl Parcel {
     }
 }
 
-/// Counters that the worker writes and anybody reads. Written once per turn, by one thread.
+/// Counters that the worker writes and anybody reads. Written once per turn or batch, by one thread.
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) turns: AtomicU64,

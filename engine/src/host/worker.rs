@@ -34,7 +34,7 @@ pub(crate) struct WorkerParts {
     pub(crate) stations: Arc<[Arc<Station>]>,
     pub(crate) ports: Arc<Ports>,
     pub(crate) clock: HostClock,
-    /// Most inputs taken in front of one turn.
+    /// Most inputs taken in front of one batch.
     pub(crate) inputs_max: usize,
     /// Log bytes by which the store may lag before admission waits.
     pub(crate) lag_bytes_max: u64,
@@ -340,8 +340,7 @@ impl Worker {
         counters.hot_key_ppm.store(self.hot_keys.share_ppm(), Ordering::Relaxed);
         counters.open_orders.store(state.orders.open_len() as u64, Ordering::Relaxed);
         counters.orders_in_memory.store(state.orders.len() as u64, Ordering::Relaxed);
-        let keys = state.keys.recent_len() as u64 + state.keys.older_len();
-        counters.remembered_keys.store(keys, Ordering::Relaxed);
+        counters.remembered_keys.store(state.keys.older_len(), Ordering::Relaxed);
         counters.skus.store(state.stock.len() as u64, Ordering::Relaxed);
         counters.state_bytes.store(state.bytes(), Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! History buckets: stretches of a shard's life that end between two turns.
+//! History buckets: stretches of a shard's life that end between two batches.
 
 use onrush_proto::{Fact, RecordKind, Row};
 
@@ -47,7 +47,7 @@ impl Bucket {
         self.orders += u32::from(number == self.number);
     }
 
-    /// Between two turns: ends the bucket if it is full or old.
+    /// Between two batches: ends the bucket if it is full or old.
     pub(crate) fn turn(&mut self, now_us: u64) {
         if self.orders == 0 || self.begun_us == 0 {
             self.begun_us = now_us;

@@ -150,10 +150,10 @@ pub struct HoldRequest {
 /// What a batch of a shard wants done, in this order: `urgent` at once; `frame` made durable, behind
 /// the frames before it; then, and only then, `rows` published, `replies` and `outbound` let go.
 ///
-/// A batch is one turn, or all turns that were taken while an earlier batch was being written.
+/// A batch is all turns over what waited, or that were taken while an earlier batch was being written.
 #[derive(Default)]
 pub struct Effects {
-    /// Shard time in us, the the same for all records of the batch.
+    /// Shard time in us, the same for all records of the batch.
     pub time_us: u64,
     /// Inputs that were decided.
     pub inputs: usize,

@@ -31,6 +31,8 @@ const GENERATIONS_KEPT: usize = 2;
 /// Most generations, about: they grow when the store lags, so that a look-up asks few of them.
 const GENERATIONS_MEAN: usize = 8;
 
+/// Hashes of a turn for which there is always room.
+const ASKED_KEPT_MAX: usize = 1 << 12;
 /// Fewest entries by which a generation grows.
 const GROWTH_MIN: usize = 64;
 
@@ -216,11 +218,14 @@ impl<V: Copy> Remembered<V> {
         self.older.spans(hash)
     }
 
-    /// Ends a batch: forgets what was only asked, and lets go of what the store has
+    /// Ends a turn: forgets what was only asked, and lets go of what the store has
     /// (every change up to `stored_lsn`).
     pub fn settle(&mut self, stored_lsn: u64) {
         for asked in [&mut self.absent, &mut self.fresh] {
-            if !asked.is_empty() {
+            // Clearing costs what was ever in it: after a turn of huge orders it begins small again.
+            if asked.capacity() > ASKED_KEPT_MAX {
+                *asked = HashSet::with_hasher(FixedState);
+            } else if !asked.is_empty() {
                 asked.clear();
             }
         }

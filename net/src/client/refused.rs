@@ -9,6 +9,10 @@ use tonic_types::StatusExt;
 /// The domain of the shop's own reasons.
 const DOMAIN: &str = "onrush";
 
+/// Reasons for which a call is refused before its key is looked up: they tell nothing of an earlier try.
+const UNLOOKED_AT: [&str; 4] =
+    ["OVERLOADED", "DEADLINE_EXCEEDED", "IDEMPOTENCY_KEY_IN_PROGRESS", "UNAUTHENTICATED"];
+
 /// The shop refused; nothing changed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{reason}: {message}")]
@@ -45,6 +49,16 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// True if another try under the same key may say more: nobody knows what became of this one, or, with an
+    /// earlier try that nobody knows of (`doubtful`), it says only that this one was not looked at.
+    pub(super) fn is_open(&self, doubtful: bool) -> bool {
+        match self {
+            Self::Unknown { .. } => true,
+            Self::Refused(refused) => doubtful && UNLOOKED_AT.contains(&refused.reason.as_str()),
+            Self::Address(_) => false,
+        }
+    }
+
     /// The reason of a refusal.
     pub fn reason(&self) -> Option<&str> {
         match self {
@@ -90,6 +104,23 @@ mod tests {
     use tonic_types::ErrorDetails;
 
     use super::*;
+
+    /// An order was done, its answer lost, and the second try came too late to be looked at: that is no refusal.
+    #[test]
+    fn what_was_not_looked_at_says_nothing_of_an_earlier_try() {
+        let unknown = CallError::from(Status::unavailable("gone"));
+        assert!(unknown.is_open(false) && unknown.is_open(true));
+        for (refusal, open) in [
+            (Refusal::Overloaded, true),
+            (Refusal::DeadlineExceeded, true),
+            (Refusal::KeyInProgress, true),
+            (Refusal::KeyReused, false),
+            (Refusal::NoLines, false),
+        ] {
+            let error = CallError::from(refusal);
+            assert_eq!((error.is_open(false), error.is_open(true)), (false, open), "{error}");
+        }
+    }
 
     #[test]
     fn statuses_become_reasons_and_silence_stays_unknown() {

@@ -9,6 +9,7 @@ use super::limits::Limits;
 use super::outbox::Outbox;
 use super::pool::Pool;
 use super::signal::Signal;
+use super::tickets::Open;
 
 /// How far a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,8 +31,9 @@ pub(super) struct Connection<S> {
     stage: Cell<Stage>,
     /// Bytes that are being written.
     sending: Cell<usize>,
-    /// Commands under way, and those among them that read.
+    /// Commands under way, how long they were, and those among them that read.
     open: Cell<u32>,
+    open_bytes: Cell<usize>,
     reads: Cell<u32>,
     /// The writer has something to do.
     pub(super) to_write: Signal,
@@ -48,6 +50,7 @@ impl<S> Connection<S> {
             stage: Cell::new(Stage::Open),
             sending: Cell::new(0),
             open: Cell::new(0),
+            open_bytes: Cell::new(0),
             reads: Cell::new(0),
             to_write: Signal::default(),
             room: Signal::default(),
@@ -93,6 +96,8 @@ impl<S> Connection<S> {
     /// Nobody is there any more.
     pub(super) fn vanish(&self) {
         self.stop_reading(Stage::Gone);
+        // What is under way keeps the connection, not what nobody will read.
+        self.outbox.borrow_mut().forget();
     }
 
     /// True if nothing is left to write but what waits now.
@@ -107,7 +112,9 @@ impl<S> Connection<S> {
     /// True if the next command has to wait.
     pub(super) fn is_full(&self, limits: &Limits, reads: bool) -> bool {
         let unsent = self.sending.get() + self.outbox.borrow().len();
-        unsent > limits.unsent_bytes_max || reads && self.reads.get() >= limits.reads_max
+        unsent > limits.unsent_bytes_max
+            || self.open_bytes.get() > limits.open_bytes_max
+            || reads && self.reads.get() >= limits.reads_max
     }
 
     pub(super) fn set_sending(&self, bytes: usize) {
@@ -116,19 +123,19 @@ impl<S> Connection<S> {
     }
 
     /// A command is under way.
-    pub(super) fn begin(&self, reads: bool) {
+    pub(super) fn begin(&self, reads: bool, bytes: usize) {
         self.open.set(self.open.get() + 1);
+        self.open_bytes.set(self.open_bytes.get() + bytes);
         self.reads.set(self.reads.get() + u32::from(reads));
     }
 
     /// It is answered.
-    pub(super) fn end(&self, pool: &Pool, tag: u64, reads: bool, answer: &Answer) {
+    pub(super) fn end(&self, pool: &Pool, of: &Open<Self>, answer: &Answer) {
         self.open.set(self.open.get() - 1);
-        self.reads.set(self.reads.get() - u32::from(reads));
-        self.answer(pool, tag, answer);
-        if reads {
-            self.room.set();
-        }
+        self.open_bytes.set(self.open_bytes.get() - of.bytes);
+        self.reads.set(self.reads.get() - u32::from(of.reads));
+        self.answer(pool, of.tag, answer);
+        self.room.set();
     }
 
     /// An answer for the client, if it is still there.

@@ -173,7 +173,7 @@ impl<D: Desk> Shared<D> {
         }
         desk.drain(|ticket, answer| {
             if let Some(open) = self.tickets.borrow_mut().close(ticket) {
-                open.connection.end(&self.pool, open.tag, open.reads, &answer);
+                open.connection.end(&self.pool, &open, &answer);
             }
         });
         true
@@ -209,8 +209,8 @@ fn admit<D: Desk>(front: &Rc<Shared<D>>, places: &Arc<Semaphore>, stream: TcpStr
             monoio::spawn(async move { greet(&front, stream, place).await });
         }
         Err(_) if front.turned_away.get() < TURNED_AWAY_MAX => {
+            front.turned_away.set(front.turned_away.get() + 1);
             monoio::spawn(async move {
-                front.turned_away.set(front.turned_away.get() + 1);
                 let full =
                     ErrorFrame::new(ErrorCode::Full, "connections: expected fewer, found as many as may be");
                 let (half, mut out) = stream.into_split();
@@ -234,7 +234,7 @@ async fn greet<D: Desk>(front: &Rc<Shared<D>>, stream: TcpStream, _place: OwnedS
         Ok(Err(Some(error))) => return refuse(front, incoming, &mut out, &error).await,
         Ok(Err(None)) => return,
         // What was being read is lost.
-        Err(_) => return drop(writer::write_all(&mut out, frame_of(&silent()), front.limits.hello).await),
+        Err(_) => return refuse(front, incoming, &mut out, &silent()).await,
     };
     let connection = Rc::new(Connection::new(session, front.limits.credit));
     let Limits { frame_bytes_max, credit, .. } = front.limits;

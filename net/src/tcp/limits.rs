@@ -20,6 +20,8 @@ pub struct Limits {
     /// Commands among them whose answer is as long as an order: while so many are open, the next command of the
     /// connection waits.
     pub reads_max: u32,
+    /// Bytes of commands that a client may have open: beyond them the next one waits.
+    pub open_bytes_max: usize,
     /// Bytes of answers that may wait for a client. While there are more, nothing is taken from it.
     pub unsent_bytes_max: usize,
     /// Most bytes of a frame.
@@ -34,7 +36,8 @@ impl Default for Limits {
             keepalive: Duration::from_secs(30),
             linger: Duration::from_secs(1),
             credit: 16_384,
-            reads_max: 64,
+            reads_max: 16,
+            open_bytes_max: 4 << 20,
             unsent_bytes_max: 1 << 20,
             frame_bytes_max: FRAME_BYTES_MAX,
         }

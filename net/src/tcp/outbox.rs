@@ -109,6 +109,11 @@ impl Outbox {
         }
     }
 
+    /// Nobody reads any more.
+    pub(super) fn forget(&mut self) {
+        (self.bytes, self.gathering) = (Vec::new(), None);
+    }
+
     /// What waits; the frames are whole.
     pub(super) fn take(&mut self) -> Option<Vec<u8>> {
         self.seal();

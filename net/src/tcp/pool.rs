@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use onrush_proto::frame::FRAME_BYTES_MAX;
+
 /// What a connection keeps of its own, for each direction.
 pub(super) const KEPT_BYTES_MAX: usize = 64 << 10;
 /// Where a buffer begins.
@@ -49,6 +51,8 @@ impl Pool {
         buffer.clear();
         let (shelf, most) = match buffer.capacity() {
             0..FIRST_BYTES => return,
+            // Answers that nobody read for long.
+            large if large > FRAME_BYTES_MAX => return,
             FIRST_BYTES..=KEPT_BYTES_MAX => (&self.small, SMALL_MAX),
             _ => (&self.large, LARGE_MAX),
         };

@@ -44,6 +44,10 @@ pub(super) async fn read<D: Desk>(front: &Shared<D>, connection: &Caller<D>, inc
         }
         // What was taken leaves before more is read, together with what the other connections have.
         front.turn().await;
+        // Who ends the connection meanwhile ends no read that has not begun.
+        if connection.stage() != Stage::Open {
+            return;
+        }
         let more = incoming.more(&front.pool, connection.cancel_handle(), front.limits.progress).await;
         match more {
             Ok(()) => {}
@@ -82,21 +86,26 @@ async fn handle<D: Desk>(front: &Shared<D>, connection: &Caller<D>, frame: &Fram
             spend::<D>(connection, frame.count.into())?;
             for entry in commands {
                 let reads = front.desk.borrow().reads(&entry);
-                room(front, connection, reads).await;
+                // What is not taken by then never is: nobody would write its answer.
+                if !room(front, connection, reads).await {
+                    return Ok(());
+                }
                 ask(front, connection, &entry, reads);
             }
         }
         Kind::Validate => {
             let view = ValidateView::of(frame)?;
             spend::<D>(connection, 1)?;
-            room(front, connection, false).await;
-            validate(front, connection, &view, frame.count);
+            if room(front, connection, false).await {
+                validate(front, connection, &view, frame.count);
+            }
         }
         Kind::Ping => {
             spend::<D>(connection, 1)?;
-            room(front, connection, false).await;
-            connection.outbox.borrow_mut().bare(&front.pool, Kind::Pong, 1);
-            connection.to_write.set();
+            if room(front, connection, false).await {
+                connection.outbox.borrow_mut().bare(&front.pool, Kind::Pong, 1);
+                connection.to_write.set();
+            }
         }
         Kind::Goodbye => {
             empty(frame)?;
@@ -129,19 +138,21 @@ fn spend<D: Desk>(connection: &Caller<D>, credit: u32) -> Result<(), Last> {
     Err(Last::Wrong(ErrorFrame::new(ErrorCode::Credit, text)))
 }
 
-/// Waits while too much waits for the client.
-async fn room<D: Desk>(front: &Shared<D>, connection: &Caller<D>, reads: bool) {
-    while connection.is_full(&front.limits, reads) && connection.stage() != Stage::Gone {
+/// Waits while too much waits for the client, or by it. False once nothing more is taken from it.
+async fn room<D: Desk>(front: &Shared<D>, connection: &Caller<D>, reads: bool) -> bool {
+    while connection.stage() == Stage::Open && connection.is_full(&front.limits, reads) {
         connection.room.wait().await;
     }
+    connection.stage() == Stage::Open
 }
 
 fn ask<D: Desk>(front: &Shared<D>, connection: &Caller<D>, entry: &CommandEntry<'_>, reads: bool) {
-    let open = Open { connection: Rc::clone(connection), tag: entry.tag, reads };
+    let bytes = entry.length();
+    let open = Open { connection: Rc::clone(connection), tag: entry.tag, reads, bytes };
     let ticket = front.tickets.borrow_mut().open(open);
     match front.desk.borrow_mut().command(&connection.session, ticket, entry) {
         Taken::Later => {
-            connection.begin(reads);
+            connection.begin(reads, bytes);
             front.has_taken();
         }
         Taken::Now(answer) => {

@@ -18,6 +18,8 @@ pub(super) struct Open<T> {
     pub(super) tag: u64,
     /// True if the answer may be as long as an order.
     pub(super) reads: bool,
+    /// How long it was.
+    pub(super) bytes: usize,
 }
 
 impl<T> Default for Tickets<T> {

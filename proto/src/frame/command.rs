@@ -244,6 +244,11 @@ macro_rules! text {
 }
 
 impl CommandEntry<'_> {
+    /// Bytes of the entry.
+    pub fn length(&self) -> usize {
+        size_of::<EntryBytes>() + self.body.len()
+    }
+
     /// What is asked. What is not one of [`Operation::ALL`] is refused by itself.
     pub fn operation(&self) -> Result<Operation, Refusal> {
         Operation::of(self.operation).ok_or(invalid("operation", "one of version 1"))

@@ -14,6 +14,7 @@ use crate::key::IdempotencyKey;
 use crate::money::{Currency, Money};
 use crate::payment::{Attempt, Payment, Posting, Refund};
 use crate::row::{Line, OrderRow, StateChange};
+use crate::text::Text;
 
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -59,7 +60,8 @@ struct StateBytes {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct AttemptBytes {
-    method: WireText<47>,
+    /// A token of a payment method is told to nobody.
+    zeros: [u8; 48],
     reference: WireText<63>,
     decline: WireText<31>,
     minor: I64,
@@ -143,7 +145,7 @@ pub(super) fn put(out: &mut Vec<u8>, row: &OrderRow) {
 fn put_payment(out: &mut Vec<u8>, payment: &Payment) {
     for attempt in &payment.attempts {
         let bytes = AttemptBytes {
-            method: (&attempt.method).into(),
+            zeros: [0; 48],
             reference: (&attempt.reference).into(),
             decline: (&attempt.decline).into(),
             minor: I64::new(attempt.minor),
@@ -238,7 +240,7 @@ fn payment(head: &OrderBytes, rest: &mut Rest<'_>) -> Result<Payment, FrameError
             capture: attempt.capture != 0,
             minor: attempt.minor.get(),
             capture_minor: attempt.capture_minor.get(),
-            method: attempt.method.text()?,
+            method: Text::EMPTY,
             reference: attempt.reference.text()?,
             decline: attempt.decline.text()?,
             started_us: attempt.started_us.get(),
@@ -297,7 +299,7 @@ mod tests {
             zero
         });
         let attempt = layout!(AttemptBytes {
-            method,
+            zeros,
             reference,
             decline,
             minor,

@@ -183,8 +183,8 @@ fn answer(whole: &[u8]) -> Result<OutcomeEntry, FrameError> {
 fn rejected(body: &[u8]) -> Result<Rejected, FrameError> {
     let wrong = FrameError::Field { field: "rejected", expected: "reason, zero byte, message" };
     let text = std::str::from_utf8(body).map_err(|_| wrong)?;
-    let (reason, message) = text.trim_end_matches('\0').split_once('\0').ok_or(wrong)?;
-    Ok(Rejected { reason: reason.into(), message: message.into() })
+    let (reason, message) = text.split_once('\0').ok_or(wrong)?;
+    Ok(Rejected { reason: reason.into(), message: message.trim_end_matches('\0').into() })
 }
 
 fn receipt(code: u16, body: &[u8]) -> Result<Receipt, FrameError> {

@@ -68,7 +68,7 @@ fn order() -> OrderRow {
         capture: true,
         minor: 900,
         capture_minor: 900,
-        method: text("tok_visa"),
+        method: Text::EMPTY,
         reference: text("ch_1"),
         decline: text(""),
         started_us: 12,
@@ -222,6 +222,20 @@ fn outcomes_come_over_as_they_are() {
     let rejected =
         Rejected { reason: "FORBIDDEN".into(), message: "customer_id: expected the caller's own id".into() };
     assert_eq!(read.last(), Some(&OutcomeEntry { tag: 77, answer: Answer::Rejected(rejected) }));
+}
+
+/// The zeros behind an empty message are not the one in front of it.
+#[test]
+fn a_rejection_needs_no_message() {
+    for message in ["", "x", "1234567", "12345678"] {
+        let mut out = Vec::new();
+        let frame = begin(&mut out, Kind::Outcomes);
+        put_rejected(&mut out, 1, "FORBIDDEN", message);
+        frame.seal(&mut out, 1, 1);
+        let read: Vec<_> = Outcomes::of(&read(&out)).unwrap().collect();
+        let rejected = Rejected { reason: "FORBIDDEN".into(), message: message.into() };
+        assert_eq!(read, [Ok(OutcomeEntry { tag: 1, answer: Answer::Rejected(rejected) })]);
+    }
 }
 
 #[test]

@@ -36,7 +36,7 @@ const GAUGES: [Gauge; 14] = [
     ("shard_held_units", "Units that unpaid orders hold", |stats| stats.held_units as f64),
     (
         "shard_hot_key_ratio",
-        "Share of the latest orders that came by the shard that wants one and the same SKU, by a sample of one order a turn",
+        "Share of the latest orders that came by the shard that wants one and the same SKU, by a sample of one order a batch",
         |stats| stats.hot_key_ppm as f64 / 1e6,
     ),
     ("shard_open_orders", "Orders whose deadline runs", |stats| stats.open_orders as f64),

@@ -148,6 +148,8 @@ impl Desk for ShopDesk {
         match self.ask(session, ticket, operation, entry) {
             Ok(()) => Taken::Later,
             Err(rejection) => {
+                // Nothing leaves, so nobody else starts the clock again for the next one.
+                self.now_us = None;
                 let answer = later::answer(Err(rejection));
                 self.commands.answered(operation, &answer);
                 Taken::Now(answer)

@@ -81,6 +81,7 @@ impl World {
         for seat in &mut self.seats {
             seat.live = None;
             seat.tamper = None;
+            seat.disk.calm();
             seat.stalled_until_us = 0;
             seat.store.calm();
         }

@@ -89,14 +89,19 @@ impl Native {
 
     /// Asks until there is an answer, or no more tries.
     async fn told(&self, link: &Link, asked: &Asked) -> Result<Told, CallError> {
-        let mut number = 0;
+        let (mut number, mut unknown) = (0, None);
         loop {
             let error = match self.try_once(link, asked).await {
                 Ok(told) => return Ok(told),
                 Err(error) => error,
             };
-            if number == self.retry.retries || !matches!(error, CallError::Unknown { .. }) {
+            if !error.is_open(unknown.is_some()) {
                 return Err(error);
+            }
+            // The first that nobody knows of stands: what came behind it says no more.
+            let first = unknown.get_or_insert(error);
+            if number == self.retry.retries {
+                return Err(first.clone());
             }
             number += 1;
             tokio::time::sleep(self.retry.pause_before(number, Uuid::new_v4().as_u64_pair().1)).await;
@@ -176,6 +181,7 @@ impl From<Lost> for CallError {
                 refused("UNSUPPORTED_VERSION")
             }
             Lost::Dialogue(DialogueError::Version { .. }) => refused("UNSUPPORTED_VERSION"),
+            Lost::NotAsked(super::dialogue::NotAsked::Unknown) => refused("UNKNOWN_METHOD"),
             Lost::NotAsked(_) => refused("MESSAGE_TOO_LARGE"),
             Lost::Dialogue(_) => unknown(Code::Internal, lost.to_string()),
             Lost::Connect { .. } | Lost::Closed | Lost::Silent => {

@@ -85,6 +85,12 @@ impl FaultDisk {
         self.lock().armed.misdirect_sectors = Some(sectors);
     }
 
+    /// Takes back what was meant for the next durable write: it did not come to one.
+    pub fn calm(&self) {
+        let armed = &mut self.lock().armed;
+        (armed.lost_writes, armed.misdirect_sectors) = (0, None);
+    }
+
     /// Damages one bit of a file, now and for good.
     ///
     /// # Errors
