@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use monoio::io::{Canceller, OwnedWriteHalf, Splitable as _};
 use monoio::net::{TcpListener, TcpStream};
+use monoio::task::JoinHandle;
 use monoio::time::{sleep, timeout};
 use monoio::{FusionDriver, FusionRuntime, LegacyDriver, RuntimeBuilder};
 use onrush_proto::frame::{ErrorCode, ErrorFrame, Hello, VERSION_MAX, VERSION_MIN, Welcome};
@@ -31,6 +32,8 @@ use super::writer;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Connections that are told at once that there are too many; more are just closed.
 const TURNED_AWAY_MAX: u32 = 64;
+/// How often it is looked whether all tasks have ended.
+const LOOK: Duration = Duration::from_millis(5);
 /// Probes that a silent client may leave unanswered.
 const PROBES: u32 = 3;
 
@@ -61,7 +64,7 @@ impl Front {
     async fn run<D: Desk>(self, desk: D, stop: impl Future<Output = ()>) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
         let front = Rc::new(Shared::new(desk, self.limits));
-        monoio::spawn(pump(Rc::clone(&front)));
+        let pumping = monoio::spawn(pump(Rc::clone(&front)));
         let mut stop = pin!(stop);
         while let Some(accepted) = unless(listener.accept(), stop.as_mut()).await {
             match accepted {
@@ -79,6 +82,7 @@ impl Front {
         };
         // What is not answered by then never is: the callers ask again under their keys.
         let _ = timeout(self.drain, ended).await;
+        front.end_all(pumping).await;
         Ok(())
     }
 }
@@ -114,6 +118,8 @@ pub(super) struct Shared<D: Desk> {
     taken: Cell<bool>,
     pump: Signal,
     ended: Signal,
+    /// The pump is to end.
+    over: Cell<bool>,
 }
 
 impl<D: Desk> Shared<D> {
@@ -131,6 +137,7 @@ impl<D: Desk> Shared<D> {
             taken: Cell::new(false),
             pump: Signal::default(),
             ended: Signal::default(),
+            over: Cell::new(false),
         }
     }
 
@@ -162,6 +169,24 @@ impl<D: Desk> Shared<D> {
         connections.iter().for_each(|connection| connection.leave(Some(&self.pool)));
     }
 
+    /// Ends all that still runs. A task that waits when its runtime ends is never dropped, and so is not what
+    /// it holds: the desk, and the engine's files with it.
+    async fn end_all(self: Rc<Self>, pumping: JoinHandle<()>) {
+        let connections: Vec<_> = self.connections.borrow().values().cloned().collect();
+        connections.iter().for_each(|connection| connection.vanish());
+        let ended = async {
+            // This one and the pump stay.
+            while Rc::strong_count(&self) > 2 {
+                sleep(LOOK).await;
+            }
+        };
+        // Who does not end within its own bounds is left behind.
+        let _ = timeout(self.limits.hello + self.limits.linger, ended).await;
+        self.over.set(true);
+        self.pump.set();
+        pumping.await;
+    }
+
     /// One look: what was taken leaves, what came back is handed over. True if something came.
     fn look(&self, context: &mut Context<'_>) -> bool {
         let mut desk = self.desk.borrow_mut();
@@ -180,16 +205,19 @@ impl<D: Desk> Shared<D> {
     }
 }
 
-/// Moves what is asked and answered. Never ends.
+/// Moves what is asked and answered, until it is over.
 async fn pump<D: Desk>(front: Rc<Shared<D>>) {
     poll_fn(|context| {
+        if front.over.get() {
+            return Poll::Ready(());
+        }
         if front.look(context) {
             // Others first: they write what came, and ask more.
             context.waker().wake_by_ref();
         } else if front.pump.poll(context).is_ready() {
             context.waker().wake_by_ref();
         }
-        Poll::<()>::Pending
+        Poll::Pending
     })
     .await;
 }

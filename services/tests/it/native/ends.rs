@@ -78,3 +78,21 @@ async fn a_server_that_stops_says_so_and_answers_what_it_took() {
     assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
     drop(stopped);
 }
+
+/// Tasks of a front once outlived it, with the engine in their hands: a directory that was removed kept its place on
+/// the disk until the process ended.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_shop_that_has_stopped_holds_no_file() {
+    let shop = Shop::open();
+    let mut peer = Peer::open(shop.native(), "");
+    sell(&mut peer, "tea", 1, 10_000);
+    let silent = std::net::TcpStream::connect(shop.native()).unwrap();
+    let dir = shop.stop().await;
+    let held = |path: &std::path::Path| path.starts_with(dir.path());
+    let files = std::fs::read_dir("/proc/self/fd").unwrap();
+    let open: Vec<_> = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok()).collect();
+    let left: Vec<_> = open.iter().filter(|path| held(path)).collect();
+    assert!(left.is_empty(), "{left:?}");
+    drop((peer, silent));
+}
