@@ -244,7 +244,8 @@ impl<V: Copy> Remembered<V> {
     }
 
     /// Entries held exactly; a hash that changed may count more than once.
-    pub fn recent_len(&self) -> usize {
+    #[cfg(test)]
+    fn recent_len(&self) -> usize {
         self.entries
     }
 
