@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// A file of code may not be longer than this, its tests not counted.
 const FILE_LINES_MAX: usize = 600;
 const README_LINES_MAX: usize = 150;
-const ARCHITECTURE_LINES_MAX: usize = 540;
+const ARCHITECTURE_LINES_MAX: usize = 500;
 /// Blocks of own `unsafe` in the whole tree.
 const UNSAFE_MAX: usize = 20;
 
@@ -317,14 +317,13 @@ fn one_crypto_provider_is_built() {
 #[test]
 fn every_dependency_has_a_reason() {
     let manifest = read(&root().join("Cargo.toml"));
-    let architecture = read(&root().join("docs/ARCHITECTURE.md"));
-    let table = architecture.split_once("\n## Crates\n").map_or("", |(_, table)| table);
-    let reasons: BTreeSet<&str> = words(table).collect();
+    let crates = read(&root().join("docs/crates.md"));
+    let reasons: BTreeSet<&str> = words(&crates).collect();
     let lines = dependency_lines(&manifest);
     let names = lines.iter().filter_map(|(_, line)| line.split_once(" = ")).map(|(name, _)| name.to_owned());
     let found: Vec<_> =
         names.filter(|name| !name.starts_with("onrush-") && !reasons.contains(name.as_str())).collect();
-    assert_none(&found, "expected a row for every dependency in the crates table of docs/ARCHITECTURE.md");
+    assert_none(&found, "expected a row for every dependency in docs/crates.md");
 }
 
 #[test]

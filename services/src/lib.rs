@@ -37,6 +37,7 @@ mod records;
 pub mod remote;
 mod retry;
 pub mod serve;
+mod session;
 pub mod settlements;
 pub mod shipping;
 pub mod status;

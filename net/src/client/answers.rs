@@ -5,6 +5,7 @@ use onrush_grpc::money::v1 as money;
 use onrush_grpc::order::v1 as order;
 use onrush_grpc::order::v1::{OrderPaymentStatus, OrderStatus};
 use onrush_grpc::product::v1 as product;
+use onrush_grpc::session::v1::answer::Answer as Told;
 use onrush_proto::{
     Currency, CustomerId, Delivery, IdempotencyKey, Line, Lsn, Money, OrderId, OrderRow, OrderState, Outcome,
     Payment, PaymentState, Receipt, Reply, Sku, StateChange, StockRow,
@@ -24,8 +25,22 @@ pub(super) fn sound<T>(found: Option<T>) -> Result<T, CallError> {
     found.ok_or_else(|| CallError::Unknown { code: Code::Internal, message: message() })
 }
 
+/// What was answered to a command, as a reply.
+pub(super) fn reply_of(told: Told) -> Result<Reply, CallError> {
+    match told {
+        Told::Failure(failure) => Err((*failure).into()),
+        Told::CreateOrder(made) => order_made(*made),
+        Told::ProcessPayment(message) => paid(*message),
+        Told::CancelOrder(message) => cancelled(*message),
+        Told::GetOrderStatus(read) => order_read(*read),
+        Told::PutProduct(put) => Ok(product_put(*put)),
+        Told::UpdateStock(changed) => Ok(stock_changed(*changed)),
+        _ => sound(None),
+    }
+}
+
 /// An order was accepted.
-pub(super) fn order_made(made: order::CreateOrderResponse) -> Result<Reply, CallError> {
+fn order_made(made: order::CreateOrderResponse) -> Result<Reply, CallError> {
     let receipt = || {
         let order: OrderId = made.order_id.parse().ok()?;
         let held_until_us = u64::try_from(made.held_until_us).ok()?;
@@ -35,7 +50,7 @@ pub(super) fn order_made(made: order::CreateOrderResponse) -> Result<Reply, Call
 }
 
 /// A payment came to its end, or waits for its gateway or its buyer.
-pub(super) fn paid(paid: order::ProcessPaymentResponse) -> Result<Reply, CallError> {
+fn paid(paid: order::ProcessPaymentResponse) -> Result<Reply, CallError> {
     let receipt = || {
         Some(Receipt::AttemptSettled {
             order: paid.order_id.parse().ok()?,
@@ -48,7 +63,7 @@ pub(super) fn paid(paid: order::ProcessPaymentResponse) -> Result<Reply, CallErr
 }
 
 /// An order was called off.
-pub(super) fn cancelled(cancelled: order::CancelOrderResponse) -> Result<Reply, CallError> {
+fn cancelled(cancelled: order::CancelOrderResponse) -> Result<Reply, CallError> {
     let receipt = || {
         let (order, state) = (cancelled.order_id.parse().ok()?, order_state(cancelled.status)?);
         Some(Receipt::OrderMoved { order, state })
@@ -57,7 +72,7 @@ pub(super) fn cancelled(cancelled: order::CancelOrderResponse) -> Result<Reply, 
 }
 
 /// An order was read. Attempts, refunds and postings are the payment service's, and not in it.
-pub(super) fn order_read(read: order::GetOrderStatusResponse) -> Result<Reply, CallError> {
+fn order_read(read: order::GetOrderStatusResponse) -> Result<Reply, CallError> {
     let row = read.order.and_then(|found| order_row(&found));
     Ok(reply(Outcome::Order(Box::new(sound(row)?)), false))
 }
@@ -100,12 +115,12 @@ fn order_row(found: &order::Order) -> Option<OrderRow> {
 }
 
 /// A product was put.
-pub(super) fn product_put(put: product::PutProductResponse) -> Reply {
+fn product_put(put: product::PutProductResponse) -> Reply {
     reply(Outcome::Accepted(Receipt::Product { version: put.version }), put.replayed)
 }
 
 /// Stock was changed.
-pub(super) fn stock_changed(changed: product::UpdateStockResponse) -> Reply {
+fn stock_changed(changed: product::UpdateStockResponse) -> Reply {
     let product::UpdateStockResponse { on_hand, held, version, replayed, .. } = changed;
     reply(Outcome::Accepted(Receipt::Stock { on_hand, held, version }), replayed)
 }

@@ -5,6 +5,8 @@ use onrush_grpc::money::v1 as money;
 use onrush_grpc::order::v1 as order;
 use onrush_grpc::product::v1 as product;
 use onrush_grpc::product::v1::update_stock_request::Change;
+use onrush_grpc::session::v1::answer::Answer as Told;
+use onrush_grpc::session::v1::call::Call as Asked;
 use onrush_proto::{
     Command, CreateOrder, Money, OrderLine, PutProduct, Reply, StartPayment, StockChange, UpdateStock,
 };
@@ -17,39 +19,48 @@ impl Client {
     /// putting products, changing and reading stock. A payment is answered once it is settled or waits for
     /// its buyer. A key (0 = a fresh one) travels as its 32 hex digits.
     pub async fn ask(&self, key: u128, command: Command) -> Result<Reply, CallError> {
-        let request_id = if key == 0 { String::new() } else { request_id(key) };
-        match command {
-            Command::CreateOrder(create) => {
-                self.create_order(create_order(request_id, &create)).await.and_then(answers::order_made)
-            }
-            Command::StartPayment(start) => {
-                self.process_payment(payment(request_id, &start)).await.and_then(answers::paid)
-            }
-            Command::CancelOrder(cancel) => {
-                let message = order::CancelOrderRequest { request_id, order_id: cancel.order.to_string() };
-                self.cancel_order(message).await.and_then(answers::cancelled)
-            }
-            Command::GetOrder(id) => {
-                let message = order::GetOrderStatusRequest { order_id: id.to_string() };
-                self.get_order_status(message).await.and_then(answers::order_read)
-            }
-            Command::PutProduct(put) => {
-                self.put_product(put_product(request_id, *put)).await.map(answers::product_put)
-            }
-            Command::UpdateStock(update) => {
-                self.update_stock(update_stock(request_id, &update)).await.map(answers::stock_changed)
-            }
-            Command::GetStock(sku) => {
-                let message = admin::GetStockRequest { sku: sku.to_string() };
-                self.get_stock(message).await.and_then(|counted| answers::stock(&counted))
-            }
-            _ => Err(unknown_method().into()),
+        if let Command::GetStock(sku) = command {
+            let message = admin::GetStockRequest { sku: sku.to_string() };
+            return self.get_stock(message).await.and_then(|counted| answers::stock(&counted));
         }
+        let told = match asked(key, command).ok_or_else(unknown_method)? {
+            Asked::CreateOrder(message) => Told::CreateOrder(Box::new(self.create_order(*message).await?)),
+            Asked::ProcessPayment(message) => {
+                Told::ProcessPayment(Box::new(self.process_payment(*message).await?))
+            }
+            Asked::CancelOrder(message) => Told::CancelOrder(Box::new(self.cancel_order(*message).await?)),
+            Asked::GetOrderStatus(message) => {
+                Told::GetOrderStatus(Box::new(self.get_order_status(*message).await?))
+            }
+            Asked::PutProduct(message) => Told::PutProduct(Box::new(self.put_product(*message).await?)),
+            Asked::UpdateStock(message) => Told::UpdateStock(Box::new(self.update_stock(*message).await?)),
+            _ => return Err(unknown_method().into()),
+        };
+        answers::reply_of(told)
     }
 }
 
+/// The call that stands for a command; `None` if none does.
+pub(super) fn asked(key: u128, command: Command) -> Option<Asked> {
+    let request_id = if key == 0 { String::new() } else { request_id(key) };
+    Some(match command {
+        Command::CreateOrder(create) => Asked::CreateOrder(Box::new(create_order(request_id, &create))),
+        Command::StartPayment(start) => Asked::ProcessPayment(Box::new(payment(request_id, &start))),
+        Command::CancelOrder(cancel) => {
+            let order_id = cancel.order.to_string();
+            Asked::CancelOrder(Box::new(order::CancelOrderRequest { request_id, order_id }))
+        }
+        Command::GetOrder(id) => {
+            Asked::GetOrderStatus(Box::new(order::GetOrderStatusRequest { order_id: id.to_string() }))
+        }
+        Command::PutProduct(put) => Asked::PutProduct(Box::new(put_product(request_id, *put))),
+        Command::UpdateStock(update) => Asked::UpdateStock(Box::new(update_stock(request_id, &update))),
+        _ => return None,
+    })
+}
+
 /// What no call stands for.
-fn unknown_method() -> Refused {
+pub(super) fn unknown_method() -> Refused {
     Refused {
         reason: "UNKNOWN_METHOD".into(),
         field: None,

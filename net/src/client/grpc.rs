@@ -145,26 +145,20 @@ where
     M: Clone,
     F: Future<Output = Result<Response<R>, Status>>,
 {
-    let (mut number, mut unknown, retry) = (0, None, way.retry);
-    loop {
-        let request = way.request(message.clone());
-        let answer = tokio::time::timeout(retry.timeout, call(pool.channel(), request)).await;
-        let error = match answer {
-            Ok(Ok(response)) => return Ok(response.into_inner()),
-            Ok(Err(status)) => CallError::from(status),
-            Err(_) => CallError::from(Status::deadline_exceeded("the client stopped waiting")),
-        };
-        if !error.is_open(unknown.is_some()) {
-            return Err(error);
-        }
-        // The first that nobody knows of stands: what came behind it says no more.
-        let first = unknown.get_or_insert(error);
-        if number == retry.retries {
-            return Err(first.clone());
-        }
-        number += 1;
-        tokio::time::sleep(retry.pause_before(number, Uuid::new_v4().as_u64_pair().1)).await;
-    }
+    let retry = way.retry;
+    retry
+        .until_answered(|| {
+            let answer =
+                tokio::time::timeout(retry.timeout, call(pool.channel(), way.request(message.clone())));
+            async {
+                match answer.await {
+                    Ok(Ok(response)) => Ok(response.into_inner()),
+                    Ok(Err(status)) => Err(status.into()),
+                    Err(_) => Err(Status::deadline_exceeded("the client stopped waiting").into()),
+                }
+            }
+        })
+        .await
 }
 
 /// A key for a call that brings none.

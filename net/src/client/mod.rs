@@ -6,6 +6,7 @@ pub mod grpc;
 pub mod native;
 mod refused;
 mod retry;
+pub mod session;
 mod shop;
 
 pub use refused::{CallError, Refused};

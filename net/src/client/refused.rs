@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use onrush_grpc::session::v1::Failure;
 use onrush_proto::Refusal;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -74,27 +75,58 @@ impl From<Refused> for CallError {
     }
 }
 
+/// What a refusal says, whatever it came in.
+struct Said {
+    code: Code,
+    /// The shop's own name of it.
+    reason: Option<String>,
+    field: Option<String>,
+    message: String,
+    retry_after: Option<Duration>,
+}
+
+impl From<Said> for CallError {
+    fn from(said: Said) -> Self {
+        let Said { code, reason, field, message, retry_after } = said;
+        // A stopped shard and a silent gateway say so themselves: whether they acted is unknown.
+        let unknown = matches!(
+            code,
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal
+        );
+        let refused_late = reason.as_deref() == Some("DEADLINE_EXCEEDED");
+        if unknown && !refused_late {
+            return Self::Unknown { code, message };
+        }
+        let reason = reason.unwrap_or_else(|| format!("{code:?}"));
+        Self::from(Refused { reason, field, message, retry_after, refusal: None })
+    }
+}
+
 impl From<Status> for CallError {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
         let info = details.error_info().filter(|info| info.domain == DOMAIN);
-        // A stopped shard and a silent gateway say so themselves: whether they acted is unknown.
-        let unknown = matches!(
-            status.code(),
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal
-        );
-        let refused_late = info.is_some_and(|info| info.reason == "DEADLINE_EXCEEDED");
-        if unknown && !refused_late {
-            return Self::Unknown { code: status.code(), message: status.message().to_owned() };
-        }
         let violation = details.bad_request().and_then(|bad| bad.field_violations.first());
-        let reason = info.map_or_else(|| format!("{:?}", status.code()), |info| info.reason.clone());
-        Self::from(Refused {
-            reason,
+        Self::from(Said {
+            code: status.code(),
+            reason: info.map(|info| info.reason.clone()),
             field: violation.map(|violation| violation.field.clone()),
             message: status.message().to_owned(),
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
-            refusal: None,
+        })
+    }
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        let Failure { code, reason, message, field, retry_after_us, facts: _ } = failure;
+        let wait_us = u64::try_from(retry_after_us).ok().filter(|wait_us| *wait_us > 0);
+        Self::from(Said {
+            code: Code::from_i32(code),
+            reason: Some(reason).filter(|reason| !reason.is_empty()),
+            field: Some(field).filter(|field| !field.is_empty()),
+            message,
+            retry_after: wait_us.map(Duration::from_micros),
         })
     }
 }

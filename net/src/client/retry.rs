@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
+use super::CallError;
+
 /// How a call is tried again when no answer came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Retry {
@@ -34,6 +38,30 @@ impl Retry {
         pause_max: Duration::ZERO,
         timeout: Duration::from_secs(5),
     };
+
+    /// Tries until there is an answer, or no more tries.
+    pub(super) async fn until_answered<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        let (mut number, mut unknown) = (0, None);
+        loop {
+            let error = match attempt().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if !error.is_open(unknown.is_some()) {
+                return Err(error);
+            }
+            // The first that nobody knows of stands: what came behind it says no more.
+            let first = unknown.get_or_insert(error);
+            if number == self.retries {
+                return Err(first.clone());
+            }
+            number += 1;
+            tokio::time::sleep(self.pause_before(number, Uuid::new_v4().as_u64_pair().1)).await;
+        }
+    }
 
     /// The pause before try number `number` (from 1): anything up to the bound, so that clients
     /// that failed together do not come back together.

@@ -14,12 +14,15 @@ use uuid::Uuid;
 
 use super::grpc::{Addresses, Client};
 use super::native::{Native, NativeOptions};
+use super::session::Session;
 use super::{CallError, Retry, answers, calls};
 
 /// The scheme of the native protocol.
 const NATIVE: &str = "onrush://";
-/// That of gRPC.
+/// That of gRPC, call by call.
 const GRPC: &str = "http://";
+/// That of calls in batches over one stream of gRPC.
+const SESSION: &str = "onrush+grpc://";
 
 /// Names one change for good: however often it is asked for under its key, it is made once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -131,6 +134,7 @@ pub struct Validated {
 enum Way {
     Native(Native),
     Grpc(Client),
+    Session(Session),
 }
 
 /// A shop, over whichever protocol. Cheap to clone; clones share their connections. A change that got no
@@ -141,7 +145,8 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// A shop at `onrush://host:port` (the native protocol) or `http://host:port` (gRPC: the order service;
+    /// A shop at `onrush://host:port` (the native protocol), `onrush+grpc://host:port` (batches over a stream of gRPC:
+    /// the order service, which takes all calls there) or `http://host:port` (gRPC call by call: the order service;
     /// product and payment service stand at ports 50051 and 50053 of the same host). Must be called within a
     /// tokio runtime.
     pub async fn connect(address: &str) -> Result<Self, CallError> {
@@ -159,6 +164,10 @@ impl Shop {
             let options = NativeOptions { token, retry, queue_max, per_shard };
             return Ok(Self::over_native(Native::connect(place, &options).await?));
         }
+        if let Some(place) = place(SESSION) {
+            let order = format!("{GRPC}{place}");
+            return Ok(Self::over_session(Session::new(&order, &token, retry, queue_max)));
+        }
         let place = place(GRPC).ok_or_else(|| CallError::Address(address.to_owned()))?;
         let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
         let addresses = Addresses {
@@ -175,6 +184,11 @@ impl Shop {
         Self { way: Way::Native(client) }
     }
 
+    /// A shop over a session that is there.
+    pub fn over_session(session: Session) -> Self {
+        Self { way: Way::Session(session) }
+    }
+
     /// A shop over a client that is there.
     pub fn over_grpc(client: Client) -> Self {
         Self { way: Way::Grpc(client) }
@@ -184,6 +198,7 @@ impl Shop {
         match &self.way {
             Way::Native(client) => client.call(command, key, true).await,
             Way::Grpc(client) => client.ask(key, command).await,
+            Way::Session(session) => session.ask(key, command).await,
         }
     }
 
@@ -247,8 +262,14 @@ impl Shop {
 
     /// Gives (a part of) what was taken back. The native protocol does not ask for the currency.
     pub async fn refund(&self, key: Key, order: OrderId, amount: Money) -> Result<Refunded, CallError> {
-        let client = match &self.way {
-            Way::Grpc(client) => client,
+        let message = || ProcessRefundRequest {
+            request_id: calls::request_id(key.0),
+            payment_id: order.to_string(),
+            amount: Some(calls::amount(amount)),
+        };
+        match &self.way {
+            Way::Grpc(client) => client.process_refund(message()).await.and_then(refunded),
+            Way::Session(session) => session.process_refund(message()).await.and_then(refunded),
             Way::Native(_) => {
                 let command = Command::RefundPayment(RefundPayment { order, minor: amount.minor });
                 let read = |receipt: &Receipt, _| match *receipt {
@@ -257,15 +278,9 @@ impl Shop {
                     }
                     _ => None,
                 };
-                return self.change(key, command, read).await;
+                self.change(key, command, read).await
             }
-        };
-        let message = ProcessRefundRequest {
-            request_id: calls::request_id(key.0),
-            payment_id: order.to_string(),
-            amount: Some(calls::amount(amount)),
-        };
-        client.process_refund(message).await.and_then(refunded)
+        }
     }
 
     /// Creates or changes a product; gives its version.
@@ -288,16 +303,17 @@ impl Shop {
 
     /// What an order of these lines would meet, line by line, by what was last published.
     pub async fn validate(&self, lines: &[(Sku, i64)]) -> Result<Vec<Validated>, CallError> {
-        let client = match &self.way {
+        let line = |(sku, quantity): &(Sku, i64)| ProductLine { sku: sku.to_string(), quantity: *quantity };
+        let message = || ValidateProductsRequest { lines: lines.iter().map(line).collect() };
+        let validated = match &self.way {
             Way::Native(client) => {
                 let verdicts = client.validate(lines).await?;
                 return Ok(verdicts.iter().map(Validated::from).collect());
             }
-            Way::Grpc(client) => client,
+            Way::Grpc(client) => client.validate_products(message()).await?,
+            Way::Session(session) => session.validate(message()).await?,
         };
-        let line = |(sku, quantity): &(Sku, i64)| ProductLine { sku: sku.to_string(), quantity: *quantity };
-        let message = ValidateProductsRequest { lines: lines.iter().map(line).collect() };
-        Ok(client.validate_products(message).await?.lines.into_iter().map(Validated::from).collect())
+        Ok(validated.lines.into_iter().map(Validated::from).collect())
     }
 }
 

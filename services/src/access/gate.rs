@@ -7,7 +7,8 @@ use axum::http::HeaderMap;
 use super::bearer::token_of;
 use super::verified::{Span, Verified};
 use super::{
-    Admitted, Call, Caller, Claims, Identity, KeyError, Keyring, LEEWAY_S, Need, now_s, unauthenticated,
+    Admitted, Call, Caller, Claims, Identity, KeyError, Keyring, LEEWAY_S, Need, Standing, now_s,
+    unauthenticated,
 };
 use crate::status::Denial;
 
@@ -43,16 +44,24 @@ impl Gate {
         }
     }
 
-    /// Who speaks on a connection that brings its token once, and until when in Unix seconds that is
-    /// believed.
-    pub fn bearer(&self, token: &str) -> Result<(Caller, u64), Denial> {
+    /// Who speaks on a connection that brings its token once; empty is none.
+    pub(crate) fn bearer(&self, token: &str) -> Result<Standing, Denial> {
         match token {
-            "" if self.access == Access::Open => Ok((Caller::Operator, u64::MAX)),
+            "" if self.access == Access::Open => Ok(Standing::new(Caller::Operator, u64::MAX)),
             "" => Err(Denial::new("UNAUTHENTICATED", "token: expected an access token, found none")),
             token => {
                 let (identity, span) = self.identity(token)?;
-                Ok((Caller::User(identity), span.to_s))
+                Ok(Standing::new(Caller::User(identity), span.to_s))
             }
+        }
+    }
+
+    /// The same for a stream whose headers bring the token.
+    pub(crate) fn standing(&self, headers: &HeaderMap) -> Result<Standing, Denial> {
+        match token_of(headers)? {
+            Some(token) => self.bearer(token),
+            None if self.access == Access::Open => self.bearer(""),
+            None => Err(unauthenticated()),
         }
     }
 

@@ -9,6 +9,7 @@ mod gate;
 mod keyring;
 mod role;
 mod scope;
+mod standing;
 mod verified;
 
 pub use bearer::Bearer;
@@ -22,3 +23,4 @@ pub(crate) use keyring::now_s;
 pub use keyring::{KeyError, Keyring, TOKEN_BYTES_MAX};
 pub use role::{Permission, Role, Roles};
 pub use scope::{Scope, ScopeError, Scopes};
+pub(crate) use standing::Standing;

@@ -119,13 +119,13 @@ impl Desk for ShopDesk {
     type Session = Session;
 
     fn welcome(&mut self, hello: &Hello<'_>) -> Result<Session, ErrorFrame> {
-        let (caller, until_s) = self
+        let standing = self
             .gate
             .bearer(hello.token)
             .map_err(|denial| ErrorFrame::new(ErrorCode::Unauthenticated, denial.message))?;
         self.commands.opened();
         tracing::debug!(client = hello.name, "a native connection opened");
-        Ok(Session::new(caller, until_s))
+        Ok(Session::new(standing))
     }
 
     fn farewell(&mut self, _: &Session) {

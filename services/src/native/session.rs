@@ -2,29 +2,25 @@
 
 use onrush_proto::frame::Operation;
 
-use crate::access::{Admitted, Call, Caller};
+use crate::access::{Admitted, Call, Standing};
 use crate::status::Denial;
 
 /// A caller, for as long as its connection lives. Its token came once; what it may do was looked up then.
 pub(crate) struct Session {
-    /// Until when the token is believed, in Unix seconds.
-    until_s: u64,
+    standing: Standing,
     /// By operation, in the order of [`Operation::ALL`].
     admitted: [Result<Admitted, Denial>; Operation::ALL.len()],
 }
 
 impl Session {
-    pub(super) fn new(caller: Caller, until_s: u64) -> Self {
-        Self { until_s, admitted: Operation::ALL.map(|operation| caller.admitted_to(call(operation))) }
+    pub(super) fn new(standing: Standing) -> Self {
+        let admitted = Operation::ALL.map(|operation| standing.admit(call(operation), 0));
+        Self { standing, admitted }
     }
 
     /// The caller, if they may ask this now.
     pub(super) fn admit(&self, operation: Operation, now_us: u64) -> Result<&Admitted, Denial> {
-        if now_us / 1_000_000 > self.until_s {
-            let message = "access token: expected one that is good now, found one that has expired; \
-                           a new connection takes a new one";
-            return Err(Denial::new("UNAUTHENTICATED", message));
-        }
+        self.standing.must_be_good(now_us / 1_000_000)?;
         self.admitted[operation as usize - 1].as_ref().map_err(Clone::clone)
     }
 }
@@ -48,7 +44,7 @@ fn call(operation: Operation) -> Call {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Identity, Role, Roles};
+    use crate::access::{Caller, Identity, Role, Roles};
 
     #[test]
     fn each_operation_stands_where_its_number_says() {
@@ -61,7 +57,7 @@ mod tests {
     fn what_a_token_permits_ends_with_it() {
         let roles: Roles = [Role::Customer].into_iter().collect();
         let ada = Identity { user: "ada".parse().unwrap(), roles, scopes: None, machine: false };
-        let session = Session::new(Caller::User(ada), 100);
+        let session = Session::new(Standing::new(Caller::User(ada), 100));
         let asked = |operation, now_s: u64| {
             let found = session.admit(operation, now_s * 1_000_000);
             found.map(|caller| caller.reaches_all()).map_err(|denial| denial.reason)

@@ -1,9 +1,12 @@
 //! `onrush.order.v1.OrderService`.
 
+mod cancel;
 mod command;
+mod create;
 mod listing;
 mod message;
 mod pay;
+mod read;
 
 use std::sync::Arc;
 
@@ -13,17 +16,20 @@ use onrush_grpc::order::v1::{
     GetOrderStatusResponse, ListOrdersRequest, ListOrdersResponse, ProcessPaymentRequest,
     ProcessPaymentResponse,
 };
-use onrush_proto::{CancelOrder, Command, OrderState, Receipt};
+use onrush_proto::Receipt;
 use tonic::{Request, Response, Status};
 
 use crate::access::{Call, Gate};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
-use crate::field;
-use crate::gateway::awaited;
 use crate::serve::MESSAGE_BYTES_MAX;
 use crate::settlements::Settlements;
 use crate::status::Rejection;
+
+pub(crate) use cancel::cancel;
+pub(crate) use create::create;
+pub(crate) use pay::pay;
+pub(crate) use read::read;
 
 /// The handlers.
 pub struct Orders {
@@ -49,19 +55,7 @@ impl OrderService for Orders {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::CreateOrder)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        let command = command::create_order(&caller, &body)?;
-        let keyed = self.backend.keyed(caller.name(), &body.request_id, deadline, command)?;
-        let accepted = self.backend.accept(keyed.request).await?;
-        let Receipt::Order { order, total, held_until_us } = accepted.receipt else {
-            return Err(wrong_receipt("order", &accepted.receipt).into());
-        };
-        Ok(Response::new(CreateOrderResponse {
-            request_id: keyed.request_id,
-            replayed: accepted.replayed,
-            order_id: order.to_string(),
-            total: Some(field::money_message(total)),
-            held_until_us: field::time_us(held_until_us),
-        }))
+        Ok(Response::new(create(&self.backend, &caller, deadline, body).await?))
     }
 
     async fn process_payment(
@@ -71,7 +65,7 @@ impl OrderService for Orders {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::ProcessPayment)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        Ok(Response::new(pay::pay(&self.backend, &self.settlements, &caller, deadline, body).await?))
+        Ok(Response::new(pay(&self.backend, &self.settlements, &caller, deadline, body).await?))
     }
 
     async fn get_order_status(
@@ -79,10 +73,7 @@ impl OrderService for Orders {
         request: Request<GetOrderStatusRequest>,
     ) -> Result<Response<GetOrderStatusResponse>, Status> {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::GetOrderStatus)?;
-        let order = field::order_id("order_id", &request.get_ref().order_id)?;
-        let row = self.backend.order_for(&caller, order).await?;
-        let approval = awaited(&self.backend, &row).await?;
-        Ok(Response::new(GetOrderStatusResponse { order: Some(message::order(&row, approval)) }))
+        Ok(Response::new(read(&self.backend, &caller, request.get_ref()).await?))
     }
 
     async fn cancel_order(
@@ -92,18 +83,7 @@ impl OrderService for Orders {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::CancelOrder)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        let order = field::order_id("order_id", &body.order_id)?;
-        self.backend.must_reach(&caller, order).await?;
-        let command = Command::CancelOrder(CancelOrder { order });
-        let keyed = self.backend.keyed(caller.name(), &body.request_id, deadline, command)?;
-        let accepted = self.backend.accept(keyed.request).await?;
-        let state = match accepted.receipt {
-            Receipt::OrderMoved { state, .. } => state,
-            // Paid money goes back first; the order is called off when it is there.
-            Receipt::Refund { order, .. } => self.backend.order(order).await?.state,
-            other => return Err(wrong_receipt("moved order or refund", &other).into()),
-        };
-        Ok(Response::new(cancelled(keyed.request_id, accepted.replayed, body.order_id, state)))
+        Ok(Response::new(cancel(&self.backend, &caller, deadline, body).await?))
     }
 
     async fn list_orders(
@@ -113,10 +93,6 @@ impl OrderService for Orders {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::ListOrders)?;
         Ok(Response::new(listing::list(&self.backend, &caller, request.into_inner()).await?))
     }
-}
-
-fn cancelled(request_id: String, replayed: bool, order_id: String, state: OrderState) -> CancelOrderResponse {
-    CancelOrderResponse { request_id, replayed, order_id, status: message::order_status(state).into() }
 }
 
 fn wrong_receipt(expected: &str, found: &Receipt) -> Rejection {

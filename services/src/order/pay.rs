@@ -11,7 +11,7 @@ use crate::gateway::Settled;
 use crate::settlements::Settlements;
 use crate::status::Rejection;
 
-pub(super) async fn pay(
+pub(crate) async fn pay(
     backend: &Backend,
     settlements: &Settlements,
     caller: &Admitted,

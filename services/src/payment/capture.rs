@@ -11,7 +11,7 @@ use crate::field;
 use crate::settlements::Settlements;
 use crate::status::Rejection;
 
-pub(super) async fn capture(
+pub(crate) async fn capture(
     backend: &Backend,
     settlements: &Settlements,
     caller: &Admitted,

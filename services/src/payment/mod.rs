@@ -3,6 +3,7 @@
 mod capture;
 mod listing;
 mod message;
+mod read;
 mod refund;
 mod start;
 
@@ -20,11 +21,14 @@ use tonic::{Request, Response, Status};
 use crate::access::{Call, Gate};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
-use crate::field;
-use crate::gateway::awaited;
 use crate::serve::MESSAGE_BYTES_MAX;
 use crate::settlements::Settlements;
 use crate::status::Rejection;
+
+pub(crate) use capture::capture;
+pub(crate) use read::read;
+pub(crate) use refund::refund;
+pub(crate) use start::start;
 
 /// The handlers.
 pub struct Payments {
@@ -50,7 +54,7 @@ impl PaymentService for Payments {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::CreatePayment)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        Ok(Response::new(start::start(&self.backend, &self.settlements, &caller, deadline, body).await?))
+        Ok(Response::new(start(&self.backend, &self.settlements, &caller, deadline, body).await?))
     }
 
     async fn capture_payment(
@@ -60,7 +64,7 @@ impl PaymentService for Payments {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::CapturePayment)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        Ok(Response::new(capture::capture(&self.backend, &self.settlements, &caller, deadline, body).await?))
+        Ok(Response::new(capture(&self.backend, &self.settlements, &caller, deadline, body).await?))
     }
 
     async fn get_payment_status(
@@ -68,10 +72,7 @@ impl PaymentService for Payments {
         request: Request<GetPaymentStatusRequest>,
     ) -> Result<Response<GetPaymentStatusResponse>, Status> {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::GetPaymentStatus)?;
-        let order = field::order_id("payment_id", &request.get_ref().payment_id)?;
-        let row = self.backend.order_for(&caller, order).await?;
-        let approval = awaited(&self.backend, &row).await?;
-        Ok(Response::new(GetPaymentStatusResponse { payment: Some(message::payment(&row, approval)) }))
+        Ok(Response::new(read(&self.backend, &caller, request.get_ref()).await?))
     }
 
     async fn process_refund(
@@ -81,7 +82,7 @@ impl PaymentService for Payments {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::ProcessRefund)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        Ok(Response::new(refund::refund(&self.backend, &self.settlements, &caller, deadline, body).await?))
+        Ok(Response::new(refund(&self.backend, &self.settlements, &caller, deadline, body).await?))
     }
 
     async fn list_transactions(

@@ -12,7 +12,7 @@ use crate::gateway;
 use crate::settlements::Settlements;
 use crate::status::Rejection;
 
-pub(super) async fn start(
+pub(crate) async fn start(
     backend: &Backend,
     settlements: &Settlements,
     caller: &Admitted,

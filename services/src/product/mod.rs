@@ -1,8 +1,11 @@
 //! `onrush.product.v1.ProductService`.
 
 mod command;
+mod details;
 mod listing;
 mod message;
+mod put;
+mod stock;
 mod validate;
 
 use std::sync::Arc;
@@ -13,15 +16,19 @@ use onrush_grpc::product::v1::{
     PutProductRequest, PutProductResponse, UpdateStockRequest, UpdateStockResponse, ValidateProductsRequest,
     ValidateProductsResponse,
 };
-use onrush_proto::{Receipt, Refusal};
+use onrush_proto::Receipt;
 use tonic::{Request, Response, Status};
 
 use crate::access::{Call, Gate};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
-use crate::field;
 use crate::serve::MESSAGE_BYTES_MAX;
 use crate::status::Rejection;
+
+pub(crate) use details::details;
+pub(crate) use put::put;
+pub(crate) use stock::update_stock;
+pub(crate) use validate::validate;
 
 /// The handlers.
 pub struct Products {
@@ -42,18 +49,14 @@ impl ProductService for Products {
         &self,
         request: Request<ValidateProductsRequest>,
     ) -> Result<Response<ValidateProductsResponse>, Status> {
-        Ok(Response::new(validate::validate(&self.backend, &request.into_inner().lines).await?))
+        Ok(Response::new(validate(&self.backend, &request.into_inner().lines).await?))
     }
 
     async fn get_product_details(
         &self,
         request: Request<GetProductDetailsRequest>,
     ) -> Result<Response<GetProductDetailsResponse>, Status> {
-        let sku = field::name("sku", &request.get_ref().sku)?;
-        let row = self.backend.product(&sku).await?.ok_or(Rejection::Refused(Refusal::UnknownProduct))?;
-        let stock = self.backend.shelf(std::iter::once(sku)).await?.stock(&sku);
-        let product = message::product(&row, stock);
-        Ok(Response::new(GetProductDetailsResponse { product: Some(product) }))
+        Ok(Response::new(details(&self.backend, request.get_ref()).await?))
     }
 
     async fn update_stock(
@@ -63,20 +66,7 @@ impl ProductService for Products {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::UpdateStock)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        let command = command::update_stock(&body)?;
-        let keyed = self.backend.keyed(caller.name(), &body.request_id, deadline, command)?;
-        let accepted = self.backend.accept(keyed.request).await?;
-        let Receipt::Stock { on_hand, held, version, .. } = accepted.receipt else {
-            return Err(wrong_receipt("stock", &accepted.receipt).into());
-        };
-        Ok(Response::new(UpdateStockResponse {
-            request_id: keyed.request_id,
-            replayed: accepted.replayed,
-            sku: body.sku,
-            on_hand,
-            held,
-            version,
-        }))
+        Ok(Response::new(update_stock(&self.backend, &caller, deadline, body).await?))
     }
 
     async fn put_product(
@@ -86,15 +76,7 @@ impl ProductService for Products {
         let caller = self.gate.admit(request.metadata().as_ref(), Call::PutProduct)?;
         let deadline = Deadline::of(request.metadata());
         let body = request.into_inner();
-        let (request_id, sku) = (body.request_id.clone(), body.sku.clone());
-        let command = command::put_product(body)?;
-        let keyed = self.backend.keyed(caller.name(), &request_id, deadline, command)?;
-        let accepted = self.backend.accept(keyed.request).await?;
-        let Receipt::Product { version, .. } = accepted.receipt else {
-            return Err(wrong_receipt("product", &accepted.receipt).into());
-        };
-        let replayed = accepted.replayed;
-        Ok(Response::new(PutProductResponse { request_id: keyed.request_id, replayed, sku, version }))
+        Ok(Response::new(put(&self.backend, &caller, deadline, body).await?))
     }
 
     async fn list_products(

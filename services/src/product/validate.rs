@@ -12,7 +12,7 @@ use crate::field::{self, FieldError};
 use crate::status::Rejection;
 
 /// One verdict per line. The request as a whole is refused only if it could not be an order at all.
-pub(super) async fn validate(
+pub(crate) async fn validate(
     backend: &Backend,
     lines: &[ProductLine],
 ) -> Result<ValidateProductsResponse, Rejection> {

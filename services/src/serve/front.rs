@@ -28,6 +28,7 @@ use crate::payment::Payments;
 use crate::product::Products;
 use crate::recommendation::{self, NotReady, Recommendations};
 use crate::remote::EngineServer;
+use crate::session::Sessions;
 use crate::shipping::{self, Shipping};
 use crate::transcoding;
 use crate::user::Users;
@@ -38,6 +39,9 @@ const STREAMS_PER_CONNECTION: u32 = 4_096;
 const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// How often an idle connection is asked whether somebody is there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// The calls of several services over one stream.
+const SESSION: &str = "onrush.session.v1.SessionService";
 
 /// What one front serves.
 pub(super) struct Front {
@@ -133,8 +137,10 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
     let shipping = Shipping::new(desk, gate.clone());
     let main = match service {
         Service::Product => Main::Product(Products::server(backend.clone(), gate.clone())),
-        Service::Order => Main::Order(Orders::server(backend.clone(), settlements, gate.clone())),
-        Service::Payment => Main::Payment(Payments::server(backend.clone(), settlements, gate.clone())),
+        Service::Order => Main::Order(Orders::server(backend.clone(), settlements.clone(), gate.clone())),
+        Service::Payment => {
+            Main::Payment(Payments::server(backend.clone(), settlements.clone(), gate.clone()))
+        }
         Service::User => Main::User(users.clone().server()),
         Service::Shipping => Main::Shipping(shipping.clone().server()),
         Service::Notification => Main::Notification(Notifications::server(post.clone(), gate.clone())),
@@ -158,9 +164,14 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
         why
     });
     let readers = Readers { positions: metrics.positions.clone(), group: group(service) };
-    let vital = http::Vital { backend: backend.clone(), stop, readers, unranked };
-    let mut rest = Routes::new(Admin::server(backend.clone(), pays.then_some(gateways), reconciler, gate))
-        .add_service(PortHealth::server(service, vital.clone()));
+    let vital = http::Vital { backend: backend.clone(), stop: stop.clone(), readers, unranked };
+    let meter = metrics.meter(service, Edge::Grpc, transcoding::methods(&counted(service)));
+    let admin = Admin::server(backend.clone(), pays.then_some(gateways), reconciler, gate.clone());
+    let mut rest = Routes::new(admin).add_service(PortHealth::server(service, vital.clone()));
+    if service == Service::Order {
+        let (backend, meter) = (backend.clone(), meter.clone());
+        rest = rest.add_service(Sessions { backend, settlements, gate, meter, stop }.server());
+    }
     if let Some(token) = engine_token {
         rest = rest.add_service(EngineServer::server(backend, token));
     }
@@ -171,9 +182,6 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
     }
     let grpc = Calls::new(main, service.grpc_name(), rest);
     let routes = routes.merge(transcoding::routes(&names(service), &grpc)).merge(scrape::routes(shop));
-    let [own, admin, health] = names(service);
-    let counted = transcoding::methods(&[own, admin, health, "onrush.engine.v1.EngineService"]);
-    let meter = metrics.meter(service, Edge::Grpc, counted);
     let http = http::router(service, routes, vital, (&metrics, traces.clone()));
     Door::new(grpc, http, meter, traces)
 }
@@ -190,8 +198,17 @@ fn group(service: Service) -> Option<&'static str> {
 }
 
 /// Full names of the services of a port.
-fn names(service: Service) -> [&'static str; 3] {
-    [service.grpc_name(), "onrush.admin.v1.AdminService", "grpc.health.v1.Health"]
+fn names(service: Service) -> Vec<&'static str> {
+    let session = (service == Service::Order).then_some(SESSION);
+    let all = [service.grpc_name(), "onrush.admin.v1.AdminService", "grpc.health.v1.Health"];
+    all.into_iter().chain(session).collect()
+}
+
+/// Services whose calls a port counts: its own, and those whose calls come in sessions.
+fn counted(service: Service) -> Vec<&'static str> {
+    let within = [Service::Product, Service::Payment].map(Service::grpc_name);
+    let within = within.into_iter().filter(|_| service == Service::Order);
+    names(service).into_iter().chain(within).chain(["onrush.engine.v1.EngineService"]).collect()
 }
 
 fn reflection(service: Service) -> tonic_reflection::server::Builder<'static> {

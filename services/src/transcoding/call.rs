@@ -15,9 +15,9 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataMap;
 
 use super::codec::Encoded;
-use super::read;
 use super::terms::Terms;
 use super::write::Written;
+use super::{document, read};
 use crate::deadline::Deadline;
 use crate::field::{FieldError, shown};
 use crate::http::{self, IdempotencyKey, Json};
@@ -60,7 +60,7 @@ where
 {
     pub(super) async fn answer(self, request: Request) -> Response {
         let terms = Terms::of(request.headers());
-        if self.method.is_client_streaming() || self.method.is_server_streaming() {
+        if !document::is_unary(&self.method) {
             let message = format!("expected gRPC: {} is a stream", self.path);
             return terms.rejected(Denial::new("STREAMING_CALL", message).into());
         }

@@ -36,9 +36,12 @@ pub(super) fn document(services: &[ServiceDescriptor]) -> OpenApi {
     for service in services {
         let file = service.parent_file();
         let about = schemas.comments.of(&file, service.path());
+        if !service.methods().any(|method| is_unary(&method)) {
+            continue;
+        }
         tags.push(TagBuilder::new().name(service.full_name()).description(about).build());
         for method in service.methods() {
-            if method.is_client_streaming() || method.is_server_streaming() {
+            if !is_unary(&method) {
                 continue;
             }
             schemas.add(&method.input());
@@ -54,6 +57,10 @@ pub(super) fn document(services: &[ServiceDescriptor]) -> OpenApi {
     api.components = Some(components);
     api.tags = Some(tags);
     api
+}
+
+pub(super) fn is_unary(method: &MethodDescriptor) -> bool {
+    !method.is_client_streaming() && !method.is_server_streaming()
 }
 
 fn operation(method: &MethodDescriptor, about: Option<String>, example: serde_json::Value) -> Operation {

@@ -71,12 +71,15 @@ async fn buys(client: &Client, other: &Client, sku: &str) {
 }
 
 #[tokio::test]
-async fn a_purchase_is_the_same_over_either_protocol() {
+async fn a_purchase_is_the_same_over_every_protocol() {
     let shop = Shop::open();
     let native = Client::connect(&format!("onrush://{}", shop.native())).await.unwrap();
     let grpc = Client::over_grpc(shop.client.clone());
     buys(&native, &grpc, "tea").await;
     buys(&grpc, &native, "cup").await;
+    let order = shop.addresses.order.strip_prefix("http://").unwrap();
+    let session = Client::connect(&format!("onrush+grpc://{order}")).await.unwrap();
+    buys(&session, &native, "can").await;
     // A connection to each of the four shards.
     let options = NativeOptions { per_shard: true, retry: Retry::default(), ..NativeOptions::default() };
     let native = Native::connect(&shop.native().to_string(), &options).await.unwrap();

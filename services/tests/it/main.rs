@@ -30,6 +30,7 @@ mod processes;
 mod products;
 mod push;
 mod recommendation;
+mod session;
 mod settings;
 mod shipping;
 mod shop;

@@ -173,7 +173,7 @@ fn a_segment_under_a_name_that_was_not_synced_keeps_it_once_it_is_used() {
         disk.create("000000000009.spare", 2 * SECTOR).unwrap();
         drop(log);
         let (mut log, _) = open(&disk, options(2 * SECTOR, 2)).unwrap();
-        disk.fail_next_entry();
+        disk.fail_entry(1);
         assert!(log.append(&mut frame_of(&[record(0, 2, 100)]), 2).is_err());
         drop(log);
 

@@ -69,7 +69,8 @@ impl World {
             Fault::CrashInStep => disk.crash_after_steps(count),
             Fault::WriteError => seat.disk.fail_next_write(),
             Fault::SyncError => disk.fail_next_sync(),
-            Fault::EntryError => disk.fail_next_entry(),
+            // A new segment is created under the name of a spare, then renamed.
+            Fault::EntryError => disk.fail_entry(count.div_ceil(2)),
             Fault::DiskFull => disk.faults(full),
             Fault::SlowSync => seat.stalled_until_us = self.now_us + millis * 1_000,
             Fault::StuckSync => seat.stalled_until_us = u64::MAX,

@@ -69,10 +69,10 @@ impl FaultDisk {
         self.lock().armed.read_errors += 1;
     }
 
-    /// The next create, rename or remove fails with EIO while its directory is synced: it is seen from
-    /// now on, and a power loss may undo it.
-    pub fn fail_next_entry(&self) {
-        self.lock().armed.entry_errors += 1;
+    /// The `count`th create, rename or remove from now fails with EIO while its directory is synced: it is
+    /// seen from then on, and a power loss may undo it.
+    pub fn fail_entry(&self, count: u64) {
+        self.lock().armed.entry_error = Some(count);
     }
 
     /// The next durable write reports success and changes nothing, unless it fails.
@@ -336,9 +336,9 @@ mod tests {
         for seed in 0..40 {
             let disk = FaultDisk::new(seed);
             disk.create("a", 1).unwrap();
-            disk.fail_next_entry();
+            disk.fail_entry(1);
             assert!(disk.rename("a", "b").is_err());
-            disk.fail_next_entry();
+            disk.fail_entry(1);
             assert!(disk.create("c", 1).is_err());
             assert_eq!(disk.list().unwrap(), ["b", "c"]);
             disk.crash();

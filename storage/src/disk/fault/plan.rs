@@ -29,7 +29,7 @@ pub(super) struct Armed {
     pub(super) write_errors: u32,
     pub(super) sync_errors: u32,
     pub(super) read_errors: u32,
-    pub(super) entry_errors: u32,
+    pub(super) entry_error: Option<u64>,
     pub(super) lost_writes: u32,
     pub(super) misdirect_sectors: Option<i64>,
     pub(super) crash_in_writes: Option<u64>,

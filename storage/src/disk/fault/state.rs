@@ -184,7 +184,7 @@ impl State {
         &mut self,
         changed: impl IntoIterator<Item = (&'a str, Option<u64>)>,
     ) -> io::Result<()> {
-        if take_one(&mut self.armed.entry_errors) {
+        if comes_due(&mut self.armed.entry_error) {
             let entry = |(name, before): (&str, _)| Entry { name: name.to_owned(), before };
             self.unsynced.push(changed.into_iter().map(entry).collect());
             return Err(device_error());

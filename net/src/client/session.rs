@@ -1,0 +1,268 @@
+//! Calls in batches over one stream of gRPC: what waits while one message goes out goes with the next.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use onrush_grpc::payment::v1::ProcessRefundResponse;
+use onrush_grpc::product::v1::ValidateProductsResponse;
+use onrush_grpc::session::v1::answer::Answer as Told;
+use onrush_grpc::session::v1::call::Call as Asked;
+use onrush_grpc::session::v1::session_service_client::SessionServiceClient;
+use onrush_grpc::session::v1::{Answer, Call, SessionRequest, SessionResponse};
+use onrush_proto::{Command, Reply};
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Streaming};
+use uuid::Uuid;
+
+use super::{CallError, Refused, Retry, answers, calls};
+
+/// Most calls of one message.
+const CALLS_MAX: usize = 8_192;
+/// Bytes of one answer message; an order of 10,000 lines is about one MiB.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// A command as a call under a tag; refused if no call of a session stands for it.
+pub fn call(tag: u64, key: u128, command: Command, patience_us: u64) -> Result<Call, CallError> {
+    let asked = calls::asked(key, command).ok_or_else(calls::unknown_method)?;
+    Ok(Call { tag, patience_us, call: Some(asked) })
+}
+
+/// The answer to a command.
+pub fn reply(answer: Answer) -> Result<Reply, CallError> {
+    answers::sound(answer.answer).and_then(answers::reply_of)
+}
+
+/// A session as it is: messages out, messages back. Whoever drives it keeps the tags.
+pub struct Stream {
+    asks: mpsc::Sender<SessionRequest>,
+    answers: Streaming<SessionResponse>,
+}
+
+impl Stream {
+    /// Opens a session at the order service, `http://host:port`.
+    pub async fn open(address: &str, token: &str, retry: &Retry) -> Result<Self, CallError> {
+        let endpoint = Endpoint::from_shared(address.to_owned())
+            .map_err(|_| CallError::Address(address.to_owned()))?
+            .tcp_nodelay(true)
+            .connect_timeout(retry.timeout)
+            // A server that is gone without a word is found out.
+            .http2_keep_alive_interval(retry.timeout)
+            .keep_alive_timeout(retry.timeout)
+            .keep_alive_while_idle(true)
+            .http2_adaptive_window(true);
+        let unreachable = |error: tonic::transport::Error| unknown(Code::Unavailable, describe(&error));
+        Self::over(endpoint.connect().await.map_err(unreachable)?, token).await
+    }
+
+    async fn over(channel: Channel, token: &str) -> Result<Self, CallError> {
+        let (asks, outgoing) = mpsc::channel(1);
+        let mut request = Request::new(ReceiverStream::new(outgoing));
+        if !token.is_empty() {
+            let bearer: Result<MetadataValue<Ascii>, _> = format!("Bearer {token}").parse();
+            let bearer = bearer.map_err(|_| Refused {
+                reason: "UNAUTHENTICATED".into(),
+                field: Some("token".into()),
+                message: "token: expected one that a header can have, found another".into(),
+                retry_after: None,
+                refusal: None,
+            })?;
+            request.metadata_mut().insert("authorization", bearer);
+        }
+        let mut client = SessionServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(Self { asks, answers: client.session(request).await?.into_inner() })
+    }
+
+    /// What sends its messages; when all of them are dropped nothing more is asked.
+    pub fn split(self) -> (mpsc::Sender<SessionRequest>, Streaming<SessionResponse>) {
+        (self.asks, self.answers)
+    }
+}
+
+/// A client that batches by itself. Cheap to clone; clones share their stream, which is opened when somebody asks, and
+/// again when it is lost.
+#[derive(Clone)]
+pub struct Session {
+    queue: mpsc::Sender<Waiting>,
+    retry: Retry,
+}
+
+/// A call, and who waits for its answer.
+struct Waiting {
+    asked: Asked,
+    answer: oneshot::Sender<Result<Told, CallError>>,
+}
+
+impl Session {
+    /// A session at the order service, `http://host:port`, on which at most `queue_max` calls wait to be asked. Must be
+    /// called within a tokio runtime.
+    pub fn new(address: &str, token: &str, retry: Retry, queue_max: usize) -> Self {
+        let (queue, waiting) = mpsc::channel(queue_max.max(1));
+        let server = Server { address: address.into(), token: token.into(), retry };
+        tokio::spawn(run(server, waiting));
+        Self { queue, retry }
+    }
+
+    /// Has a command done, as [`Client::ask`](super::grpc::Client::ask) does. One that changes something gets a key if it
+    /// brings none (0).
+    pub async fn ask(&self, key: u128, command: Command) -> Result<Reply, CallError> {
+        let key = if key == 0 && !command.is_read() { Uuid::new_v4().as_u128() } else { key };
+        let asked = calls::asked(key, command).ok_or_else(calls::unknown_method)?;
+        answers::reply_of(self.told(asked).await?)
+    }
+
+    /// Whether lines could be ordered now.
+    pub(super) async fn validate(
+        &self,
+        message: onrush_grpc::product::v1::ValidateProductsRequest,
+    ) -> Result<ValidateProductsResponse, CallError> {
+        match self.told(Asked::ValidateProducts(Box::new(message))).await? {
+            Told::ValidateProducts(validated) => Ok(*validated),
+            _ => answers::sound(None),
+        }
+    }
+
+    /// Gives money back and waits for it.
+    pub(super) async fn process_refund(
+        &self,
+        message: onrush_grpc::payment::v1::ProcessRefundRequest,
+    ) -> Result<ProcessRefundResponse, CallError> {
+        match self.told(Asked::ProcessRefund(Box::new(message))).await? {
+            Told::ProcessRefund(refunded) => Ok(*refunded),
+            _ => answers::sound(None),
+        }
+    }
+
+    async fn told(&self, asked: Asked) -> Result<Told, CallError> {
+        self.retry.until_answered(|| self.try_once(asked.clone())).await
+    }
+
+    async fn try_once(&self, asked: Asked) -> Result<Told, CallError> {
+        let (answer, told) = oneshot::channel();
+        let full = |_| CallError::from(onrush_proto::Refusal::Overloaded);
+        self.queue.try_send(Waiting { asked, answer }).map_err(full)?;
+        match tokio::time::timeout(self.retry.timeout, told).await {
+            Ok(Ok(Ok(Told::Failure(failure)))) => Err((*failure).into()),
+            Ok(Ok(told)) => told,
+            Ok(Err(_)) => Err(unknown(Code::Unavailable, "what drove the session is gone")),
+            Err(_) => Err(unknown(Code::DeadlineExceeded, "the client stopped waiting")),
+        }
+    }
+}
+
+fn unknown(code: Code, message: impl Into<String>) -> CallError {
+    CallError::Unknown { code, message: message.into() }
+}
+
+/// An error with what is behind it.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Who is called.
+struct Server {
+    address: Arc<str>,
+    token: Arc<str>,
+    retry: Retry,
+}
+
+/// Opens a stream for the next call, and lives as long as somebody may call.
+async fn run(server: Server, mut queue: Receiver<Waiting>) {
+    let mut failures = 0;
+    while let Some(first) = queue.recv().await {
+        let lost = match Stream::open(&server.address, &server.token, &server.retry).await {
+            Ok(stream) => {
+                failures = 0;
+                match drive(stream, first, &mut queue, &server.retry).await {
+                    None => return,
+                    Some(lost) => lost,
+                }
+            }
+            Err(error) => {
+                let _ = first.answer.send(Err(error.clone()));
+                error
+            }
+        };
+        // What came meanwhile would have met the same; who asks again does so later.
+        while let Ok(waiting) = queue.try_recv() {
+            let _ = waiting.answer.send(Err(lost.clone()));
+        }
+        failures += 1;
+        let pause = server.retry.pause_before(failures, Uuid::new_v4().as_u64_pair().1);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Asks and hears until the stream is lost, or `None` once nobody can ask any more and all is answered.
+async fn drive(
+    stream: Stream,
+    first: Waiting,
+    queue: &mut Receiver<Waiting>,
+    retry: &Retry,
+) -> Option<CallError> {
+    let (asks, mut answers) = stream.split();
+    // Dropped once nobody can ask any more.
+    let mut asks = Some(asks);
+    let mut closed = false;
+    let patience_us = retry.timeout.as_micros() as u64;
+    let (mut open, mut next_tag) = (HashMap::new(), 0u64);
+    let (mut came, mut calls) = (vec![first], Vec::new());
+    loop {
+        for Waiting { asked, answer } in came.drain(..).filter(|waiting| !waiting.answer.is_closed()) {
+            calls.push(Call { tag: next_tag, patience_us, call: Some(asked) });
+            open.insert(next_tag, answer);
+            next_tag += 1;
+        }
+        tokio::select! {
+            heard = answers.message() => match heard {
+                Ok(Some(message)) => hear(&mut open, message),
+                Ok(None) if asks.is_none() && open.is_empty() => return None,
+                Ok(None) => return Some(lose(open, "the session ended before the answer")),
+                Err(status) => return Some(lose(open, status.message())),
+            },
+            permit = reserve(&asks), if !calls.is_empty() => match permit {
+                Some(permit) => permit.send(SessionRequest { calls: std::mem::take(&mut calls) }),
+                None => return Some(lose(open, "the session ended before the call")),
+            },
+            count = queue.recv_many(&mut came, CALLS_MAX), if !closed && calls.len() < CALLS_MAX => {
+                closed = count == 0;
+            },
+        }
+        if closed && calls.is_empty() {
+            asks = None;
+        }
+    }
+}
+
+async fn reserve(asks: &Option<mpsc::Sender<SessionRequest>>) -> Option<mpsc::Permit<'_, SessionRequest>> {
+    asks.as_ref()?.reserve().await.ok()
+}
+
+type Open = HashMap<u64, oneshot::Sender<Result<Told, CallError>>>;
+
+fn hear(open: &mut Open, message: SessionResponse) {
+    for Answer { tag, answer } in message.answers {
+        // An answer to nothing open is none; nobody has to wait for one to the end.
+        if let Some(waiting) = open.remove(&tag) {
+            let _ = waiting.send(answers::sound(answer));
+        }
+    }
+}
+
+/// Tells all that wait: nobody knows what became of their calls, whatever ended the stream.
+fn lose(open: Open, why: &str) -> CallError {
+    let lost = unknown(Code::Unavailable, why);
+    for waiting in open.into_values() {
+        let _ = waiting.send(Err(lost.clone()));
+    }
+    lost
+}

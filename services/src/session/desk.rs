@@ -1,0 +1,123 @@
+//! Makes one call of a session.
+
+use std::sync::Arc;
+
+use onrush_grpc::session::v1::answer::Answer as Said;
+use onrush_grpc::session::v1::call::Call as Asked;
+use onrush_grpc::session::v1::{Answer, Call, Failure};
+use tonic::Code;
+
+use crate::access::{self, Admitted, Standing, now_s};
+use crate::backend::Backend;
+use crate::deadline::Deadline;
+use crate::field::FieldError;
+use crate::metrics::Meter;
+use crate::settlements::Settlements;
+use crate::status::Rejection;
+use crate::{order, payment, product};
+
+/// What the calls of one session go to.
+pub(super) struct Desk {
+    pub(super) standing: Standing,
+    pub(super) backend: Backend,
+    pub(super) settlements: Settlements,
+    pub(super) meter: Arc<Meter>,
+}
+
+impl Desk {
+    /// Makes a call, and counts it as if it had come alone.
+    pub(super) async fn answer(self: Arc<Self>, call: Call) -> Answer {
+        let Call { tag, patience_us, call } = call;
+        let Some(asked) = call else {
+            let none = FieldError::invalid("calls.call", "a call of this interface", "none");
+            return Answer { tag, answer: Some(failed(none.because("MISSING_FIELD").into())) };
+        };
+        let name = name(&asked);
+        let counting = self.meter.begin(name.name(), name.service());
+        let made = match self.standing.admit(name, now_s()) {
+            Ok(caller) => self.make(&caller, Deadline::within_us(patience_us), asked).await,
+            Err(denial) => Err(denial.into()),
+        };
+        counting.end(made.as_ref().err().map_or(Code::Ok, Rejection::code) as usize);
+        Answer { tag, answer: Some(made.unwrap_or_else(failed)) }
+    }
+
+    async fn make(&self, caller: &Admitted, deadline: Deadline, asked: Asked) -> Result<Said, Rejection> {
+        let Self { backend, settlements, .. } = self;
+        Ok(match asked {
+            Asked::ValidateProducts(body) => {
+                Said::ValidateProducts(Box::new(product::validate(backend, &body.lines).await?))
+            }
+            Asked::GetProductDetails(body) => {
+                Said::GetProductDetails(Box::new(product::details(backend, &body).await?))
+            }
+            Asked::UpdateStock(body) => {
+                Said::UpdateStock(Box::new(product::update_stock(backend, caller, deadline, *body).await?))
+            }
+            Asked::PutProduct(body) => {
+                Said::PutProduct(Box::new(product::put(backend, caller, deadline, *body).await?))
+            }
+            Asked::CreateOrder(body) => {
+                Said::CreateOrder(Box::new(order::create(backend, caller, deadline, *body).await?))
+            }
+            Asked::ProcessPayment(body) => {
+                let paid = order::pay(backend, settlements, caller, deadline, *body).await?;
+                Said::ProcessPayment(Box::new(paid))
+            }
+            Asked::GetOrderStatus(body) => {
+                Said::GetOrderStatus(Box::new(order::read(backend, caller, &body).await?))
+            }
+            Asked::CancelOrder(body) => {
+                Said::CancelOrder(Box::new(order::cancel(backend, caller, deadline, *body).await?))
+            }
+            Asked::CreatePayment(body) => {
+                let started = payment::start(backend, settlements, caller, deadline, *body).await?;
+                Said::CreatePayment(Box::new(started))
+            }
+            Asked::CapturePayment(body) => {
+                let captured = payment::capture(backend, settlements, caller, deadline, *body).await?;
+                Said::CapturePayment(Box::new(captured))
+            }
+            Asked::GetPaymentStatus(body) => {
+                Said::GetPaymentStatus(Box::new(payment::read(backend, caller, &body).await?))
+            }
+            Asked::ProcessRefund(body) => {
+                let refunded = payment::refund(backend, settlements, caller, deadline, *body).await?;
+                Said::ProcessRefund(Box::new(refunded))
+            }
+        })
+    }
+}
+
+/// The call of the one table.
+fn name(asked: &Asked) -> access::Call {
+    match asked {
+        Asked::ValidateProducts(_) => access::Call::ValidateProducts,
+        Asked::GetProductDetails(_) => access::Call::GetProductDetails,
+        Asked::UpdateStock(_) => access::Call::UpdateStock,
+        Asked::PutProduct(_) => access::Call::PutProduct,
+        Asked::CreateOrder(_) => access::Call::CreateOrder,
+        Asked::ProcessPayment(_) => access::Call::ProcessPayment,
+        Asked::GetOrderStatus(_) => access::Call::GetOrderStatus,
+        Asked::CancelOrder(_) => access::Call::CancelOrder,
+        Asked::CreatePayment(_) => access::Call::CreatePayment,
+        Asked::CapturePayment(_) => access::Call::CapturePayment,
+        Asked::GetPaymentStatus(_) => access::Call::GetPaymentStatus,
+        Asked::ProcessRefund(_) => access::Call::ProcessRefund,
+    }
+}
+
+/// What a unary call would have in its status.
+fn failed(rejection: Rejection) -> Said {
+    if let Rejection::Internal(message) = &rejection {
+        tracing::error!(error = message, "a call failed on our side");
+    }
+    Said::Failure(Box::new(Failure {
+        code: rejection.code() as i32,
+        reason: rejection.reason().name.into(),
+        message: rejection.message(),
+        field: rejection.field().unwrap_or_default(),
+        retry_after_us: rejection.retry_after().map_or(0, |wait| wait.as_micros() as i64),
+        facts: rejection.facts(),
+    }))
+}
