@@ -31,6 +31,10 @@ pub struct Faults {
     pub brownout_at_ms: u64,
     /// How long it lasts, in ms.
     pub brownout_ms: u64,
+    /// When the outage begins in which every call fails, in ms after the start.
+    pub outage_at_ms: u64,
+    /// How long it lasts, in ms.
+    pub outage_ms: u64,
     /// Median latency of a call in ms.
     pub p50_ms: f64,
     /// 99th percentile of the latency in ms; log-normal between and beyond.
@@ -50,13 +54,15 @@ impl Default for Faults {
             brownout_ratio: 0.0,
             brownout_at_ms: 0,
             brownout_ms: 0,
+            outage_at_ms: 0,
+            outage_ms: 0,
             p50_ms: 5.0,
             p99_ms: 25.0,
         }
     }
 }
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "seed",
     "decline",
     "capture_decline",
@@ -67,6 +73,8 @@ const NAMES: [&str; 12] = [
     "brownout_ratio",
     "brownout_at_ms",
     "brownout_ms",
+    "outage_at_ms",
+    "outage_ms",
     "p50_ms",
     "p99_ms",
 ];
@@ -97,6 +105,8 @@ impl Faults {
             "brownout_ratio" => self.brownout_ratio = pair.share()?,
             "brownout_at_ms" => self.brownout_at_ms = pair.whole()?,
             "brownout_ms" => self.brownout_ms = pair.whole()?,
+            "outage_at_ms" => self.outage_at_ms = pair.whole()?,
+            "outage_ms" => self.outage_ms = pair.whole()?,
             "p50_ms" => self.p50_ms = pair.millis()?,
             "p99_ms" => self.p99_ms = pair.millis()?,
             _ => return Err(pair.unknown(&NAMES)),
@@ -105,14 +115,22 @@ impl Faults {
     }
 
     pub(super) fn in_brownout(&self, since_start: Duration) -> bool {
-        let at = since_start.as_millis() as u64;
-        at >= self.brownout_at_ms && at - self.brownout_at_ms < self.brownout_ms
+        within(since_start, self.brownout_at_ms, self.brownout_ms)
+    }
+
+    pub(super) fn in_outage(&self, since_start: Duration) -> bool {
+        within(since_start, self.outage_at_ms, self.outage_ms)
     }
 
     /// How long a call takes.
     pub(super) fn latency(&self, roll: Roll) -> Duration {
         roll.latency(self.p50_ms, self.p99_ms)
     }
+}
+
+fn within(since_start: Duration, at_ms: u64, length_ms: u64) -> bool {
+    let now_ms = since_start.as_millis() as u64;
+    now_ms >= at_ms && now_ms - at_ms < length_ms
 }
 
 /// The dice of one call.

@@ -155,8 +155,9 @@ impl Simulated {
     }
 
     fn browned_out(&self, roll: Roll) -> bool {
-        self.faults.in_brownout(self.start.elapsed())
-            && roll.salted("brownout").hits(self.faults.brownout_ratio)
+        let since_start = self.start.elapsed();
+        let hit = || roll.salted("brownout").hits(self.faults.brownout_ratio);
+        self.faults.in_outage(since_start) || self.faults.in_brownout(since_start) && hit()
     }
 
     /// Tells what became of a key; perhaps twice, perhaps after later news.
