@@ -1,6 +1,8 @@
 //! After the run: the client's books against the engine's.
 
 use std::collections::HashMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use onrush_proto::{Command, OrderRow, OrderState, Outcome, Request, StockRow};
 
@@ -14,6 +16,11 @@ use crate::recorder::Recorder;
 use crate::target::events::Events;
 use crate::target::{Books, Target};
 
+/// The money of an order has to come to rest this long after the run.
+const REST_WITHIN: Duration = Duration::from_secs(30);
+/// Between two looks whether it has.
+const REST_PAUSE: Duration = Duration::from_millis(200);
+
 /// What the audit measures against.
 pub(crate) struct Claims<'a> {
     pub(crate) items: &'a [Item],
@@ -22,6 +29,8 @@ pub(crate) struct Claims<'a> {
     pub(crate) sells_out: u32,
     /// ...and were seen to run out, so none may be left.
     pub(crate) ran_out: bool,
+    /// The money of every order comes to rest, and is followed.
+    pub(crate) settles: bool,
 }
 
 /// What the audit found.
@@ -57,6 +66,9 @@ pub(crate) fn audit(
 ) -> Result<Findings, Unanswered> {
     let violations = std::mem::take(&mut journal.violations);
     let mut audit = Audit { claims, journal, violations, lines: Vec::new() };
+    if claims.settles {
+        audit.follow_money(target);
+    }
     audit.check_stock(&stock_rows(target, claims.items)?);
     audit.check_limits();
     audit.read_orders(target, recorder)?;
@@ -91,6 +103,25 @@ fn stock_rows(target: &mut dyn Target, items: &[Item]) -> Result<Vec<Option<Stoc
 }
 
 impl Audit<'_> {
+    /// Waits until no gateway has anything under way, then looks at the money of every order.
+    fn follow_money(&mut self, target: &mut dyn Target) {
+        let until = Instant::now() + REST_WITHIN;
+        let money = loop {
+            match target.money() {
+                Ok(Some(money)) if money.open() > 0 && Instant::now() < until => sleep(REST_PAUSE),
+                Ok(Some(money)) => break money,
+                Ok(None) => {
+                    let line =
+                        "money not followed: the target is another process; ENGINE_TOKEN lets us at it";
+                    return self.lines.push(line.into());
+                }
+                Err(error) => return self.violations.note(|| error.to_string()),
+            }
+        };
+        self.lines.push(money.line());
+        money.violations().into_lines().into_iter().for_each(|line| self.violations.note(|| line));
+    }
+
     fn check_books(&mut self, books: &Books) {
         for line in &books.violations {
             self.violations.note(|| format!("engine: {line}"));
@@ -115,8 +146,8 @@ impl Audit<'_> {
 
     fn check_stock(&mut self, rows: &[Option<StockRow>]) {
         let items = self.claims.items.len();
-        let paid = self.journal.units(items, Fate::Told(OrderState::Paid));
-        let doubtful = self.journal.units(items, Fate::Doubtful);
+        let paid = self.journal.units(items, Fate::is_sold);
+        let doubtful = self.journal.units(items, |fate| fate == Fate::Doubtful);
         let mut left = 0;
         for (index, (item, row)) in self.claims.items.iter().zip(rows).enumerate() {
             let sku = item.sku;
@@ -313,7 +344,8 @@ fn is_on_its_way(state: OrderState) -> bool {
     matches!(state, Paid | Fulfilling | Shipped | Delivered)
 }
 
-fn broken_order(entry: &Entry, row: &OrderRow, seed: u64) -> Option<String> {
+/// What is wrong with an order as it is read back.
+pub(crate) fn broken_order(entry: &Entry, row: &OrderRow, seed: u64) -> Option<String> {
     if row.total.minor != entry.total_minor {
         return Some(format!("expected total {}, found {}", entry.total_minor, row.total.minor));
     }
@@ -359,7 +391,7 @@ mod tests {
 
     fn plan(args: &[&str]) -> Plan {
         let cli = Cli::try_parse_from([&["loadgen"], args].concat()).unwrap();
-        cli.scenario.plan().unwrap()
+        cli.scenario().plan().unwrap()
     }
 
     /// Runs a plan on a shelf; returns findings and the recorder.
@@ -370,7 +402,13 @@ mod tests {
         driver.run();
         let Driver { mut recorder, mut journal, tally, .. } = driver;
         let ran_out = tally.sold_out_ns.is_some();
-        let claims = Claims { items: &plan.items, seed: plan.seed, sells_out: plan.sells_out, ran_out };
+        let claims = Claims {
+            items: &plan.items,
+            seed: plan.seed,
+            sells_out: plan.sells_out,
+            ran_out,
+            settles: plan.special.settles,
+        };
         let findings = audit(&mut shelf, &claims, &mut journal, &mut recorder).unwrap();
         (findings, recorder, tally)
     }

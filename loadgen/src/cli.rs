@@ -1,18 +1,43 @@
 //! The command line.
 
+mod arguments;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use onrush_engine::{HostKind, StoreKind};
 
 use crate::machine;
+pub(crate) use arguments::{
+    CompareArgs, CrashArgs, NeighboursArgs, OverloadArgs, PaymentsArgs, ReplayArgs, RetriesArgs,
+};
 
 /// Flash-sale traffic against Onrush, open loop, with an audit at the end. No real money moves.
 #[derive(Parser, Debug)]
 #[command(name = "loadgen", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) scenario: Scenario,
+    pub(crate) action: Action,
+}
+
+/// What is done.
+#[derive(Subcommand, Clone, Debug)]
+pub(crate) enum Action {
+    #[command(flatten)]
+    Run(Scenario),
+    /// Run one scenario on several targets in turns, and hold their figures side by side.
+    Compare(CompareArgs),
+}
+
+#[cfg(test)]
+impl Cli {
+    /// The scenario, alone or compared.
+    pub(crate) fn scenario(&self) -> &Scenario {
+        match &self.action {
+            Action::Run(scenario) => scenario,
+            Action::Compare(args) => &args.scenario,
+        }
+    }
 }
 
 const AFTER_HELP: &str = "Exit codes: 0 = the audit passed, 1 = the audit found broken rules, \
@@ -21,10 +46,11 @@ Examples:\n  loadgen flash-sale\n  loadgen flash-sale --rate 300000 --report sal
 loadgen flash-sale --group 512 --pay-within 100 --hot-share 1\n  \
 loadgen expiry --hold-s 2 --duration 10\n  loadgen flash-sale --target grpc --rate 5000\n  \
 loadgen flash-sale --target tcp --group 512\n  \
+loadgen compare flash-sale --targets embedded,tcp,grpc --rate 5000 --rounds 3\n  \
 loadgen replay --products products.csv.zst --transactions transactions.csv.zst --day 2017-11-04";
 
 /// What happens.
-#[derive(Subcommand, Debug)]
+#[derive(Subcommand, Clone, Debug)]
 pub(crate) enum Scenario {
     /// A hundredfold step of demand at T0 on one hot SKU, then a slow decay.
     FlashSale(Common),
@@ -38,6 +64,20 @@ pub(crate) enum Scenario {
     Expiry(Common),
     /// A flash sale under several hundred reads per buy.
     Browse(Common),
+    /// Hoarders: a third of the arrivals from a fiftieth of the identities, above their limits, with ever new keys.
+    Bots(Common),
+    /// Several times what the target can take, as measured in the same run, and how it comes back.
+    Overload(OverloadArgs),
+    /// One SKU takes all on one shard: what the buyers of the other shards feel. Needs two shards.
+    Neighbours(NeighboursArgs),
+    /// A gateway that declines, says nothing, browns out and goes away.
+    Payments(PaymentsArgs),
+    /// Three refunds of 40 % at once for each paid order: two go through, the third must not.
+    Refunds(Common),
+    /// Pushes of the gateway doubled, out of order, late, forged and stale, over HTTP to a whole server.
+    Webhooks(Common),
+    /// The real server as a process of its own, killed under load again and again.
+    Crash(CrashArgs),
 }
 
 impl Scenario {
@@ -50,6 +90,13 @@ impl Scenario {
             Self::Retries(_) => "retries",
             Self::Expiry(_) => "expiry",
             Self::Browse(_) => "browse",
+            Self::Bots(_) => "bots",
+            Self::Overload(_) => "overload",
+            Self::Neighbours(_) => "neighbours",
+            Self::Payments(_) => "payments",
+            Self::Refunds(_) => "refunds",
+            Self::Webhooks(_) => "webhooks",
+            Self::Crash(_) => "crash",
         }
     }
 
@@ -59,9 +106,45 @@ impl Scenario {
             Self::FlashSale(common)
             | Self::Catalogue(common)
             | Self::Expiry(common)
-            | Self::Browse(common) => common,
+            | Self::Browse(common)
+            | Self::Bots(common)
+            | Self::Refunds(common)
+            | Self::Webhooks(common) => common,
             Self::Replay(args) => &args.common,
             Self::Retries(args) => &args.common,
+            Self::Overload(args) => &args.common,
+            Self::Neighbours(args) => &args.common,
+            Self::Payments(args) => &args.common,
+            Self::Crash(args) => &args.common,
+        }
+    }
+
+    /// What is loaded.
+    pub(crate) fn target(&self) -> TargetName {
+        let default = match self {
+            Self::Webhooks(_) => TargetName::Grpc,
+            Self::Crash(_) => TargetName::Tcp,
+            _ => TargetName::Embedded,
+        };
+        self.common().target.clone().unwrap_or(default)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn common_mut(&mut self) -> &mut Common {
+        match self {
+            Self::FlashSale(common)
+            | Self::Catalogue(common)
+            | Self::Expiry(common)
+            | Self::Browse(common)
+            | Self::Bots(common)
+            | Self::Refunds(common)
+            | Self::Webhooks(common) => common,
+            Self::Replay(args) => &mut args.common,
+            Self::Retries(args) => &mut args.common,
+            Self::Overload(args) => &mut args.common,
+            Self::Neighbours(args) => &mut args.common,
+            Self::Payments(args) => &mut args.common,
+            Self::Crash(args) => &mut args.common,
         }
     }
 }
@@ -72,8 +155,9 @@ pub(crate) struct Common {
     /// What is loaded: `embedded` (an engine in this process), `grpc` or `tcp` (a whole server in this
     /// process, over gRPC or its native protocol) or the address of a running server: that of its order
     /// service, such as http://127.0.0.1:50052, or its native one, such as tcp://127.0.0.1:50060
-    #[arg(long, default_value = "embedded", value_parser = parse_target)]
-    pub(crate) target: TargetName,
+    /// [default: embedded; webhooks: grpc; crash: tcp]
+    #[arg(long, value_parser = parse_target)]
+    pub(crate) target: Option<TargetName>,
     /// With tcp://host:port: its order service, which answers for the audit [default: port 50052 of the same host]
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     pub(crate) order_target: Option<String>,
@@ -93,16 +177,16 @@ pub(crate) struct Common {
     /// 65536 over TCP]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) in_flight: Option<u32>,
-    /// Shards of the engine
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) shards: u16,
+    /// Shards of the engine [default: 1; neighbours: 2]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) shards: Option<u16>,
     /// What drives the shards [default: thread, inline on one core]
     #[arg(long, value_enum)]
     pub(crate) host: Option<HostName>,
     /// Where rows are kept
     #[arg(long, value_enum, default_value_t = StoreName::Fjall)]
     pub(crate) store: StoreName,
-    /// Length of the schedule in seconds [default: 10; expiry: four holds]
+    /// Length of the schedule in seconds [default: 10; expiry: four holds; overload, neighbours: 12; payments: 8]
     #[arg(long, value_name = "SECS", value_parser = parse_seconds)]
     pub(crate) duration: Option<f64>,
     /// The same seed gives the same arrivals, baskets and habits
@@ -181,39 +265,22 @@ impl Common {
     }
 }
 
-/// Options of `replay`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct ReplayArgs {
-    /// CSV with columns id, price_cents and, if wanted, name, category, brand (.csv or .csv.zst)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) products: Option<PathBuf>,
-    /// CSV with columns basket, user, product, qty, ts (unix seconds) (.csv or .csv.zst)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) transactions: Option<PathBuf>,
-    /// How many times faster than recorded [default: as fast as fits --duration]
-    #[arg(long, value_name = "N", value_parser = parse_speed)]
-    pub(crate) speed: Option<f64>,
-    /// The UTC day to replay, YYYY-MM-DD [default: the busiest one]
-    #[arg(long, value_name = "DATE", conflicts_with = "from")]
-    pub(crate) day: Option<String>,
-    /// Replay from this time on, unix seconds
-    #[arg(long, value_name = "TS")]
-    pub(crate) from: Option<i64>,
-    /// How many recorded hours
-    #[arg(long, value_name = "H", default_value_t = 24.0, value_parser = parse_seconds)]
-    pub(crate) hours: f64,
-    #[command(flatten)]
-    pub(crate) common: Common,
-}
+impl TargetName {
+    /// As it stands on the command line.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Embedded => "embedded".into(),
+            Self::Grpc => "grpc".into(),
+            Self::Tcp => "tcp".into(),
+            Self::Address(address) => address.clone(),
+            Self::TcpAddress(place) => format!("tcp://{place}"),
+        }
+    }
 
-/// Options of `retries`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct RetriesArgs {
-    /// Clients wait the whole back-off before a retry, so that they come back in step
-    #[arg(long)]
-    pub(crate) no_jitter: bool,
-    #[command(flatten)]
-    pub(crate) common: Common,
+    /// True for what stands at an address: nobody but its owner chooses its gateway or its shards.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Address(_) | Self::TcpAddress(_))
+    }
 }
 
 /// What is loaded.
@@ -291,6 +358,10 @@ fn parse_share(text: &str) -> Result<f64, String> {
     parse_number(text, "a share from 0 to 1", |number| (0.0..=1.0).contains(&number))
 }
 
+fn parse_factor(text: &str) -> Result<f64, String> {
+    parse_number(text, "a factor from 1.1 to 100", |number| (1.1..=100.0).contains(&number))
+}
+
 fn parse_speed(text: &str) -> Result<f64, String> {
     parse_number(text, "a factor above 0", |number| number > 0.0 && number <= 1e9)
 }
@@ -309,8 +380,11 @@ mod tests {
     #[test]
     fn a_bare_scenario_has_defaults() {
         let cli = Cli::try_parse_from(["loadgen", "flash-sale"]).unwrap();
-        let common = cli.scenario.common();
-        assert_eq!((cli.scenario.name(), common.shards, common.seed, common.limit), ("flash-sale", 1, 1, 2));
+        let common = cli.scenario().common();
+        assert_eq!(
+            (cli.scenario().name(), common.shards, common.seed, common.limit),
+            ("flash-sale", None, 1, 2)
+        );
         assert!((common.duration_s() - 10.0).abs() < f64::EPSILON);
     }
 

@@ -2,6 +2,7 @@
 
 use smallvec::{SmallVec, smallvec};
 
+use crate::plan::is_hot_phase;
 use crate::random::Random;
 use crate::zipf::Popularity;
 
@@ -37,6 +38,10 @@ pub(crate) enum Demand {
     Hot(Hot),
     /// Skewed baskets over a whole catalogue.
     Retail(Retail),
+    /// A crowd with bots in it.
+    Bots(Bots),
+    /// A steady crowd, and one SKU that takes all in every other phase.
+    Neighbours(Neighbours),
     /// Recorded baskets, in order.
     Recorded(Vec<Wish>),
 }
@@ -69,12 +74,57 @@ pub(crate) struct Retail {
     pub(crate) customers: u32,
 }
 
+/// A sale's crowd in which few are many.
+#[derive(Clone, Debug)]
+pub(crate) struct Bots {
+    /// Customers 0..bots.
+    pub(crate) bots: u32,
+    /// The customers behind them.
+    pub(crate) people: u32,
+    /// Share of arrivals that are of bots.
+    pub(crate) arrivals: f64,
+    /// Units of a hot item per customer; 0 = no limit.
+    pub(crate) limit: u32,
+    /// Items 0..hot are what the sale is about.
+    pub(crate) hot: u32,
+    /// All items.
+    pub(crate) items: u32,
+    /// Share of people's buys on the hot ones.
+    pub(crate) share: f64,
+}
+
+/// A steady crowd on items 1..items, beside which all want item 0 in every other phase.
+#[derive(Clone, Debug)]
+pub(crate) struct Neighbours {
+    /// All items.
+    pub(crate) items: u32,
+    /// Share of arrivals for item 0 in its phases.
+    pub(crate) hot: f64,
+    /// Length of a phase.
+    pub(crate) phase_ns: u64,
+    /// Customers 0..customers.
+    pub(crate) customers: u32,
+}
+
 impl Demand {
+    /// Customers are numbered below this; those of a recording are not counted.
+    pub(crate) fn customers(&self) -> u32 {
+        match self {
+            Self::Hot(hot) => hot.customers,
+            Self::Retail(retail) => retail.customers,
+            Self::Bots(bots) => bots.bots + bots.people,
+            Self::Neighbours(neighbours) => neighbours.customers,
+            Self::Recorded(_) => u32::MAX,
+        }
+    }
+
     /// The wish of arrival number `arrival` at `at_ns`; `None` past the end of a recording.
     pub(crate) fn wish(&self, arrival: u32, at_ns: u64, random: &mut Random) -> Option<Wish> {
         match self {
             Self::Hot(hot) => Some(hot.wish(random)),
             Self::Retail(retail) => Some(retail.wish(at_ns, random)),
+            Self::Bots(bots) => Some(bots.wish(random)),
+            Self::Neighbours(neighbours) => Some(neighbours.wish(at_ns, random)),
             Self::Recorded(wishes) => wishes.get(arrival as usize).cloned(),
         }
     }
@@ -92,6 +142,41 @@ impl Hot {
         let several = self.quantity_max > 1 && random.chance(0.25);
         let quantity = if several { 2 + random.below(u64::from(self.quantity_max - 1)) as u32 } else { 1 };
         Wish { customer, lines: smallvec![(item, quantity)] }
+    }
+}
+
+impl Bots {
+    fn wish(&self, random: &mut Random) -> Wish {
+        if !random.chance(self.arrivals) {
+            let people = Hot {
+                hot: self.hot,
+                items: self.items,
+                share: self.share,
+                customers: self.people,
+                eager: 1,
+                eager_share: 0.0,
+                quantity_max: if self.limit == 0 { 2 } else { self.limit.min(2) },
+            };
+            let wish = people.wish(random);
+            return Wish { customer: self.bots + wish.customer, ..wish };
+        }
+        let (customer, item) = (random.below(self.bots.into()) as u32, random.below(self.hot.into()) as u32);
+        // More than the limit at once, or as much as it allows again and again, each time under a new key.
+        let allowed = if self.limit == 0 { 2 } else { self.limit };
+        let quantity = if random.chance(0.5) {
+            allowed + 1 + random.below(3) as u32
+        } else {
+            1 + random.below(allowed.into()) as u32
+        };
+        Wish { customer, lines: smallvec![(item, quantity)] }
+    }
+}
+
+impl Neighbours {
+    fn wish(&self, at_ns: u64, random: &mut Random) -> Wish {
+        let hot = is_hot_phase(self.phase_ns, at_ns) && random.chance(self.hot);
+        let item = if hot { 0 } else { 1 + random.below(u64::from(self.items) - 1) as u32 };
+        Wish { customer: random.below(self.customers.into()) as u32, lines: smallvec![(item, 1)] }
     }
 }
 
@@ -195,5 +280,28 @@ mod tests {
         let hot = wishes.iter().filter(|wish| wish.lines[0].0 == 0).count();
         assert!((17_800..18_200).contains(&hot), "{hot}");
         assert!(wishes.iter().all(|wish| (1..=2).contains(&wish.lines[0].1)));
+    }
+
+    #[test]
+    fn a_third_of_the_arrivals_are_of_few_who_ask_for_too_much() {
+        let crowd = Bots { bots: 20, people: 980, arrivals: 0.35, limit: 2, hot: 1, items: 10, share: 0.9 };
+        let mut random = Random::new(6, 1);
+        let wishes: Vec<Wish> = (0..20_000).map(|_| crowd.wish(&mut random)).collect();
+        let (bots, people): (Vec<&Wish>, Vec<&Wish>) = wishes.iter().partition(|wish| wish.customer < 20);
+        assert!((6_700..7_300).contains(&bots.len()), "{}", bots.len());
+        let above = bots.iter().filter(|wish| wish.lines[0].1 > 2).count();
+        assert!((above as f64 / bots.len() as f64 - 0.5).abs() < 0.03, "{above}");
+        assert!(people.iter().all(|wish| wish.customer < 1_000 && wish.lines[0].1 <= 2));
+    }
+
+    #[test]
+    fn the_one_item_is_wanted_in_every_other_phase_only() {
+        let crowd = Neighbours { items: 5, hot: 0.9, phase_ns: 100, customers: 10 };
+        let mut random = Random::new(6, 1);
+        let mut hot = |at_ns| {
+            (0..10_000).filter(|_| crowd.wish(at_ns, &mut random).lines[0].0 == 0).count() as f64 / 10_000.0
+        };
+        assert_eq!([hot(0), hot(250)], [0.0, 0.0]);
+        assert!((hot(150) - 0.9).abs() < 0.02);
     }
 }

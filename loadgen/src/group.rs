@@ -73,7 +73,7 @@ pub(crate) struct Groups<'a> {
     /// Payments to settle: journal number and attempt.
     started: VecDeque<(u32, u16)>,
     stalled: Option<(u64, Request)>,
-    next_serial: u32,
+    pub(crate) next_serial: u32,
     pub(crate) recorder: Recorder,
     pub(crate) journal: Journal,
     pub(crate) tally: Tally,

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use onrush_proto::{OrderId, OrderState};
 
+use crate::demand::Basket;
+
 /// Where the client left an order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fate {
@@ -14,6 +16,14 @@ pub(crate) enum Fate {
     Told(OrderState),
     /// A payment or cancellation that nobody answered: it may have worked.
     Doubtful,
+}
+
+impl Fate {
+    /// True if its units were sold and its money taken, whatever went back since.
+    pub(crate) fn is_sold(self) -> bool {
+        use OrderState::{Paid, PartiallyRefunded, Refunded};
+        matches!(self, Self::Told(Paid | PartiallyRefunded | Refunded))
+    }
 }
 
 /// An accepted order.
@@ -74,8 +84,19 @@ pub(crate) struct Journal {
     bytes: Arc<AtomicU64>,
     /// Buys that may or may not have become an order: the client never heard.
     pub(crate) unknown: u64,
+    /// Those of them whose connection was lost: what they asked for, to ask again under their keys.
+    pub(crate) unheard: Vec<Unheard>,
     /// What went wrong while it ran.
     pub(crate) violations: Violations,
+}
+
+/// A buy whose answer never came.
+#[derive(Clone, Debug)]
+pub(crate) struct Unheard {
+    /// Number of the buy, from which its key follows.
+    pub(crate) serial: u32,
+    pub(crate) customer: u32,
+    pub(crate) lines: Basket,
 }
 
 impl Journal {
@@ -136,9 +157,9 @@ impl Journal {
     }
 
     /// Units of each of `items` items in orders that ended like this.
-    pub(crate) fn units(&self, items: usize, fate: Fate) -> Vec<i64> {
+    pub(crate) fn units(&self, items: usize, ended: impl Fn(Fate) -> bool) -> Vec<i64> {
         let mut units = vec![0; items];
-        for entry in self.entries.iter().filter(|entry| entry.fate == fate) {
+        for entry in self.entries.iter().filter(|entry| ended(entry.fate)) {
             for (item, quantity) in self.lines(entry) {
                 units[*item as usize] += i64::from(*quantity);
             }
@@ -163,11 +184,7 @@ mod tests {
         let entry = journal.entries()[1];
         assert_eq!((entry.order(), entry.total_minor, entry.serial, entry.customer), (order, 700, 1, 8));
         assert_eq!(journal.lines(&entry), [(1, 2), (0, 3)]);
-        assert_eq!(
-            journal.units(2, Fate::Told(OrderState::Paid)),
-            [3, 2],
-            "the unpaid first order does not count"
-        );
+        assert_eq!(journal.units(2, Fate::is_sold), [3, 2], "the unpaid first order does not count");
         assert!(size_of::<Entry>() <= 48, "millions of these are kept");
         assert_eq!(journal.bytes().load(Ordering::Relaxed), 2 * size_of::<Entry>() as u64 + 3 * 8);
     }

@@ -12,6 +12,18 @@ pub(crate) enum Operation {
     CreateOrderAgain,
     /// Another order under a key that is taken.
     CreateOrderOtherBody,
+    /// The first send of an order by a bot.
+    BotOrder,
+    /// An order for the one SKU that takes all on its shard.
+    HotOrder,
+    /// An order on another shard while there is no such SKU.
+    AloneOrder,
+    /// An order on another shard beside it.
+    BesideOrder,
+    /// An order while several times the capacity is offered.
+    OverloadOrder,
+    /// An order after that.
+    AfterOrder,
     /// An order for units that came back, after the schedule's end.
     LastCall,
     /// A payment attempt begins.
@@ -20,8 +32,14 @@ pub(crate) enum Operation {
     SettlePayment,
     /// Both in one: an attempt that the server's gateway settles.
     ProcessPayment,
+    /// Silence of the gateway, on record.
+    SettleUnknown,
     /// The buyer calls the order off.
     CancelOrder,
+    /// A part of the money is to go back.
+    Refund,
+    /// The gateway's word on a refund.
+    SettleRefund,
     /// A product page.
     GetProduct,
     /// Price and stock of what is in the basket.
@@ -32,15 +50,24 @@ pub(crate) enum Operation {
 
 impl Operation {
     /// All operations, in the order of reports.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::CreateOrder,
         Self::CreateOrderAgain,
         Self::CreateOrderOtherBody,
+        Self::BotOrder,
+        Self::HotOrder,
+        Self::AloneOrder,
+        Self::BesideOrder,
+        Self::OverloadOrder,
+        Self::AfterOrder,
         Self::LastCall,
         Self::StartPayment,
         Self::SettlePayment,
         Self::ProcessPayment,
+        Self::SettleUnknown,
         Self::CancelOrder,
+        Self::Refund,
+        Self::SettleRefund,
         Self::GetProduct,
         Self::Validate,
         Self::ExpiryLag,
@@ -52,11 +79,20 @@ impl Operation {
             Self::CreateOrder => "create_order",
             Self::CreateOrderAgain => "create_order_again",
             Self::CreateOrderOtherBody => "create_order_other_body",
+            Self::BotOrder => "create_order_by_bots",
+            Self::HotOrder => "create_order_hot",
+            Self::AloneOrder => "create_order_alone",
+            Self::BesideOrder => "create_order_beside",
+            Self::OverloadOrder => "create_order_overload",
+            Self::AfterOrder => "create_order_after",
             Self::LastCall => "last_call",
             Self::StartPayment => "start_payment",
             Self::SettlePayment => "settle_payment",
             Self::ProcessPayment => "process_payment",
+            Self::SettleUnknown => "settle_unknown",
             Self::CancelOrder => "cancel_order",
+            Self::Refund => "refund",
+            Self::SettleRefund => "settle_refund",
             Self::GetProduct => "get_product",
             Self::Validate => "validate",
             Self::ExpiryLag => "expiry_lag",
@@ -65,7 +101,12 @@ impl Operation {
 
     /// True for what a buyer sends within the schedule to get an order.
     pub(crate) fn is_order(self) -> bool {
-        matches!(self, Self::CreateOrder | Self::CreateOrderAgain | Self::CreateOrderOtherBody)
+        self as usize <= Self::AfterOrder as usize
+    }
+
+    /// True for the first send of an order: its acceptance is a new order.
+    pub(crate) fn is_first_send(self) -> bool {
+        self.is_order() && !matches!(self, Self::CreateOrderAgain | Self::CreateOrderOtherBody)
     }
 }
 
@@ -76,7 +117,7 @@ pub(crate) enum Verdict {
     Accepted,
     /// Not enough units.
     SoldOut,
-    /// The customer's limit.
+    /// The customer's limit, or more money back than is left.
     Limited,
     /// A key seen before: the first answer again, still running, or another body under it.
     Duplicate,
@@ -115,7 +156,7 @@ impl Verdict {
     fn of_refusal(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::OutOfStock { .. } => Self::SoldOut,
-            Refusal::LimitExceeded { .. } => Self::Limited,
+            Refusal::LimitExceeded { .. } | Refusal::RefundAboveCaptured { .. } => Self::Limited,
             Refusal::KeyReused | Refusal::KeyInProgress => Self::Duplicate,
             Refusal::Overloaded => Self::Throttled,
             _ => Self::Error,
@@ -131,6 +172,17 @@ mod tests {
 
     fn verdict(outcome: Outcome, replayed: bool) -> Verdict {
         Verdict::of(&Reply { outcome, replayed, lsn: Lsn(0) })
+    }
+
+    #[test]
+    fn operations_are_numbered_as_they_are_listed() {
+        for (number, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation as usize, number, "{operation:?}");
+        }
+        let orders: Vec<&str> =
+            Operation::ALL.into_iter().filter(|one| one.is_order()).map(Operation::name).collect();
+        assert!(orders.iter().all(|name| name.starts_with("create_order")), "{orders:?}");
+        assert!(!Operation::CreateOrderAgain.is_first_send() && Operation::AfterOrder.is_first_send());
     }
 
     #[test]

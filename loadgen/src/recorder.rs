@@ -52,6 +52,23 @@ impl Track {
     }
 }
 
+/// Adds what a later life told, which began this long after the first one.
+pub(crate) fn append(tracks: &mut Vec<Track>, later: Vec<Track>, offset_ns: u64) {
+    for mut track in later {
+        track.points.iter_mut().for_each(|point| point.at_ns += offset_ns);
+        let same = |one: &&mut Track| (one.operation, one.verdict) == (track.operation, track.verdict);
+        match tracks.iter_mut().find(same) {
+            Some(known) => {
+                // The same bounds and digits: nothing is lost.
+                known.whole.add(&track.whole).unwrap_or_default();
+                known.points.append(&mut track.points);
+            }
+            None => tracks.push(track),
+        }
+    }
+    tracks.sort_by_key(|track| (track.operation, track.verdict));
+}
+
 /// A histogram of ns with that many significant digits.
 fn histogram(digits: u8) -> Histogram<u64> {
     // The bounds are constants that the crate accepts; its own default has the same digits.

@@ -79,6 +79,12 @@ impl Curve {
         Self::default().then(Shape::Flat(rate), length_s)
     }
 
+    /// Rates one after the other, each with its length in seconds.
+    pub(crate) fn steps(steps: &[(f64, f64)]) -> Self {
+        let step = |curve: Self, (rate, length_s): &(f64, f64)| curve.then(Shape::Flat(*rate), *length_s);
+        steps.iter().fold(Self::default(), step)
+    }
+
     /// A flash sale: a lead-in, a step to [`STEP`] times that within one second, a decay.
     pub(crate) fn sale(peak: f64, length_s: f64) -> Self {
         let lead_in_s = Self::sale_start_s(length_s);

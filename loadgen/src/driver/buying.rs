@@ -5,14 +5,23 @@ use onrush_proto::{
 };
 
 use super::{Buy, Driver, Due, Placed, Ticket, key_of};
-use crate::demand::Basket;
+use crate::demand::{Basket, Wish};
+use crate::journal::Unheard;
 use crate::operation::{Operation, Verdict};
-use crate::plan::{SECOND_NS, customer_id};
+use crate::plan::{Item, SECOND_NS, customer_id};
 
 /// First back-off of a client; it doubles with each retry.
 const BACK_OFF_NS: u64 = 100_000_000;
 /// Step 0 of a buy's keys is its order.
 pub(super) const ORDER_STEP: u32 = 0;
+
+/// An order of a customer for some of these items.
+pub(crate) fn order_command(items: &[Item], hold_us: u64, customer: u32, lines: &Basket) -> Command {
+    let line =
+        |(item, quantity): &(u32, u32)| OrderLine::new(items[*item as usize].sku, i64::from(*quantity));
+    let lines = lines.iter().map(line).collect();
+    Command::CreateOrder(CreateOrder { customer: customer_id(customer), lines, hold_us })
+}
 
 impl Driver<'_> {
     /// Lets the next buyer in, if one is due.
@@ -22,12 +31,58 @@ impl Driver<'_> {
             return true;
         };
         self.tally.offered += 1;
+        if self.is_shut() {
+            self.turn_away(&wish, at_ns);
+            return true;
+        }
+        let filed = self.filed(&wish, at_ns);
         let buy = self.open_buy(wish.customer, wish.lines, false);
+        if let Some(buy) = self.buys.find(buy) {
+            buy.filed = filed;
+        }
         self.hold(buy);
         self.send_order(at_ns, buy);
+        self.send_back(at_ns);
         self.send_twice(at_ns, buy);
         self.release(buy);
         true
+    }
+
+    /// How the first send of a wish is filed.
+    fn filed(&self, wish: &Wish, at_ns: u64) -> Operation {
+        let item = wish.lines.first().map_or(0, |line| line.0);
+        self.plan.special.sorting.operation(wish.customer, item, at_ns)
+    }
+
+    /// True if as many requests are under way as the door allows.
+    fn is_shut(&self) -> bool {
+        let door = self.plan.special.door;
+        door.is_some_and(|door| self.target.in_flight() >= door.in_flight_max || !self.target.has_room())
+    }
+
+    /// Where buyers do not queue at the client, one for whom there is no room has an answer at once.
+    fn turn_away(&mut self, wish: &Wish, at_ns: u64) {
+        let filed = self.filed(wish, at_ns);
+        self.count_turned_away(filed, at_ns);
+    }
+
+    fn count_turned_away(&mut self, filed: Operation, at_ns: u64) {
+        let now_ns = self.now_ns();
+        self.recorder.record(filed, Verdict::Throttled, now_ns.saturating_sub(at_ns), now_ns);
+        self.tally.turned_away += 1;
+    }
+
+    /// The same for one whom the target gave back.
+    fn send_back(&mut self, at_ns: u64) {
+        if self.plan.special.door.is_none() {
+            return;
+        }
+        let Some((tag, _)) = self.stalled.take() else { return };
+        let Some(flight) = self.flights.remove(tag) else { return };
+        self.count_turned_away(flight.operation, at_ns);
+        if let Some(buy) = flight.buy {
+            self.release(buy);
+        }
     }
 
     pub(super) fn open_buy(&mut self, customer: u32, lines: Basket, last_call: bool) -> Ticket {
@@ -42,6 +97,9 @@ impl Driver<'_> {
             sends: 0,
             retries: 0,
             declines: 0,
+            calls: 0,
+            refunds: [0; 2],
+            filed: Operation::CreateOrder,
             last_call,
             doubtful: false,
             unknown: false,
@@ -64,19 +122,12 @@ impl Driver<'_> {
         let Some(buy) = self.buys.find(ticket) else { return };
         let operation = match (buy.last_call, buy.sends) {
             (true, _) => Operation::LastCall,
-            (false, 0) => Operation::CreateOrder,
+            (false, 0) => buy.filed,
             (false, _) => Operation::CreateOrderAgain,
         };
         buy.sends = buy.sends.saturating_add(1);
         let (serial, last_call) = (buy.serial, buy.last_call);
-        let line = |(item, quantity): &(u32, u32)| {
-            OrderLine::new(self.plan.items[*item as usize].sku, i64::from(*quantity))
-        };
-        let command = Command::CreateOrder(CreateOrder {
-            customer: customer_id(buy.customer),
-            lines: buy.lines.iter().map(line).collect(),
-            hold_us: self.plan.hold_us,
-        });
+        let command = order_command(&self.plan.items, self.plan.hold_us, buy.customer, &buy.lines);
         let request = self.keyed(serial, ORDER_STEP, command);
         let flight = self.send(operation, at_ns, ticket, request);
         if let (Some(habit), false) = (self.plan.impatience, last_call) {
@@ -148,6 +199,8 @@ impl Driver<'_> {
         if buy.placed.is_none() && !buy.unknown {
             buy.unknown = true;
             self.journal.unknown += 1;
+            let unheard = Unheard { serial: buy.serial, customer: buy.customer, lines: buy.lines.clone() };
+            self.journal.unheard.push(unheard);
         }
     }
 
@@ -210,7 +263,7 @@ impl Driver<'_> {
 
     /// True if this answer gets lost on its way to the client.
     pub(super) fn loses_answer(&mut self, operation: Operation) -> bool {
-        let buys = matches!(operation, Operation::CreateOrder | Operation::CreateOrderAgain);
+        let buys = operation.is_order() && operation != Operation::CreateOrderOtherBody;
         buys && self.plan.impatience.is_some_and(|habit| self.habits.chance(habit.lost))
     }
 

@@ -8,10 +8,13 @@ mod buying;
 mod closing;
 mod paying;
 mod reading;
+mod refunding;
 pub(crate) mod slab;
 mod timers;
 
 use std::iter::Peekable;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use onrush_proto::{Command, IdempotencyKey, OrderId, Reply, Request};
@@ -25,6 +28,7 @@ use crate::random::{Random, mix};
 use crate::recorder::Recorder;
 use crate::schedule::Arrivals;
 use crate::target::Target;
+pub(crate) use buying::order_command;
 pub(crate) use paying::{is_passing, settle_command, start_command};
 use slab::{Slab, Ticket};
 use timers::{Due, Timers};
@@ -33,6 +37,8 @@ use timers::{Due, Timers};
 const SENDS_PER_PASS_MAX: usize = 4_096;
 /// Answers still missing this long after the last send are violations.
 const ANSWER_NS_MAX: u64 = 30 * SECOND_NS;
+/// Random streams of one life.
+const STREAMS: u64 = 16;
 /// Longest nap with nothing under way.
 const NAP_NS_MAX: u64 = 2_000_000;
 
@@ -47,8 +53,14 @@ pub(crate) struct Tally {
     pub(crate) accepted_in_window: u64,
     /// Orders sent and answered, whatever the answer.
     pub(crate) answered: u64,
+    /// Buyers turned away unheard: the target had as many requests under way as it takes.
+    pub(crate) turned_away: u64,
     /// Orders paid.
     pub(crate) paid: u64,
+    /// Charges that the gateway left without an answer at first.
+    pub(crate) silences: u64,
+    /// Refunds that went through, and those that would have given back too much.
+    pub(crate) refunds: [u64; 2],
     /// First refusal for want of stock of an item the sale is about, in ns since the start.
     pub(crate) sold_out_ns: Option<u64>,
     /// Last acceptance of such an item.
@@ -68,6 +80,8 @@ struct Flight {
     intended_ns: u64,
     /// Whose it is; reads have none.
     buy: Option<Ticket>,
+    /// Which one of several: a refund's number.
+    number: u16,
     /// The client stopped waiting; the answer counts for the books only.
     abandoned: bool,
     /// The answer came and was lost on the way.
@@ -85,6 +99,12 @@ struct Buy {
     sends: u8,
     retries: u8,
     declines: u8,
+    /// Calls to the gateway for the attempt that is under way.
+    calls: u8,
+    /// Refunds asked for that went through, and those that were refused.
+    refunds: [u8; 2],
+    /// How its first send is filed.
+    filed: Operation,
     last_call: bool,
     /// A send went unanswered: there may be an order that the client knows nothing of.
     doubtful: bool,
@@ -139,6 +159,8 @@ pub(crate) struct Driver<'a> {
     /// The schedule is over: units that came back are offered again.
     last_call: bool,
     last_send_ns: u64,
+    /// Once it is set nothing more is sent: the target is gone.
+    halt: Option<Arc<AtomicBool>>,
     pub(crate) recorder: Recorder,
     pub(crate) journal: Journal,
     pub(crate) tally: Tally,
@@ -152,11 +174,31 @@ pub(crate) fn key_of(seed: u64, serial: u32, step: u32) -> IdempotencyKey {
     IdempotencyKey((u128::from(high) << 64 | u128::from(low)).max(1))
 }
 
+impl Tally {
+    /// What came of one life, added to that of the lives before. Times are those of the last one.
+    pub(crate) fn and(self, later: Self) -> Self {
+        Self {
+            offered: self.offered + later.offered,
+            accepted: self.accepted + later.accepted,
+            accepted_in_window: self.accepted_in_window + later.accepted_in_window,
+            answered: self.answered + later.answered,
+            turned_away: self.turned_away + later.turned_away,
+            paid: self.paid + later.paid,
+            silences: self.silences + later.silences,
+            given_up: self.given_up + later.given_up,
+            last_calls: self.last_calls + later.last_calls,
+            ..later
+        }
+    }
+}
+
 impl<'a> Driver<'a> {
     /// A driver that has not started.
     pub(crate) fn new(plan: &'a Plan, target: &'a mut dyn Target, progress: Progress) -> Self {
+        // Each life of a server has streams of its own; keys go on with the buyers.
+        let stream = |purpose| Random::new(plan.seed, purpose + plan.special.life * STREAMS);
         let source = match &plan.times {
-            Times::Along(curve) => Source::Drawn(Arrivals::new(curve.clone(), Random::new(plan.seed, 1))),
+            Times::Along(curve) => Source::Drawn(Arrivals::new(curve.clone(), stream(1))),
             Times::Recorded(times) => Source::Recorded(times.iter()),
         };
         let reads = plan.reads.as_ref();
@@ -166,10 +208,9 @@ impl<'a> Driver<'a> {
             progress,
             start: Instant::now(),
             arrivals: source.peekable(),
-            reads: reads
-                .map(|reads| Arrivals::new(reads.curve.clone(), Random::new(plan.seed, 2)).peekable()),
-            wishes: Random::new(plan.seed, 3),
-            habits: Random::new(plan.seed, 4),
+            reads: reads.map(|reads| Arrivals::new(reads.curve.clone(), stream(2)).peekable()),
+            wishes: stream(3),
+            habits: stream(4),
             timers: Timers::with_capacity(1 << 16),
             buys: Slab::with_capacity(1 << 16),
             flights: Slab::with_capacity(1 << 16),
@@ -178,10 +219,32 @@ impl<'a> Driver<'a> {
             next_serial: 0,
             last_call: false,
             last_send_ns: 0,
+            halt: None,
             recorder: Recorder::new(plan.duration_s),
             journal: Journal::default(),
             tally: Tally::default(),
         }
+    }
+
+    /// A driver that goes on where another one left off on the same target: with its journal, and buyers and
+    /// keys behind the first `serial`.
+    pub(crate) fn after(self, journal: Journal, serial: u32) -> Self {
+        Self { journal, next_serial: serial, ..self }
+    }
+
+    /// A driver that stops sending once somebody sets this.
+    pub(crate) fn until(self, halt: Arc<AtomicBool>) -> Self {
+        Self { halt: Some(halt), ..self }
+    }
+
+    /// True once the target is gone.
+    fn is_halted(&self) -> bool {
+        self.halt.as_ref().is_some_and(|halt| halt.load(Ordering::Relaxed))
+    }
+
+    /// Buyers behind all that came.
+    pub(crate) fn next_serial(&self) -> u32 {
+        self.next_serial
     }
 
     /// Runs the schedule to its end, takes every answer, then sells what came back.
@@ -189,7 +252,9 @@ impl<'a> Driver<'a> {
         self.start = Instant::now();
         self.run_until_quiet();
         self.tally.done_ns = self.now_ns();
-        self.sell_what_came_back();
+        if !self.is_halted() {
+            self.sell_what_came_back();
+        }
         self.progress.finish();
     }
 
@@ -199,7 +264,11 @@ impl<'a> Driver<'a> {
 
     fn run_until_quiet(&mut self) {
         loop {
-            self.pass();
+            if self.is_halted() {
+                self.let_go();
+            } else {
+                self.pass();
+            }
             let drained = self.take_answers();
             self.progress.tick(self.now_ns(), &self.tally);
             if self.is_quiet() {
@@ -213,6 +282,14 @@ impl<'a> Driver<'a> {
                 return;
             }
         }
+    }
+
+    /// Sends nothing any more. What was never sent left no trace; what waits to be sent neither.
+    fn let_go(&mut self) {
+        self.stalled = None;
+        self.timers.clear();
+        self.arrivals = Source::Recorded([].iter()).peekable();
+        self.reads = None;
     }
 
     /// Sends what is due, in one flush.
@@ -242,6 +319,8 @@ impl<'a> Driver<'a> {
             | Due::OtherBody { buy }
             | Due::Pay { buy }
             | Due::Settle { buy, .. }
+            | Due::Refund { buy, .. }
+            | Due::SettleRefund { buy, .. }
             | Due::Cancel { buy } => buy,
             Due::Timeout { flight } => return self.time_out(at_ns, flight),
         };
@@ -250,6 +329,8 @@ impl<'a> Driver<'a> {
             Due::Pay { .. } => self.start_payment(at_ns, buy),
             Due::Settle { attempt, .. } => self.settle_payment(at_ns, buy, attempt),
             Due::Cancel { .. } => self.cancel(at_ns, buy),
+            Due::Refund { number, .. } => self.ask_refund(at_ns, buy, number),
+            Due::SettleRefund { refund, .. } => self.settle_refund(at_ns, buy, refund),
             Due::Send { .. } | Due::Timeout { .. } => self.send_order(at_ns, buy),
         }
         self.release(buy);
@@ -260,7 +341,8 @@ impl<'a> Driver<'a> {
         self.last_send_ns = self.now_ns();
         self.recorder.record_lateness(self.last_send_ns.saturating_sub(intended_ns));
         self.hold(buy);
-        let flight = Flight { operation, intended_ns, buy: Some(buy), abandoned: false, lost: false };
+        let flight =
+            Flight { operation, intended_ns, buy: Some(buy), number: 0, abandoned: false, lost: false };
         let tag = self.flights.insert(flight);
         self.stalled = self.target.submit(tag.0, request).map(|request| (tag, request));
         tag
@@ -287,7 +369,7 @@ impl<'a> Driver<'a> {
             self.journal.violations.note(|| format!("one answer per request: tag {} came twice", tag.0));
             return;
         };
-        let (operation, buy, abandoned) = (flight.operation, flight.buy, flight.abandoned);
+        let Flight { operation, buy, abandoned, number, .. } = *flight;
         let latency_ns = now_ns.saturating_sub(flight.intended_ns);
         if !abandoned && self.loses_answer(operation) {
             // The client will find out by its time-out, which removes the flight.
@@ -305,6 +387,10 @@ impl<'a> Driver<'a> {
         match operation {
             Operation::StartPayment | Operation::ProcessPayment => self.payment_started(buy, reply, now_ns),
             Operation::SettlePayment => self.payment_settled(buy, reply, now_ns),
+            // The gateway is asked again in any case.
+            Operation::SettleUnknown => {}
+            Operation::Refund => self.refund_answered(buy, number, reply, now_ns),
+            Operation::SettleRefund => self.refund_settled(buy, number, reply, now_ns),
             Operation::CancelOrder => self.cancelled(buy, reply, now_ns),
             Operation::CreateOrderOtherBody => self.other_body_answered(buy, reply),
             _ => self.order_answered(buy, reply, abandoned, now_ns),

@@ -6,6 +6,7 @@ use onrush_proto::{
 };
 
 use super::{Driver, Due, Placed, Ticket, key_of};
+use crate::gateway::GatewayDays;
 use crate::operation::Operation;
 use crate::plan::SECOND_NS;
 use crate::random::mix;
@@ -13,8 +14,9 @@ use crate::random::mix;
 /// Steps of a buy's keys: attempts from 1, their results from here, and the cancellation.
 const SETTLE_STEP: u32 = 1_000;
 const CANCEL_STEP: u32 = 2_000;
+const UNKNOWN_STEP: u32 = 3_000;
 /// A payer that was throttled comes back after this time.
-const THROTTLED_NS: u64 = 20_000_000;
+pub(super) const THROTTLED_NS: u64 = 20_000_000;
 /// A buyer declined this often calls the order off.
 const DECLINES_MAX: u8 = 2;
 
@@ -48,8 +50,12 @@ pub(crate) fn settle_command(order: onrush_proto::OrderId, attempt: u16, decline
 impl Driver<'_> {
     pub(super) fn plan_payment(&mut self, buy: Ticket, last_call: bool, now_ns: u64) {
         let payer = self.plan.payer;
+        let call_off = self.plan.special.call_off;
         if last_call {
             self.later(now_ns, buy, Due::Pay { buy });
+        } else if call_off > 0.0 && self.habits.chance(call_off) {
+            let after_ns = self.within_ns(payer.within_s);
+            self.later(now_ns + after_ns, buy, Due::Cancel { buy });
         } else if !self.habits.chance(payer.never) {
             let after_ns = self.within_ns(payer.within_s);
             self.later(now_ns + after_ns, buy, Due::Pay { buy });
@@ -60,7 +66,7 @@ impl Driver<'_> {
         (self.habits.unit() * seconds * SECOND_NS as f64) as u64
     }
 
-    fn placed(&mut self, ticket: Ticket) -> Option<(Placed, u32, u8)> {
+    pub(super) fn placed(&mut self, ticket: Ticket) -> Option<(Placed, u32, u8)> {
         let buy = self.buys.find(ticket)?;
         Some((buy.placed?, buy.serial, buy.declines))
     }
@@ -79,12 +85,23 @@ impl Driver<'_> {
         !self.last_call && declines(self.plan.seed, serial, attempt, self.plan.payer.decline)
     }
 
+    /// Whether the gateway that the driver plays declines.
+    fn declines_today(&self, serial: u32, attempt: u16) -> bool {
+        match self.plan.special.gateway {
+            Some(days) => !self.last_call && declines(self.plan.seed, serial, attempt, days.decline),
+            None => self.is_declined(serial, attempt),
+        }
+    }
+
+    /// The attempt as the gateway knows it.
+    fn gateway_key(&self, serial: u32, attempt: u16) -> u64 {
+        key_of(self.plan.seed, serial, SETTLE_STEP + u32::from(attempt)).0 as u64
+    }
+
     pub(super) fn payment_started(&mut self, buy: Ticket, reply: &Reply, now_ns: u64) {
         match &reply.outcome {
             Outcome::Accepted(Receipt::AttemptStarted { attempt, .. }) => {
-                let last_call = self.buys.find(buy).is_some_and(|buy| buy.last_call);
-                let gateway_s = if last_call { 0.0 } else { self.plan.payer.gateway_s };
-                let after_ns = self.within_ns(gateway_s);
+                let after_ns = self.gateway_ns(buy, *attempt);
                 self.later(now_ns + after_ns, buy, Due::Settle { buy, attempt: *attempt });
             }
             Outcome::Accepted(Receipt::AttemptSettled { .. }) => self.payment_settled(buy, reply, now_ns),
@@ -101,9 +118,48 @@ impl Driver<'_> {
         }
     }
 
+    /// How long the gateway takes for its first word on an attempt.
+    fn gateway_ns(&mut self, ticket: Ticket, attempt: u16) -> u64 {
+        let Some(buy) = self.buys.find(ticket) else { return 0 };
+        buy.calls = 0;
+        let (serial, last_call) = (buy.serial, buy.last_call);
+        match self.plan.special.gateway {
+            _ if last_call => 0,
+            Some(days) => days.call_ns(self.gateway_key(serial, attempt), 0),
+            None => self.within_ns(self.plan.payer.gateway_s),
+        }
+    }
+
+    /// The gateway says nothing: that goes on record once, and it is asked again under the same key.
+    fn hears_nothing(&mut self, at_ns: u64, ticket: Ticket, attempt: u16) -> bool {
+        let Some(days) = self.plan.special.gateway.filter(|_| !self.last_call) else { return false };
+        let Some((placed, serial, _)) = self.placed(ticket) else { return false };
+        let key = self.gateway_key(serial, attempt);
+        let Some(buy) = self.buys.find(ticket) else { return false };
+        let call = buy.calls;
+        if days.answers(key, call, at_ns) {
+            return false;
+        }
+        buy.calls = call.saturating_add(1);
+        let next_ns = at_ns + GatewayDays::pause_ns(call) + days.call_ns(key, call.saturating_add(1));
+        self.later(next_ns, ticket, Due::Settle { buy: ticket, attempt });
+        if call == 0 {
+            self.tally.silences += 1;
+            let result = GatewayResult::Unknown;
+            let command =
+                Command::SettleAttempt(Box::new(SettleAttempt { order: placed.order, attempt, result }));
+            let request = self.keyed(serial, UNKNOWN_STEP + u32::from(attempt), command);
+            self.send(Operation::SettleUnknown, at_ns, ticket, request);
+        }
+        true
+    }
+
     pub(super) fn settle_payment(&mut self, at_ns: u64, buy: Ticket, attempt: u16) {
+        if self.hears_nothing(at_ns, buy, attempt) {
+            return;
+        }
         let Some((placed, serial, _)) = self.placed(buy) else { return };
-        let command = settle_command(placed.order, attempt, self.is_declined(serial, attempt));
+        let command = settle_command(placed.order, attempt, self.declines_today(serial, attempt));
         let request = self.keyed(serial, SETTLE_STEP + u32::from(attempt), command);
         self.send(Operation::SettlePayment, at_ns, buy, request);
     }
@@ -114,7 +170,10 @@ impl Driver<'_> {
             Outcome::Accepted(Receipt::AttemptSettled { order_state, .. }) => {
                 self.journal.tell(placed.number, *order_state);
                 match order_state {
-                    OrderState::Paid => self.tally.paid += 1,
+                    OrderState::Paid => {
+                        self.tally.paid += 1;
+                        self.plan_refunds(buy, now_ns);
+                    }
                     OrderState::Pending => self.declined(buy, now_ns),
                     _ => {}
                 }

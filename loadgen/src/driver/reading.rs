@@ -26,7 +26,8 @@ impl Driver<'_> {
         let wish = self.plan.demand.wish(self.next_serial, at_ns, &mut self.habits);
         let item = wish.and_then(|wish| wish.lines.first().map(|line| line.0)).unwrap_or(0);
         let sku = self.plan.items[item as usize].sku;
-        let flight = Flight { operation, intended_ns: at_ns, buy: None, abandoned: false, lost: false };
+        let flight =
+            Flight { operation, intended_ns: at_ns, buy: None, number: 0, abandoned: false, lost: false };
         let tag = self.flights.insert(flight);
         let verdict = match self.target.view(tag.0, page, &sku) {
             Viewed::Sent => {

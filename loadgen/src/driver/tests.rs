@@ -71,7 +71,7 @@ impl Target for Wall {
 /// Offers a flat rate for a second; returns the tally and how many were answered `sold_out`.
 fn offer(rate: f64, room: usize) -> (Tally, u64) {
     let cli = Cli::try_parse_from(["loadgen", "flash-sale", "--duration", "1"]).unwrap();
-    let mut plan = cli.scenario.plan().unwrap();
+    let mut plan = cli.scenario().plan().unwrap();
     plan.times = Times::Along(Curve::flat(rate, 1.0));
     plan.sells_out = 0;
     let mut wall = Wall { tags: Vec::new(), room };
@@ -93,4 +93,20 @@ fn a_target_that_pushes_back_loses_no_request() {
     let (tally, sold_out) = offer(20_000.0, 7);
     assert!((19_000..21_000).contains(&tally.offered), "{tally:?}");
     assert_eq!((tally.offered, tally.answered), (sold_out, sold_out));
+}
+
+#[test]
+fn a_door_turns_away_whom_it_has_no_room_for() {
+    let cli = Cli::try_parse_from(["loadgen", "overload", "--duration", "1", "--in-flight", "5"]).unwrap();
+    let mut plan = cli.scenario().plan().unwrap();
+    plan.times = Times::Along(Curve::flat(20_000.0, 1.0));
+    let mut wall = Wall { tags: Vec::new(), room: 1_000 };
+    let mut driver = Driver::new(&plan, &mut wall, Progress::new(true, plan.duration_s));
+    driver.run();
+    let Tally { offered, answered, turned_away, .. } = driver.tally;
+    assert!(turned_away > 0 && answered > 0, "{:?}", driver.tally);
+    assert_eq!(offered, answered + turned_away);
+    let throttled = [Operation::CreateOrder, Operation::OverloadOrder, Operation::AfterOrder]
+        .map(|operation| driver.recorder.count(operation, Verdict::Throttled));
+    assert_eq!(throttled.iter().sum::<u64>(), turned_away);
 }

@@ -18,6 +18,10 @@ pub(crate) enum Due {
     Settle { buy: Ticket, attempt: u16 },
     /// Call the order off.
     Cancel { buy: Ticket },
+    /// Ask for a refund, numbered from 0.
+    Refund { buy: Ticket, number: u16 },
+    /// Bring the gateway's word on a refund.
+    SettleRefund { buy: Ticket, refund: u16 },
     /// The client waits no longer for this request.
     Timeout { flight: Ticket },
 }
@@ -58,6 +62,11 @@ impl Timers {
     pub(crate) fn set(&mut self, at_ns: u64, due: Due) {
         self.set += 1;
         self.heap.push(Reverse(Timer { at_ns, number: self.set, due }));
+    }
+
+    /// Forgets all of them.
+    pub(crate) fn clear(&mut self) {
+        self.heap.clear();
     }
 
     /// When the next one is due.

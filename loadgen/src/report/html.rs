@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::json::value;
 use super::table::headline;
-use super::{QUANTILES, Summary, course};
+use super::{QUANTILES, Summary, course, escaped};
 use crate::number::{duration, grouped};
 use crate::recorder::Track;
 
@@ -108,10 +108,6 @@ fn findings(summary: &Summary) -> String {
     let item = |class: &str, line: &String| format!("<li class=\"{class}\">{}</li>", escaped(line));
     let lines = summary.findings.lines.iter().map(|line| item("line", line));
     lines.chain(summary.findings.violations.iter().map(|line| item("broken", line))).collect()
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

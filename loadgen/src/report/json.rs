@@ -39,6 +39,7 @@ pub(super) fn value(summary: &Summary) -> Value {
         "truly_sold_out_s": summary.truly_sold_out_s().map(rounded),
         "latency_us": latency(&summary.tracks),
         "generator_lateness_us": summary.lateness.as_ref().map(percentiles),
+        "figures": figures(summary),
         "audit": {
             "ok": summary.findings.ok(),
             "violations": summary.findings.violations,
@@ -73,6 +74,12 @@ fn orders(summary: &Summary) -> Value {
         orders.insert(verdict.name().into(), summary.orders(verdict).into());
     }
     Value::Object(orders)
+}
+
+/// What only this scenario tells, by its keys.
+fn figures(summary: &Summary) -> Value {
+    let figures = summary.figures.iter().map(|figure| (figure.key.to_owned(), figure.value.clone()));
+    Value::Object(figures.collect())
 }
 
 fn latency(tracks: &[Track]) -> Value {
@@ -132,6 +139,7 @@ mod tests {
         }
         assert_eq!(accepted["count"], 2_000);
         assert!((accepted["p50"].as_f64().unwrap() - 1_000.0).abs() < 2.0);
+        assert_eq!(parsed["figures"]["paid_share"], 0.5);
         assert_eq!(parsed["audit"]["ok"], true);
         assert_eq!(parsed["audit"]["violations"], Value::Array(Vec::new()));
     }

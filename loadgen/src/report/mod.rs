@@ -1,5 +1,6 @@
 //! What a run comes to: a table for people, JSON for machines, HTML to show, percentile files.
 
+pub(crate) mod comparison;
 mod course;
 mod hgrm;
 mod html;
@@ -11,6 +12,7 @@ use hdrhistogram::Histogram;
 
 use crate::audit::Findings;
 use crate::driver::Tally;
+use crate::figures::Figure;
 use crate::machine::{self, CpuTime, Machine};
 use crate::operation::Verdict;
 use crate::recorder::Track;
@@ -25,6 +27,11 @@ pub(crate) use table::{findings, table};
 /// Percentiles that reports name: key, quantile.
 const QUANTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("p9999", 0.9999)];
+
+/// Text as it may stand in HTML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
 
 /// Everything reports are made of.
 pub(crate) struct Summary {
@@ -49,6 +56,8 @@ pub(crate) struct Summary {
     /// Buys whose outcome the client never learnt.
     pub(crate) unknown: u64,
     pub(crate) findings: Findings,
+    /// What only this scenario tells.
+    pub(crate) figures: Vec<Figure>,
     cpu: CpuTime,
 }
 
@@ -71,6 +80,7 @@ impl Summary {
             lateness: None,
             unknown: 0,
             findings: Findings::default(),
+            figures: Vec::new(),
             cpu: CpuTime::default(),
         }
     }
@@ -81,10 +91,11 @@ impl Summary {
     }
 
     /// CPU time per order answered: of the whole process, and the generator's part of it. With the
-    /// inline host the generator's thread drives the shards, so there the parts are one.
+    /// inline host the generator's thread drives the shards, so there the parts are one. `None` if nobody counted.
     fn cpu_us_per_order(&self) -> Option<(f64, f64)> {
         let per_order = |us: u64| us as f64 / self.tally.answered as f64;
-        (self.tally.answered > 0).then(|| (per_order(self.cpu.process_us), per_order(self.cpu.generator_us)))
+        (self.tally.answered > 0 && self.cpu.process_us > 0)
+            .then(|| (per_order(self.cpu.process_us), per_order(self.cpu.generator_us)))
     }
 
     /// Seconds in which goodput counts: from T0 to the first sell-out, or to the schedule's end.
@@ -94,7 +105,7 @@ impl Summary {
     }
 
     /// Orders accepted per second of the window.
-    fn goodput_per_s(&self) -> f64 {
+    pub(crate) fn goodput_per_s(&self) -> f64 {
         self.tally.accepted_in_window as f64 / self.window_s()
     }
 
@@ -215,6 +226,7 @@ pub(crate) mod tests {
         summary.tracks = tracks;
         summary.course = course();
         summary.lateness = Some(lateness);
+        summary.figures.push(Figure::new("paid_share", "paid in the end", 0.5, "50.0 %".into()));
         summary.findings.lines.push("2,000 units received = 0 available + 0 held + 2,000 sold".into());
         summary
     }

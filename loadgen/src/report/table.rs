@@ -13,7 +13,7 @@ pub(crate) fn table(summary: &Summary) -> String {
     let mut text = format!("\n{} on {} ({})\n\n", summary.scenario, summary.target, summary.mode);
     // Writing to a String cannot fail.
     for (name, value) in headline(summary) {
-        let _ = writeln!(text, "  {name:<22} {value}");
+        let _ = writeln!(text, "  {name:<24} {value}");
     }
     text.push('\n');
     text.push_str(&latencies(summary));
@@ -51,6 +51,7 @@ pub(super) fn headline(summary: &Summary) -> Vec<(&'static str, String)> {
         };
         lines.push(("last unit sold", seconds(truly_s) + &late));
     }
+    lines.extend(summary.figures.iter().map(|figure| (figure.name, figure.text.clone())));
     let refused = Verdict::ALL[1..].iter().map(|verdict| (verdict, summary.orders(*verdict)));
     let refused: Vec<String> = refused
         .filter(|(_, n)| *n > 0)
@@ -137,9 +138,10 @@ mod tests {
             "2,000 units received = 0 available + 0 held + 2,000 sold",
             "audit passed",
             "memory over the run",
+            "paid in the end          50.0 %",
             "stages of a turn",
             "1,000 accepted per second",
-            "first sold out         1.700 s after T0",
+            "first sold out           1.700 s after T0",
         ] {
             assert!(text.contains(expected), "{expected}\n{text}");
         }

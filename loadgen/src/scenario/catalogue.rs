@@ -3,7 +3,7 @@
 use super::{hold_us, prompt_payer};
 use crate::cli::Common;
 use crate::demand::{Demand, Retail};
-use crate::plan::{Item, Plan, Times};
+use crate::plan::{Item, Plan, Special, Times};
 use crate::schedule::Curve;
 use crate::zipf::Popularity;
 
@@ -34,5 +34,6 @@ pub(super) fn plan(common: &Common) -> Plan {
         impatience: None,
         sells_out: 0,
         hold_us: hold_us(common, 0.0),
+        special: Special::default(),
     }
 }

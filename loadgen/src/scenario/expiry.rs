@@ -3,7 +3,7 @@
 use super::{hold_us, sale_items};
 use crate::cli::Common;
 use crate::demand::{Demand, Hot};
-use crate::plan::{Payer, Plan, Times};
+use crate::plan::{Payer, Plan, Special, Times};
 use crate::schedule::Curve;
 
 /// Offered orders per second.
@@ -52,5 +52,6 @@ pub(super) fn plan(common: &Common) -> Plan {
         impatience: None,
         sells_out: 1,
         hold_us: hold_us(common, HOLD_S),
+        special: Special::default(),
     }
 }

@@ -3,7 +3,7 @@
 use super::{hold_us, prompt_payer, sale_items};
 use crate::cli::Common;
 use crate::demand::{Demand, Hot};
-use crate::plan::{Plan, Times};
+use crate::plan::{Plan, Special, Times};
 use crate::schedule::Curve;
 
 /// Peak of offered orders per second.
@@ -54,5 +54,6 @@ pub(super) fn sale(common: &Common, scenario: &'static str, curve: Curve) -> Pla
         impatience: None,
         sells_out: 1,
         hold_us: hold_us(common, 0.0),
+        special: Special::default(),
     }
 }

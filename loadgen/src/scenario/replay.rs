@@ -8,7 +8,7 @@ use onrush_proto::{Currency, Money, Sku};
 use super::{hold_us, prompt_payer};
 use crate::cli::ReplayArgs;
 use crate::demand::{Demand, Wish};
-use crate::plan::{Item, Plan, Times};
+use crate::plan::{Item, Plan, Special, Times};
 use crate::retail::{self, ProductLine, RetailError, SaleLine};
 
 const DAY_S: i64 = 86_400;
@@ -98,6 +98,7 @@ pub(super) fn plan(args: &ReplayArgs) -> Result<Plan, ReplayError> {
         impatience: None,
         sells_out: 0,
         hold_us: hold_us(common, 0.0),
+        special: Special::default(),
     })
 }
 

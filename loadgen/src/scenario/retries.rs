@@ -3,7 +3,7 @@
 use super::{hold_us, prompt_payer, sale_items};
 use crate::cli::RetriesArgs;
 use crate::demand::{Demand, Hot};
-use crate::plan::{Impatience, Plan, SECOND_NS, Times};
+use crate::plan::{Impatience, Plan, SECOND_NS, Special, Times};
 use crate::schedule::Curve;
 
 /// Offered orders per second, before anything is sent again.
@@ -56,5 +56,6 @@ pub(super) fn plan(args: &RetriesArgs) -> Plan {
         }),
         sells_out: hot,
         hold_us: hold_us(common, 0.0),
+        special: Special::default(),
     }
 }

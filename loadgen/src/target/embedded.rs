@@ -11,9 +11,11 @@ use tempfile::TempDir;
 use tokio::runtime::Builder;
 
 use super::{Books, Page, Setup, StageTimes, Target, TargetError, Viewed};
+use crate::gateway::GatewayDays;
 use crate::machine;
 use crate::meter::{Gauges, Meter};
 use crate::target::events::Events;
+use crate::target::money::Money;
 
 /// Least time between two readings of the counters: one costs some tens of us.
 const METER_PAUSE: Duration = Duration::from_millis(10);
@@ -28,6 +30,31 @@ pub(crate) struct EmbeddedOptions {
     pub(crate) data_dir: Option<PathBuf>,
     /// Leave a temporary directory in place.
     pub(crate) keep: bool,
+    /// What takes the money behind a server.
+    pub(crate) gateway: GatewaySetup,
+}
+
+/// What takes the money behind a server in this process.
+#[derive(Clone, Default, Debug)]
+pub(crate) enum GatewaySetup {
+    /// One that answers at once; declines come from the cards that buyers pay with.
+    #[default]
+    Prompt,
+    /// One with bad days.
+    Days(GatewayDays),
+    /// Somebody who stands in for Stripe.
+    StandIn(StandIn),
+}
+
+/// Who stands in for Stripe.
+#[derive(Clone, Debug)]
+pub(crate) struct StandIn {
+    /// Where its API begins.
+    pub(crate) base: String,
+    /// What signs its pushes.
+    pub(crate) webhook_secret: &'static str,
+    /// How long one call to it may take.
+    pub(crate) call_max: Duration,
 }
 
 /// An engine in this process.
@@ -45,7 +72,7 @@ pub(crate) struct Embedded {
 impl Embedded {
     /// Opens an engine on an empty directory.
     pub(crate) fn open(options: &EmbeddedOptions) -> Result<Self, TargetError> {
-        let (data_dir, temporary) = directory(options)?;
+        let (data_dir, temporary) = directory(options.data_dir.as_deref(), options.keep)?;
         let engine = Engine::open(EngineOptions {
             data_dir: Some(data_dir.clone()),
             shards: Some(options.shards),
@@ -59,29 +86,25 @@ impl Embedded {
     }
 
     /// Where the data lives for good, if a temporary directory is kept.
-    fn kept(options: &EmbeddedOptions, temporary: TempDir) -> (PathBuf, Option<TempDir>) {
-        if options.keep {
-            (temporary.keep(), None)
-        } else {
-            (temporary.path().to_path_buf(), Some(temporary))
-        }
+    fn kept(keep: bool, temporary: TempDir) -> (PathBuf, Option<TempDir>) {
+        if keep { (temporary.keep(), None) } else { (temporary.path().to_path_buf(), Some(temporary)) }
     }
 }
 
-/// An empty directory for a server's or an engine's data.
-pub(super) fn directory(options: &EmbeddedOptions) -> Result<(PathBuf, Option<TempDir>), TargetError> {
-    let Some(dir) = &options.data_dir else {
+/// An empty directory for a server's or an engine's data: the one that was asked for, or a temporary one.
+pub(crate) fn directory(given: Option<&Path>, keep: bool) -> Result<(PathBuf, Option<TempDir>), TargetError> {
+    let Some(dir) = given else {
         let temporary = tempfile::Builder::new().prefix("onrush-loadgen-").tempdir();
         let fail = |source| TargetError::Directory { dir: std::env::temp_dir(), source };
-        return Ok(Embedded::kept(options, temporary.map_err(fail)?));
+        return Ok(Embedded::kept(keep, temporary.map_err(fail)?));
     };
-    let fail = |source| TargetError::Directory { dir: dir.clone(), source };
+    let fail = |source| TargetError::Directory { dir: dir.to_path_buf(), source };
     fs::create_dir_all(dir).map_err(fail)?;
     let entries = entries(dir).map_err(fail)?;
     if entries > 0 {
-        return Err(TargetError::NotEmpty { dir: dir.clone(), entries });
+        return Err(TargetError::NotEmpty { dir: dir.to_path_buf(), entries });
     }
-    Ok((dir.clone(), None))
+    Ok((dir.to_path_buf(), None))
 }
 
 fn stage(times: &onrush_engine::StageTimes) -> StageTimes {
@@ -161,6 +184,11 @@ impl Target for Embedded {
         runtime.block_on(Events::read(&Backend::local(self.handle.clone()))).map(Some)
     }
 
+    fn money(&mut self) -> Result<Option<Money>, TargetError> {
+        let runtime = Builder::new_current_thread().enable_time().build().map_err(TargetError::Client)?;
+        runtime.block_on(Money::read(&Backend::local(self.handle.clone()))).map(Some)
+    }
+
     fn meter(&self) -> Result<Meter, TargetError> {
         let handle = self.handle.clone();
         let read = move || Some(Gauges::of(&handle.stats(), machine::resident_bytes()?));
@@ -197,21 +225,11 @@ impl Target for Embedded {
 mod tests {
     use super::*;
 
-    fn options(dir: &Path) -> EmbeddedOptions {
-        EmbeddedOptions {
-            shards: 1,
-            host: HostKind::Inline,
-            store: StoreKind::Memory,
-            data_dir: Some(dir.to_path_buf()),
-            keep: false,
-        }
-    }
-
     #[test]
     fn a_directory_in_use_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("something"), "x").unwrap();
-        let error = directory(&options(dir.path())).unwrap_err().to_string();
+        let error = directory(Some(dir.path()), false).unwrap_err().to_string();
         assert!(error.contains("found 1 entries") && error.contains(dir.path().to_str().unwrap()), "{error}");
     }
 
@@ -219,7 +237,7 @@ mod tests {
     fn a_directory_that_cannot_be_made_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "x").unwrap();
-        let error = directory(&options(&dir.path().join("file/below"))).unwrap_err().to_string();
+        let error = directory(Some(&dir.path().join("file/below")), false).unwrap_err().to_string();
         assert!(error.contains("file/below"), "{error}");
     }
 }

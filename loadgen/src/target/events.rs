@@ -34,47 +34,66 @@ pub(crate) struct Events {
     pub(crate) violations: Violations,
 }
 
+/// Hands over every record of all shards, up to where their logs end now; how many shards have released their
+/// first ones. Gaps and steps back in time are noted.
+pub(super) async fn read_all(
+    engine: &Backend,
+    violations: &mut Violations,
+    take: &mut dyn FnMut(FactView<'_>),
+) -> Result<u64, TargetError> {
+    let mut shortened = 0;
+    for (shard, end) in (0..engine.shards()).map(ShardId).zip(engine.ends().await?) {
+        shortened += u64::from(read_shard(engine, (shard, end), violations, take).await?);
+    }
+    Ok(shortened)
+}
+
+/// True if the first records of the shard are released.
+async fn read_shard(
+    engine: &Backend,
+    (shard, end): (ShardId, Lsn),
+    violations: &mut Violations,
+    take: &mut dyn FnMut(FactView<'_>),
+) -> Result<bool, TargetError> {
+    let mut feed = engine.subscribe(shard, Lsn(0));
+    let (mut last, mut time_us, mut shortened) = (0, 0, false);
+    while last < end.0 {
+        if !feed.ready_within(RECORD_WAIT).await {
+            return Err(TargetError::EventsEnd { shard: shard.0, expected: end.0, found: last });
+        }
+        let read = feed.poll(RECORDS, |event| {
+            if event.lsn.0 != last + 1 || event.time_us < time_us {
+                let (lsn, at) = (event.lsn.0, event.time_us);
+                violations.note(|| {
+                    format!(
+                        "{shard:?}: expected event {} at {time_us} us or later, found {lsn} at {at}",
+                        last + 1
+                    )
+                });
+            }
+            (last, time_us) = (event.lsn.0, event.time_us);
+            take(event.fact);
+        });
+        match read {
+            Ok(_) => {}
+            Err(SubscribeError::OutOfRange { first, .. }) if last == 0 => {
+                last = first - 1;
+                feed.seek(Lsn(last));
+                shortened = true;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(shortened)
+}
+
 impl Events {
     /// Reads the logs of all shards to where they end now.
     pub(crate) async fn read(engine: &Backend) -> Result<Self, TargetError> {
-        let mut events = Self::default();
-        for (shard, end) in (0..engine.shards()).map(ShardId).zip(engine.ends().await?) {
-            events.read_shard(engine, shard, end).await?;
-        }
-        Ok(events)
-    }
-
-    async fn read_shard(&mut self, engine: &Backend, shard: ShardId, end: Lsn) -> Result<(), TargetError> {
-        let mut feed = engine.subscribe(shard, Lsn(0));
-        let (mut last, mut time_us) = (0, 0);
-        while last < end.0 {
-            if !feed.ready_within(RECORD_WAIT).await {
-                return Err(TargetError::EventsEnd { shard: shard.0, expected: end.0, found: last });
-            }
-            let read = feed.poll(RECORDS, |event| {
-                if event.lsn.0 != last + 1 || event.time_us < time_us {
-                    let (lsn, at) = (event.lsn.0, event.time_us);
-                    self.violations.note(|| {
-                        format!(
-                            "{shard:?}: expected event {} at {time_us} us or later, found {lsn} at {at}",
-                            last + 1
-                        )
-                    });
-                }
-                (last, time_us) = (event.lsn.0, event.time_us);
-                self.enter(event.fact);
-            });
-            match read {
-                Ok(_) => {}
-                Err(SubscribeError::OutOfRange { first, .. }) if last == 0 => {
-                    last = first - 1;
-                    feed.seek(Lsn(last));
-                    self.shortened += 1;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+        let (mut events, mut violations) = (Self::default(), Violations::default());
+        let shortened = read_all(engine, &mut violations, &mut |fact| events.enter(fact)).await?;
+        violations.into_lines().into_iter().for_each(|line| events.violations.note(|| line));
+        Ok(Self { shortened, ..events })
     }
 
     fn enter(&mut self, fact: FactView<'_>) {
@@ -111,7 +130,7 @@ impl Events {
         let (uncreated, uncharged) = (told.created == 0, told.charged == 0);
         let released = self.shortened > 0;
         let charges = match entry.fate {
-            Fate::Told(onrush_proto::OrderState::Paid) => 1..=1,
+            fate if fate.is_sold() => 1..=1,
             Fate::Doubtful => 0..=1,
             _ => 0..=0,
         };

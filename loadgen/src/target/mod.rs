@@ -4,6 +4,7 @@ mod embedded;
 mod error;
 pub(crate) mod events;
 mod grpc;
+pub(crate) mod money;
 mod operator;
 mod reply;
 mod server;
@@ -18,7 +19,8 @@ use onrush_proto::{Reply, Request, Sku};
 
 use crate::meter::Meter;
 use crate::target::events::Events;
-pub(crate) use embedded::{Embedded, EmbeddedOptions};
+use crate::target::money::Money;
+pub(crate) use embedded::{Embedded, EmbeddedOptions, GatewaySetup, StandIn, directory};
 pub(crate) use error::TargetError;
 pub(crate) use grpc::{Grpc, LinkOptions};
 pub(crate) use tcp::{LinkError, Tcp, TcpAddress, TcpOptions};
@@ -71,6 +73,11 @@ pub(crate) trait Target {
 
     /// Reads the events of the run; `None` where nobody can from here.
     fn events(&mut self) -> Result<Option<Events>, TargetError> {
+        Ok(None)
+    }
+
+    /// Reads the money of all orders; `None` where nobody can from here.
+    fn money(&mut self) -> Result<Option<Money>, TargetError> {
         Ok(None)
     }
 

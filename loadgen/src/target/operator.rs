@@ -14,6 +14,7 @@ use super::server::Server;
 use super::{Books, Setup, TargetError, reply};
 use crate::meter::Meter;
 use crate::target::events::Events;
+use crate::target::money::Money;
 
 /// Least time between two readings of the counters: each is a call.
 const METER_PAUSE: Duration = Duration::from_millis(100);
@@ -30,6 +31,8 @@ pub(super) struct Operator {
     addresses: Addresses,
     /// The server, if it is in this process.
     server: Option<Server>,
+    /// What lets us at the engine of a process that we started.
+    token: Option<EngineToken>,
 }
 
 impl Operator {
@@ -41,12 +44,22 @@ impl Operator {
             Client::new(addresses, 1, Retry::default())
                 .map_err(|error| refused(&addresses.order, "a client", error))?
         };
-        Ok(Self { client, runtime, addresses: addresses.clone(), server })
+        Ok(Self { client, runtime, addresses: addresses.clone(), server, token: None })
+    }
+
+    /// The same, let at the engine.
+    pub(super) fn trusted(self, engine_token: &str) -> Self {
+        Self { token: Some(EngineToken::given(Secret::new(engine_token.to_owned()))), ..self }
     }
 
     fn stats(&self) -> Result<StatsResponse, TargetError> {
         let answer = self.runtime.block_on(self.client.stats(StatsRequest {}));
         answer.map_err(|error| refused(&self.addresses.order, "AdminService/Stats", error))
+    }
+
+    /// Where the payment service is.
+    pub(super) fn payment_address(&self) -> &str {
+        &self.addresses.payment
     }
 
     /// Fails if the shop has items: the audit counts from zero.
@@ -68,17 +81,29 @@ impl Operator {
 
     /// Reads the events of the run, if we are let at them.
     pub(super) fn events(&self) -> Result<Option<Events>, TargetError> {
+        let engine = self.engine()?;
+        engine.map(|engine| self.runtime.block_on(Events::read(&engine))).transpose()
+    }
+
+    /// Reads the money of all orders, if we are let at the events.
+    pub(super) fn money(&self) -> Result<Option<Money>, TargetError> {
+        let engine = self.engine()?;
+        engine.map(|engine| self.runtime.block_on(Money::read(&engine))).transpose()
+    }
+
+    /// The engine itself, if we are let at it. Its connection ends with it: a server that ends waits for none
+    /// of ours.
+    fn engine(&self) -> Result<Option<Backend>, TargetError> {
         let given = || std::env::var(ENGINE_TOKEN).ok().filter(|token| !token.is_empty());
-        let token = match &self.server {
-            Some(server) => Some(server.engine_token().clone()),
-            None => given().map(|token| EngineToken::given(Secret::new(token))),
+        let token = match (&self.server, &self.token) {
+            (Some(server), _) => Some(server.engine_token().clone()),
+            (None, Some(token)) => Some(token.clone()),
+            (None, None) => given().map(|token| EngineToken::given(Secret::new(token))),
         };
         let Some(token) = token else { return Ok(None) };
         let address = self.addresses.order.parse::<EngineAddress>();
         let address = address.map_err(|()| TargetError::Address(self.addresses.order.clone()))?;
-        // Its connection ends here: a server that ends waits for none of ours.
-        let remote = Remote::open(&address, &token)?;
-        self.runtime.block_on(Events::read(&Backend::Remote(remote))).map(Some)
+        Ok(Some(Backend::Remote(Remote::open(&address, &token)?)))
     }
 
     /// What reads the counters while the server is loaded.

@@ -2,12 +2,14 @@
 
 use onrush_grpc::admin::v1 as admin;
 use onrush_grpc::admin::v1::{AuditResponse, StatsResponse};
+use onrush_grpc::payment::v1 as payment;
 use onrush_grpc::product::v1 as product;
 use onrush_net::client::CallError;
-use onrush_proto::{Lsn, Outcome, PaymentState, Receipt, Refusal, Reply};
+use onrush_proto::{Lsn, Money, Outcome, PaymentState, Receipt, RefundPayment, RefundState, Refusal, Reply};
 
 use super::{Books, StageTimes};
 use crate::meter::Gauges;
+use crate::plan::CURRENCY;
 
 const GARBLED: Refusal = Refusal::Invalid { field: "answer", expected: "an answer of this interface" };
 
@@ -26,6 +28,22 @@ pub(super) fn settled(reply: Reply) -> Reply {
         Outcome::Accepted(Receipt::AttemptSettled { .. }) => Reply { replayed: false, ..reply },
         _ => reply,
     }
+}
+
+/// A refund that was taken on: settled, or still with the gateway.
+pub(super) fn refunded(asked: &RefundPayment, made: &payment::ProcessRefundResponse) -> Outcome {
+    let receipt = || {
+        let refund = made.refund.as_ref()?;
+        let state = match payment::RefundStatus::try_from(refund.status).ok()? {
+            payment::RefundStatus::Succeeded => RefundState::Succeeded,
+            payment::RefundStatus::Pending => RefundState::Pending,
+            payment::RefundStatus::Failed => RefundState::Failed,
+            payment::RefundStatus::Unspecified => return None,
+        };
+        let amount = Money::new(asked.minor, CURRENCY);
+        Some(Receipt::Refund { order: asked.order, refund: refund.number.try_into().ok()?, amount, state })
+    };
+    receipt().map_or(Outcome::Refused(GARBLED), Outcome::Accepted)
 }
 
 /// A product page.
@@ -65,6 +83,7 @@ pub(super) fn by_reason(reason: &str, line: u16) -> Refusal {
         "OVERLOADED" | "ResourceExhausted" => Refusal::Overloaded,
         "DEADLINE_EXCEEDED" => Refusal::DeadlineExceeded,
         "SHARD_STOPPED" => Refusal::Stopped,
+        "REFUND_ABOVE_CAPTURED" => Refusal::RefundAboveCaptured { asked: 0, left: 0 },
         "UNKNOWN_SKU" => Refusal::UnknownSku { line },
         "PRODUCT_INACTIVE" => Refusal::Inactive { line },
         "UNKNOWN_PRODUCT" => Refusal::UnknownProduct,
@@ -141,6 +160,7 @@ mod tests {
         for refusal in [
             Refusal::OutOfStock { line: 2, asked: 0, available: 0 },
             Refusal::LimitExceeded { line: 1, limit: 0, bought: 0 },
+            Refusal::RefundAboveCaptured { asked: 0, left: 0 },
             Refusal::KeyReused,
             Refusal::KeyInProgress,
             Refusal::Overloaded,

@@ -4,16 +4,17 @@ use std::path::PathBuf;
 
 use onrush_engine::{HostKind, StoreKind};
 use onrush_net::client::grpc::Addresses;
-use onrush_services::config::{Config, EnginePlace, Service, Sources};
+use onrush_services::config::{Config, EnginePlace, Secret, Service, Sources};
+use onrush_services::gateway::stripe::StripeOptions;
 use onrush_services::remote::EngineToken;
 use onrush_services::serve::Serving;
 use tempfile::TempDir;
 
-use super::{EmbeddedOptions, TargetError};
+use super::{EmbeddedOptions, GatewaySetup, TargetError};
 use crate::target::embedded::directory;
 
 /// Declines come from the cards that buyers pay with.
-const GATEWAY: &str = "p50_ms=0,p99_ms=0";
+const PROMPT: &str = "p50_ms=0,p99_ms=0";
 
 /// A running server.
 pub(super) struct Server {
@@ -28,7 +29,7 @@ pub(super) struct Server {
 impl Server {
     /// Starts on an empty directory and free ports of this machine.
     pub(super) fn start(options: &EmbeddedOptions) -> Result<Self, TargetError> {
-        let (data_dir, temporary) = directory(options)?;
+        let (data_dir, temporary) = directory(options.data_dir.as_deref(), options.keep)?;
         let engine_token = EngineToken::random();
         let engine = EnginePlace::Here(Some(engine_token.clone()));
         let config = Config { data_dir: data_dir.clone(), engine, ..config(options)? };
@@ -91,10 +92,48 @@ fn config(options: &EmbeddedOptions) -> Result<Config, TargetError> {
             "services" => "product,order,payment".into(),
             "product-port" | "order-port" | "payment-port" | "native-port" => "0".into(),
             "shards" => options.shards.to_string(),
-            "gateway-faults" => GATEWAY.into(),
+            "gateway-faults" => match &options.gateway {
+                GatewaySetup::Days(days) => days.faults(),
+                GatewaySetup::Prompt | GatewaySetup::StandIn(_) => PROMPT.into(),
+            },
             _ => return None,
         })
     };
     let resolved = Sources { flag: &flag, env: &|_| None, file: &|_| None }.resolve()?;
-    Ok(Config { host: options.host, store: options.store, ..resolved.config })
+    let mut config = Config { host: options.host, store: options.store, ..resolved.config };
+    if let GatewaySetup::StandIn(till) = &options.gateway {
+        config.payment.stripe = Some(StripeOptions {
+            base: till.base.clone(),
+            key: Secret::new("sk_test_loadgen"),
+            webhook_secret: Secret::new(till.webhook_secret),
+            return_url: None,
+            timeout: till.call_max,
+        });
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_services::gateway::simulated::Faults;
+
+    use crate::gateway::{GatewayDays, Spell};
+
+    #[test]
+    fn a_server_is_told_of_the_same_days_as_the_driver() {
+        let days = GatewayDays {
+            seed: 3,
+            decline: 0.12,
+            unknown: 0.02,
+            p50_s: 0.3,
+            p99_s: 3.0,
+            brownout: Spell { at_s: 2.0, length_s: 2.0, share: 0.5 },
+            outage: Spell { at_s: 5.0, length_s: 1.0, share: 1.0 },
+        };
+        let faults: Faults = days.faults().parse().unwrap();
+        assert_eq!((faults.decline, faults.timeout, faults.dropped), (0.12, 0.01, 0.01));
+        assert_eq!((faults.p50_ms, faults.p99_ms), (300.0, 3_000.0));
+        assert_eq!((faults.brownout_at_ms, faults.brownout_ms), (2_000, 2_000));
+        assert_eq!((faults.outage_at_ms, faults.outage_ms), (5_000, 1_000));
+    }
 }

@@ -14,6 +14,19 @@ fn wrong_arguments_exit_with_2_and_name_what_was_expected() {
         (vec!["flash-sale", "--target", "ftp://x"], "expected embedded, grpc, tcp"),
         (vec!["replay"], "loadgen/README.md"),
         (vec!["replay", "--group", "5"], "expected another scenario than replay"),
+        (vec!["payments", "--group", "5"], "expected another scenario than payments"),
+        (vec!["neighbours", "--shards", "1"], "expected --shards of 2 to 256, found 1"),
+        (vec!["payments", "--target", "tcp://127.0.0.1:1"], "found tcp://127.0.0.1:1"),
+        (vec!["payments", "--gateway-p50", "9", "--gateway-p99", "8"], "at least the 9 ms"),
+        (vec!["overload", "--times", "1"], "a factor from 1.1 to 100"),
+        (vec!["webhooks", "--target", "tcp"], "expected --target grpc, found tcp"),
+        (vec!["crash", "--target", "embedded"], "expected --target tcp or grpc, found embedded"),
+        (vec!["crash", "--store", "memory"], "expected --store fjall"),
+        (vec!["crash", "--onrush", "/nowhere/onrush"], "/nowhere/onrush"),
+        (vec!["compare", "bots", "--targets", "tcp"], "expected two or more, found 1"),
+        (vec!["compare", "bots", "--target", "tcp"], "expected no --target, found tcp"),
+        (vec!["compare", "bots", "--targets", "tcp,mars"], "found mars"),
+        (vec!["compare"], "Usage"),
         (vec!["flash-sale", "--json", "/nowhere/at/all.json"], "/nowhere/at/all.json"),
     ] {
         let output = loadgen(&args);
@@ -28,6 +41,8 @@ fn help_tells_scenarios_and_exit_codes() {
     assert_eq!(output.status.code(), Some(0));
     for expected in
         ["flash-sale", "catalogue", "replay", "retries", "expiry", "browse", "Exit codes", "No real money"]
+            .into_iter()
+            .chain(["bots", "overload", "neighbours", "payments", "refunds", "webhooks", "crash", "compare"])
     {
         assert!(stdout(&output).contains(expected), "{expected}");
     }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod sale;
+mod scenarios;
 
 use std::path::Path;
 use std::process::{Command, Output};

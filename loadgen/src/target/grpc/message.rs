@@ -1,11 +1,14 @@
 //! Requests as calls. The client has a message for each command; pages of the shop are asked for here.
 
+use onrush_grpc::money::v1::Money;
+use onrush_grpc::payment::v1 as payment;
 use onrush_grpc::product::v1 as product;
 use onrush_net::client::CallError;
 use onrush_net::client::grpc::Client;
-use onrush_proto::{Lsn, Outcome, Reply, Request, Sku};
+use onrush_proto::{Command, Lsn, Outcome, RefundPayment, Reply, Request, Sku};
 
 use super::Page;
+use crate::plan::CURRENCY;
 use crate::target::reply;
 
 /// What a client asks.
@@ -19,6 +22,9 @@ pub(super) enum Asked {
 /// Asks, and turns whatever comes into a reply.
 pub(super) async fn ask(client: &Client, asked: Asked) -> Reply {
     let answer = match asked {
+        Asked::Request(Request { key, command: Command::RefundPayment(back), .. }) => {
+            refund(client, key.0, &back).await
+        }
         Asked::Request(request) => client.ask(request.key.0, request.command).await,
         Asked::Page(Page::Product, sku) => details(client, sku).await.map(reply::of_page),
         Asked::Page(Page::Validate, sku) => validate(client, sku).await.map(reply::of_page),
@@ -28,6 +34,18 @@ pub(super) async fn ask(client: &Client, asked: Asked) -> Reply {
         replayed: false,
         lsn: Lsn(0),
     }))
+}
+
+/// A refund is a call of the payment service, answered once the gateway was asked or patience ends.
+async fn refund(client: &Client, key: u128, back: &RefundPayment) -> Result<Reply, CallError> {
+    let message = payment::ProcessRefundRequest {
+        request_id: format!("{key:032x}"),
+        payment_id: back.order.to_string(),
+        amount: Some(Money { minor_units: back.minor, currency_code: CURRENCY.to_string() }),
+    };
+    let made = client.process_refund(message).await?;
+    let replayed = made.replayed;
+    Ok(Reply { outcome: reply::refunded(back, &made), replayed, lsn: Lsn(0) })
 }
 
 async fn details(client: &Client, sku: Sku) -> Result<Outcome, CallError> {

@@ -14,6 +14,7 @@ use super::server::Server;
 use super::{Books, EmbeddedOptions, Page, Setup, Target, TargetError, Viewed};
 use crate::meter::Meter;
 use crate::target::events::Events;
+use crate::target::money::Money;
 use lane::Lane;
 use message::Asked;
 
@@ -64,6 +65,21 @@ impl Grpc {
         let target = Self::link(addresses.order.clone(), &addresses, None, link)?;
         target.operator.must_be_empty()?;
         Ok(target)
+    }
+
+    /// Connects to a server that we started as a process with this `ENGINE_TOKEN`, whatever is in its shop.
+    pub(crate) fn attach(
+        addresses: &Addresses,
+        engine_token: &str,
+        link: &LinkOptions,
+    ) -> Result<Self, TargetError> {
+        let target = Self::link("grpc".into(), addresses, None, link)?;
+        Ok(Self { operator: target.operator.trusted(engine_token), ..target })
+    }
+
+    /// Where its payment service is.
+    pub(crate) fn payment_address(&self) -> &str {
+        self.operator.payment_address()
     }
 
     fn link(
@@ -164,6 +180,10 @@ impl Target for Grpc {
 
     fn events(&mut self) -> Result<Option<Events>, TargetError> {
         self.operator.events()
+    }
+
+    fn money(&mut self) -> Result<Option<Money>, TargetError> {
+        self.operator.money()
     }
 
     fn meter(&self) -> Result<Meter, TargetError> {

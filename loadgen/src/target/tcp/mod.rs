@@ -8,6 +8,7 @@ mod connection;
 
 use std::time::Duration;
 
+use onrush_net::client::grpc::Addresses;
 use onrush_net::client::native::NotAsked;
 use onrush_proto::{Refusal, Reply, Request, Sku};
 use rustix::event::{PollFlags, Timespec, poll};
@@ -17,6 +18,7 @@ use super::server::Server;
 use super::{Books, EmbeddedOptions, Page, Setup, Target, TargetError, Viewed};
 use crate::meter::Meter;
 use crate::target::events::Events;
+use crate::target::money::Money;
 use connection::{Connection, refused};
 
 pub(crate) use connection::LinkError;
@@ -71,6 +73,17 @@ impl Tcp {
         let operator = Operator::new(&beside(&order, None, None), None)?;
         operator.must_be_empty()?;
         Self::link(format!("tcp://{native}"), native, operator, options)
+    }
+
+    /// Connects to a server that we started as a process with this `ENGINE_TOKEN`, whatever is in its shop.
+    pub(crate) fn attach(
+        native: &str,
+        services: &Addresses,
+        engine_token: &str,
+        options: &TcpOptions,
+    ) -> Result<Self, TargetError> {
+        let operator = Operator::new(services, None)?.trusted(engine_token);
+        Self::link("tcp".into(), native, operator, options)
     }
 
     fn link(
@@ -218,6 +231,10 @@ impl Target for Tcp {
         self.operator.events()
     }
 
+    fn money(&mut self) -> Result<Option<Money>, TargetError> {
+        self.operator.money()
+    }
+
     fn meter(&self) -> Result<Meter, TargetError> {
         self.operator.meter()
     }
@@ -240,7 +257,6 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
-    use onrush_net::client::grpc::Addresses;
     use onrush_proto::frame::{Commands, FRAME_BYTES_MAX, Frame, Kind, Welcome, begin, put_reply};
     use onrush_proto::{Command, OrderId, Outcome, SlotMap};
 

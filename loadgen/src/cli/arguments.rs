@@ -1,0 +1,118 @@
+//! Options that one scenario alone has, and those of `compare`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Common, Scenario, TargetName, parse_factor, parse_seconds, parse_speed, parse_target};
+
+/// Options of `replay`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReplayArgs {
+    /// CSV with columns id, price_cents and, if wanted, name, category, brand (.csv or .csv.zst)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) products: Option<PathBuf>,
+    /// CSV with columns basket, user, product, qty, ts (unix seconds) (.csv or .csv.zst)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) transactions: Option<PathBuf>,
+    /// How many times faster than recorded [default: as fast as fits --duration]
+    #[arg(long, value_name = "N", value_parser = parse_speed)]
+    pub(crate) speed: Option<f64>,
+    /// The UTC day to replay, YYYY-MM-DD [default: the busiest one]
+    #[arg(long, value_name = "DATE", conflicts_with = "from")]
+    pub(crate) day: Option<String>,
+    /// Replay from this time on, unix seconds
+    #[arg(long, value_name = "TS")]
+    pub(crate) from: Option<i64>,
+    /// How many recorded hours
+    #[arg(long, value_name = "H", default_value_t = 24.0, value_parser = parse_seconds)]
+    pub(crate) hours: f64,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `retries`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RetriesArgs {
+    /// Clients wait the whole back-off before a retry, so that they come back in step
+    #[arg(long)]
+    pub(crate) no_jitter: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `overload`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OverloadArgs {
+    /// How many times the measured capacity is offered
+    #[arg(long, value_name = "N", default_value_t = 3.0, value_parser = parse_factor)]
+    pub(crate) times: f64,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `neighbours`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct NeighboursArgs {
+    /// Orders per second for the one SKU, in its phases [default: ten times --rate]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) hot_rate: Option<u32>,
+    /// Phases, every other one with the one SKU
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    pub(crate) phases: u32,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `payments`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PaymentsArgs {
+    /// How long half of the gateway's calls get no answer, from a quarter of the run on
+    #[arg(long, value_name = "SECS", default_value_t = 2.0, value_parser = parse_seconds)]
+    pub(crate) brownout_s: f64,
+    /// How long none does, from 60 % of the run on
+    #[arg(long, value_name = "SECS", default_value_t = 1.0, value_parser = parse_seconds)]
+    pub(crate) outage_s: f64,
+    /// Median time of a call to the gateway in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) gateway_p50: u32,
+    /// 99th percentile of it in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) gateway_p99: u32,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `crash`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CrashArgs {
+    /// How often the server is killed
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) kills: u32,
+    /// The server's binary [default: `onrush` beside this one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) onrush: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `compare`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CompareArgs {
+    /// What is compared, the first one being what the others are held against; the scenario's own --target
+    /// is not asked
+    #[arg(
+        long,
+        value_name = "TARGETS",
+        global = true,
+        value_delimiter = ',',
+        default_values = ["embedded", "tcp", "grpc"],
+        value_parser = parse_target
+    )]
+    pub(crate) targets: Vec<TargetName>,
+    /// Rounds: each target has one turn in each
+    #[arg(long, value_name = "N", global = true, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) rounds: u32,
+    #[command(subcommand)]
+    pub(crate) scenario: Scenario,
+}

@@ -1,0 +1,221 @@
+//! The real server as a process: started, killed, stopped, verified.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use onrush_net::client::grpc::Addresses;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::CrashError;
+
+/// How long a process may take to end by itself.
+const END_MAX: Duration = Duration::from_secs(30);
+/// Between two looks whether it has.
+const END_PAUSE: Duration = Duration::from_millis(5);
+/// Lines of its log that an error tells.
+const SAID_LINES: usize = 20;
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub(super) binary: PathBuf,
+    /// Its data and its log are below this directory.
+    pub(super) dir: PathBuf,
+    pub(super) shards: u16,
+    pub(super) store: String,
+    /// Lets the audit at its engine.
+    pub(super) engine_token: String,
+}
+
+/// Where it serves.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    pub(super) services: Addresses,
+    /// `host:port` of the native protocol.
+    pub(super) native: String,
+}
+
+/// A process that serves; killed when dropped.
+pub(super) struct Process {
+    child: Child,
+    setup: Setup,
+    pub(super) places: Places,
+    /// From its start to serving.
+    pub(super) start: Duration,
+}
+
+impl Setup {
+    fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.join("server.log")
+    }
+
+    /// Nothing of our own environment reaches it.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.env_clear().stdin(Stdio::null());
+        command
+    }
+
+    fn failed(&self, source: std::io::Error) -> CrashError {
+        CrashError::Start { binary: self.binary.clone(), source }
+    }
+
+    /// The last lines of its log.
+    fn said(&self) -> String {
+        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(SAID_LINES)..].join("\n")
+    }
+
+    fn spawn(&self) -> Result<Child, CrashError> {
+        let log: File = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .map_err(|source| CrashError::Directory { dir: self.dir.clone(), source })?;
+        let mut command = self.command();
+        command.arg("serve").arg("--data-dir").arg(self.data());
+        command.args(["--shards", &self.shards.to_string(), "--store", &self.store]);
+        // Declines come from the cards that buyers pay with; nothing else moves an order.
+        command.args(["--gateway-faults", "p50_ms=1,p99_ms=5", "--services", "product,order,payment"]);
+        for port in ["--product-port", "--order-port", "--payment-port", "--native-port"] {
+            command.args([port, "0"]);
+        }
+        command.env("ENGINE_TOKEN", &self.engine_token).stdout(Stdio::piped()).stderr(log);
+        command.spawn().map_err(|source| self.failed(source))
+    }
+
+    /// Starts a server on free ports and waits until it says where it serves.
+    pub(super) fn start(&self) -> Result<Process, CrashError> {
+        let started = Instant::now();
+        let mut child = self.spawn()?;
+        let places = child.stdout.take().and_then(places);
+        match places {
+            Some(places) => Ok(Process { child, setup: self.clone(), places, start: started.elapsed() }),
+            None => {
+                let _ = child.kill();
+                let status = child.wait().map_err(|source| self.failed(source))?;
+                Err(CrashError::Ended { status, said: self.said() })
+            }
+        }
+    }
+
+    /// What `onrush verify` says of the directory of a server that has ended; `Err` holds its complaint.
+    pub(super) fn verify(&self) -> Result<String, String> {
+        let output = self.command().arg("verify").arg("--data-dir").arg(self.data()).output();
+        let told = |Output { status, stdout, stderr }: Output| {
+            let text =
+                [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()).join("\n");
+            if status.success() { Ok(text) } else { Err(format!("{status}: {text}")) }
+        };
+        output.map_err(|error| error.to_string()).and_then(told)
+    }
+}
+
+impl Process {
+    /// SIGKILL. It must not have ended by itself before.
+    pub(super) fn kill(mut self) -> Result<(), CrashError> {
+        self.alive()?;
+        self.child.kill().map_err(|source| self.setup.failed(source))?;
+        self.child.wait().map_err(|source| self.setup.failed(source))?;
+        Ok(())
+    }
+
+    fn alive(&mut self) -> Result<(), CrashError> {
+        match self.child.try_wait().map_err(|source| self.setup.failed(source))? {
+            None => Ok(()),
+            Some(status) => Err(CrashError::Ended { status, said: self.setup.said() }),
+        }
+    }
+
+    /// SIGTERM; it must end well.
+    pub(super) fn stop(mut self) -> Result<(), CrashError> {
+        self.alive()?;
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            kill_process(pid, Signal::TERM).map_err(|error| self.setup.failed(error.into()))?;
+        }
+        let end = Instant::now() + END_MAX;
+        while Instant::now() < end {
+            match self.child.try_wait().map_err(|source| self.setup.failed(source))? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(CrashError::Ended { status, said: self.setup.said() }),
+                None => sleep(END_PAUSE),
+            }
+        }
+        Err(CrashError::Endless { said: self.setup.said() })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the banner says, service by service in the order in which it names them; `None` if the process ends
+/// before it does.
+fn places(stdout: ChildStdout) -> Option<Places> {
+    let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+    let places = read_places(&mut lines);
+    // The rest is read on, so that the process never writes to a closed pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    places
+}
+
+fn read_places(lines: &mut impl Iterator<Item = String>) -> Option<Places> {
+    let mut after = |name: &str| {
+        let line = lines.find(|line| line.split_whitespace().next() == Some(name))?;
+        line.split_whitespace().last().map(str::to_owned)
+    };
+    let (product, order, payment) = (after("product")?, after("order")?, after("payment")?);
+    let [product, order, payment] = [product, order, payment].map(|place| format!("http://{place}"));
+    let services = Addresses { product, order, payment, ..Addresses::default() };
+    Some(Places { services, native: after("native")? })
+}
+
+/// The server's binary: where it was said to be, else beside our own.
+pub(super) fn binary(given: Option<&Path>) -> Result<PathBuf, CrashError> {
+    let beside = || {
+        let own = std::env::current_exe().ok()?;
+        Some(own.parent()?.join("onrush"))
+    };
+    let path = given.map(Path::to_path_buf).or_else(beside).unwrap_or_else(|| "onrush".into());
+    if path.is_file() { Ok(path) } else { Err(CrashError::NoBinary { path }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_banner_tells_where_the_server_serves() {
+        let banner = "onrush 0.1.0: data in x, shards: 1, durable by y\n\
+                      payments: simulated gateway, no real money moves\n\
+                      product  127.0.0.1:1\n  curl product\norder    127.0.0.1:2\npayment  127.0.0.1:3\n\
+                      native   127.0.0.1:4\n";
+        let mut lines = banner.lines().map(str::to_owned);
+        let places = read_places(&mut lines).unwrap();
+        assert_eq!(places.services.order, "http://127.0.0.1:2");
+        assert_eq!(
+            (places.services.payment.as_str(), places.native.as_str()),
+            ("http://127.0.0.1:3", "127.0.0.1:4")
+        );
+        assert!(read_places(&mut banner.lines().take(3).map(str::to_owned)).is_none());
+    }
+
+    #[test]
+    fn a_binary_that_is_not_there_is_named() {
+        let error = binary(Some(Path::new("no/such/onrush"))).unwrap_err().to_string();
+        assert!(error.contains("no/such/onrush") && error.contains("--onrush"), "{error}");
+    }
+}
