@@ -152,8 +152,8 @@ impl Scenario {
 /// Options of every scenario.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {
-    /// What is loaded: `embedded` (an engine in this process), `grpc` or `tcp` (a whole server in this
-    /// process, over gRPC or its native protocol) or the address of a running server: that of its order
+    /// What is loaded: `embedded` (an engine in this process), `grpc`, `grpc-stream` or `tcp` (a whole server in
+    /// this process, over gRPC call by call, over a session, or over its native protocol) or the address of a running server: that of its order
     /// service, such as http://127.0.0.1:50052, or its native one, such as tcp://127.0.0.1:50060
     /// [default: embedded; webhooks: grpc; crash: tcp]
     #[arg(long, value_parser = parse_target)]
@@ -271,6 +271,7 @@ impl TargetName {
         match self {
             Self::Embedded => "embedded".into(),
             Self::Grpc => "grpc".into(),
+            Self::GrpcStream => "grpc-stream".into(),
             Self::Tcp => "tcp".into(),
             Self::Address(address) => address.clone(),
             Self::TcpAddress(place) => format!("tcp://{place}"),
@@ -290,6 +291,8 @@ pub(crate) enum TargetName {
     Embedded,
     /// A server in this process.
     Grpc,
+    /// A server in this process, by batches over a session of gRPC.
+    GrpcStream,
     /// A running server: the address of its order service.
     Address(String),
     /// A server in this process, over its native protocol.
@@ -322,9 +325,10 @@ fn parse_target(text: &str) -> Result<TargetName, String> {
     match text {
         "embedded" => Ok(TargetName::Embedded),
         "grpc" => Ok(TargetName::Grpc),
+        "grpc-stream" => Ok(TargetName::GrpcStream),
         "tcp" => Ok(TargetName::Tcp),
         other => {
-            let expected = "expected embedded, grpc, tcp, http://host:port or tcp://host:port";
+            let expected = "expected embedded, grpc, grpc-stream, tcp, http://host:port or tcp://host:port";
             let native = other.strip_prefix("tcp://").filter(|place| is_place(place));
             let native = native.map(|place| TargetName::TcpAddress(place.to_owned()));
             native
@@ -395,7 +399,7 @@ mod tests {
             (vec!["flash-sale", "--hot-share", "1.5"], "expected a share from 0 to 1, found 1.5"),
             (
                 vec!["flash-sale", "--target", "mars"],
-                "expected embedded, grpc, tcp, http://host:port or tcp://host:port, found mars",
+                "expected embedded, grpc, grpc-stream, tcp, http://host:port or tcp://host:port, found mars",
             ),
             (vec!["flash-sale", "--target", "tcp://mars"], "found tcp://mars"),
             (vec!["flash-sale", "--shards", "0"], "0 is not in 1..=256"),

@@ -248,6 +248,7 @@ fn reach(
     match name {
         TargetName::Embedded => Ok(Box::new(Embedded::open(engine)?)),
         TargetName::Grpc => Ok(Box::new(Grpc::boot(engine, &link)?)),
+        TargetName::GrpcStream => Ok(Box::new(Grpc::boot(engine, &stream_options(common))?)),
         TargetName::Address(order) => {
             let (product, payment) = (common.product_target.as_deref(), common.payment_target.as_deref());
             Ok(Box::new(Grpc::connect(order, product, payment, &link)?))
@@ -265,8 +266,15 @@ pub(crate) fn link_options(common: &Common) -> LinkOptions {
     LinkOptions {
         threads: common.client_threads.into(),
         connections: common.connections.unwrap_or(4).into(),
+        streams: false,
         in_flight_max: common.in_flight.or(common.group).unwrap_or(IN_FLIGHT_MAX) as usize,
     }
+}
+
+/// How sessions are spoken: they bound what is open themselves, as the native protocol does.
+fn stream_options(common: &Common) -> LinkOptions {
+    let TcpOptions { connections, in_flight_max } = tcp_options(common);
+    LinkOptions { threads: common.client_threads.into(), connections, streams: true, in_flight_max }
 }
 
 /// How the native protocol is spoken.

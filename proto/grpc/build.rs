@@ -19,7 +19,7 @@ const FILES: [&str; 11] = [
     "onrush/session/v1/session_service.proto",
 ];
 
-/// Calls of a session, each in a box of its own: what a message says in two bytes must not take hundreds in memory.
+/// Calls of a session, each in a box of its own: most are a tenth of the largest.
 const BATCHED: [&str; 12] = [
     "validate_products",
     "get_product_details",

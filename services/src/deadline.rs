@@ -34,13 +34,14 @@ impl Deadline {
 
     /// The deadline of a caller that waits this many us from now on; 0: it does not say.
     pub fn within_us(wait_us: u64) -> Self {
+        Self::since(Instant::now(), wait_us)
+    }
+
+    /// The same from an earlier time on.
+    pub fn since(start: Instant, wait_us: u64) -> Self {
         match wait_us {
-            0 => Self::unstated(),
-            _ => Self {
-                wait: Duration::from_micros(wait_us).min(WAIT_MAX),
-                stated: true,
-                start: Instant::now(),
-            },
+            0 => Self { start, ..Self::unstated() },
+            _ => Self { wait: Duration::from_micros(wait_us).min(WAIT_MAX), stated: true, start },
         }
     }
 

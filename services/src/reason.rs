@@ -35,6 +35,7 @@ pub const REASONS: &[Reason] = &[
     row("OVERLOADED", ResourceExhausted, 429, "A bounded queue is full"),
     row("ENGINE_UNREACHABLE", Unavailable, 503, "The engine's process cannot be reached"),
     row("SHARD_STOPPED", Unavailable, 503, "A shard has stopped"),
+    row("SERVER_STOPPING", Unavailable, 503, "The server is about to stop"),
     row("IDEMPOTENCY_KEY_REUSED", FailedPrecondition, 422, "The key was used with another body"),
     row("IDEMPOTENCY_KEY_IN_PROGRESS", Aborted, 409, "The first call with this key still runs"),
     row("NO_LINES", InvalidArgument, 400, "No lines"),

@@ -5,7 +5,7 @@ use onrush_grpc::admin::v1::{AuditResponse, StatsResponse};
 use onrush_grpc::payment::v1 as payment;
 use onrush_grpc::product::v1 as product;
 use onrush_net::client::CallError;
-use onrush_proto::{Lsn, Money, Outcome, PaymentState, Receipt, RefundPayment, RefundState, Refusal, Reply};
+use onrush_proto::{Lsn, Money, Outcome, PaymentState, Receipt, RefundState, Refusal, Reply};
 
 use super::{Books, StageTimes};
 use crate::meter::Gauges;
@@ -31,7 +31,7 @@ pub(super) fn settled(reply: Reply) -> Reply {
 }
 
 /// A refund that was taken on: settled, or still with the gateway.
-pub(super) fn refunded(asked: &RefundPayment, made: &payment::ProcessRefundResponse) -> Outcome {
+pub(super) fn refunded(made: &payment::ProcessRefundResponse) -> Outcome {
     let receipt = || {
         let refund = made.refund.as_ref()?;
         let state = match payment::RefundStatus::try_from(refund.status).ok()? {
@@ -40,8 +40,8 @@ pub(super) fn refunded(asked: &RefundPayment, made: &payment::ProcessRefundRespo
             payment::RefundStatus::Failed => RefundState::Failed,
             payment::RefundStatus::Unspecified => return None,
         };
-        let amount = Money::new(asked.minor, CURRENCY);
-        Some(Receipt::Refund { order: asked.order, refund: refund.number.try_into().ok()?, amount, state })
+        let (order, amount) = (made.payment_id.parse().ok()?, Money::new(refund.minor_units, CURRENCY));
+        Some(Receipt::Refund { order, refund: refund.number.try_into().ok()?, amount, state })
     };
     receipt().map_or(Outcome::Refused(GARBLED), Outcome::Accepted)
 }

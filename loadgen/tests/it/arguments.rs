@@ -11,7 +11,7 @@ fn wrong_arguments_exit_with_2_and_name_what_was_expected() {
         (vec!["flash-sale", "--shards", "300"], "1..=256"),
         (vec!["flash-sale", "--duration", "0"], "from 0.1 to 86400"),
         (vec!["flash-sale", "--store", "floppy"], "fjall, memory"),
-        (vec!["flash-sale", "--target", "ftp://x"], "expected embedded, grpc, tcp"),
+        (vec!["flash-sale", "--target", "ftp://x"], "expected embedded, grpc, grpc-stream, tcp"),
         (vec!["replay"], "loadgen/README.md"),
         (vec!["replay", "--group", "5"], "expected another scenario than replay"),
         (vec!["payments", "--group", "5"], "expected another scenario than payments"),

@@ -72,7 +72,7 @@ fn neighbours_live_on_other_shards_and_are_measured_with_and_without() {
 #[test]
 fn a_gateway_with_bad_days_charges_once_and_everything_comes_to_rest() {
     let days = ["--brownout-s", "0.3", "--outage-s", "0.2", "--gateway-p50", "10", "--gateway-p99", "60"];
-    for target in ["embedded", "grpc", "tcp"] {
+    for target in ["embedded", "grpc", "grpc-stream", "tcp"] {
         let sale = ["payments", "--target", target, "--duration", "1", "--rate", "200", "--store", "memory"];
         let run = figures(&[&sale[..], &days].concat());
         let lines = run["audit"]["lines"].to_string();
@@ -86,7 +86,7 @@ fn a_gateway_with_bad_days_charges_once_and_everything_comes_to_rest() {
 
 #[test]
 fn of_three_refunds_of_two_fifths_two_go_through() {
-    for target in ["embedded", "grpc", "tcp"] {
+    for target in ["embedded", "grpc-stream", "tcp"] {
         let run = figures(&[
             "refunds",
             "--target",

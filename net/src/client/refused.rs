@@ -11,8 +11,8 @@ use tonic_types::StatusExt;
 const DOMAIN: &str = "onrush";
 
 /// Reasons for which a call is refused before its key is looked up: they tell nothing of an earlier try.
-const UNLOOKED_AT: [&str; 4] =
-    ["OVERLOADED", "DEADLINE_EXCEEDED", "IDEMPOTENCY_KEY_IN_PROGRESS", "UNAUTHENTICATED"];
+const UNLOOKED_AT: [&str; 5] =
+    ["OVERLOADED", "DEADLINE_EXCEEDED", "IDEMPOTENCY_KEY_IN_PROGRESS", "UNAUTHENTICATED", "INVALID_TOKEN"];
 
 /// The shop refused; nothing changed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -55,7 +55,9 @@ impl CallError {
     pub(super) fn is_open(&self, doubtful: bool) -> bool {
         match self {
             Self::Unknown { .. } => true,
-            Self::Refused(refused) => doubtful && UNLOOKED_AT.contains(&refused.reason.as_str()),
+            Self::Refused(refused) => {
+                doubtful && (UNLOOKED_AT.contains(&refused.reason.as_str()) || refused.is_foreign())
+            }
             Self::Address(_) => false,
         }
     }
@@ -66,6 +68,13 @@ impl CallError {
             Self::Refused(refused) => Some(&refused.reason),
             _ => None,
         }
+    }
+}
+
+impl Refused {
+    /// True for what somebody on the way to the shop said: its reason is the name of a code of gRPC.
+    fn is_foreign(&self) -> bool {
+        self.reason.bytes().any(|letter| letter.is_ascii_lowercase())
     }
 }
 
@@ -142,6 +151,17 @@ mod tests {
     fn what_was_not_looked_at_says_nothing_of_an_earlier_try() {
         let unknown = CallError::from(Status::unavailable("gone"));
         assert!(unknown.is_open(false) && unknown.is_open(true));
+        // A token that expired meanwhile, and a proxy that turns us away.
+        let expired = Status::with_error_details(
+            Code::Unauthenticated,
+            "expired",
+            ErrorDetails::with_error_info("INVALID_TOKEN", DOMAIN, std::collections::HashMap::new()),
+        );
+        for status in [expired, Status::permission_denied("go away"), Status::resource_exhausted("too many")]
+        {
+            let error = CallError::from(status);
+            assert_eq!((error.is_open(false), error.is_open(true)), (false, true), "{error}");
+        }
         for (refusal, open) in [
             (Refusal::Overloaded, true),
             (Refusal::DeadlineExceeded, true),

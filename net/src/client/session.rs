@@ -1,7 +1,8 @@
 //! Calls in batches over one stream of gRPC: what waits while one message goes out goes with the next.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use onrush_grpc::payment::v1::ProcessRefundResponse;
 use onrush_grpc::product::v1::ValidateProductsResponse;
@@ -9,7 +10,9 @@ use onrush_grpc::session::v1::answer::Answer as Told;
 use onrush_grpc::session::v1::call::Call as Asked;
 use onrush_grpc::session::v1::session_service_client::SessionServiceClient;
 use onrush_grpc::session::v1::{Answer, Call, SessionRequest, SessionResponse};
-use onrush_proto::{Command, Reply};
+use onrush_proto::{Command, Refusal, Reply};
+use prost::Message as _;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,10 +25,15 @@ use super::{CallError, Refused, Retry, answers, calls};
 
 /// Most calls of one message.
 const CALLS_MAX: usize = 8_192;
+/// Bytes of calls after which a message is full.
+const ASKED_BYTES: usize = 256 << 10;
+/// Bytes of one call: a server reads messages of one MiB.
+const CALL_BYTES_MAX: usize = (1 << 20) - 16;
 /// Bytes of one answer message; an order of 10,000 lines is about one MiB.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-/// A command as a call under a tag; refused if no call of a session stands for it.
+/// A command as a call under a tag; refused if no call of a session stands for it. Without a key (0) a change that is
+/// asked for again is made again.
 pub fn call(tag: u64, key: u128, command: Command, patience_us: u64) -> Result<Call, CallError> {
     let asked = calls::asked(key, command).ok_or_else(calls::unknown_method)?;
     Ok(Call { tag, patience_us, call: Some(asked) })
@@ -36,10 +44,13 @@ pub fn reply(answer: Answer) -> Result<Reply, CallError> {
     answers::sound(answer.answer).and_then(answers::reply_of)
 }
 
+/// Messages of answers, as they come.
+pub type Messages = Streaming<SessionResponse>;
+
 /// A session as it is: messages out, messages back. Whoever drives it keeps the tags.
 pub struct Stream {
     asks: mpsc::Sender<SessionRequest>,
-    answers: Streaming<SessionResponse>,
+    answers: Messages,
 }
 
 impl Stream {
@@ -55,10 +66,10 @@ impl Stream {
             .keep_alive_while_idle(true)
             .http2_adaptive_window(true);
         let unreachable = |error: tonic::transport::Error| unknown(Code::Unavailable, describe(&error));
-        Self::over(endpoint.connect().await.map_err(unreachable)?, token).await
+        Self::over(endpoint.connect().await.map_err(unreachable)?, token, retry.timeout).await
     }
 
-    async fn over(channel: Channel, token: &str) -> Result<Self, CallError> {
+    async fn over(channel: Channel, token: &str, patience: Duration) -> Result<Self, CallError> {
         let (asks, outgoing) = mpsc::channel(1);
         let mut request = Request::new(ReceiverStream::new(outgoing));
         if !token.is_empty() {
@@ -73,11 +84,15 @@ impl Stream {
             request.metadata_mut().insert("authorization", bearer);
         }
         let mut client = SessionServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(Self { asks, answers: client.session(request).await?.into_inner() })
+        // A server that is there and says nothing must not hold up whoever asks for ever.
+        let opened = tokio::time::timeout(patience, client.session(request)).await;
+        let opened =
+            opened.map_err(|_| unknown(Code::DeadlineExceeded, "expected a session, found silence"))?;
+        Ok(Self { asks, answers: opened?.into_inner() })
     }
 
     /// What sends its messages; when all of them are dropped nothing more is asked.
-    pub fn split(self) -> (mpsc::Sender<SessionRequest>, Streaming<SessionResponse>) {
+    pub fn split(self) -> (mpsc::Sender<SessionRequest>, Messages) {
         (self.asks, self.answers)
     }
 }
@@ -142,8 +157,10 @@ impl Session {
 
     async fn try_once(&self, asked: Asked) -> Result<Told, CallError> {
         let (answer, told) = oneshot::channel();
-        let full = |_| CallError::from(onrush_proto::Refusal::Overloaded);
-        self.queue.try_send(Waiting { asked, answer }).map_err(full)?;
+        self.queue.try_send(Waiting { asked, answer }).map_err(|error| match error {
+            TrySendError::Full(_) => CallError::from(Refusal::Overloaded),
+            TrySendError::Closed(_) => unknown(Code::Unavailable, "what drove the session is gone"),
+        })?;
         match tokio::time::timeout(self.retry.timeout, told).await {
             Ok(Ok(Ok(Told::Failure(failure)))) => Err((*failure).into()),
             Ok(Ok(told)) => told,
@@ -202,6 +219,33 @@ async fn run(server: Server, mut queue: Receiver<Waiting>) {
     }
 }
 
+/// Calls that wait to be sent, in their order.
+#[derive(Default)]
+struct Outgoing {
+    calls: VecDeque<Call>,
+}
+
+impl Outgoing {
+    /// The next message: as many as fit.
+    fn message(&mut self) -> SessionRequest {
+        let (mut calls, mut bytes) = (Vec::new(), 0);
+        while calls.len() < CALLS_MAX
+            && let Some(call) =
+                self.calls.pop_front_if(|call| bytes == 0 || bytes + size(call) <= ASKED_BYTES)
+        {
+            bytes += size(&call);
+            calls.push(call);
+        }
+        SessionRequest { calls }
+    }
+}
+
+/// Bytes of a call within a message.
+fn size(call: &Call) -> usize {
+    // A tag and the length in front of it.
+    call.encoded_len() + 6
+}
+
 /// Asks and hears until the stream is lost, or `None` once nobody can ask any more and all is answered.
 async fn drive(
     stream: Stream,
@@ -210,34 +254,42 @@ async fn drive(
     retry: &Retry,
 ) -> Option<CallError> {
     let (asks, mut answers) = stream.split();
-    // Dropped once nobody can ask any more.
+    // Dropped once nobody can ask any more, or the server takes no more.
     let mut asks = Some(asks);
-    let mut closed = false;
+    let (mut closed, mut ended) = (false, false);
     let patience_us = retry.timeout.as_micros() as u64;
     let (mut open, mut next_tag) = (HashMap::new(), 0u64);
-    let (mut came, mut calls) = (vec![first], Vec::new());
+    let (mut came, mut outgoing) = (vec![first], Outgoing::default());
     loop {
         for Waiting { asked, answer } in came.drain(..).filter(|waiting| !waiting.answer.is_closed()) {
-            calls.push(Call { tag: next_tag, patience_us, call: Some(asked) });
+            let call = Call { tag: next_tag, patience_us, call: Some(asked) };
+            if size(&call) > CALL_BYTES_MAX {
+                // The server would end the session for it.
+                let _ = answer.send(Err(too_large(size(&call)).into()));
+                continue;
+            }
+            outgoing.calls.push_back(call);
             open.insert(next_tag, answer);
             next_tag += 1;
         }
+        let waits = !outgoing.calls.is_empty();
         tokio::select! {
             heard = answers.message() => match heard {
                 Ok(Some(message)) => hear(&mut open, message),
-                Ok(None) if asks.is_none() && open.is_empty() => return None,
+                Ok(None) if closed && open.is_empty() => return None,
                 Ok(None) => return Some(lose(open, "the session ended before the answer")),
                 Err(status) => return Some(lose(open, status.message())),
             },
-            permit = reserve(&asks), if !calls.is_empty() => match permit {
-                Some(permit) => permit.send(SessionRequest { calls: std::mem::take(&mut calls) }),
-                None => return Some(lose(open, "the session ended before the call")),
+            permit = reserve(&asks), if waits && !ended => match permit {
+                Some(permit) => permit.send(outgoing.message()),
+                // What it answered is still to be heard.
+                None => ended = true,
             },
-            count = queue.recv_many(&mut came, CALLS_MAX), if !closed && calls.len() < CALLS_MAX => {
+            count = queue.recv_many(&mut came, CALLS_MAX), if !closed && !ended && outgoing.calls.len() < CALLS_MAX => {
                 closed = count == 0;
             },
         }
-        if closed && calls.is_empty() {
+        if ended || closed && outgoing.calls.is_empty() {
             asks = None;
         }
     }
@@ -245,6 +297,16 @@ async fn drive(
 
 async fn reserve(asks: &Option<mpsc::Sender<SessionRequest>>) -> Option<mpsc::Permit<'_, SessionRequest>> {
     asks.as_ref()?.reserve().await.ok()
+}
+
+fn too_large(bytes: usize) -> Refused {
+    Refused {
+        reason: "MESSAGE_TOO_LARGE".into(),
+        field: None,
+        message: format!("expected a call of at most {CALL_BYTES_MAX} bytes, found {bytes}"),
+        retry_after: None,
+        refusal: None,
+    }
 }
 
 type Open = HashMap<u64, oneshot::Sender<Result<Told, CallError>>>;
@@ -265,4 +327,35 @@ fn lose(open: Open, why: &str) -> CallError {
         let _ = waiting.send(Err(lost.clone()));
     }
     lost
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_grpc::product::v1::PutProductRequest;
+
+    use super::*;
+
+    fn put(bytes: usize) -> Call {
+        let message = PutProductRequest { description: "x".repeat(bytes), ..Default::default() };
+        Call { tag: 1, patience_us: 5_000_000, call: Some(Asked::PutProduct(Box::new(message))) }
+    }
+
+    /// A server ends a session for a message that is too long, and with it every call that is open.
+    #[test]
+    fn messages_are_bounded_by_calls_and_by_bytes() {
+        let sizes = |outgoing: &mut Outgoing| {
+            std::iter::from_fn(|| Some(outgoing.message()).filter(|message| !message.calls.is_empty()))
+                .map(|message| (message.calls.len(), message.encoded_len()))
+                .collect::<Vec<_>>()
+        };
+        let mut small = Outgoing { calls: (0..20_000).map(|_| put(0)).collect() };
+        let counts: Vec<usize> = sizes(&mut small).iter().map(|(calls, _)| *calls).collect();
+        assert_eq!(counts, [8_192, 8_192, 3_616]);
+        let mut large = Outgoing { calls: (0..20).map(|_| put(100_000)).collect() };
+        assert!(sizes(&mut large).iter().all(|(calls, bytes)| *calls == 2 && *bytes <= ASKED_BYTES));
+        let mut huge = Outgoing { calls: [put(1_000_000), put(1), put(1_000_000)].into() };
+        let found = sizes(&mut huge);
+        assert_eq!(found.iter().map(|(calls, _)| *calls).collect::<Vec<_>>(), [1, 1, 1]);
+        assert!(found.iter().all(|(_, bytes)| *bytes <= 1 << 20), "{found:?}");
+    }
 }

@@ -49,7 +49,7 @@ pub struct ShopOptions {
     pub token: String,
     /// How a call without an answer is tried again, and how long an answer is waited for.
     pub retry: Retry,
-    /// Over the native protocol: most calls that wait to be asked; more are refused as overloaded.
+    /// But over gRPC call by call: most calls that wait to be asked; more are refused as overloaded.
     pub queue_max: usize,
     /// Over the native protocol: a connection to each shard.
     pub per_shard: bool,
@@ -262,6 +262,7 @@ impl Shop {
 
     /// Gives (a part of) what was taken back. The native protocol does not ask for the currency.
     pub async fn refund(&self, key: Key, order: OrderId, amount: Money) -> Result<Refunded, CallError> {
+        let key = if key.0 == 0 { Key::fresh() } else { key };
         let message = || ProcessRefundRequest {
             request_id: calls::request_id(key.0),
             payment_id: order.to_string(),
@@ -368,13 +369,23 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_says_which_protocol_is_spoken() {
-        for address in ["", "127.0.0.1:50060", "onrush://", "onrush://host", "quic://host:1", "http://:1"] {
+        for address in [
+            "",
+            "127.0.0.1:50060",
+            "onrush://",
+            "onrush://host",
+            "onrush+grpc://host",
+            "quic://host:1",
+            "http://:1",
+        ] {
             let error = Shop::connect(address).await.err();
             assert_eq!(error, Some(CallError::Address(address.into())), "{address}");
         }
         // Over gRPC connections are made when they are used.
         let shop = Shop::connect("http://127.0.0.1:50052").await.unwrap();
         assert!(matches!(shop.way, Way::Grpc(_)));
+        let shop = Shop::connect("onrush+grpc://127.0.0.1:50052").await.unwrap();
+        assert!(matches!(shop.way, Way::Session(_)));
         let options = ShopOptions { retry: Retry::NEVER, ..ShopOptions::default() };
         let error = Shop::connect_with("onrush://127.0.0.1:1", &options).await.err().unwrap();
         assert!(error.to_string().contains("expected a server at 127.0.0.1:1"), "{error}");

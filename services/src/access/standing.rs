@@ -1,6 +1,6 @@
 //! A caller who shows a token once and then asks many things.
 
-use super::{Admitted, Call, Caller};
+use super::{Admitted, Call, Caller, Need};
 use crate::status::Denial;
 
 /// Who speaks on a connection or a stream, and until when that is believed.
@@ -18,7 +18,9 @@ impl Standing {
 
     /// The caller, if they may make this call now.
     pub(crate) fn admit(&self, call: Call, now_s: u64) -> Result<Admitted, Denial> {
-        self.must_be_good(now_s)?;
+        if call.need() != Need::Nothing {
+            self.must_be_good(now_s)?;
+        }
         self.caller.admitted_to(call)
     }
 

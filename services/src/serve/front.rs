@@ -170,7 +170,9 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
     let mut rest = Routes::new(admin).add_service(PortHealth::server(service, vital.clone()));
     if service == Service::Order {
         let (backend, meter) = (backend.clone(), meter.clone());
-        rest = rest.add_service(Sessions { backend, settlements, gate, meter, stop }.server());
+        rest = rest.add_service(
+            Sessions { backend, settlements, gate, meter, places: Sessions::places(), stop }.server(),
+        );
     }
     if let Some(token) = engine_token {
         rest = rest.add_service(EngineServer::server(backend, token));

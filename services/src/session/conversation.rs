@@ -2,31 +2,57 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::vec;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use onrush_grpc::session::v1::{Answer, Call, SessionRequest, SessionResponse};
 use prost::Message as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_stream::Stream;
 use tonic::Status;
 
-/// Calls that one session may have open; with more nothing is read from it, which HTTP/2 tells the client.
-const OPEN_MAX: usize = 16_384;
+use crate::field::FieldError;
+use crate::status::Denial;
+use crate::unread::Unread;
+
+/// Calls that one session may have open; with more nothing is read from it. HTTP/2 tells the client, and what else it
+/// sends on that connection waits behind it.
+const OPEN_MAX: usize = 4_096;
 /// Calls of one message.
-const CALLS_MAX: usize = 65_535;
+const CALLS_MAX: usize = 16_384;
+/// Calls that are begun, and messages that are read, before others of the front have their turn.
+const CALLS_PER_TURN: usize = 256;
+const MESSAGES_PER_TURN: usize = 16;
 /// Bytes of answers after which a message is full. One answer may be longer.
 const ANSWERS_BYTES: usize = 1 << 20;
+
+/// A call that was taken.
+pub(super) struct Taken {
+    pub(super) call: Call,
+    /// When it arrived.
+    pub(super) at: Instant,
+    /// Its place among those of the front, until it is answered.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+type Waiting<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The answers to what comes in, as they are reached.
 pub(super) struct Conversation<S, A, F> {
     incoming: S,
     answer: A,
-    /// Calls that were read and not yet made.
+    /// Calls that were read and not yet made, and when.
     read: vec::IntoIter<Call>,
+    at: Instant,
     open: FuturesUnordered<F>,
-    /// Comes true when the server stops.
-    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+    places: Arc<Semaphore>,
+    /// The next place, while there is none.
+    place: Option<Waiting<Option<OwnedSemaphorePermit>>>,
+    /// Comes true when the server stops; `None` once it has.
+    stopped: Option<Waiting<()>>,
     /// How reading ended, once it has.
     end: Option<Result<(), Status>>,
 }
@@ -34,42 +60,97 @@ pub(super) struct Conversation<S, A, F> {
 impl<S, A, F> Conversation<S, A, F>
 where
     S: Stream<Item = Result<SessionRequest, Status>> + Unpin,
-    A: Fn(Call) -> F,
+    A: Fn(Taken) -> F,
     F: Future<Output = Answer>,
 {
-    /// Makes each call by `answer`, until the client or the server has had enough.
-    pub(super) fn new(incoming: S, answer: A, stopped: impl Future<Output = ()> + Send + 'static) -> Self {
-        let (open, stopped) = (FuturesUnordered::new(), Box::pin(stopped));
-        Self { incoming, answer, read: Vec::new().into_iter(), open, stopped, end: None }
+    /// Makes each call by `answer`, until the client or the server has had enough. A call takes one of the `places`.
+    pub(super) fn new(
+        incoming: S,
+        answer: A,
+        places: Arc<Semaphore>,
+        stopped: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        Self {
+            incoming,
+            answer,
+            read: Vec::new().into_iter(),
+            at: Instant::now(),
+            open: FuturesUnordered::new(),
+            places,
+            place: None,
+            stopped: Some(Box::pin(stopped)),
+            end: None,
+        }
+    }
+
+    /// Once the server stops: what was read and not begun is not taken, and nothing more is read.
+    fn heed_stop(&mut self, context: &mut Context<'_>) {
+        if self.stopped.as_mut().is_none_or(|stopped| stopped.as_mut().poll(context).is_pending()) {
+            return;
+        }
+        self.stopped = None;
+        let unasked = std::mem::take(&mut self.read).len() > 0;
+        if unasked || self.end.is_none() {
+            let message =
+                "the server stops; what has no answer may be asked again elsewhere, under the same key";
+            self.end = Some(Err(Denial::new("SERVER_STOPPING", message).into()));
+        }
     }
 
     /// Makes what was read, and reads on while there is room.
     fn take(&mut self, context: &mut Context<'_>) {
-        if self.end.is_none() && self.stopped.as_mut().poll(context).is_ready() {
-            // What was read and not begun is not taken either.
-            self.read = Vec::new().into_iter();
-            self.end =
-                Some(Err(Status::unavailable("the server stops; what has no answer may be asked again")));
-        }
+        self.heed_stop(context);
+        let (mut calls, mut messages) = (0, 0);
         while self.open.len() < OPEN_MAX {
-            if let Some(call) = self.read.next() {
-                self.open.push((self.answer)(call));
-                continue;
-            }
-            if self.end.is_some() {
+            if calls == CALLS_PER_TURN || messages == MESSAGES_PER_TURN {
+                context.waker().wake_by_ref();
                 return;
             }
-            match Pin::new(&mut self.incoming).poll_next(context) {
-                Poll::Ready(Some(Ok(message))) if message.calls.len() > CALLS_MAX => {
-                    let found = message.calls.len();
-                    let said = format!("calls: expected at most {CALLS_MAX}, found {found}");
-                    self.end = Some(Err(Status::invalid_argument(said)));
-                }
-                Poll::Ready(Some(Ok(message))) => self.read = message.calls.into_iter(),
-                Poll::Ready(Some(Err(status))) => self.end = Some(Err(status)),
-                Poll::Ready(None) => self.end = Some(Ok(())),
-                Poll::Pending => return,
+            if self.read.len() > 0 {
+                let Poll::Ready(Some(place)) = self.poll_place(context) else { return };
+                let Some(call) = self.read.next() else { return };
+                self.open.push((self.answer)(Taken { call, at: self.at, place }));
+                calls += 1;
+            } else if self.end.is_none() {
+                let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_next(context) else { return };
+                self.hear(next);
+                messages += 1;
+            } else {
+                return;
             }
+        }
+    }
+
+    /// A place for the next call; the front has only so many.
+    fn poll_place(&mut self, context: &mut Context<'_>) -> Poll<Option<OwnedSemaphorePermit>> {
+        if self.place.is_none() {
+            if let Ok(place) = self.places.clone().try_acquire_owned() {
+                return Poll::Ready(Some(place));
+            }
+            let places = self.places.clone();
+            // Nobody closes the semaphore.
+            self.place = Some(Box::pin(async move { places.acquire_owned().await.ok() }));
+        }
+        let place = self.place.as_mut().map_or(Poll::Pending, |place| place.as_mut().poll(context));
+        if place.is_ready() {
+            self.place = None;
+        }
+        place
+    }
+
+    fn hear(&mut self, next: Option<Result<SessionRequest, Status>>) {
+        match next {
+            Some(Ok(message)) if message.calls.len() > CALLS_MAX => {
+                let found = message.calls.len().to_string();
+                let error = FieldError::invalid("calls", format!("at most {CALLS_MAX} calls"), found);
+                self.end = Some(Err(error.into()));
+            }
+            Some(Ok(message)) => {
+                self.read = message.calls.into_iter();
+                self.at = Instant::now();
+            }
+            Some(Err(status)) => self.end = Some(Err(Unread::of(&status).map_or(status, Status::from))),
+            None => self.end = Some(Ok(())),
         }
     }
 
@@ -91,7 +172,7 @@ impl<S, A, F> Unpin for Conversation<S, A, F> {}
 impl<S, A, F> Stream for Conversation<S, A, F>
 where
     S: Stream<Item = Result<SessionRequest, Status>> + Unpin,
-    A: Fn(Call) -> F,
+    A: Fn(Taken) -> F,
     F: Future<Output = Answer>,
 {
     type Item = Result<SessionResponse, Status>;
@@ -103,12 +184,13 @@ where
         if !answers.is_empty() {
             return Poll::Ready(Some(Ok(SessionResponse { answers })));
         }
+        let idle = this.open.is_empty() && this.read.len() == 0;
         match &mut this.end {
-            Some(end) if this.open.is_empty() => match std::mem::replace(end, Ok(())) {
+            Some(end) if idle => match std::mem::replace(end, Ok(())) {
                 Ok(()) => Poll::Ready(None),
                 Err(status) => Poll::Ready(Some(Err(status))),
             },
-            // Who is waited for wakes: the client, a call or the end of the server.
+            // Who is waited for wakes: the client, a call, a place or the end of the server.
             _ => Poll::Pending,
         }
     }
@@ -126,6 +208,7 @@ mod tests {
     type Made = std::sync::Arc<std::sync::Mutex<Vec<(u64, oneshot::Sender<()>)>>>;
 
     struct Far {
+        places: Arc<Semaphore>,
         asks: mpsc::Sender<Result<SessionRequest, Status>>,
         made: Made,
         stop: oneshot::Sender<()>,
@@ -136,20 +219,22 @@ mod tests {
         let made = Made::default();
         let (stop, stopped) = oneshot::channel();
         let known = made.clone();
-        let answer = move |call: Call| {
+        let answer = move |Taken { call, place, .. }| {
             let (done, doing) = oneshot::channel();
             known.lock().unwrap().push((call.tag, done));
             async move {
                 let _ = doing.await;
+                drop(place);
                 Answer { tag: call.tag, answer: None }
             }
         };
         let stopped = async move {
             let _ = stopped.await;
         };
-        let conversation = Conversation::new(ReceiverStream::new(incoming), answer, stopped);
-        // Boxed, as it is served.
-        (Box::pin(conversation), Far { asks, made, stop })
+        let places = Arc::new(Semaphore::new(OPEN_MAX + 1));
+        let conversation = Conversation::new(ReceiverStream::new(incoming), answer, places.clone(), stopped);
+        // Boxed: a future of an async block does not move.
+        (Box::pin(conversation), Far { places, asks, made, stop })
     }
 
     impl Far {
@@ -177,10 +262,13 @@ mod tests {
         message.answers.iter().map(|answer| answer.tag).collect()
     }
 
-    /// Has it do what there is to do, when nothing is there to be heard.
+    /// Has it do what there is to do, in as many turns as it takes, when nothing is there to be heard.
     async fn silent(conversation: &mut (impl Stream<Item = Result<SessionResponse, Status>> + Unpin)) {
-        let heard = std::future::poll_fn(|context| Poll::Ready(conversation.poll_next_unpin(context))).await;
-        assert!(heard.is_pending(), "{heard:?}");
+        for _ in 0..2 * OPEN_MAX / CALLS_PER_TURN {
+            let heard =
+                std::future::poll_fn(|context| Poll::Ready(conversation.poll_next_unpin(context))).await;
+            assert!(heard.is_pending(), "{heard:?}");
+        }
     }
 
     #[tokio::test]
@@ -199,7 +287,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_has_asked_everything_hears_the_rest() {
-        let (mut conversation, Far { asks, made, stop: _stop }) = conversation();
+        let (mut conversation, Far { asks, made, stop: _stop, .. }) = conversation();
         let calls = vec![Call { tag: 7, ..Call::default() }];
         asks.send(Ok(SessionRequest { calls })).await.unwrap();
         drop(asks);
@@ -241,12 +329,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_call_waits_for_a_place_of_the_front() {
+        let (mut conversation, far) = conversation();
+        let others = far.places.clone().acquire_many_owned(OPEN_MAX as u32 + 1).await.unwrap();
+        far.ask([1]).await;
+        silent(&mut conversation).await;
+        assert_eq!(far.open(), 0);
+        drop(others);
+        silent(&mut conversation).await;
+        far.end(1);
+        assert_eq!(tags(&mut conversation).await, [1]);
+        silent(&mut conversation).await;
+        assert_eq!(far.places.available_permits(), OPEN_MAX + 1, "and gives it back");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_has_asked_everything_hears_of_a_stop_what_was_not_begun() {
+        let (mut conversation, far) = conversation();
+        far.ask(0..OPEN_MAX as u64 + 5).await;
+        silent(&mut conversation).await;
+        let Far { asks, made, stop, .. } = far;
+        drop(asks);
+        silent(&mut conversation).await;
+        stop.send(()).unwrap();
+        for (_, done) in made.lock().unwrap().drain(..) {
+            done.send(()).unwrap();
+        }
+        let mut heard = 0;
+        let end = loop {
+            match conversation.next().await.unwrap() {
+                Ok(message) => heard += message.answers.len(),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!((heard, end.code()), (OPEN_MAX, Code::Unavailable));
+    }
+
+    #[tokio::test]
     async fn a_message_of_too_many_calls_ends_it() {
         let (mut conversation, far) = conversation();
         far.ask(0..CALLS_MAX as u64 + 1).await;
         let status = conversation.next().await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
-        assert!(status.message().contains("65535, found 65536"), "{status}");
+        assert!(status.message().contains("at most 16384 calls, found 16385"), "{status}");
         assert_eq!(far.open(), 0);
     }
 }

@@ -7,6 +7,7 @@ use onrush_grpc::session::v1::call::Call as Asked;
 use onrush_grpc::session::v1::{Answer, Call, Failure};
 use tonic::Code;
 
+use super::conversation::Taken;
 use crate::access::{self, Admitted, Standing, now_s};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
@@ -26,8 +27,8 @@ pub(super) struct Desk {
 
 impl Desk {
     /// Makes a call, and counts it as if it had come alone.
-    pub(super) async fn answer(self: Arc<Self>, call: Call) -> Answer {
-        let Call { tag, patience_us, call } = call;
+    pub(super) async fn answer(self: Arc<Self>, taken: Taken) -> Answer {
+        let Taken { call: Call { tag, patience_us, call }, at, place: _place } = taken;
         let Some(asked) = call else {
             let none = FieldError::invalid("calls.call", "a call of this interface", "none");
             return Answer { tag, answer: Some(failed(none.because("MISSING_FIELD").into())) };
@@ -35,7 +36,7 @@ impl Desk {
         let name = name(&asked);
         let counting = self.meter.begin(name.name(), name.service());
         let made = match self.standing.admit(name, now_s()) {
-            Ok(caller) => self.make(&caller, Deadline::within_us(patience_us), asked).await,
+            Ok(caller) => self.make(&caller, Deadline::since(at, patience_us), asked).await,
             Err(denial) => Err(denial.into()),
         };
         counting.end(made.as_ref().err().map_or(Code::Ok, Rejection::code) as usize);
@@ -120,4 +121,54 @@ fn failed(rejection: Rejection) -> Said {
         retry_after_us: rejection.retry_after().map_or(0, |wait| wait.as_micros() as i64),
         facts: rejection.facts(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_grpc::DESCRIPTORS;
+    use prost_reflect::DescriptorPool;
+
+    use super::*;
+
+    /// What admits a call is the row of its name.
+    #[test]
+    fn each_call_is_admitted_by_its_own_row() {
+        let all = [
+            Asked::ValidateProducts(Box::default()),
+            Asked::GetProductDetails(Box::default()),
+            Asked::UpdateStock(Box::default()),
+            Asked::PutProduct(Box::default()),
+            Asked::CreateOrder(Box::default()),
+            Asked::ProcessPayment(Box::default()),
+            Asked::GetOrderStatus(Box::default()),
+            Asked::CancelOrder(Box::default()),
+            Asked::CreatePayment(Box::default()),
+            Asked::CapturePayment(Box::default()),
+            Asked::GetPaymentStatus(Box::default()),
+            Asked::ProcessRefund(Box::default()),
+        ];
+        let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
+        let message = pool.get_message_by_name("onrush.session.v1.Call").unwrap();
+        let choice = message.oneofs().next().unwrap();
+        let described: Vec<String> = choice
+            .fields()
+            .map(|field| {
+                let kind = field.kind();
+                let body = kind.as_message().unwrap();
+                let call = body.name().strip_suffix("Request").unwrap();
+                let service = pool.services().find(|service| {
+                    service.methods().any(|method| method.name() == call && method.input() == *body)
+                });
+                format!("{}/{call}", service.unwrap().full_name())
+            })
+            .collect();
+        let named: Vec<String> = all
+            .iter()
+            .map(|asked| {
+                let call = name(asked);
+                format!("{}/{}", call.service(), call.name())
+            })
+            .collect();
+        assert_eq!(named, described);
+    }
 }

@@ -4,22 +4,32 @@
 mod conversation;
 mod desk;
 
-use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use onrush_grpc::session::v1::session_service_server::{SessionService, SessionServiceServer};
 use onrush_grpc::session::v1::{SessionRequest, SessionResponse};
-use tokio::sync::watch;
-use tokio_stream::Stream;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::access::Gate;
 use crate::backend::Backend;
 use crate::metrics::Meter;
-use crate::serve::MESSAGE_BYTES_MAX;
 use crate::settlements::Settlements;
+use crate::traces;
 use conversation::Conversation;
 use desk::Desk;
+
+/// Calls that all sessions of a front together may have open; beside them unary calls have room.
+const OPEN_MAX: usize = 16_384;
+/// Bytes of a message. In memory its calls take up to 60 times as many.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Messages that wait to be read by a client.
+const MESSAGES_WAITING: usize = 2;
+/// How long a client may let its answers lie.
+const SLOW: Duration = Duration::from_secs(30);
 
 /// Opens sessions.
 pub(crate) struct Sessions {
@@ -28,11 +38,18 @@ pub(crate) struct Sessions {
     pub(crate) gate: Arc<Gate>,
     /// Counts the calls under their own names.
     pub(crate) meter: Arc<Meter>,
+    /// For each call that is open in any session of the front.
+    pub(crate) places: Arc<Semaphore>,
     /// True once nothing more is taken.
     pub(crate) stop: watch::Receiver<bool>,
 }
 
 impl Sessions {
+    /// The places of a front.
+    pub(crate) fn places() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(OPEN_MAX))
+    }
+
     /// The service, ready to be served.
     pub(crate) fn server(self) -> SessionServiceServer<Self> {
         SessionServiceServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -41,7 +58,7 @@ impl Sessions {
 
 #[tonic::async_trait]
 impl SessionService for Sessions {
-    type SessionStream = Pin<Box<dyn Stream<Item = Result<SessionResponse, Status>> + Send>>;
+    type SessionStream = ReceiverStream<Result<SessionResponse, Status>>;
 
     async fn session(
         &self,
@@ -58,8 +75,33 @@ impl SessionService for Sessions {
             // An error means that the process is gone already.
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        let answer = move |call| Arc::clone(&desk).answer(call);
-        let conversation = Conversation::new(request.into_inner(), answer, stopped);
-        Ok(Response::new(Box::pin(conversation)))
+        let answer = move |taken| Arc::clone(&desk).answer(taken);
+        let conversation = Conversation::new(request.into_inner(), answer, self.places.clone(), stopped);
+        let (sender, messages) = mpsc::channel(MESSAGES_WAITING);
+        tokio::spawn(traces::within(traces::current(), send(conversation, sender)));
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+}
+
+/// Drives a conversation in a task of its own, so that one whose client does not read ends all the same.
+async fn send(
+    mut conversation: impl Stream<Item = Result<SessionResponse, Status>> + Unpin,
+    sender: mpsc::Sender<Result<SessionResponse, Status>>,
+) {
+    loop {
+        let message = tokio::select! {
+            message = conversation.next() => message,
+            () = sender.closed() => return,
+        };
+        let Some(message) = message else { return };
+        match tokio::time::timeout(SLOW, sender.send(message)).await {
+            Ok(Ok(())) => {}
+            // It went away.
+            Ok(Err(_)) => return,
+            Err(_) => {
+                tracing::info!("a session ended: its client does not read");
+                return;
+            }
+        }
     }
 }

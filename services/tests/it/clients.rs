@@ -9,7 +9,7 @@ use onrush_proto::{
 
 use crate::shop::Shop;
 
-fn product(sku: Sku) -> PutProduct {
+pub(crate) fn product(sku: Sku) -> PutProduct {
     PutProduct {
         sku,
         name: "Tea".into(),
@@ -25,7 +25,7 @@ fn product(sku: Sku) -> PutProduct {
     }
 }
 
-fn order(sku: Sku, quantity: i64) -> CreateOrder {
+pub(crate) fn order(sku: Sku, quantity: i64) -> CreateOrder {
     let lines = [OrderLine::new(sku, quantity)].into_iter().collect();
     CreateOrder { customer: "ada".parse().unwrap(), lines, hold_us: 0 }
 }

@@ -100,8 +100,8 @@ fn the_table_of_calls_is_checked_in() {
          left out is the caller's, and one that names somebody else is refused as `FORBIDDEN`.\nA \
          program that acts for nobody (client credentials) is a caller with the roles that it was registered with: nothing is \
          its own, so it needs the\npermission, and names whom it is about; under a scope it keeps to the calls of that. \
-         A session (`onrush.session.v1`) and a native connection show their token once; each call in them needs what its row \
-         says. Health, \
+         A session (`onrush.session.v1`) and a native connection show their token once; whoever opens one brings a token where tokens are \
+         wanted, and each call in it needs what its row says. Health, \
          `/metrics`, reflection, `/openapi.json`, `/docs`, the key set, registration, login and signed links and pushes need \
          nothing.\n\nWithout tokens (`ACCESS=open`, the default while listening on loopback without \
          `JWT_SECRET`) whoever brings none is the\noperator and may do everything; who brings one is held to \

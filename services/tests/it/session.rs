@@ -8,12 +8,18 @@ use onrush_grpc::session::v1::answer::Answer as Told;
 use onrush_grpc::session::v1::call::Call as Asked;
 use onrush_grpc::session::v1::session_service_client::SessionServiceClient;
 use onrush_grpc::session::v1::{Answer, Call, Failure, SessionRequest, SessionResponse};
+use onrush_net::client::session::Session as ClientSession;
+use onrush_net::client::{CallError, Retry};
+use onrush_proto::{Command, Outcome, PutProduct, Receipt};
 use onrush_services::access::Role;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
+use tonic_types::StatusExt;
 
 use crate::access::Street;
+use crate::clients::{order as one_order, product as row_of};
 use crate::shop::{Shop, order, payment, product};
 
 /// The client's end of a session.
@@ -68,6 +74,10 @@ fn failure(told: Told) -> Failure {
         Told::Failure(failure) => *failure,
         other => panic!("expected a failure, found {other:?}"),
     }
+}
+
+fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }
 
 #[tokio::test]
@@ -164,13 +174,18 @@ async fn a_message_that_is_none_or_too_long_ends_the_session_and_changes_nothing
     shop.stock("tea", 450, 3).await;
     let mut session = Session::open(&shop.addresses.order, None).await.unwrap();
     let long = product("tea", 1);
-    let long = onrush_grpc::product::v1::PutProductRequest { description: "x".repeat(5 << 20), ..long };
+    let long = onrush_grpc::product::v1::PutProductRequest { description: "x".repeat(2 << 20), ..long };
     session.put(vec![call(1, Asked::PutProduct(Box::new(long)))]).await;
-    assert_eq!(session.answers.message().await.unwrap_err().code(), Code::OutOfRange);
-    let mut session = Session::open(&shop.addresses.order, None).await.unwrap();
-    session.put((0..70_000).map(|tag| Call { tag, ..Call::default() }).collect()).await;
     let status = session.answers.message().await.unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert_eq!(reason(&status), "MESSAGE_TOO_LARGE", "{status}");
+    let mut session = Session::open(&shop.addresses.order, None).await.unwrap();
+    session.put((0..20_000).map(|tag| Call { tag, ..Call::default() }).collect()).await;
+    let status = session.answers.message().await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::InvalidArgument, "INVALID_FIELD"),
+        "{status}"
+    );
     assert_eq!(shop.client.audit(Default::default()).await.unwrap().orders, 0);
 }
 
@@ -242,7 +257,75 @@ async fn a_server_that_stops_ends_its_sessions_first() {
             ended => break ended,
         }
     };
-    assert_eq!((heard + rest, end.unwrap_err().code()), (100, Code::Unavailable));
-    assert_eq!(idle.answers.message().await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!((heard + rest, reason(&end.unwrap_err()).as_str()), (100, "SERVER_STOPPING"));
+    assert_eq!(reason(&idle.answers.message().await.unwrap_err()), "SERVER_STOPPING");
     stopped.await.unwrap();
+}
+
+/// The Rust client's own batches, over a line that is cut in the middle.
+#[tokio::test]
+async fn a_client_that_batches_loses_nothing_when_its_line_is_cut() {
+    let shop = Shop::open();
+    shop.stock("tea", 450, 100_000).await;
+    let far = shop.addresses.order.strip_prefix("http://").unwrap().to_owned();
+    let relay = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = relay.local_addr().unwrap();
+    let (cut, mut cuts) = mpsc::channel::<()>(1);
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = relay.accept().await.unwrap();
+            let mut server = tokio::net::TcpStream::connect(&far).await.unwrap();
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                _ = cuts.recv() => {}
+            }
+        }
+    });
+    let retry = Retry { retries: 20, pause: std::time::Duration::from_millis(1), ..Retry::default() };
+    let client = ClientSession::new(&format!("http://{near}"), "", retry, 10_000);
+    for round in 0..3 {
+        let mut calls = JoinSet::new();
+        for number in 0..1_000_u32 {
+            let (client, key) = (client.clone(), u128::from(round * 1_000 + number + 1));
+            calls.spawn(async move {
+                client.ask(key, Command::CreateOrder(one_order("tea".parse().unwrap(), 1))).await
+            });
+        }
+        let mut heard = 0;
+        while let Some(reply) = calls.join_next().await {
+            assert!(matches!(reply.unwrap().unwrap().outcome, Outcome::Accepted(Receipt::Order { .. })));
+            heard += 1;
+            if heard == 100 {
+                cut.send(()).await.unwrap();
+            }
+        }
+        assert_eq!(heard, 1_000);
+    }
+    let audit = shop.client.audit(Default::default()).await.unwrap();
+    assert_eq!((audit.orders, audit.violations.len()), (3_000, 0), "each key is one order");
+}
+
+#[tokio::test]
+async fn a_call_that_no_server_reads_is_refused_alone() {
+    let shop = Shop::open();
+    shop.stock("tea", 450, 10).await;
+    let client = ClientSession::new(&shop.addresses.order, "", Retry::NEVER, 10);
+    let put = |bytes| {
+        let description = "x".repeat(bytes);
+        let row = PutProduct { description, ..row_of("tea".parse().unwrap()) };
+        client.ask(0, Command::PutProduct(Box::new(row)))
+    };
+    let (order, put) =
+        tokio::join!(client.ask(0, Command::CreateOrder(one_order("tea".parse().unwrap(), 1))), put(2 << 20));
+    assert!(matches!(order.unwrap().outcome, Outcome::Accepted(_)));
+    assert_eq!(put.unwrap_err().reason(), Some("MESSAGE_TOO_LARGE"));
+    let strange = client.ask(0, Command::GetStock("tea".parse().unwrap())).await.unwrap_err();
+    assert_eq!(strange.reason(), Some("UNKNOWN_METHOD"));
+    let nowhere = ClientSession::new("http://127.0.0.1:1", "", Retry::NEVER, 10);
+    let error = nowhere.ask(0, Command::CreateOrder(one_order("tea".parse().unwrap(), 1))).await.unwrap_err();
+    assert!(matches!(error, CallError::Unknown { .. }), "{error}");
+    let stranger = ClientSession::new(&shop.addresses.order, "x", Retry::NEVER, 10);
+    let refused =
+        stranger.ask(0, Command::CreateOrder(one_order("tea".parse().unwrap(), 1))).await.unwrap_err();
+    assert_eq!(refused.reason(), Some("INVALID_TOKEN"));
 }

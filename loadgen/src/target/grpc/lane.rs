@@ -5,15 +5,16 @@ use std::thread::{self, JoinHandle};
 
 use onrush_net::client::Retry;
 use onrush_net::client::grpc::{Addresses, Client};
+use onrush_net::client::session::Stream;
 use onrush_proto::Reply;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::TargetError;
 use super::message::{self, Asked};
+use super::{LinkOptions, TargetError, stream};
 use crate::target::operator::refused;
 
-type Batch = Vec<(u64, Asked)>;
+pub(super) type Batch = Vec<(u64, Asked)>;
 
 /// A client thread; ends when dropped.
 pub(super) struct Lane {
@@ -26,17 +27,13 @@ impl Lane {
     /// Starts a thread that answers into `answers`.
     pub(super) fn start(
         addresses: &Addresses,
-        connections: usize,
+        link: &LinkOptions,
         answers: Sender<(u64, Reply)>,
     ) -> Result<Self, TargetError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(TargetError::Client)?;
-        let client = {
-            let _context = runtime.enter();
-            Client::new(addresses, connections, Retry::default())
-        };
-        let client = client.map_err(|error| refused(&addresses.order, "a client", error))?;
+        let way = runtime.block_on(Way::open(addresses, link))?;
         let (batches, incoming) = unbounded_channel();
-        let work = move || run(&runtime, client, incoming, &answers);
+        let work = move || runtime.block_on(way.run(incoming, &answers));
         let thread = thread::Builder::new().name("loadgen-client".into()).spawn(work);
         Ok(Self { batches: Some(batches), thread: Some(thread.map_err(TargetError::Client)?) })
     }
@@ -59,13 +56,30 @@ impl Drop for Lane {
     }
 }
 
-fn run(
-    runtime: &Runtime,
-    client: Client,
-    mut incoming: UnboundedReceiver<Batch>,
-    answers: &Sender<(u64, Reply)>,
-) {
-    runtime.block_on(async {
+/// How a thread asks.
+enum Way {
+    /// Each call by itself.
+    Calls(Client),
+    /// Batches over sessions.
+    Streams(Vec<Stream>),
+}
+
+impl Way {
+    async fn open(addresses: &Addresses, link: &LinkOptions) -> Result<Self, TargetError> {
+        let order = &addresses.order;
+        if link.streams {
+            let streams = stream::open(order, link.connections).await;
+            return streams.map(Self::Streams).map_err(|error| refused(order, "a session", error));
+        }
+        let client = Client::new(addresses, link.connections, Retry::default());
+        client.map(Self::Calls).map_err(|error| refused(order, "a client", error))
+    }
+
+    async fn run(self, mut incoming: UnboundedReceiver<Batch>, answers: &Sender<(u64, Reply)>) {
+        let client = match self {
+            Self::Calls(client) => client,
+            Self::Streams(streams) => return stream::run(streams, incoming, answers).await,
+        };
         while let Some(batch) = incoming.recv().await {
             for (tag, asked) in batch {
                 let (client, answers) = (client.clone(), answers.clone());
@@ -76,5 +90,5 @@ fn run(
                 });
             }
         }
-    });
+    }
 }

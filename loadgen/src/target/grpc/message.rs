@@ -38,14 +38,27 @@ pub(super) async fn ask(client: &Client, asked: Asked) -> Reply {
 
 /// A refund is a call of the payment service, answered once the gateway was asked or patience ends.
 async fn refund(client: &Client, key: u128, back: &RefundPayment) -> Result<Reply, CallError> {
-    let message = payment::ProcessRefundRequest {
+    client.process_refund(process_refund(key, back)).await.map(refunded)
+}
+
+/// A refund as a message.
+pub(super) fn process_refund(key: u128, back: &RefundPayment) -> payment::ProcessRefundRequest {
+    payment::ProcessRefundRequest {
         request_id: format!("{key:032x}"),
         payment_id: back.order.to_string(),
         amount: Some(Money { minor_units: back.minor, currency_code: CURRENCY.to_string() }),
-    };
-    let made = client.process_refund(message).await?;
-    let replayed = made.replayed;
-    Ok(Reply { outcome: reply::refunded(back, &made), replayed, lsn: Lsn(0) })
+    }
+}
+
+/// What came of it.
+pub(super) fn refunded(made: payment::ProcessRefundResponse) -> Reply {
+    Reply { outcome: reply::refunded(&made), replayed: made.replayed, lsn: Lsn(0) }
+}
+
+/// A look at a SKU as a message.
+pub(super) fn validate_products(sku: &Sku) -> product::ValidateProductsRequest {
+    let lines = vec![product::ProductLine { sku: sku.to_string(), quantity: 1 }];
+    product::ValidateProductsRequest { lines }
 }
 
 async fn details(client: &Client, sku: Sku) -> Result<Outcome, CallError> {
@@ -54,6 +67,5 @@ async fn details(client: &Client, sku: Sku) -> Result<Outcome, CallError> {
 }
 
 async fn validate(client: &Client, sku: Sku) -> Result<Outcome, CallError> {
-    let lines = vec![product::ProductLine { sku: sku.to_string(), quantity: 1 }];
-    client.validate_products(product::ValidateProductsRequest { lines }).await.map(reply::validated)
+    client.validate_products(validate_products(&sku)).await.map(reply::validated)
 }

@@ -2,6 +2,7 @@
 
 mod lane;
 mod message;
+mod stream;
 
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -25,8 +26,10 @@ const ORDERS_READ_MAX: usize = 20_000;
 pub(crate) struct LinkOptions {
     /// Threads of the client.
     pub(crate) threads: usize,
-    /// Connections per service and thread.
+    /// Connections per service and thread; with `streams` sessions per thread.
     pub(crate) connections: usize,
+    /// True for batches over sessions, else each call goes by itself.
+    pub(crate) streams: bool,
     /// Most calls under way.
     pub(crate) in_flight_max: usize,
 }
@@ -51,7 +54,8 @@ impl Grpc {
     pub(crate) fn boot(engine: &EmbeddedOptions, link: &LinkOptions) -> Result<Self, TargetError> {
         let server = Server::start(engine)?;
         let addresses = server.addresses();
-        Self::link("grpc".into(), &addresses, Some(server), link)
+        let name = if link.streams { "grpc-stream" } else { "grpc" };
+        Self::link(name.into(), &addresses, Some(server), link)
     }
 
     /// Connects to a running server whose shop is empty.
@@ -89,7 +93,7 @@ impl Grpc {
         link: &LinkOptions,
     ) -> Result<Self, TargetError> {
         let (sender, answers) = mpsc::channel();
-        let start = |_| Lane::start(addresses, link.connections, sender.clone());
+        let start = |_| Lane::start(addresses, link, sender.clone());
         let lanes: Result<Vec<Lane>, TargetError> = (0..link.threads).map(start).collect();
         Ok(Self {
             name,
@@ -208,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_silent_address_is_named() {
-        let link = LinkOptions { threads: 1, connections: 1, in_flight_max: 8 };
+        let link = LinkOptions { threads: 1, connections: 1, streams: false, in_flight_max: 8 };
         let error = Grpc::connect("http://127.0.0.1:1", None, None, &link).err().unwrap().to_string();
         assert!(error.contains("expected a server at http://127.0.0.1:1 that answers"), "{error}");
     }
