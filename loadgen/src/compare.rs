@@ -15,6 +15,8 @@ pub(crate) enum CompareError {
     Twice(String),
     #[error("compare takes its targets from --targets: expected no --target, found {0}")]
     Target(String),
+    #[error("the shop of a running server is empty once: expected --rounds 1 with {0}")]
+    Used(String),
     #[error("compare makes a directory for each run: expected no {0}")]
     Alone(&'static str),
 }
@@ -61,6 +63,9 @@ fn check(args: &CompareArgs) -> Result<(), CompareError> {
     }
     if let Some(target) = &common.target {
         return Err(CompareError::Target(target.name()));
+    }
+    if let Some(elsewhere) = args.targets.iter().find(|target| target.is_elsewhere() && args.rounds > 1) {
+        return Err(CompareError::Used(elsewhere.name()));
     }
     let alone = [
         ("--data-dir", common.data_dir.is_some()),
@@ -133,6 +138,7 @@ mod tests {
             (&["flash-sale", "--targets", "tcp,grpc,tcp"], "found tcp twice"),
             (&["flash-sale", "--target", "tcp"], "expected no --target, found tcp"),
             (&["flash-sale", "--keep"], "expected no --keep"),
+            (&["bots", "--targets", "tcp,tcp://a:1", "--rounds", "2"], "expected --rounds 1 with tcp://a:1"),
         ] {
             let error = check(&parsed(args)).unwrap_err().to_string();
             assert!(error.contains(expected), "{args:?}: {error}");

@@ -72,7 +72,8 @@ impl GatewayDays {
         Random::new(mix(self.seed) ^ key ^ u64::from(call), 0x6761_7465 + purpose)
     }
 
-    /// The same for the simulated gateway of a server.
+    /// The same for the simulated gateway of a server, whose clock begins when the server starts: a moment before the
+    /// run, for as long as the catalogue is loaded.
     pub(crate) fn faults(&self) -> String {
         let ms = |seconds: f64| (seconds * 1e3).round();
         let Self { seed, decline, unknown, brownout, outage, .. } = self;

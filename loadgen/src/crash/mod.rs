@@ -94,7 +94,7 @@ pub(crate) fn conduct(scenario: &Scenario, args: &CrashArgs) -> Result<Summary, 
         binary,
         dir: dir.clone(),
         shards: scenario.shards(),
-        store: "fjall".into(),
+        host: common.host.map(|host| format!("{host:?}").to_lowercase()),
         engine_token: format!("{:032x}", key_of(common.seed, u32::MAX, u32::MAX).0),
     };
     let mut lives = Lives {

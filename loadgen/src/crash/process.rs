@@ -26,7 +26,8 @@ pub(super) struct Setup {
     /// Its data and its log are below this directory.
     pub(super) dir: PathBuf,
     pub(super) shards: u16,
-    pub(super) store: String,
+    /// What drives the shards, if somebody says.
+    pub(super) host: Option<String>,
     /// Lets the audit at its engine.
     pub(super) engine_token: String,
 }
@@ -83,7 +84,10 @@ impl Setup {
             .map_err(|source| CrashError::Directory { dir: self.dir.clone(), source })?;
         let mut command = self.command();
         command.arg("serve").arg("--data-dir").arg(self.data());
-        command.args(["--shards", &self.shards.to_string(), "--store", &self.store]);
+        command.args(["--shards", &self.shards.to_string()]);
+        if let Some(host) = &self.host {
+            command.args(["--host", host]);
+        }
         // Declines come from the cards that buyers pay with; nothing else moves an order.
         command.args(["--gateway-faults", "p50_ms=1,p99_ms=5", "--services", "product,order,payment"]);
         for port in ["--product-port", "--order-port", "--payment-port", "--native-port"] {

@@ -18,8 +18,8 @@ const BOT_RATE: f64 = 10.0;
 const HOT: u32 = 4;
 const SKUS: u32 = 100;
 const HOT_SHARE: f64 = 0.9;
-/// Units that people want for each in stock.
-const DEMAND_TO_STOCK: f64 = 10.0;
+/// Units that people want for each in stock: for long enough nobody but the limit refuses.
+const DEMAND_TO_STOCK: f64 = 2.0;
 const UNITS_PER_BUY: f64 = 1.25;
 
 /// An even crowd of people, and few who are many.

@@ -25,8 +25,19 @@ fn count(value: &Value) -> u64 {
 #[test]
 fn bots_get_no_more_than_their_limit_and_people_are_told_apart() {
     for target in ["embedded", "tcp"] {
-        let run =
-            figures(&["bots", "--target", target, "--duration", "1", "--rate", "2000", "--store", "memory"]);
+        let run = figures(&[
+            "bots",
+            "--target",
+            target,
+            "--duration",
+            "1",
+            "--rate",
+            "2000",
+            "--stock",
+            "400",
+            "--store",
+            "memory",
+        ]);
         let figures = &run["figures"];
         assert!(count(&figures["people"]["hot_units"]) > 0, "{figures}");
         assert!(count(&run["latency_us"]["create_order_by_bots"]["limited"]["count"]) > 100, "{run}");
