@@ -239,6 +239,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn in_an_outage_nobody_hears_anything_and_nothing_is_booked() {
+        let gateway = Simulated::new("outage_ms=3600000".parse().unwrap(), Books::in_memory());
+        let asked = charge(1, "pm");
+        for call in 0..50 {
+            assert_eq!(gateway.charge(asked, call).await, Err(Trouble::NoAnswer));
+            assert_eq!(gateway.query(asked.key, call).await, Err(Trouble::NoAnswer));
+        }
+        assert_eq!(gateway.balance(OrderId(1)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn webhooks_come_doubled_and_late() {
         let gateway = Simulated::new("doubled=1,reordered=1".parse().unwrap(), Books::in_memory());
         let mut webhooks = gateway.webhooks().unwrap();
