@@ -66,7 +66,7 @@ pub(super) fn validated(page: product::ValidateProductsResponse) -> Outcome {
 pub(super) fn refusal(error: &CallError) -> Refusal {
     let refused = match error {
         CallError::Refused(refused) => refused,
-        CallError::Unknown { .. } | CallError::Address(_) => return Refusal::Stopped,
+        CallError::Unknown { .. } | CallError::Address(_) | CallError::Trust(_) => return Refusal::Stopped,
     };
     let line = refused.field.as_deref().and_then(line_of).unwrap_or(0);
     by_reason(&refused.reason, line)

@@ -47,6 +47,9 @@ pub enum CallError {
     /// The address is not one.
     #[error("expected an address such as http://127.0.0.1:50052 or onrush://127.0.0.1:50060, found {0:?}")]
     Address(String),
+    /// Nobody can be believed over TLS.
+    #[error("trust: {0}")]
+    Trust(String),
 }
 
 impl CallError {
@@ -58,7 +61,7 @@ impl CallError {
             Self::Refused(refused) => {
                 doubtful && (UNLOOKED_AT.contains(&refused.reason.as_str()) || refused.is_foreign())
             }
-            Self::Address(_) => false,
+            Self::Address(_) | Self::Trust(_) => false,
         }
     }
 

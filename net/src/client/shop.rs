@@ -13,12 +13,15 @@ use tonic::Code;
 use uuid::Uuid;
 
 use super::grpc::{Addresses, Client};
-use super::native::{Native, NativeOptions};
+use super::native::{Native, NativeOptions, Transport};
 use super::session::Session;
 use super::{CallError, Retry, answers, calls};
+use crate::tls::Trust;
 
-/// The scheme of the native protocol.
+/// The schemes of the native protocol: by TCP, by TCP with TLS, by QUIC.
 const NATIVE: &str = "onrush://";
+const NATIVE_TLS: &str = "onrush+tls://";
+const NATIVE_QUIC: &str = "onrush+quic://";
 /// That of gRPC, call by call.
 const GRPC: &str = "http://";
 /// That of calls in batches over one stream of gRPC.
@@ -55,12 +58,14 @@ pub struct ShopOptions {
     pub per_shard: bool,
     /// Over gRPC: connections per service.
     pub connections: usize,
+    /// Over TLS and QUIC: which servers are believed.
+    pub trust: Trust,
 }
 
 impl Default for ShopOptions {
     fn default() -> Self {
-        let NativeOptions { token, retry, queue_max, per_shard } = NativeOptions::default();
-        Self { token, retry, queue_max, per_shard, connections: 1 }
+        let NativeOptions { token, retry, queue_max, per_shard, .. } = NativeOptions::default();
+        Self { token, retry, queue_max, per_shard, connections: 1, trust: Trust::System }
     }
 }
 
@@ -145,8 +150,9 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// A shop at `onrush://host:port` (the native protocol), `onrush+grpc://host:port` (batches over a stream of gRPC:
-    /// the order service, which takes all calls there) or `http://host:port` (gRPC call by call: the order service;
+    /// A shop at `onrush://host:port` (the native protocol; `onrush+tls://` with TLS, `onrush+quic://` over QUIC),
+    /// `onrush+grpc://host:port` (batches over a stream of gRPC: the order service, which takes all calls there) or
+    /// `http://host:port` (gRPC call by call: the order service;
     /// product and payment service stand at ports 50051 and 50053 of the same host). Must be called within a
     /// tokio runtime.
     pub async fn connect(address: &str) -> Result<Self, CallError> {
@@ -155,13 +161,19 @@ impl Shop {
 
     /// The same with options.
     pub async fn connect_with(address: &str, options: &ShopOptions) -> Result<Self, CallError> {
-        let ShopOptions { token, retry, queue_max, per_shard, connections } = options.clone();
+        let ShopOptions { token, retry, queue_max, per_shard, connections, trust } = options.clone();
         let place = |scheme| {
             let place: Option<&str> = address.strip_prefix(scheme);
             place.filter(|place| port(place).is_some())
         };
-        if let Some(place) = place(NATIVE) {
-            let options = NativeOptions { token, retry, queue_max, per_shard };
+        let native = [
+            (NATIVE, Transport::Tcp),
+            (NATIVE_TLS, Transport::Tls(trust.clone())),
+            (NATIVE_QUIC, Transport::Quic(trust)),
+        ];
+        let mut native = native.into_iter();
+        if let Some((place, transport)) = native.find_map(|(scheme, way)| Some((place(scheme)?, way))) {
+            let options = NativeOptions { token, retry, queue_max, per_shard, transport };
             return Ok(Self::over_native(Native::connect(place, &options).await?));
         }
         if let Some(place) = place(SESSION) {
@@ -376,6 +388,8 @@ mod tests {
             "onrush://host",
             "onrush+grpc://host",
             "quic://host:1",
+            "onrush+quic://host",
+            "onrush+tls://:1",
             "http://:1",
         ] {
             let error = Shop::connect(address).await.err();

@@ -1,26 +1,10 @@
-//! The native protocol over TCP, the serving side: frames in, frames out.
+//! The native protocol over TCP, the serving side, with or without TLS.
 //!
-//! A [`Front`] is one thread with a runtime, a listener and a [`Desk`] of its own; fronts share a port by
-//! SO_REUSEPORT and nothing else. Each connection has a task that reads and one that writes. What all
-//! connections of a front have asked in one tick leaves the desk together, and what comes back is encoded
-//! straight into each connection's output, which goes out in one write.
-//!
-//! What a connection may cost is bounded: by credit what it may ask, by
-//! [`Limits::unsent_bytes_max`] what may wait for it, by the longest frame what may wait from it. Nothing is
-//! allocated by what a frame says of itself: a buffer grows as bytes arrive.
+//! A [`Front`] is one thread with a listener of its own; fronts share a port by SO_REUSEPORT and nothing else. What
+//! is said on a connection is a [`session`](crate::session).
 
-mod connection;
-mod desk;
 mod front;
-mod incoming;
-mod limits;
-mod outbox;
-mod pool;
-mod reader;
-mod signal;
-mod tickets;
-mod writer;
+mod halves;
+mod protected;
 
-pub use desk::{Desk, Taken, Ticket};
 pub use front::Front;
-pub use limits::Limits;

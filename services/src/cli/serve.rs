@@ -87,7 +87,14 @@ fn banner(resolved: &Resolved, serving: &Serving) -> String {
         }
     }
     if let Some(address) = serving.native_address() {
-        let _ = writeln!(text, "native   {address}");
+        let tls = if resolved.config.native.tls { " (TLS)" } else { "" };
+        let _ = writeln!(text, "native   {address}{tls}");
+    }
+    if let Some(address) = serving.native_quic_address() {
+        let _ = writeln!(text, "quic     {address}");
+    }
+    if let Some(certificate) = serving.certificate() {
+        let _ = writeln!(text, "    {} sha256 {}", certificate.path.display(), certificate.fingerprint);
     }
     if let Some((_, address)) = serving.addresses().last() {
         let _ = writeln!(text, "grpc     grpcurl -plaintext {address} list");

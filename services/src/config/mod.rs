@@ -4,7 +4,7 @@
 mod access;
 mod engine;
 mod file;
-mod native;
+pub(crate) mod native;
 mod notification;
 mod oidc;
 mod payment;
@@ -40,7 +40,7 @@ use crate::traces::Collector;
 
 pub use engine::EnginePlace;
 pub use file::read_file;
-pub use native::NativeConfig;
+pub use native::{CertificateFiles, NativeConfig};
 pub use oidc::OidcOptions;
 pub use secret::{MASK, Secret};
 pub use setting::{SETTINGS, Setting};

@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 81] = [
+pub const SETTINGS: [Setting; 85] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -51,6 +51,26 @@ pub const SETTINGS: [Setting; 81] = [
         "Port of the native protocol, served by a process with the engine; off for none",
         || "50060".into(),
     ),
+    open(
+        "native-tls",
+        "NATIVE_TLS",
+        "Whether that port speaks TLS, with the certificate of tls-cert or the server's own",
+        || "false".into(),
+    ),
+    open(
+        "native-quic-port",
+        "NATIVE_QUIC_PORT",
+        "Port of the native protocol over QUIC (UDP); auto: the number of native-port; off for none",
+        || "auto".into(),
+    ),
+    open(
+        "tls-cert",
+        "TLS_CERT",
+        "Certificate for QUIC and native-tls, with those that vouch for it (PEM); without it the server makes its own \
+         in the data directory",
+        String::new,
+    ),
+    open("tls-key", "TLS_KEY", "Key of that certificate (PEM)", String::new),
     open(
         "engine-addr",
         "ENGINE_ADDR",

@@ -75,6 +75,34 @@ fn the_native_protocol_has_a_port_or_none() {
         let config = resolve(&Case { flags, env, file: &[] }).unwrap().config;
         assert_eq!(config.native.port, port, "{flags:?} {env:?}");
     }
+    let table: [(&[_], Option<u16>); 5] = [
+        (&[], Some(50060)),
+        (&[("native-port", "7")], Some(7)),
+        (&[("native-port", "off")], None),
+        (&[("native-port", "off"), ("native-quic-port", "8")], Some(8)),
+        (&[("native-quic-port", "off")], None),
+    ];
+    for (flags, port) in table {
+        let config = resolve(&Case { flags, env: &[], file: &[] }).unwrap().config;
+        assert_eq!(config.native.quic_port, port, "{flags:?}");
+        assert!(!config.native.tls && config.native.certificate.is_none());
+    }
+}
+
+#[test]
+fn a_certificate_and_its_key_come_together() {
+    let files = |flags| {
+        let resolved = resolve(&Case { flags, env: &[], file: &[] });
+        resolved.map(|found| found.config.native.certificate).map_err(|error| error.to_string())
+    };
+    let both = CertificateFiles { certificate: "a.crt".into(), key: "a.key".into() };
+    assert_eq!(files(&[("tls-cert", "a.crt"), ("tls-key", "a.key")]), Ok(Some(both)));
+    let error = files(&[("tls-cert", "a.crt")]).unwrap_err();
+    assert!(error.starts_with("tls-key (") && error.contains("expected a file with the key of tls-cert"));
+    let error = files(&[("tls-key", "a.key")]).unwrap_err();
+    assert!(
+        error.starts_with("tls-cert (") && error.contains("expected a file with the certificate of tls-key")
+    );
 }
 
 #[test]

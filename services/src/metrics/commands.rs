@@ -1,5 +1,6 @@
 //! Counts what one front of the native protocol is asked. Only its thread writes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use onrush_proto::Outcome;
@@ -7,6 +8,15 @@ use onrush_proto::frame::{Answer, Operation};
 
 use super::Metrics;
 use super::family::{Family, Labels};
+
+/// What a front serves the native protocol over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Transport {
+    /// TCP, with TLS or without.
+    Tcp,
+    /// QUIC.
+    Quic,
+}
 
 /// How a command ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,9 +90,43 @@ fn label(operation: Operation) -> String {
     format!("{operation:?}")
 }
 
-/// Commands by operation and ending, connections and lines, over all fronts; nothing where the protocol is not served.
+/// The names and words of a transport's families.
+struct Words {
+    commands: &'static str,
+    commands_help: &'static str,
+    lines: &'static str,
+    lines_help: &'static str,
+    connections: &'static str,
+    connections_help: &'static str,
+}
+
+const TCP: Words = Words {
+    commands: "native_commands",
+    commands_help: "Commands of the native protocol answered, by operation and outcome",
+    lines: "native_validated_lines",
+    lines_help: "Lines of the native protocol that were looked up",
+    connections: "native_connections",
+    connections_help: "Connections of the native protocol whose caller is known",
+};
+
+const QUIC: Words = Words {
+    commands: "native_quic_commands",
+    commands_help: "Commands of the native protocol over QUIC answered, by operation and outcome",
+    lines: "native_quic_validated_lines",
+    lines_help: "Lines of the native protocol over QUIC that were looked up",
+    connections: "native_quic_connections",
+    connections_help: "Connections of the native protocol over QUIC whose caller is known",
+};
+
+/// Commands by operation and ending, connections and lines, over all fronts of a transport; nothing where the protocol
+/// is not served.
 pub(crate) fn families(metrics: &Metrics) -> Vec<Family> {
-    let fronts = metrics.commands();
+    let mut families = of(&metrics.commands(Transport::Tcp), &TCP);
+    families.extend(of(&metrics.commands(Transport::Quic), &QUIC));
+    families
+}
+
+fn of(fronts: &[Arc<Commands>], words: &Words) -> Vec<Family> {
     if fronts.is_empty() {
         return Vec::new();
     }
@@ -102,20 +146,8 @@ pub(crate) fn families(metrics: &Metrics) -> Vec<Family> {
     let connections = sum(&|front| &front.connections) as f64;
     let lines = sum(&|front| &front.lines);
     vec![
-        Family::counters(
-            "native_commands",
-            "Commands of the native protocol answered, by operation and outcome",
-            counts,
-        ),
-        Family::counters(
-            "native_validated_lines",
-            "Lines of the native protocol that were looked up",
-            vec![(Vec::new(), lines)],
-        ),
-        Family::gauges(
-            "native_connections",
-            "Connections of the native protocol whose caller is known",
-            vec![(Vec::new(), connections)],
-        ),
+        Family::counters(words.commands, words.commands_help, counts),
+        Family::counters(words.lines, words.lines_help, vec![(Vec::new(), lines)]),
+        Family::gauges(words.connections, words.connections_help, vec![(Vec::new(), connections)]),
     ]
 }

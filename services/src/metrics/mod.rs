@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Service;
 
-pub(crate) use commands::Commands;
+pub(crate) use commands::{Commands, Transport};
 pub(crate) use meter::{Counting, Edge, Meter, UNMATCHED};
 pub(crate) use positions::{Position, Positions, Readers};
 
@@ -25,7 +25,7 @@ pub(crate) use positions::{Position, Positions, Readers};
 #[derive(Default)]
 pub(crate) struct Metrics {
     meters: Mutex<Vec<Arc<Meter>>>,
-    commands: Mutex<Vec<Arc<Commands>>>,
+    commands: Mutex<Vec<(Transport, Arc<Commands>)>>,
     /// How far its consumer groups are.
     pub(crate) positions: Positions,
 }
@@ -44,14 +44,18 @@ impl Metrics {
     }
 
     /// What one front of the native protocol counts.
-    pub(crate) fn native_front(&self) -> Arc<Commands> {
+    pub(crate) fn native_front(&self, transport: Transport) -> Arc<Commands> {
         let commands = Arc::<Commands>::default();
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&commands));
+        let mut all = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push((transport, Arc::clone(&commands)));
         commands
     }
 
-    fn commands(&self) -> Vec<Arc<Commands>> {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What the fronts over a transport count.
+    fn commands(&self, wanted: Transport) -> Vec<Arc<Commands>> {
+        let all = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = all.iter().filter(|(transport, _)| *transport == wanted);
+        found.map(|(_, commands)| Arc::clone(commands)).collect()
     }
 
     fn meters(&self) -> Vec<Arc<Meter>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use onrush_engine::{EngineHandle, Port};
-use onrush_net::tcp::{Desk, Taken, Ticket};
+use onrush_net::session::{Desk, Taken, Ticket};
 use onrush_proto::frame::{Answer, CommandEntry, ErrorCode, ErrorFrame, Hello, Operation, ValidateView};
 use onrush_proto::{Command, OrderId, Outcome, Refusal, Reply, Request, SlotMap};
 

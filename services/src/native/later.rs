@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use onrush_net::tcp::Ticket;
+use onrush_net::session::Ticket;
 use onrush_proto::frame::{Answer, Operation, Rejected};
 use onrush_proto::{OrderId, Outcome, Receipt, Refusal, Reply, Request};
 use tokio::sync::{Semaphore, mpsc};

@@ -1,4 +1,4 @@
-//! The native protocol: the calls that a sale lives on, in frames over TCP.
+//! The native protocol: the calls that a sale lives on, in frames over TCP and QUIC.
 //!
 //! Only a process with an engine serves it. Who may do what, which fields are looked at and what a key means
 //! are the rules of gRPC, by the same code. What is decided by the engine alone goes to its shards in
@@ -6,25 +6,39 @@
 //! something first, or waits for a gateway, is done behind the fronts ([`Later`]).
 
 mod ask;
+mod certificate;
 mod desk;
 mod later;
 mod lines;
 mod session;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use onrush_engine::EngineHandle;
-use onrush_net::tcp;
+use onrush_net::session::Limits;
+use onrush_net::tls::Identity;
+use onrush_net::{quic, tcp};
 use tokio::sync::{Semaphore, watch};
 
 use crate::access::Gate;
 use crate::metrics::Commands;
 
+pub(crate) use certificate::Certificate;
+pub use certificate::CertificateError;
 pub(crate) use desk::ShopDesk;
 pub(crate) use later::{Later, work};
+
+/// Where a front listens.
+pub(crate) enum Socket {
+    /// Over TCP, with TLS if it has an identity.
+    Tcp(TcpListener, Option<Identity>),
+    /// Over QUIC. The fronts hold the sockets of all: one that were closed before the others end would change
+    /// which of them packets are led to.
+    Quic(Arc<[UdpSocket]>, usize, Identity),
+}
 
 /// A front of the native protocol, before it has a thread.
 pub(crate) struct Front {
@@ -37,9 +51,9 @@ pub(crate) struct Front {
     /// What this front counts.
     pub(crate) commands: Arc<Commands>,
     /// Where it listens.
-    pub(crate) listener: TcpListener,
+    pub(crate) socket: Socket,
     /// What a connection may cost.
-    pub(crate) limits: tcp::Limits,
+    pub(crate) limits: Limits,
     /// Connections that the process may have.
     pub(crate) places: Arc<Semaphore>,
     /// How long open commands may take at the end.
@@ -49,15 +63,22 @@ pub(crate) struct Front {
 impl Front {
     /// Serves until the process stops.
     pub(crate) fn start(self, mut stop: watch::Receiver<bool>) -> std::io::Result<JoinHandle<()>> {
-        let Self { engine, gate, later, commands, listener, limits, places, drain } = self;
+        let Self { engine, gate, later, commands, socket, limits, places, drain } = self;
         let work = move || {
             let desk = ShopDesk::new(engine, gate, later, commands);
-            let front = tcp::Front { listener, limits, places, drain };
             let stopped = async move {
                 // An error means that the process is gone already.
                 let _ = stop.wait_for(|stop| *stop).await;
             };
-            if let Err(error) = front.serve(desk, stopped) {
+            let served = match socket {
+                Socket::Tcp(listener, identity) => {
+                    tcp::Front { listener, identity, limits, places, drain }.serve(desk, stopped)
+                }
+                Socket::Quic(sockets, own, identity) => sockets[own].try_clone().and_then(|socket| {
+                    quic::Front { socket, identity, limits, places, drain }.serve(desk, stopped)
+                }),
+            };
+            if let Err(error) = served {
                 tracing::error!(%error, "a front of the native protocol stopped serving");
             }
         };

@@ -27,6 +27,7 @@ use crate::gateway::simulated::{Books, BooksError};
 use crate::gateway::worker::Worker;
 use crate::gateway::{GatewayError, Gateways, Hearing, Simulated};
 use crate::metrics::Metrics;
+pub use crate::native::CertificateError;
 use crate::notification::outlet::Outlet;
 use crate::notification::push::{Push, PushError};
 use crate::notification::smtp::{Smtp, SmtpError};
@@ -41,6 +42,7 @@ use crate::shipping::carrier::{Carrier, HttpCarrier, simulated as carrier};
 use crate::traces::{CollectorError, Exporter, Traces};
 use crate::user::{self, FirstAdminError, Users};
 pub use listen::ListenError;
+pub use native::Shown;
 
 /// Most bytes of one message.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -102,6 +104,9 @@ pub enum ServeError {
     /// A port cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The certificate of the native protocol cannot be had.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The key that signs access tokens cannot be had.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -155,7 +160,7 @@ pub struct Serving {
     notification: Arc<Post>,
     recommendation: Arc<Learner>,
     addresses: Vec<(Service, SocketAddr)>,
-    native: Option<SocketAddr>,
+    native: native::Places,
     fronts: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
@@ -168,7 +173,7 @@ impl Serving {
         let (engine, backend) = engine(config)?;
         let gateways = Arc::new(paying(config)?);
         let (addresses, mut sockets) = ports(config)?;
-        let native = native::take(config)?;
+        let native = native::Doors::take(config)?;
         let (traces, exporter) = config.collector.as_ref().map(Exporter::start).transpose()?.unzip();
         let traces = traces.unwrap_or_default();
         let ShippingConfig { unit_grams, poll, .. } = config.shipping;
@@ -207,7 +212,7 @@ impl Serving {
             notification,
             recommendation,
             addresses,
-            native: native.as_ref().map(|taken| taken.address),
+            native: native.places(),
             fronts,
             background,
             stop,
@@ -225,10 +230,11 @@ impl Serving {
             };
             serving.fronts.push(front.start()?);
         }
-        if let (Some(taken), Some(engine)) = (native, serving.engine()) {
-            let (fronts, worker) = native::start(config, &shop, engine, taken, &limits, &stopped)?;
+        if let Some(engine) = serving.engine() {
+            let native::Threads { fronts, worker } =
+                native::start(config, &shop, &engine, native, &limits, &stopped)?;
             serving.fronts.extend(fronts);
-            serving.background.push(worker);
+            serving.background.extend(worker);
         }
         Ok(serving)
     }
@@ -240,7 +246,17 @@ impl Serving {
 
     /// Where the native protocol is served, if it is.
     pub fn native_address(&self) -> Option<SocketAddr> {
-        self.native
+        self.native.tcp
+    }
+
+    /// Where it is served over QUIC, if it is.
+    pub fn native_quic_address(&self) -> Option<SocketAddr> {
+        self.native.quic
+    }
+
+    /// The certificate of QUIC and TLS, if either is spoken.
+    pub fn certificate(&self) -> Option<&Shown> {
+        self.native.certificate.as_ref()
     }
 
     /// The engine, if it is in this process.

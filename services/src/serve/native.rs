@@ -1,35 +1,114 @@
 //! The fronts of the native protocol, and the thread behind them.
 
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use onrush_engine::EngineHandle;
 use tokio::sync::watch;
 
 use super::connections::Limit;
-use super::listen::{self, ListenError, Taken};
+use super::listen::{self, Taken, TakenUdp};
 use super::{ServeError, Shop, background};
 use crate::config::{Config, EnginePlace};
-use crate::native::{Front, Later, work};
+use crate::metrics::Transport;
+use crate::native::{Certificate, Front, Later, Socket, work};
 
-/// Its port, if this process serves it.
-pub(super) fn take(config: &Config) -> Result<Option<Taken>, ListenError> {
-    match (&config.engine, config.native.port) {
-        (EnginePlace::Here(_), Some(port)) => {
-            listen::take(("native", "NATIVE_PORT"), config.address(port), config.fronts).map(Some)
+/// Its ports, if this process serves it.
+#[derive(Default)]
+pub(super) struct Doors {
+    tcp: Option<Taken>,
+    quic: Option<TakenUdp>,
+    /// Who the server is, if somebody asks by TLS.
+    certificate: Option<Certificate>,
+}
+
+/// Where the native protocol is served.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    pub(super) tcp: Option<SocketAddr>,
+    pub(super) quic: Option<SocketAddr>,
+    pub(super) certificate: Option<Shown>,
+}
+
+/// A certificate, for those who are to believe it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shown {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its SHA-256 in hex.
+    pub fingerprint: String,
+}
+
+impl Doors {
+    pub(super) fn take(config: &Config) -> Result<Self, ServeError> {
+        let native = &config.native;
+        if !matches!(config.engine, EnginePlace::Here(_)) {
+            return Ok(Self::default());
         }
-        _ => Ok(None),
+        let tcp = native
+            .port
+            .map(|port| listen::take(("native", "NATIVE_PORT"), config.address(port), config.fronts));
+        let quic = native.quic_port.map(|port| {
+            listen::take_udp(("native-quic", "NATIVE_QUIC_PORT"), config.address(port), config.fronts)
+        });
+        let (tcp, quic) = (tcp.transpose()?, quic.transpose()?);
+        let needed = quic.is_some() || tcp.is_some() && native.tls;
+        let open = || Certificate::open(native.certificate.as_ref(), &config.data_dir, config.listen);
+        let certificate = needed.then(open).transpose()?;
+        Ok(Self { tcp, quic, certificate })
     }
+
+    pub(super) fn places(&self) -> Places {
+        let shown = |certificate: &Certificate| Shown {
+            path: certificate.path.clone(),
+            fingerprint: certificate.fingerprint(),
+        };
+        Places {
+            tcp: self.tcp.as_ref().map(|taken| taken.address),
+            quic: self.quic.as_ref().map(|taken| taken.address),
+            certificate: self.certificate.as_ref().map(shown),
+        }
+    }
+
+    /// A socket for each front.
+    fn sockets(self, tls: bool) -> Vec<(Transport, Socket)> {
+        let identity = self.certificate.map(|certificate| certificate.identity);
+        let of_tcp = identity.clone().filter(|_| tls);
+        let tcp = self.tcp.map_or_else(Vec::new, |taken| taken.sockets);
+        let mut sockets: Vec<_> =
+            tcp.into_iter().map(|listener| (Transport::Tcp, Socket::Tcp(listener, of_tcp.clone()))).collect();
+        if let (Some(taken), Some(identity)) = (self.quic, identity) {
+            let all: Arc<[UdpSocket]> = taken.sockets.into();
+            let quic = (0..all.len()).map(|own| Socket::Quic(Arc::clone(&all), own, identity.clone()));
+            sockets.extend(quic.map(|socket| (Transport::Quic, socket)));
+        }
+        sockets
+    }
+}
+
+/// Who serves.
+#[derive(Default)]
+pub(super) struct Threads {
+    pub(super) fronts: Vec<JoinHandle<()>>,
+    /// What does for them what takes longer.
+    pub(super) worker: Option<JoinHandle<()>>,
 }
 
 /// As many fronts as there are sockets, and what does for them what takes longer.
 pub(super) fn start(
     config: &Config,
     shop: &Shop,
-    engine: EngineHandle,
-    taken: Taken,
+    engine: &EngineHandle,
+    doors: Doors,
     limit: &Limit,
     stop: &watch::Receiver<bool>,
-) -> Result<(Vec<JoinHandle<()>>, JoinHandle<()>), ServeError> {
+) -> Result<Threads, ServeError> {
+    let sockets = doors.sockets(config.native.tls);
+    if sockets.is_empty() {
+        return Ok(Threads::default());
+    }
     let (later, tasks) = Later::new();
     let (backend, settlements) = (shop.backend.clone(), shop.settlements.clone());
     let worker = background::thread("onrush-native-later", stop.clone(), move || {
@@ -40,13 +119,13 @@ pub(super) fn start(
         tokio::spawn(work(backend, settlements, tasks));
     })?;
     let mut fronts = Vec::new();
-    for listener in taken.sockets {
+    for (transport, socket) in sockets {
         let front = Front {
             engine: engine.clone(),
             gate: shop.gate.clone(),
             later: later.clone(),
-            commands: shop.metrics.native_front(),
-            listener,
+            commands: shop.metrics.native_front(transport),
+            socket,
             limits: config.native.limits,
             places: limit.0.clone(),
             drain: config.drain,
@@ -54,5 +133,5 @@ pub(super) fn start(
         let start = |error| ServeError::Start { what: "a front thread of the native protocol", error };
         fronts.push(front.start(stop.clone()).map_err(start)?);
     }
-    Ok((fronts, worker))
+    Ok(Threads { fronts, worker: Some(worker) })
 }

@@ -127,6 +127,16 @@ impl Shop {
         self.serving.as_ref().unwrap().native_address().unwrap()
     }
 
+    /// Where it is served over QUIC.
+    pub(crate) fn native_quic(&self) -> std::net::SocketAddr {
+        self.serving.as_ref().unwrap().native_quic_address().unwrap()
+    }
+
+    /// The certificate of QUIC and TLS.
+    pub(crate) fn certificate(&self) -> std::path::PathBuf {
+        self.serving.as_ref().unwrap().certificate().unwrap().path.clone()
+    }
+
     /// The payment gateways behind the shop.
     pub(crate) fn gateways(&self) -> &Gateways {
         self.serving.as_ref().unwrap().gateways()

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::dialogue::DialogueError;
 use super::link::{Asked, Full, Link, Lost, Server, Told};
+use super::stream::{Transport, Way};
 use crate::client::{CallError, Refused, Retry};
 
 /// Most connections, whatever a server says of its shards.
@@ -27,11 +28,19 @@ pub struct NativeOptions {
     pub queue_max: usize,
     /// True for a connection to each shard, else one for all.
     pub per_shard: bool,
+    /// What carries the frames.
+    pub transport: Transport,
 }
 
 impl Default for NativeOptions {
     fn default() -> Self {
-        Self { token: String::new(), retry: Retry::default(), queue_max: 16_384, per_shard: false }
+        Self {
+            token: String::new(),
+            retry: Retry::default(),
+            queue_max: 16_384,
+            per_shard: false,
+            transport: Transport::Tcp,
+        }
     }
 }
 
@@ -47,8 +56,9 @@ pub struct Native {
 impl Native {
     /// Connects to `host:port`; fails if nobody there welcomes us.
     pub async fn connect(address: &str, options: &NativeOptions) -> Result<Self, CallError> {
-        let NativeOptions { token, retry, queue_max, per_shard } = options.clone();
-        let server = Server { address: address.to_owned(), token, retry };
+        let NativeOptions { token, retry, queue_max, per_shard, transport } = options.clone();
+        let way = Way::new(&transport).map_err(|error| CallError::Trust(error.to_string()))?;
+        let server = Server { address: address.to_owned(), way, token, retry };
         let first = Link::start(server.clone(), queue_max);
         let alone = Self { links: Arc::new([first.clone()]), retry };
         alone.told(&first, &Asked::Ping).await?;

@@ -1,19 +1,19 @@
 //! A connection while it lasts: questions that wait, questions that are open, bytes both ways.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::ErrorKind;
+use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use onrush_proto::frame::Welcome;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::dialogue::{Dialogue, Heard, NotAsked, Question};
 use super::link::{Asked, Call, Lost, Server, Told};
+use super::stream::Stream;
 
 /// What the server's log calls us.
 const NAME: &str = concat!("onrush-net ", env!("CARGO_PKG_VERSION"));
@@ -39,7 +39,7 @@ pub(super) enum End {
 
 /// A connection under way.
 pub(super) struct Conversation {
-    stream: TcpStream,
+    stream: Stream,
     dialogue: Dialogue,
     /// What was granted at the first connection, for whoever wants to know.
     welcome: Arc<OnceLock<Welcome>>,
@@ -63,7 +63,7 @@ pub(super) struct Conversation {
 impl Conversation {
     /// Begins on a fresh connection.
     pub(super) fn new(
-        stream: TcpStream,
+        stream: Stream,
         server: &Server,
         welcome: Arc<OnceLock<Welcome>>,
         waiting: Vec<Call>,
@@ -105,27 +105,20 @@ impl Conversation {
 
     async fn step(&mut self, calls: &mut Receiver<Call>) -> Result<Option<End>, Lost> {
         self.ask();
-        self.write()?;
         if self.is_over() {
             return Ok(Some(self.end()));
         }
         let takes = self.may_take();
-        let writes = self.dialogue.pending() > 0;
-        let interest = if writes { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         // Somebody waits: silence has an end.
         let awaited = !self.open.is_empty() || !self.pings.is_empty() || !self.is_welcome();
+        let silent = self.heard + self.silence;
         tokio::select! {
-            ready = self.stream.ready(interest) => {
-                let ready = ready.map_err(|_| Lost::Closed)?;
-                if ready.is_readable() || ready.is_read_closed() {
-                    self.read()?;
-                }
-            }
+            moved = poll_fn(|context| self.poll_move(context)) => moved?,
             call = calls.recv(), if takes => match call {
                 Some(call) => self.take(call, calls),
                 None => self.close(),
             },
-            () = tokio::time::sleep_until(self.heard + self.silence), if awaited => self.doubt()?,
+            () = tokio::time::sleep_until(silent), if awaited => self.doubt()?,
         }
         Ok(None)
     }
@@ -140,7 +133,7 @@ impl Conversation {
     /// True if nothing more will be said by either side.
     fn is_over(&self) -> bool {
         let quiet = self.open.is_empty() && self.pings.is_empty() && self.dialogue.pending() == 0;
-        quiet && self.dialogue.is_late()
+        quiet && self.dialogue.is_late() && !self.stream.is_holding()
     }
 
     fn end(&mut self) -> End {
@@ -212,42 +205,47 @@ impl Conversation {
         }
     }
 
-    /// Writes what the socket takes. A write that fails is heard of by reading, with the reason.
-    fn write(&mut self) -> Result<(), Lost> {
-        while self.dialogue.pending() > 0 {
-            match self.stream.try_write(self.dialogue.output()) {
-                Ok(written) => self.dialogue.written(written),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    self.read()?;
-                    return Err(Lost::Closed);
-                }
-            }
+    /// Writes what the stream takes, and reads what there is; ready once something moved. A write that fails is heard
+    /// of by reading, with the reason.
+    fn poll_move(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+        let written = self.poll_write(context);
+        match self.poll_read(context)? {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => written.map_err(|_| Lost::Closed),
         }
-        Ok(())
     }
 
-    fn read(&mut self) -> Result<(), Lost> {
-        loop {
-            let read = match self.stream.try_read(&mut self.buffer) {
-                Ok(0) => return Err(Lost::Closed),
-                Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(_) => return Err(Lost::Closed),
-            };
-            (self.heard, self.doubted) = (Instant::now(), false);
-            let Self { dialogue, welcome, open, pings, buffer, .. } = self;
-            let heard = dialogue.input(&buffer[..read], &mut |heard| match heard {
-                Heard::Welcome(granted) => drop(welcome.set(granted.clone())),
-                heard => hear(heard, open, pings),
-            });
-            if let Err(error) = heard {
-                // Said once, if the socket takes it: the connection is over.
-                let _ = self.stream.try_write(self.dialogue.output());
-                return Err(error.into());
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let mut moved = false;
+        while self.dialogue.pending() > 0 {
+            match self.stream.poll_write(context, self.dialogue.output())? {
+                Poll::Ready(written) => self.dialogue.written(written),
+                Poll::Pending => break,
             }
-            if read < self.buffer.len() {
-                return Ok(());
+            moved = true;
+        }
+        moved |= self.stream.poll_flush(context)?;
+        if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Result<Poll<()>, Lost> {
+        let read = match self.stream.poll_read(context, &mut self.buffer) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(Ok(0) | Err(_)) => return Err(Lost::Closed),
+            Poll::Ready(Ok(read)) => read,
+        };
+        (self.heard, self.doubted) = (Instant::now(), false);
+        let Self { dialogue, welcome, open, pings, buffer, .. } = self;
+        let heard = dialogue.input(&buffer[..read], &mut |heard| match heard {
+            Heard::Welcome(granted) => drop(welcome.set(granted.clone())),
+            heard => hear(heard, open, pings),
+        });
+        match heard {
+            Ok(()) => Ok(Poll::Ready(())),
+            Err(error) => {
+                // Said once, if the stream takes it: the connection is over.
+                let _ = self.poll_write(&mut Context::from_waker(Waker::noop()));
+                Err(error.into())
             }
         }
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use onrush_proto::frame::{Answer, Verdict, Welcome};
 use onrush_proto::{Command, Sku};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -13,6 +12,7 @@ use uuid::Uuid;
 
 use super::conversation::{Conversation, End};
 use super::dialogue::DialogueError;
+use super::stream::{Stream, Way};
 use crate::client::Retry;
 
 /// What is asked over a link.
@@ -91,6 +91,7 @@ impl Call {
 pub(super) struct Server {
     /// `host:port`.
     pub(super) address: String,
+    pub(super) way: Way,
     pub(super) token: String,
     /// Pauses between connections that fail, and how long silence may last.
     pub(super) retry: Retry,
@@ -170,14 +171,11 @@ async fn run(server: Server, mut calls: Receiver<Call>, welcome: Arc<OnceLock<We
     }
 }
 
-async fn connect(server: &Server) -> Result<TcpStream, Lost> {
-    let Server { address, retry, .. } = server;
+async fn connect(server: &Server) -> Result<Stream, Lost> {
+    let Server { address, way, retry, .. } = server;
     let silent = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut));
-    let connected = tokio::time::timeout(retry.timeout, TcpStream::connect(address)).await;
-    let connected = connected.unwrap_or_else(silent).and_then(|stream| {
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    });
+    let connected = tokio::time::timeout(retry.timeout, Stream::connect(address, way)).await;
+    let connected = connected.unwrap_or_else(silent);
     connected.map_err(|error| Lost::Connect { address: address.clone(), error: Arc::new(error) })
 }
 

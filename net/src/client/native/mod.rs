@@ -6,6 +6,8 @@ mod dialogue;
 #[cfg(test)]
 mod dialogue_tests;
 mod link;
+mod stream;
 
 pub use client::{Native, NativeOptions};
 pub use dialogue::{Dialogue, DialogueError, Heard, NotAsked, Question};
+pub use stream::{Stream, Transport};

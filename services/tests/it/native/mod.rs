@@ -1,4 +1,4 @@
-//! The native protocol from outside: frames over plain sockets against a running shop.
+//! The native protocol from outside: frames over plain sockets and QUIC against a running shop.
 
 mod access;
 mod bad_input;
@@ -6,4 +6,9 @@ mod ends;
 mod limits;
 mod lines;
 mod peer;
+mod quic;
+mod quic_limits;
+mod quic_peer;
+mod quic_streams;
 mod sale;
+mod tls;

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A frame as it came.
 #[derive(Debug)]
-pub(super) struct Said(Vec<u8>);
+pub(super) struct Said(pub(super) Vec<u8>);
 
 impl Said {
     pub(super) fn frame(&self) -> Frame<'_> {

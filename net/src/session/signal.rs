@@ -6,13 +6,13 @@ use std::task::{Context, Poll, Waker};
 
 /// Wakes one task. A signal that comes while nobody waits is kept; several are one.
 #[derive(Default)]
-pub(super) struct Signal {
+pub(crate) struct Signal {
     set: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
 }
 
 impl Signal {
-    pub(super) fn set(&self) {
+    pub(crate) fn set(&self) {
         if !self.set.replace(true)
             && let Some(waker) = self.waiting.borrow_mut().take()
         {
@@ -32,7 +32,7 @@ impl Signal {
         Poll::Pending
     }
 
-    pub(super) async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         poll_fn(|context| self.poll(context)).await;
     }
 }

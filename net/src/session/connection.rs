@@ -1,19 +1,20 @@
-//! What the two tasks of a connection share.
+//! What the two tasks of a stream share.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
-use monoio::io::{CancelHandle, Canceller};
 use onrush_proto::frame::{Answer, ErrorFrame, Kind};
 
 use super::limits::Limits;
 use super::outbox::Outbox;
 use super::pool::Pool;
+use super::runtime::Stop;
 use super::signal::Signal;
 use super::tickets::Open;
 
 /// How far a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// Commands are taken.
     Open,
     /// None are any more; what is open is answered, then it ends.
@@ -24,9 +25,10 @@ pub(super) enum Stage {
     Gone,
 }
 
-/// A connection whose caller is known.
-pub(super) struct Connection<S> {
-    pub(super) session: S,
+/// A connection whose caller is known, or a further stream of one.
+pub(crate) struct Connection<S, P> {
+    pub(super) session: Rc<S>,
+    pub(super) limits: Limits,
     pub(super) outbox: RefCell<Outbox>,
     stage: Cell<Stage>,
     /// Bytes that are being written.
@@ -39,13 +41,25 @@ pub(super) struct Connection<S> {
     pub(super) to_write: Signal,
     /// The reader may go on.
     pub(super) room: Signal,
-    canceller: RefCell<Canceller>,
+    /// Ends what the reader waits for when the connection is to end.
+    pub(super) stop: P,
 }
 
-impl<S> Connection<S> {
-    pub(super) fn new(session: S, credit: u32) -> Self {
+impl<S, P: Stop> Connection<S, P> {
+    pub(super) fn new(session: S, limits: Limits) -> Self {
+        Self::with(Rc::new(session), limits, Rc::new(Cell::new(limits.credit)))
+    }
+
+    /// A further stream of the same caller, who has one credit for all.
+    pub(crate) fn further(&self) -> Self {
+        let credit = self.outbox.borrow().purse();
+        Self::with(Rc::clone(&self.session), self.limits.of_stream(), credit)
+    }
+
+    fn with(session: Rc<S>, limits: Limits, credit: Rc<Cell<u32>>) -> Self {
         Self {
             session,
+            limits,
             outbox: RefCell::new(Outbox::new(credit)),
             stage: Cell::new(Stage::Open),
             sending: Cell::new(0),
@@ -54,29 +68,23 @@ impl<S> Connection<S> {
             reads: Cell::new(0),
             to_write: Signal::default(),
             room: Signal::default(),
-            canceller: RefCell::default(),
+            stop: P::default(),
         }
     }
 
-    pub(super) fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> Stage {
         self.stage.get()
-    }
-
-    /// Ends what the reader waits for when the connection is to end.
-    pub(super) fn cancel_handle(&self) -> CancelHandle {
-        self.canceller.borrow().handle()
     }
 
     fn stop_reading(&self, stage: Stage) {
         self.stage.set(stage);
-        let canceller = self.canceller.take();
-        self.canceller.replace(canceller.cancel());
+        self.stop.stop();
         self.room.set();
         self.to_write.set();
     }
 
     /// Nothing more is taken. The server says so if it is its own doing.
-    pub(super) fn leave(&self, told: Option<&Pool>) {
+    pub(crate) fn leave(&self, told: Option<&Pool>) {
         if self.stage.get() == Stage::Open {
             if let Some(pool) = told {
                 self.outbox.borrow_mut().bare(pool, Kind::Leaving, 0);
@@ -94,7 +102,7 @@ impl<S> Connection<S> {
     }
 
     /// Nobody is there any more.
-    pub(super) fn vanish(&self) {
+    pub(crate) fn vanish(&self) {
         self.stop_reading(Stage::Gone);
         // What is under way keeps the connection, not what nobody will read.
         self.outbox.borrow_mut().forget();
@@ -110,11 +118,24 @@ impl<S> Connection<S> {
     }
 
     /// True if the next command has to wait.
-    pub(super) fn is_full(&self, limits: &Limits, reads: bool) -> bool {
+    pub(super) fn is_full(&self, reads: bool) -> bool {
+        let Limits { unsent_bytes_max, open_bytes_max, reads_max, .. } = self.limits;
         let unsent = self.sending.get() + self.outbox.borrow().len();
-        unsent > limits.unsent_bytes_max
-            || self.open_bytes.get() > limits.open_bytes_max
-            || reads && self.reads.get() >= limits.reads_max
+        unsent > unsent_bytes_max
+            || self.open_bytes.get() > open_bytes_max
+            || reads && self.reads.get() >= reads_max
+    }
+
+    /// What a further stream had spent when it was broken off comes back here, once all of it is answered.
+    pub(super) async fn take_back(&self, pool: &Pool, further: &Self) {
+        while further.open.get() > 0 && !self.is_over() {
+            further.room.wait().await;
+        }
+        let spent = further.outbox.borrow_mut().take_spent();
+        if spent > 0 && matches!(self.stage.get(), Stage::Open | Stage::Leaving) {
+            self.outbox.borrow_mut().bare(pool, Kind::Credit, spent);
+            self.to_write.set();
+        }
     }
 
     pub(super) fn set_sending(&self, bytes: usize) {

@@ -1,19 +1,15 @@
-//! The task that writes to a connection.
+//! The task that writes to a stream.
 
 use std::time::Duration;
 
-use monoio::buf::IoBuf as _;
-use monoio::io::{AsyncWriteRent, OwnedWriteHalf};
-use monoio::net::TcpStream;
-use monoio::time::timeout;
-
 use super::connection::Connection;
 use super::pool::Pool;
+use super::runtime::{Runtime, Sink, timeout};
 
 /// Writes what waits, all of it at once, until the connection is over.
-pub(super) async fn write<S>(
-    connection: &Connection<S>,
-    half: &mut OwnedWriteHalf<TcpStream>,
+pub(super) async fn write<R: Runtime, S>(
+    connection: &Connection<S, R::Stop>,
+    sink: &mut impl Sink,
     pool: &Pool,
     progress: Duration,
 ) {
@@ -24,7 +20,7 @@ pub(super) async fn write<S>(
         match waiting {
             Some(bytes) => {
                 connection.set_sending(bytes.len());
-                let Some(bytes) = write_all(half, bytes, progress).await else {
+                let Some(bytes) = write_all::<R>(sink, bytes, progress).await else {
                     return connection.vanish();
                 };
                 pool.give(bytes);
@@ -34,20 +30,19 @@ pub(super) async fn write<S>(
             None => connection.to_write.wait().await,
         }
     }
-    // An error means that the other side is gone.
-    let _ = half.shutdown().await;
+    sink.finish().await;
 }
 
 /// The buffer when everything is written; `None` if the client broke off, or read nothing for too long.
-pub(super) async fn write_all(
-    half: &mut OwnedWriteHalf<TcpStream>,
+pub(super) async fn write_all<R: Runtime>(
+    sink: &mut impl Sink,
     mut bytes: Vec<u8>,
     progress: Duration,
 ) -> Option<Vec<u8>> {
     let mut written = 0;
     while written < bytes.len() {
-        let (more, slice) = timeout(progress, half.write(bytes.slice(written..))).await.ok()?;
-        bytes = slice.into_inner();
+        let (more, given) = timeout::<R, _>(progress, sink.write(bytes, written)).await?;
+        bytes = given;
         match more {
             Ok(0) | Err(_) => return None,
             Ok(more) => written += more,

@@ -1,15 +1,12 @@
-//! Bytes of a connection as they arrive.
+//! Bytes of a stream as they arrive.
 
 use std::io;
 use std::time::Duration;
 
-use monoio::buf::IoBufMut as _;
-use monoio::io::{CancelHandle, CancelableAsyncReadRent as _, OwnedReadHalf};
-use monoio::net::TcpStream;
-use monoio::time::timeout;
 use onrush_proto::frame::{Frame, FrameError};
 
 use super::pool::{KEPT_BYTES_MAX, Pool};
+use super::runtime::{Runtime, Source, timeout};
 
 /// Why no frame comes any more.
 #[derive(Debug)]
@@ -23,17 +20,17 @@ pub(super) enum End {
 }
 
 /// What has arrived and was not looked at.
-pub(super) struct Incoming {
-    half: OwnedReadHalf<TcpStream>,
+pub(super) struct Incoming<I> {
+    source: I,
     buffer: Vec<u8>,
     at: usize,
     /// The last read took all room there was.
     filled: bool,
 }
 
-impl Incoming {
-    pub(super) fn new(half: OwnedReadHalf<TcpStream>, pool: &Pool) -> Self {
-        Self { half, buffer: pool.small(), at: 0, filled: false }
+impl<I> Incoming<I> {
+    pub(super) fn new(source: I, pool: &Pool) -> Self {
+        Self { source, buffer: pool.small(), at: 0, filled: false }
     }
 
     /// The next frame, if it is whole.
@@ -47,25 +44,27 @@ impl Incoming {
         self.at += bytes;
     }
 
-    /// Reads what there is. A client that says nothing may take its time, one that is in the middle of a
-    /// frame may not.
-    pub(super) async fn more(
+    /// Reads what there is. A client that says nothing may take its time, unless it is in the middle of a
+    /// frame or has to hurry for another reason.
+    pub(super) async fn more<R: Runtime>(
         &mut self,
         pool: &Pool,
-        cancel: CancelHandle,
-        progress: Duration,
-    ) -> Result<(), End> {
+        stop: &R::Stop,
+        (progress, hurry): (Duration, bool),
+    ) -> Result<(), End>
+    where
+        I: Source<R::Stop>,
+    {
         self.make_room(pool);
         let begun = self.buffer.len();
         let room = self.buffer.capacity() - begun;
-        let buffer = std::mem::take(&mut self.buffer).slice_mut(begun..);
-        let read = self.half.cancelable_read(buffer, cancel);
+        let read = self.source.read(std::mem::take(&mut self.buffer), stop);
         let (read, buffer) = match begun {
-            0 => read.await,
+            0 if !hurry => read.await,
             // A read that is given up keeps its buffer: nothing more is read here.
-            _ => timeout(progress, read).await.map_err(|_| End::Stalled)?,
+            _ => timeout::<R, _>(progress, read).await.ok_or(End::Stalled)?,
         };
-        self.buffer = buffer.into_inner();
+        self.buffer = buffer;
         let read = read.map_err(|_: io::Error| End::Broken)?;
         self.filled = read == room;
         if read == 0 { Err(End::Closed) } else { Ok(()) }
@@ -89,17 +88,20 @@ impl Incoming {
 
     /// Takes in what still comes and forgets it, so that the client reads what was said last: a socket that is
     /// closed with something unread throws away what is on its way.
-    pub(super) async fn linger(mut self, pool: &Pool, cancel: CancelHandle, within: Duration) {
+    pub(super) async fn linger<R: Runtime>(mut self, pool: &Pool, stop: &R::Stop, within: Duration)
+    where
+        I: Source<R::Stop>,
+    {
         let forget = async {
             loop {
                 self.at = self.buffer.len();
-                if self.more(pool, cancel.clone(), within).await.is_err() {
+                if self.more::<R>(pool, stop, (within, false)).await.is_err() {
                     break;
                 }
             }
         };
         // Either way it is over.
-        let _ = timeout(within, forget).await;
+        let _ = timeout::<R, _>(within, forget).await;
         pool.give(self.buffer);
     }
 }

@@ -15,7 +15,7 @@ const SMALL_MAX: usize = 256;
 
 /// The spare buffers of a front.
 #[derive(Default)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     large: RefCell<Vec<Vec<u8>>>,
     small: RefCell<Vec<Vec<u8>>>,
 }

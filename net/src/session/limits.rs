@@ -26,6 +26,19 @@ pub struct Limits {
     pub unsent_bytes_max: usize,
     /// Most bytes of a frame.
     pub frame_bytes_max: usize,
+    /// Over QUIC: streams that a client may have open beside the first, each for one request.
+    pub streams_max: u16,
+}
+
+impl Limits {
+    /// What one of the streams beside the first may cost: together as much as the first.
+    pub(super) fn of_stream(mut self) -> Self {
+        let share = usize::from(self.streams_max.max(1));
+        self.reads_max = 1;
+        self.open_bytes_max /= share;
+        self.unsent_bytes_max /= share;
+        self
+    }
 }
 
 impl Default for Limits {
@@ -40,6 +53,7 @@ impl Default for Limits {
             open_bytes_max: 4 << 20,
             unsent_bytes_max: 1 << 20,
             frame_bytes_max: FRAME_BYTES_MAX,
+            streams_max: 64,
         }
     }
 }

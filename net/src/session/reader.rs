@@ -1,4 +1,4 @@
-//! The task that reads from a connection.
+//! The task that reads from a stream.
 
 use std::rc::Rc;
 
@@ -10,9 +10,11 @@ use super::connection::{Connection, Stage};
 use super::desk::{Desk, Taken};
 use super::front::Shared;
 use super::incoming::{End, Incoming};
+use super::runtime::{Runtime, Source};
 use super::tickets::Open;
 
-type Caller<D> = Rc<Connection<<D as Desk>::Session>>;
+/// Whoever is at the other end.
+pub(super) type Caller<D, R> = Rc<Connection<<D as Desk>::Session, <R as Runtime>::Stop>>;
 
 /// Why a connection's client is not listened to any more.
 enum Last {
@@ -30,8 +32,14 @@ impl From<FrameError> for Last {
     }
 }
 
-/// Takes frames until there are no more to take, and leaves the connection so that it ends.
-pub(super) async fn read<D: Desk>(front: &Shared<D>, connection: &Caller<D>, incoming: &mut Incoming) {
+/// Takes frames until there are no more to take, and leaves the connection so that it ends. `hurry`: the client
+/// may not fall silent.
+pub(super) async fn read<D: Desk, R: Runtime, I: Source<R::Stop>>(
+    front: &Shared<D, R>,
+    connection: &Caller<D, R>,
+    incoming: &mut Incoming<I>,
+    hurry: bool,
+) {
     loop {
         match take(front, connection, incoming).await {
             Ok(()) => {}
@@ -48,7 +56,7 @@ pub(super) async fn read<D: Desk>(front: &Shared<D>, connection: &Caller<D>, inc
         if connection.stage() != Stage::Open {
             return;
         }
-        let more = incoming.more(&front.pool, connection.cancel_handle(), front.limits.progress).await;
+        let more = incoming.more::<R>(&front.pool, &connection.stop, (front.limits.progress, hurry)).await;
         match more {
             Ok(()) => {}
             // Whoever closes its half has nothing more to ask, and may still read.
@@ -65,10 +73,10 @@ pub(super) fn stalled() -> ErrorFrame {
 }
 
 /// Takes the frames that are whole.
-async fn take<D: Desk>(
-    front: &Shared<D>,
-    connection: &Caller<D>,
-    incoming: &mut Incoming,
+async fn take<D: Desk, R: Runtime, I>(
+    front: &Shared<D, R>,
+    connection: &Caller<D, R>,
+    incoming: &mut Incoming<I>,
 ) -> Result<(), Last> {
     while connection.stage() == Stage::Open {
         let Some(frame) = incoming.frame(front.limits.frame_bytes_max)? else { break };
@@ -79,15 +87,19 @@ async fn take<D: Desk>(
     Ok(())
 }
 
-async fn handle<D: Desk>(front: &Shared<D>, connection: &Caller<D>, frame: &Frame<'_>) -> Result<(), Last> {
+async fn handle<D: Desk, R: Runtime>(
+    front: &Shared<D, R>,
+    connection: &Caller<D, R>,
+    frame: &Frame<'_>,
+) -> Result<(), Last> {
     match frame.kind {
         Kind::Commands => {
             let commands = Commands::of(frame)?;
-            spend::<D>(connection, frame.count.into())?;
+            spend::<D, R>(connection, frame.count.into())?;
             for entry in commands {
                 let reads = front.desk.borrow().reads(&entry);
                 // What is not taken by then never is: nobody would write its answer.
-                if !room(front, connection, reads).await {
+                if !room::<D, R>(connection, reads).await {
                     return Ok(());
                 }
                 ask(front, connection, &entry, reads);
@@ -95,14 +107,14 @@ async fn handle<D: Desk>(front: &Shared<D>, connection: &Caller<D>, frame: &Fram
         }
         Kind::Validate => {
             let view = ValidateView::of(frame)?;
-            spend::<D>(connection, 1)?;
-            if room(front, connection, false).await {
+            spend::<D, R>(connection, 1)?;
+            if room::<D, R>(connection, false).await {
                 validate(front, connection, &view, frame.count);
             }
         }
         Kind::Ping => {
-            spend::<D>(connection, 1)?;
-            if room(front, connection, false).await {
+            spend::<D, R>(connection, 1)?;
+            if room::<D, R>(connection, false).await {
                 connection.outbox.borrow_mut().bare(&front.pool, Kind::Pong, 1);
                 connection.to_write.set();
             }
@@ -129,7 +141,7 @@ fn empty(frame: &Frame<'_>) -> Result<(), FrameError> {
     }
 }
 
-fn spend<D: Desk>(connection: &Caller<D>, credit: u32) -> Result<(), Last> {
+fn spend<D: Desk, R: Runtime>(connection: &Caller<D, R>, credit: u32) -> Result<(), Last> {
     let mut outbox = connection.outbox.borrow_mut();
     if outbox.spend(credit) {
         return Ok(());
@@ -139,14 +151,19 @@ fn spend<D: Desk>(connection: &Caller<D>, credit: u32) -> Result<(), Last> {
 }
 
 /// Waits while too much waits for the client, or by it. False once nothing more is taken from it.
-async fn room<D: Desk>(front: &Shared<D>, connection: &Caller<D>, reads: bool) -> bool {
-    while connection.stage() == Stage::Open && connection.is_full(&front.limits, reads) {
+async fn room<D: Desk, R: Runtime>(connection: &Caller<D, R>, reads: bool) -> bool {
+    while connection.stage() == Stage::Open && connection.is_full(reads) {
         connection.room.wait().await;
     }
     connection.stage() == Stage::Open
 }
 
-fn ask<D: Desk>(front: &Shared<D>, connection: &Caller<D>, entry: &CommandEntry<'_>, reads: bool) {
+fn ask<D: Desk, R: Runtime>(
+    front: &Shared<D, R>,
+    connection: &Caller<D, R>,
+    entry: &CommandEntry<'_>,
+    reads: bool,
+) {
     let bytes = entry.length();
     let open = Open { connection: Rc::clone(connection), tag: entry.tag, reads, bytes };
     let ticket = front.tickets.borrow_mut().open(open);
@@ -162,7 +179,12 @@ fn ask<D: Desk>(front: &Shared<D>, connection: &Caller<D>, entry: &CommandEntry<
     }
 }
 
-fn validate<D: Desk>(front: &Shared<D>, connection: &Caller<D>, view: &ValidateView<'_>, count: u16) {
+fn validate<D: Desk, R: Runtime>(
+    front: &Shared<D, R>,
+    connection: &Caller<D, R>,
+    view: &ValidateView<'_>,
+    count: u16,
+) {
     let mut desk = front.desk.borrow_mut();
     connection
         .outbox

@@ -1,4 +1,7 @@
-//! What waits to be written to a connection.
+//! What waits to be written to a stream.
+
+use std::cell::Cell;
+use std::rc::Rc;
 
 use onrush_proto::frame::{
     Answer, ErrorFrame, FRAME_BYTES_MAX, Kind, Open, Welcome, begin, put_rejected, put_reply,
@@ -15,14 +18,16 @@ pub(super) struct Outbox {
     /// The frame of answers that grows at the end, and how many it has.
     gathering: Option<(Open, u16)>,
     /// How much the client may still ask.
-    credit: u32,
+    credit: Rc<Cell<u32>>,
+    /// How much of it was spent here and did not come back.
+    spent: u32,
     /// Bytes that were taken last: as many may come next.
     last: usize,
 }
 
 impl Outbox {
-    pub(super) fn new(credit: u32) -> Self {
-        Self { bytes: Vec::new(), gathering: None, credit, last: 0 }
+    pub(super) fn new(credit: Rc<Cell<u32>>) -> Self {
+        Self { bytes: Vec::new(), gathering: None, credit, spent: 0, last: 0 }
     }
 
     /// Bytes that wait.
@@ -32,14 +37,30 @@ impl Outbox {
 
     /// False if the client has not that much credit.
     pub(super) fn spend(&mut self, credit: u32) -> bool {
-        let left = self.credit.checked_sub(credit);
-        self.credit = left.unwrap_or(self.credit);
-        left.is_some()
+        let Some(left) = self.credit.get().checked_sub(credit) else { return false };
+        self.credit.set(left);
+        self.spent += credit;
+        true
+    }
+
+    fn give_back(&mut self, credit: u32) {
+        self.credit.set(self.credit.get() + credit);
+        self.spent = self.spent.saturating_sub(credit);
+    }
+
+    /// Credit that was spent and never comes back here: another stream gives it back.
+    pub(super) fn take_spent(&mut self) -> u32 {
+        std::mem::take(&mut self.spent)
     }
 
     /// What is left of the credit.
     pub(super) fn credit(&self) -> u32 {
-        self.credit
+        self.credit.get()
+    }
+
+    /// The credit itself, for the client's other streams.
+    pub(super) fn purse(&self) -> Rc<Cell<u32>> {
+        Rc::clone(&self.credit)
     }
 
     pub(super) fn welcome(&mut self, pool: &Pool, welcome: &Welcome) {
@@ -55,7 +76,7 @@ impl Outbox {
     pub(super) fn bare(&mut self, pool: &Pool, kind: Kind, credit: u32) {
         let bytes = self.behind(pool);
         begin(bytes, kind).seal(bytes, 0, credit);
-        self.credit += credit;
+        self.give_back(credit);
     }
 
     /// Adds an answer to the frame of answers.
@@ -100,7 +121,7 @@ impl Outbox {
         match fill(bytes) {
             Ok(()) => {
                 open.seal(bytes, count, 1);
-                self.credit += 1;
+                self.give_back(1);
             }
             Err(answer) => {
                 open.abandon(bytes);
@@ -134,7 +155,7 @@ impl Outbox {
     fn seal(&mut self) {
         if let Some((open, count)) = self.gathering.take() {
             open.seal(&mut self.bytes, count, count.into());
-            self.credit += u32::from(count);
+            self.give_back(count.into());
         }
     }
 }
@@ -145,6 +166,10 @@ mod tests {
     use onrush_proto::{Lsn, Outcome, Refusal, Reply};
 
     use super::*;
+
+    fn outbox(credit: u32) -> Outbox {
+        Outbox::new(Rc::new(Cell::new(credit)))
+    }
 
     fn frames(bytes: &[u8]) -> Vec<(Kind, u16, u32)> {
         let (mut rest, mut found) = (bytes, Vec::new());
@@ -162,7 +187,7 @@ mod tests {
 
     #[test]
     fn answers_gather_and_give_back_what_they_cost() {
-        let (pool, mut outbox) = (Pool::default(), Outbox::new(5));
+        let (pool, mut outbox) = (Pool::default(), outbox(5));
         let reply = Reply { outcome: Outcome::Refused(Refusal::Stopped), replayed: false, lsn: Lsn(0) };
         assert!(outbox.spend(5) && !outbox.spend(1));
         outbox.answer(&pool, 1, &Answer::Reply(reply.clone()));
@@ -182,7 +207,7 @@ mod tests {
 
     #[test]
     fn no_frame_is_longer_than_one_may_be() {
-        let (pool, mut outbox) = (Pool::default(), Outbox::new(0));
+        let (pool, mut outbox) = (Pool::default(), outbox(0));
         let long = Rejected { reason: "X".into(), message: "x".repeat(4 << 10) };
         let answer = Answer::Rejected(long);
         (0..2_000).for_each(|tag| outbox.answer(&pool, tag, &answer));

@@ -1,0 +1,104 @@
+//! What a connection over QUIC may cost.
+
+use std::time::Duration;
+
+use onrush_net::tls::ALPN;
+use onrush_proto::frame::{ErrorCode, Hello, Kind};
+use onrush_proto::{Command, Text};
+use quinn::ConnectionError;
+
+use super::peer::{create, ordered};
+use super::quic::sell;
+use super::quic_peer::{Caller, config, connect, open, within};
+use crate::wait::until;
+
+/// Soon, for a test that waits for it.
+const SOON: Duration = Duration::from_millis(200);
+
+#[tokio::test]
+async fn who_says_nothing_or_half_of_it_is_ended() {
+    let shop = open(|config| {
+        config.native.limits.hello = SOON;
+        config.native.limits.progress = SOON;
+    });
+    // No stream at all.
+    let caller = Caller::silent(&shop).await;
+    let (code, text) = caller.closed().await;
+    assert_eq!(code, ErrorCode::Slow as u64);
+    assert!(text.starts_with("hello: expected it soon"), "{text}");
+    // Half a Hello.
+    let caller = Caller::silent(&shop).await;
+    let mut half = caller.stream().await;
+    let mut hello = Vec::new();
+    Hello::new("", "a test").write(&mut hello);
+    half.write(&hello[..20]).await;
+    assert_eq!(half.read().await.error().code, ErrorCode::Slow);
+    // Half a frame, on the first stream and on another.
+    let (_caller, mut halting) = Caller::open(&shop, "").await;
+    halting.write(&hello[..8]).await;
+    assert_eq!(halting.read().await.error().code, ErrorCode::Slow);
+    let (caller, mut first) = Caller::open(&shop, "").await;
+    let mut second = caller.stream().await;
+    second.write(&hello[..8]).await;
+    assert_eq!(second.read().await.error().code, ErrorCode::Slow);
+    // Whoever is known and has nothing open may be silent.
+    first.say(Kind::Ping).await;
+    assert_eq!(first.read().await.kind(), Kind::Pong);
+}
+
+/// A client that asks and does not read: what waits for it is bounded, then it is not listened to, then it is ended.
+#[tokio::test]
+async fn who_does_not_read_is_not_listened_to_and_then_ended() {
+    let shop = open(|config| {
+        config.native.limits.unsent_bytes_max = 16 << 10;
+        config.native.limits.credit = 1 << 20;
+        config.native.limits.progress = SOON;
+    });
+    let (_caller, mut other) = Caller::open(&shop, "").await;
+    sell(&mut other, "tea", 10).await;
+    let (_deaf, mut deaf) = Caller::open(&shop, "").await;
+    let mut bytes = Vec::new();
+    deaf.put(&mut bytes, &vec![(0, Command::GetStock(Text::new("tea").unwrap())); 1_000]);
+    let (mut written, most) = (0, 256 << 20);
+    while written < most && within(deaf.send.write_all(&bytes)).await.is_ok() {
+        written += bytes.len();
+    }
+    assert!(written < most, "expected to be ended, wrote {written} bytes");
+    // Others are served as before.
+    ordered(&other.ask(0, &create("ada", &[("tea", 1)])).await);
+}
+
+/// A stranger's window is one Hello; a known client's is wide enough for any frame.
+#[tokio::test]
+async fn frames_longer_than_any_window_go_through() {
+    let shop = open(|_| ());
+    let (caller, mut first) = Caller::open(&shop, "").await;
+    sell(&mut first, "tea", 100_000).await;
+    let orders = vec![(0, create("ada", &[("tea", 1)])); 16_000];
+    let mut bytes = Vec::new();
+    first.put(&mut bytes, &orders);
+    assert!(bytes.len() > 2 << 20);
+    let mut answers = 0;
+    first.write(&bytes).await;
+    while answers < orders.len() {
+        answers += first.read().await.outcomes().len();
+    }
+    assert_eq!(caller.request(&orders[..1_000]).await.len(), 1_000);
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_refused() {
+    let shop = open(|config| config.connections_max = 2);
+    let (first, _stream) = Caller::open(&shop, "").await;
+    let (_second, mut stream) = Caller::open(&shop, "").await;
+    let again = || connect(shop.native_quic(), config(&shop.certificate(), &[ALPN]));
+    match again().await.err() {
+        Some(ConnectionError::ConnectionClosed(closed)) => {
+            assert_eq!(closed.error_code, quinn::TransportErrorCode::CONNECTION_REFUSED);
+        }
+        other => panic!("expected to be refused, found {other:?}"),
+    }
+    sell(&mut stream, "tea", 10).await;
+    first.connection.close(quinn::VarInt::from_u32(0), b"");
+    until("a place for another connection", async || again().await.map(|_| ())).await;
+}
