@@ -152,15 +152,19 @@ impl Scenario {
 /// Options of every scenario.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {
-    /// What is loaded: `embedded` (an engine in this process), `grpc`, `grpc-stream` or `tcp` (a whole server in
-    /// this process, over gRPC call by call, over a session, or over its native protocol) or the address of a running server: that of its order
-    /// service, such as http://127.0.0.1:50052, or its native one, such as tcp://127.0.0.1:50060
-    /// [default: embedded; webhooks: grpc; crash: tcp]
+    /// What is loaded: `embedded` (an engine in this process), `grpc`, `grpc-stream`, `tcp` or `quic` (a whole server in
+    /// this process, over gRPC call by call, over a session, or over its native protocol) or the address of a running
+    /// server: that of its order service, such as http://127.0.0.1:50052, or its native one, such as
+    /// tcp://127.0.0.1:50060 or quic://127.0.0.1:50060 [default: embedded; webhooks: grpc; crash: tcp]
     #[arg(long, value_parser = parse_target)]
     pub(crate) target: Option<TargetName>,
-    /// With tcp://host:port: its order service, which answers for the audit [default: port 50052 of the same host]
+    /// With tcp://host:port or quic://host:port: its order service, which answers for the audit [default: port 50052
+    /// of the same host]
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     pub(crate) order_target: Option<String>,
+    /// With quic://host:port: a file with the server's certificate (PEM) [default: the system's authorities say]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: Option<PathBuf>,
     /// With an address: its product service [default: port 50051 of the same host]
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     pub(crate) product_target: Option<String>,
@@ -170,11 +174,11 @@ pub(crate) struct Common {
     /// Over gRPC: threads of the client
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) client_threads: u16,
-    /// Connections: over gRPC per service and client thread, over TCP in all [default: 4 over gRPC, 1 over TCP]
+    /// Connections: over gRPC per service and client thread, natively in all [default: 4 over gRPC, 1 natively]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) connections: Option<u16>,
     /// Most requests under way at a time; more wait at the client [default: 1024 over gRPC, with --group N: N;
-    /// 65536 over TCP]
+    /// 65536 natively]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) in_flight: Option<u32>,
     /// Shards of the engine [default: 1; neighbours: 2]
@@ -273,14 +277,16 @@ impl TargetName {
             Self::Grpc => "grpc".into(),
             Self::GrpcStream => "grpc-stream".into(),
             Self::Tcp => "tcp".into(),
+            Self::Quic => "quic".into(),
             Self::Address(address) => address.clone(),
             Self::TcpAddress(place) => format!("tcp://{place}"),
+            Self::QuicAddress(place) => format!("quic://{place}"),
         }
     }
 
     /// True for what stands at an address: nobody but its owner chooses its gateway or its shards.
     pub(crate) fn is_elsewhere(&self) -> bool {
-        matches!(self, Self::Address(_) | Self::TcpAddress(_))
+        matches!(self, Self::Address(_) | Self::TcpAddress(_) | Self::QuicAddress(_))
     }
 }
 
@@ -299,6 +305,10 @@ pub(crate) enum TargetName {
     Tcp,
     /// A running server: `host:port` of its native protocol.
     TcpAddress(String),
+    /// A server in this process, over its native protocol by QUIC.
+    Quic,
+    /// A running server: `host:port` of its native protocol over QUIC.
+    QuicAddress(String),
 }
 
 /// What drives the shards.
@@ -327,11 +337,14 @@ fn parse_target(text: &str) -> Result<TargetName, String> {
         "grpc" => Ok(TargetName::Grpc),
         "grpc-stream" => Ok(TargetName::GrpcStream),
         "tcp" => Ok(TargetName::Tcp),
+        "quic" => Ok(TargetName::Quic),
         other => {
-            let expected = "expected embedded, grpc, grpc-stream, tcp, http://host:port or tcp://host:port";
-            let native = other.strip_prefix("tcp://").filter(|place| is_place(place));
-            let native = native.map(|place| TargetName::TcpAddress(place.to_owned()));
-            native
+            let expected = "expected embedded, grpc, grpc-stream, tcp, quic, http://host:port, tcp://host:port or quic://host:port";
+            let native =
+                |scheme| other.strip_prefix(scheme).filter(|place| is_place(place)).map(str::to_owned);
+            native("tcp://")
+                .map(TargetName::TcpAddress)
+                .or_else(|| native("quic://").map(TargetName::QuicAddress))
                 .or_else(|| parse_address(other).ok().map(TargetName::Address))
                 .ok_or_else(|| format!("{expected}, found {other}"))
         }
@@ -399,7 +412,7 @@ mod tests {
             (vec!["flash-sale", "--hot-share", "1.5"], "expected a share from 0 to 1, found 1.5"),
             (
                 vec!["flash-sale", "--target", "mars"],
-                "expected embedded, grpc, grpc-stream, tcp, http://host:port or tcp://host:port, found mars",
+                "expected embedded, grpc, grpc-stream, tcp, quic, http://host:port, tcp://host:port or quic://host:port, found mars",
             ),
             (vec!["flash-sale", "--target", "tcp://mars"], "found tcp://mars"),
             (vec!["flash-sale", "--shards", "0"], "0 is not in 1..=256"),

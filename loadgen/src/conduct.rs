@@ -17,16 +17,16 @@ use crate::report::Summary;
 use crate::run::say;
 use crate::scenario::{PlanError, group_plan, overload};
 use crate::target::{
-    Embedded, EmbeddedOptions, GatewaySetup, Grpc, LinkOptions, Setup, Target, TargetError, Tcp, TcpAddress,
-    TcpOptions,
+    Embedded, EmbeddedOptions, GatewaySetup, Grpc, LinkOptions, Native, NativeAddress, NativeOptions, Quic,
+    Setup, Target, TargetError, Tcp,
 };
 use crate::watch::{Course, Watch};
 use crate::webhooks::{self, TillError};
 
 /// Requests under way over gRPC, if nobody says otherwise.
 const IN_FLIGHT_MAX: u32 = 1_024;
-/// The same over TCP, where the server's credit is the bound.
-const TCP_IN_FLIGHT_MAX: u32 = 65_536;
+/// The same natively, where the server's credit is the bound.
+const NATIVE_IN_FLIGHT_MAX: u32 = 65_536;
 
 /// What the report calls it.
 pub(crate) const OPEN_LOOP: &str = "open loop";
@@ -244,7 +244,7 @@ fn reach(
     engine: &EmbeddedOptions,
 ) -> Result<Box<dyn Target>, TargetError> {
     let link = link_options(common);
-    let tcp = tcp_options(common);
+    let native = native_options(common);
     match name {
         TargetName::Embedded => Ok(Box::new(Embedded::open(engine)?)),
         TargetName::Grpc => Ok(Box::new(Grpc::boot(engine, &link)?)),
@@ -253,12 +253,20 @@ fn reach(
             let (product, payment) = (common.product_target.as_deref(), common.payment_target.as_deref());
             Ok(Box::new(Grpc::connect(order, product, payment, &link)?))
         }
-        TargetName::Tcp => Ok(Box::new(Tcp::boot(engine, &tcp)?)),
-        TargetName::TcpAddress(native) => {
-            let order = common.order_target.as_deref();
-            Ok(Box::new(Tcp::connect(TcpAddress { native, order }, &tcp)?))
+        TargetName::Tcp => Ok(Box::new(Native::<Tcp>::boot(engine, &native)?)),
+        TargetName::Quic => Ok(Box::new(Native::<Quic>::boot(engine, &native)?)),
+        TargetName::TcpAddress(place) => {
+            Ok(Box::new(Native::<Tcp>::connect(native_address(common, place), &native)?))
+        }
+        TargetName::QuicAddress(place) => {
+            Ok(Box::new(Native::<Quic>::connect(native_address(common, place), &native)?))
         }
     }
+}
+
+fn native_address<'a>(common: &'a Common, native: &'a str) -> NativeAddress<'a> {
+    let (order, certificate) = (common.order_target.as_deref(), common.certificate.as_deref());
+    NativeAddress { native, order, certificate }
 }
 
 /// How gRPC is spoken.
@@ -278,10 +286,10 @@ fn stream_options(common: &Common) -> LinkOptions {
 }
 
 /// How the native protocol is spoken.
-pub(crate) fn tcp_options(common: &Common) -> TcpOptions {
-    TcpOptions {
+pub(crate) fn native_options(common: &Common) -> NativeOptions {
+    NativeOptions {
         connections: common.connections.unwrap_or(1).into(),
-        in_flight_max: common.in_flight.unwrap_or(TCP_IN_FLIGHT_MAX) as usize,
+        in_flight_max: common.in_flight.unwrap_or(NATIVE_IN_FLIGHT_MAX) as usize,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::asking::ask_all;
 use crate::audit::{Claims, audit, broken_order};
 use crate::catalogue;
 use crate::cli::{CrashArgs, Scenario, StoreName, TargetName};
-use crate::conduct::{ConductError, OPEN_LOOP, link_options, tcp_options};
+use crate::conduct::{ConductError, OPEN_LOOP, link_options, native_options};
 use crate::driver::{Driver, Tally, key_of, order_command};
 use crate::figures::Figure;
 use crate::journal::{Journal, Unheard};
@@ -30,7 +30,7 @@ use crate::random::Random;
 use crate::recorder::{Recorder, Track, append};
 use crate::report::Summary;
 use crate::run::say;
-use crate::target::{Grpc, Target, Tcp, directory};
+use crate::target::{Grpc, Native, Target, Tcp, directory};
 use process::{Process, Setup};
 
 /// How late in a life the kill comes at the latest, in parts of it.
@@ -177,7 +177,12 @@ impl Lives<'_> {
         let places = &process.places;
         let target: Box<dyn Target> = match self.scenario.target() {
             TargetName::Grpc => Box::new(Grpc::attach(&places.services, token, &link_options(common))?),
-            _ => Box::new(Tcp::attach(&places.native, &places.services, token, &tcp_options(common))?),
+            _ => Box::new(Native::<Tcp>::attach(
+                &places.native,
+                &places.services,
+                token,
+                &native_options(common),
+            )?),
         };
         Ok((process, target))
     }

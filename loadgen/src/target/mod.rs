@@ -5,12 +5,12 @@ mod error;
 pub(crate) mod events;
 mod grpc;
 pub(crate) mod money;
+mod native;
 mod operator;
 mod reply;
 mod server;
 #[cfg(test)]
 pub(crate) mod shelf;
-mod tcp;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::target::money::Money;
 pub(crate) use embedded::{Embedded, EmbeddedOptions, GatewaySetup, StandIn, directory};
 pub(crate) use error::TargetError;
 pub(crate) use grpc::{Grpc, LinkOptions};
-pub(crate) use tcp::{LinkError, Tcp, TcpAddress, TcpOptions};
+pub(crate) use native::{LinkError, Native, NativeAddress, NativeOptions, Quic, Tcp};
 
 /// A client's connection to what is loaded. One thread drives it.
 ///

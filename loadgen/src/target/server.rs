@@ -17,7 +17,7 @@ use crate::target::embedded::directory;
 const PROMPT: &str = "p50_ms=0,p99_ms=0";
 
 /// A running server.
-pub(super) struct Server {
+pub(crate) struct Server {
     serving: Serving,
     host: HostKind,
     store: StoreKind,
@@ -54,6 +54,16 @@ impl Server {
     /// Where it speaks the native protocol: `host:port`.
     pub(super) fn native_address(&self) -> Option<String> {
         self.serving.native_address().map(|address| address.to_string())
+    }
+
+    /// The same over QUIC.
+    pub(super) fn native_quic_address(&self) -> Option<String> {
+        self.serving.native_quic_address().map(|address| address.to_string())
+    }
+
+    /// The certificate by which it is believed there.
+    pub(super) fn certificate(&self) -> Option<PathBuf> {
+        self.serving.certificate().map(|certificate| certificate.path.clone())
     }
 
     /// What lets the audit read its events.

@@ -90,6 +90,39 @@ fn sales_over_tcp_pass_the_audit_of_the_server() {
 }
 
 #[test]
+fn sales_over_quic_pass_the_audit_of_the_server() {
+    for (sale, expected) in [
+        (&["flash-sale", "--rate", "5000", "--skus", "20", "--stock", "50"][..], "create_order sold_out"),
+        (&["retries", "--rate", "2000", "--shards", "3", "--connections", "3"], "create_order_again"),
+        (&["flash-sale", "--group", "64", "--pay-within", "5"], "create_order accepted"),
+    ] {
+        let options = ["--target", "quic", "--duration", "1", "--store", "memory"];
+        let output = loadgen(&[sale, &options].concat());
+        assert_eq!(output.status.code(), Some(0), "{sale:?}: {}{}", stdout(&output), stderr(&output));
+        let table = stdout(&output);
+        assert!(table.contains("audit passed") && table.contains(expected), "{expected}\n{table}");
+    }
+}
+
+#[test]
+fn a_running_server_is_loaded_over_quic_by_whoever_has_its_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let serving = serve(&dir);
+    let order = address(&serving, Service::Order);
+    let quic = format!("quic://{}", serving.native_quic_address().unwrap());
+    let certificate = serving.certificate().unwrap().path.clone();
+    let sale = ["flash-sale", "--duration", "1", "--rate", "500", "--skus", "5", "--stock", "20"];
+    let to = ["--target", &quic, "--order-target", &order];
+    let stranger = loadgen(&[&sale[..], &to].concat());
+    assert_eq!(stranger.status.code(), Some(2), "{}", stdout(&stranger));
+    assert!(stderr(&stranger).contains("that speaks the native protocol, found"), "{}", stderr(&stranger));
+    let output = loadgen(&[&sale[..], &to, &["--certificate", text(&certificate)]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    assert!(stdout(&output).contains(&quic), "{}", stdout(&output));
+    serving.stop().unwrap();
+}
+
+#[test]
 fn a_running_server_is_loaded_over_its_native_port() {
     let dir = tempfile::tempdir().unwrap();
     let serving = serve(&dir);

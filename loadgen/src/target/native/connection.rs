@@ -1,18 +1,18 @@
-//! One connection of the native protocol, on a socket that never blocks.
+//! One connection of the native protocol, on a stream that never blocks.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::io::{self, ErrorKind};
+use std::task::Context;
+use std::time::Duration;
 
+use onrush_net::client::CallError;
 use onrush_net::client::native::{Dialogue, DialogueError, Heard, NotAsked, Question};
 use onrush_proto::frame::Answer;
 use onrush_proto::{Command, Lsn, Outcome, Receipt, Refusal, Reply, Request, Sku};
-use rustix::event::{PollFd, PollFlags};
 
 use crate::target::reply;
 
 /// How long a server may take to say what it grants.
-const WELCOME_MAX: Duration = Duration::from_secs(10);
+pub(super) const WELCOME_MAX: Duration = Duration::from_secs(10);
 
 /// Why a connection is of no use (any more).
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,9 @@ pub(crate) enum LinkError {
     /// The socket.
     #[error("the connection: {0}")]
     Socket(#[from] std::io::Error),
+    /// Nobody is believed there.
+    #[error(transparent)]
+    Trust(#[from] CallError),
     /// The server ended it.
     #[error("the server ended the connection")]
     Closed,
@@ -31,9 +34,21 @@ pub(crate) enum LinkError {
     Unwelcome,
 }
 
+/// Bytes both ways. What cannot be done now would block, and wakes the context once it can.
+pub(crate) trait Carrier {
+    /// True if a read that leaves room in the buffer left nothing behind.
+    const EMPTIES: bool;
+
+    /// Writes some of it.
+    fn write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Reads some; 0 bytes are the end.
+    fn read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
 /// A connection and what is open on it.
-pub(super) struct Connection {
-    stream: TcpStream,
+pub(crate) struct Connection<C> {
+    pub(super) carrier: C,
     dialogue: Dialogue,
     /// The driver's tags by ours, which are small numbers.
     open: Vec<Option<u64>>,
@@ -41,32 +56,21 @@ pub(super) struct Connection {
     lost: bool,
 }
 
-impl Connection {
-    /// Connects, and waits for what the server grants.
-    pub(super) fn open(address: &str, buffer: &mut [u8]) -> Result<Self, LinkError> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(WELCOME_MAX))?;
+impl<C: Carrier> Connection<C> {
+    /// A conversation that begins.
+    pub(super) fn new(carrier: C) -> Self {
         let dialogue = Dialogue::new("", "loadgen");
-        let mut connection = Self { stream, dialogue, open: Vec::new(), free: Vec::new(), lost: false };
-        let start = Instant::now();
-        connection.stream.write_all(connection.dialogue.output())?;
-        let written = connection.dialogue.pending();
-        connection.dialogue.written(written);
-        while connection.dialogue.welcome().is_none() {
-            let read = match connection.stream.read(buffer) {
-                Ok(0) => return Err(LinkError::Closed),
-                Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(LinkError::Unwelcome),
-                Err(error) => return Err(error.into()),
-            };
-            connection.dialogue.input(&buffer[..read], &mut |_| {})?;
-            if start.elapsed() > WELCOME_MAX {
-                return Err(LinkError::Unwelcome);
-            }
-        }
-        connection.stream.set_nonblocking(true)?;
-        Ok(connection)
+        Self { carrier, dialogue, open: Vec::new(), free: Vec::new(), lost: false }
+    }
+
+    /// True once the server has said what it grants.
+    pub(super) fn is_welcome(&self) -> bool {
+        self.dialogue.welcome().is_some()
+    }
+
+    /// True if something waits to be written.
+    pub(super) fn writes(&self) -> bool {
+        self.dialogue.pending() > 0
     }
 
     /// True if something can be asked on it.
@@ -105,10 +109,10 @@ impl Connection {
         asked
     }
 
-    /// Writes what the socket takes.
-    pub(super) fn write(&mut self) -> Result<(), LinkError> {
+    /// Writes what the stream takes.
+    pub(super) fn write(&mut self, context: &mut Context<'_>) -> Result<(), LinkError> {
         while self.dialogue.pending() > 0 {
-            match self.stream.write(self.dialogue.output()) {
+            match self.carrier.write(context, self.dialogue.output()) {
                 Ok(written) => self.dialogue.written(written),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -118,16 +122,15 @@ impl Connection {
         Ok(())
     }
 
-    /// What it waits for.
-    pub(super) fn interest(&self) -> PollFd<'_> {
-        let writes = if self.dialogue.pending() > 0 { PollFlags::OUT } else { PollFlags::empty() };
-        PollFd::new(&self.stream, PollFlags::IN | writes)
-    }
-
     /// Reads what is there.
-    pub(super) fn read(&mut self, buffer: &mut [u8], heard: &mut Vec<(u64, Reply)>) -> Result<(), LinkError> {
+    pub(super) fn read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+        heard: &mut Vec<(u64, Reply)>,
+    ) -> Result<(), LinkError> {
         loop {
-            let read = match self.stream.read(buffer) {
+            let read = match self.carrier.read(context, buffer) {
                 Ok(0) => return Err(LinkError::Closed),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -143,7 +146,7 @@ impl Connection {
                     heard.push((tag, reply));
                 }
             })?;
-            if read < buffer.len() {
+            if read < buffer.len() && C::EMPTIES {
                 return Ok(());
             }
         }
@@ -163,11 +166,11 @@ impl Connection {
         self.lost
     }
 
-    /// Says goodbye, as far as the socket takes it.
-    pub(super) fn leave(&mut self) {
+    /// Says goodbye, as far as the stream takes it.
+    pub(super) fn leave(&mut self, context: &mut Context<'_>) {
         self.dialogue.goodbye();
         // A server that is gone needs no goodbye.
-        let _ = self.write();
+        let _ = self.write(context);
     }
 }
 

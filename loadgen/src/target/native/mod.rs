@@ -1,17 +1,21 @@
-//! A server over its native protocol: one in this process on free ports, or one at an address.
+//! A server over its native protocol: one in this process on free ports, or one at an address; over TCP or
+//! QUIC.
 //!
-//! One thread asks and hears, the driver's own, on sockets that never block: the client shares its cores with
+//! One thread asks and hears, the driver's own, on streams that never block: the client shares its cores with
 //! the server, and a thread of its own would cost both. What was submitted between two flushes goes out as one
 //! frame on one connection, in turn.
 
 mod connection;
+mod quic;
+mod tcp;
 
-use std::time::Duration;
+use std::path::Path;
+use std::task::Context;
+use std::time::{Duration, Instant};
 
 use onrush_net::client::grpc::Addresses;
 use onrush_net::client::native::NotAsked;
 use onrush_proto::{Refusal, Reply, Request, Sku};
-use rustix::event::{PollFlags, Timespec, poll};
 
 use super::operator::{Operator, at_port, beside};
 use super::server::Server;
@@ -19,35 +23,78 @@ use super::{Books, EmbeddedOptions, Page, Setup, Target, TargetError, Viewed};
 use crate::meter::Meter;
 use crate::target::events::Events;
 use crate::target::money::Money;
-use connection::{Connection, refused};
+use connection::{Carrier, Connection, WELCOME_MAX, refused};
 
 pub(crate) use connection::LinkError;
+pub(crate) use quic::Quic;
+pub(crate) use tcp::Tcp;
 
 /// Bytes of one read: what a group of thousands is answered with.
 const READ_BYTES: usize = 256 << 10;
 
 /// Where a running server is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TcpAddress<'a> {
+pub(crate) struct NativeAddress<'a> {
     /// Its native port: `host:port`.
     pub(crate) native: &'a str,
     /// Its order service, for the audit.
     pub(crate) order: Option<&'a str>,
+    /// Over QUIC: a file with its certificate, or that which the system's authorities vouch for.
+    pub(crate) certificate: Option<&'a Path>,
 }
 
 /// How the client reaches the server.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TcpOptions {
+pub(crate) struct NativeOptions {
     /// Connections.
     pub(crate) connections: usize,
     /// Most requests under way.
     pub(crate) in_flight_max: usize,
 }
 
+/// What a connection does when it may.
+pub(crate) type Each<'a, C> = dyn FnMut(&mut Connection<C>, &mut Context<'_>, Ready) + 'a;
+
+/// How bytes travel, on the driver's own thread.
+pub(crate) trait Road: Sized {
+    /// Its streams.
+    type Carrier: Carrier;
+    /// What the target is called: `tcp`.
+    const NAME: &'static str;
+
+    /// Made once for all connections; `trust`, where TLS is spoken: the server's certificate.
+    fn new(trust: Option<&Path>) -> Result<Self, TargetError>;
+
+    /// Where a server in this process listens.
+    fn place(server: &Server) -> Option<String>;
+
+    /// A stream to `host:port`.
+    fn connect(&mut self, address: &str) -> Result<Self::Carrier, LinkError>;
+
+    /// Waits for at most so long until a connection may move, and has those move that may.
+    fn travel(
+        &mut self,
+        connections: &mut [Connection<Self::Carrier>],
+        timeout: Duration,
+        each: &mut Each<'_, Self::Carrier>,
+    );
+
+    /// Has a connection do something now.
+    fn now<T>(&mut self, act: impl FnOnce(&mut Context<'_>) -> T) -> T;
+}
+
+/// What a connection may do without waiting, as far as that is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ready {
+    reads: bool,
+    writes: bool,
+}
+
 /// A server, and the requests under way to it.
-pub(crate) struct Tcp {
+pub(crate) struct Native<R: Road> {
     name: String,
-    connections: Vec<Connection>,
+    road: R,
+    connections: Vec<Connection<R::Carrier>>,
     /// The one that takes what is submitted now.
     turn: usize,
     buffer: Vec<u8>,
@@ -57,22 +104,24 @@ pub(crate) struct Tcp {
     operator: Operator,
 }
 
-impl Tcp {
+impl<R: Road> Native<R> {
     /// Starts a server in this process, on an empty directory and free ports.
-    pub(crate) fn boot(engine: &EmbeddedOptions, options: &TcpOptions) -> Result<Self, TargetError> {
+    pub(crate) fn boot(engine: &EmbeddedOptions, options: &NativeOptions) -> Result<Self, TargetError> {
         let server = Server::start(engine)?;
-        let native = server.native_address().ok_or(TargetError::NoNative)?;
+        let native = R::place(&server).ok_or(TargetError::NoNative)?;
+        let road = R::new(server.certificate().as_deref())?;
         let operator = Operator::new(&server.addresses(), Some(server))?;
-        Self::link("tcp".into(), &native, operator, options)
+        Self::link(R::NAME.into(), (road, &native), operator, options)
     }
 
     /// Connects to a running server whose shop is empty.
-    pub(crate) fn connect(address: TcpAddress<'_>, options: &TcpOptions) -> Result<Self, TargetError> {
-        let TcpAddress { native, order } = address;
+    pub(crate) fn connect(address: NativeAddress<'_>, options: &NativeOptions) -> Result<Self, TargetError> {
+        let NativeAddress { native, order, certificate } = address;
         let order = order.map_or_else(|| at_port(&format!("http://{native}"), 50_052), str::to_owned);
+        let road = R::new(certificate)?;
         let operator = Operator::new(&beside(&order, None, None), None)?;
         operator.must_be_empty()?;
-        Self::link(format!("tcp://{native}"), native, operator, options)
+        Self::link(format!("{}://{native}", R::NAME), (road, native), operator, options)
     }
 
     /// Connects to a server that we started as a process with this `ENGINE_TOKEN`, whatever is in its shop.
@@ -80,25 +129,29 @@ impl Tcp {
         native: &str,
         services: &Addresses,
         engine_token: &str,
-        options: &TcpOptions,
+        options: &NativeOptions,
     ) -> Result<Self, TargetError> {
         let operator = Operator::new(services, None)?.trusted(engine_token);
-        Self::link("tcp".into(), native, operator, options)
+        Self::link(R::NAME.into(), (R::new(None)?, native), operator, options)
     }
 
     fn link(
         name: String,
-        address: &str,
+        (mut road, address): (R, &str),
         operator: Operator,
-        options: &TcpOptions,
+        options: &NativeOptions,
     ) -> Result<Self, TargetError> {
         let mut buffer = vec![0; READ_BYTES];
-        let connections: Result<Vec<_>, LinkError> =
-            (0..options.connections).map(|_| Connection::open(address, &mut buffer)).collect();
         let failed = |error| TargetError::Link { address: address.to_owned(), error };
+        let mut connections = Vec::new();
+        for _ in 0..options.connections {
+            connections.push(Connection::new(road.connect(address).map_err(failed)?));
+        }
+        welcome(&mut road, &mut connections, &mut buffer).map_err(failed)?;
         Ok(Self {
             name,
-            connections: connections.map_err(failed)?,
+            road,
+            connections,
             turn: 0,
             buffer,
             heard: Vec::new(),
@@ -109,7 +162,11 @@ impl Tcp {
     }
 
     /// Asks on the connection whose turn it is, or on the next one with credit. False if there is none.
-    fn ask(&mut self, tag: u64, mut ask: impl FnMut(&mut Connection) -> Result<(), NotAsked>) -> bool {
+    fn ask(
+        &mut self,
+        tag: u64,
+        mut ask: impl FnMut(&mut Connection<R::Carrier>) -> Result<(), NotAsked>,
+    ) -> bool {
         if self.connections.is_empty() {
             self.say(tag, Refusal::Stopped);
             return true;
@@ -143,30 +200,50 @@ impl Tcp {
 
     /// Waits for at most so long until something is to be read or can be written, and does it.
     fn hear(&mut self, timeout: Duration) {
-        let mut interests: Vec<_> = self.connections.iter().map(Connection::interest).collect();
-        let timeout = Timespec::try_from(timeout).ok();
-        if !poll(&mut interests, timeout.as_ref()).is_ok_and(|ready| ready > 0) {
-            return;
-        }
-        let ready: Vec<PollFlags> = interests.iter().map(|interest| interest.revents()).collect();
-        for (connection, ready) in self.connections.iter_mut().zip(ready) {
-            let mut done = Ok(());
-            if ready.intersects(PollFlags::OUT) {
-                done = connection.write();
+        let Self { road, connections, buffer, heard, .. } = self;
+        road.travel(connections, timeout, &mut |connection, context, ready| {
+            if step(connection, context, ready, buffer, heard).is_err() {
+                connection.lose(heard);
             }
-            if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-                done = done.and(connection.read(&mut self.buffer, &mut self.heard));
-            }
-            if done.is_err() {
-                connection.lose(&mut self.heard);
-            }
-        }
+        });
         self.connections.retain(|connection| !connection.is_lost());
         self.turn %= self.connections.len().max(1);
     }
 }
 
-impl Target for Tcp {
+fn step<C: Carrier>(
+    connection: &mut Connection<C>,
+    context: &mut Context<'_>,
+    ready: Ready,
+    buffer: &mut [u8],
+    heard: &mut Vec<(u64, Reply)>,
+) -> Result<(), LinkError> {
+    let written = if ready.writes { connection.write(context) } else { Ok(()) };
+    match ready.reads {
+        true => written.and(connection.read(context, buffer, heard)),
+        false => written,
+    }
+}
+
+/// Waits until all connections know what the server grants.
+fn welcome<R: Road>(
+    road: &mut R,
+    connections: &mut [Connection<R::Carrier>],
+    buffer: &mut [u8],
+) -> Result<(), LinkError> {
+    let start = Instant::now();
+    let mut failed = None;
+    while failed.is_none() && !connections.iter().all(Connection::is_welcome) {
+        let left = WELCOME_MAX.checked_sub(start.elapsed()).ok_or(LinkError::Unwelcome)?;
+        road.travel(connections, left, &mut |connection, context, ready| {
+            let stepped = step(connection, context, ready, buffer, &mut Vec::new());
+            failed = failed.take().or(stepped.err());
+        });
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+impl<R: Road> Target for Native<R> {
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -177,11 +254,14 @@ impl Target for Tcp {
     }
 
     fn flush(&mut self) {
-        for connection in &mut self.connections {
-            if connection.write().is_err() {
-                connection.lose(&mut self.heard);
+        let Self { road, connections, heard, .. } = self;
+        road.now(|context| {
+            for connection in connections {
+                if connection.write(context).is_err() {
+                    connection.lose(heard);
+                }
             }
-        }
+        });
         self.pass_on();
     }
 
@@ -244,9 +324,9 @@ impl Target for Tcp {
     }
 
     fn close(self: Box<Self>) -> Result<(), TargetError> {
-        let Self { mut connections, operator, .. } = *self;
+        let Self { mut road, mut connections, operator, .. } = *self;
         // A server that ends waits for connections that do not say goodbye.
-        connections.iter_mut().for_each(Connection::leave);
+        road.now(|context| connections.iter_mut().for_each(|connection| connection.leave(context)));
         drop(connections);
         operator.close()
     }
@@ -285,7 +365,7 @@ mod tests {
                     return read;
                 }
                 let mut bytes = [0; 4_096];
-                let read = self.0.read(&mut bytes).unwrap();
+                let read = Read::read(&mut self.0, &mut bytes).unwrap();
                 assert!(read > 0);
                 self.1.extend_from_slice(&bytes[..read]);
             }
@@ -303,14 +383,14 @@ mod tests {
     }
 
     /// A target with this many connections, and their far ends.
-    fn target(connections: usize) -> (Tcp, Vec<Peer>) {
+    fn target(connections: usize) -> (Native<Tcp>, Vec<Peer>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let operator = Operator::new(&Addresses::default(), None).unwrap();
-        let options = TcpOptions { connections, in_flight_max: 100 };
+        let options = NativeOptions { connections, in_flight_max: 100 };
         std::thread::scope(|scope| {
             let peers = scope.spawn(|| (0..connections).map(|_| Peer::accept(&listener)).collect::<Vec<_>>());
-            let target = Tcp::link("tcp".into(), &address, operator, &options).unwrap();
+            let target = Native::link("tcp".into(), (Tcp, &address), operator, &options).unwrap();
             (target, peers.join().unwrap())
         })
     }
@@ -319,7 +399,7 @@ mod tests {
         Request::unkeyed(Command::GetOrder(OrderId(1)))
     }
 
-    fn answers(target: &mut Tcp, count: usize) -> Vec<u64> {
+    fn answers(target: &mut Native<Tcp>, count: usize) -> Vec<u64> {
         let mut replies = Vec::new();
         while replies.len() < count {
             target.wait(Duration::from_secs(1));
@@ -377,8 +457,9 @@ mod tests {
     #[test]
     fn a_silent_address_is_named() {
         let operator = Operator::new(&Addresses::default(), None).unwrap();
-        let options = TcpOptions { connections: 1, in_flight_max: 8 };
-        let error = Tcp::link("tcp".into(), "127.0.0.1:1", operator, &options).err().unwrap().to_string();
+        let options = NativeOptions { connections: 1, in_flight_max: 8 };
+        let error =
+            Native::link("tcp".into(), (Tcp, "127.0.0.1:1"), operator, &options).err().unwrap().to_string();
         assert!(
             error.contains("expected a server at 127.0.0.1:1 that speaks the native protocol"),
             "{error}"
