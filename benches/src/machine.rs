@@ -11,7 +11,7 @@ pub fn head(what: &str, method: &str) {
 }
 
 /// Cores, CPU model, kernel, and the load before this process added to it.
-fn here() -> String {
+pub fn here() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");

@@ -19,6 +19,17 @@ pub struct Sale {
     made: u64,
 }
 
+/// Who wants a unit of what.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// The idempotency key.
+    pub key: IdempotencyKey,
+    /// Who.
+    pub customer: CustomerId,
+    /// What.
+    pub sku: Sku,
+}
+
 impl Sale {
     /// Everybody wants the same.
     pub fn hot() -> Self {
@@ -42,11 +53,34 @@ impl Sale {
 
     /// The next one-line order, under a key of its own, from a customer of its own.
     pub fn order(&mut self) -> Request {
+        let (key, command) = self.command();
+        Request::new(key, command)
+    }
+
+    /// The same, for whoever sends it: the receiver hashes it.
+    pub fn command(&mut self) -> (IdempotencyKey, Command) {
+        let Wish { key, customer, sku } = self.wish();
+        let lines = smallvec![OrderLine::new(sku, 1)];
+        (key, Command::CreateOrder(CreateOrder { customer, lines, hold_us: 0 }))
+    }
+
+    /// The same, for whoever says it in words of their own.
+    pub fn wish(&mut self) -> Wish {
         let key = self.key();
+        Wish { key, customer: self.customer(), sku: self.sku() }
+    }
+
+    /// One of the SKUs, picked by how much was asked for.
+    pub fn sku(&self) -> Sku {
         let pick = mixed(self.made) % self.skus.len() as u64;
-        let line = OrderLine::new(self.skus[pick as usize], 1);
-        let order = CreateOrder { customer: self.customer(), lines: smallvec![line], hold_us: 0 };
-        Request::new(key, Command::CreateOrder(order))
+        self.skus[pick as usize]
+    }
+
+    /// So many SKUs, different ones as far as there are so many; another set each time.
+    pub fn basket(&mut self, count: usize) -> impl Iterator<Item = Sku> {
+        self.made += 1;
+        let first = mixed(self.made) as usize % self.skus.len();
+        (first..first + count).map(|at| self.skus[at % self.skus.len()])
     }
 
     /// A key that no request of this sale has yet.
@@ -101,9 +135,19 @@ fn stock(sku: Sku, units: i64) -> Command {
     Command::UpdateStock(UpdateStock { sku, change: StockChange::Set(units), reason: Text::EMPTY })
 }
 
-/// `name-00000042`; names are far shorter than a text.
+/// `name-00000042`; names are far shorter than a text. Written by hand: what makes orders shares its cores with what
+/// takes them.
 fn text<const N: usize>(name: &str, number: u64) -> Text<N> {
-    Text::new(&format!("{name}-{number:08}")).unwrap_or_default()
+    let mut bytes = [0; N];
+    let end = name.len() + 9;
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    bytes[name.len()] = b'-';
+    let mut rest = number;
+    for digit in bytes[name.len() + 1..end].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    Text::from_padded(bytes, end as u8).unwrap_or_default()
 }
 
 /// SplitMix64's output function: the same numbers in every run.
@@ -112,4 +156,22 @@ fn mixed(number: u64) -> u64 {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sale;
+
+    #[test]
+    fn everybody_has_a_key_and_a_name_and_wants_what_is_on_sale() {
+        let mut sale = Sale::uniform(3);
+        assert_eq!(sale.skus()[2].as_str(), "sku-00000002");
+        let wishes: Vec<_> = (0..100).map(|_| sale.wish()).collect();
+        assert_eq!(wishes[99].customer.as_str(), "customer-00000100");
+        assert!(wishes.iter().all(|wish| sale.skus().contains(&wish.sku)));
+        let keys: std::collections::BTreeSet<_> = wishes.iter().map(|wish| wish.key.0).collect();
+        assert_eq!(keys.len(), 100);
+        let basket: Vec<_> = sale.basket(4).collect();
+        assert!(basket[0] == basket[3] && basket[0] != basket[1] && basket[1] != basket[2]);
+    }
 }

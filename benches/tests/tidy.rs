@@ -15,7 +15,7 @@ const ARCHITECTURE_LINES_MAX: usize = 500;
 const UNSAFE_MAX: usize = 20;
 
 /// Who may import whom: a crate, where it lives, and the crates of this workspace it may name.
-const EDGES: [Room; 9] = [
+const EDGES: [Room; 10] = [
     Room { name: "onrush-proto", dir: "proto", may: &[] },
     Room { name: "onrush-grpc", dir: "proto/grpc", may: &[] },
     Room { name: "onrush-storage", dir: "storage", may: &[] },
@@ -28,6 +28,11 @@ const EDGES: [Room; 9] = [
         name: "onrush-benches",
         dir: "benches",
         may: &["proto", "grpc", "storage", "engine", "sim", "net", "services", "loadgen"],
+    },
+    Room {
+        name: "onrush-peers",
+        dir: "benches/peers",
+        may: &["proto", "storage", "engine", "net", "services", "benches"],
     },
 ];
 

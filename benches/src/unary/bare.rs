@@ -21,7 +21,7 @@ use crate::Failure;
 const STREAMS_PER_CONNECTION: u32 = 4_096;
 
 /// The running server.
-pub(super) struct Bare {
+pub struct Bare {
     address: String,
     stop: watch::Sender<bool>,
     fronts: Vec<JoinHandle<()>>,
@@ -29,7 +29,7 @@ pub(super) struct Bare {
 
 impl Bare {
     /// One thread and one socket per front, as the services have.
-    pub(super) fn start(fronts: usize) -> Result<Self, Failure> {
+    pub fn start(fronts: usize) -> Result<Self, Failure> {
         let (stop, stopped) = watch::channel(false);
         let mut bare = Self { address: String::new(), stop, fronts: Vec::new() };
         let mut address = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -48,11 +48,13 @@ impl Bare {
         Ok(bare)
     }
 
-    pub(super) fn address(&self) -> &str {
+    /// Where it listens: `http://host:port`.
+    pub fn address(&self) -> &str {
         &self.address
     }
 
-    pub(super) fn stop(self) {
+    /// Ends it.
+    pub fn stop(self) {
         self.stop.send_replace(true);
         for front in self.fronts {
             // A panic has been printed by the thread that had it.

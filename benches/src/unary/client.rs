@@ -14,7 +14,7 @@ use tonic::{Request, Status};
 
 use super::Messages;
 use crate::Failure;
-use crate::cpu::{process_ns, thread_ns};
+use crate::cpu::thread_ns;
 use crate::samples::Samples;
 
 /// Time in front of what is measured: connections open and windows grow.
@@ -22,7 +22,7 @@ const WARM: Duration = Duration::from_millis(200);
 
 /// Which call.
 #[derive(Clone, Copy)]
-pub(super) enum Call {
+pub enum Call {
     /// `OrderService.CreateOrder` of one line.
     Create,
     /// `ProductService.ValidateProducts` of one line.
@@ -30,23 +30,31 @@ pub(super) enum Call {
 }
 
 /// What goes with each call.
-pub(super) type Token = Option<MetadataValue<Ascii>>;
+pub type Token = Option<MetadataValue<Ascii>>;
 
 /// How many calls at once, and for how long.
 #[derive(Clone, Copy)]
-pub(super) struct Load {
-    pub(super) connections: usize,
-    pub(super) in_flight: usize,
-    pub(super) seconds: f64,
+pub struct Load {
+    /// Connections.
+    pub connections: usize,
+    /// Calls that each has open.
+    pub in_flight: usize,
+    /// Seconds that are measured.
+    pub seconds: f64,
 }
 
 /// What one call came to in one round.
-pub(super) struct Run {
-    pub(super) calls_per_s: f64,
-    pub(super) p50_us: f64,
-    pub(super) p99_us: f64,
-    pub(super) cpu_us: f64,
-    pub(super) server_cpu_us: f64,
+pub struct Run {
+    /// Calls answered per second.
+    pub calls_per_s: f64,
+    /// Median latency.
+    pub p50_us: f64,
+    /// Latency that one in a hundred exceeds.
+    pub p99_us: f64,
+    /// CPU per call of client and server.
+    pub cpu_us: f64,
+    /// That of the server.
+    pub server_cpu_us: f64,
 }
 
 /// What the tasks share; they run on one thread.
@@ -57,9 +65,18 @@ struct Shared {
     stopped: Cell<bool>,
 }
 
-/// Calls `address` for a while.
-pub(super) fn drive(
-    address: &str,
+/// A server as its caller sees it.
+#[derive(Clone, Copy)]
+pub struct Callee<'a> {
+    /// Where it listens: `http://host:port`.
+    pub address: &'a str,
+    /// CPU time in ns of all that works for a call, the calling thread included.
+    pub spent: &'a dyn Fn() -> u64,
+}
+
+/// Calls a server for a while.
+pub fn drive(
+    callee: Callee<'_>,
     call: Call,
     token: &Token,
     load: Load,
@@ -72,12 +89,13 @@ pub(super) fn drive(
         latencies_us: RefCell::default(),
         stopped: Cell::new(false),
     });
-    let run = runtime.block_on(LocalSet::new().run_until(measure(address, call, load, &shared)));
+    let run = runtime.block_on(LocalSet::new().run_until(measure(callee, call, load, &shared)));
     *messages = shared.messages.borrow().clone();
     run
 }
 
-async fn measure(address: &str, call: Call, load: Load, shared: &Rc<Shared>) -> Result<Run, Failure> {
+async fn measure(callee: Callee<'_>, call: Call, load: Load, shared: &Rc<Shared>) -> Result<Run, Failure> {
+    let Callee { address, spent } = callee;
     let mut tasks = Vec::new();
     for _ in 0..load.connections {
         let channel = Endpoint::from_shared(address.to_owned())?.tcp_nodelay(true).connect().await?;
@@ -87,11 +105,10 @@ async fn measure(address: &str, call: Call, load: Load, shared: &Rc<Shared>) -> 
     }
     tokio::time::sleep(WARM).await;
     shared.latencies_us.borrow_mut().clear();
-    let (start, process, thread) = (Instant::now(), process_ns(), thread_ns());
+    let (start, process, thread) = (Instant::now(), spent(), thread_ns());
     tokio::time::sleep(Duration::from_secs_f64(load.seconds)).await;
     let latencies: Samples = shared.latencies_us.take().into_iter().collect();
-    let (took, process, thread) =
-        (start.elapsed().as_secs_f64(), process_ns() - process, thread_ns() - thread);
+    let (took, process, thread) = (start.elapsed().as_secs_f64(), spent() - process, thread_ns() - thread);
     shared.stopped.set(true);
     for task in tasks {
         task.await??;

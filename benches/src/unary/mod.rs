@@ -1,7 +1,7 @@
 //! `unary`: the services' calls against a bare tonic call with the same messages.
 
-mod bare;
-mod client;
+pub mod bare;
+pub mod client;
 
 use std::path::Path;
 
@@ -13,6 +13,7 @@ use onrush_services::config::{Config, Service, Tokens};
 use onrush_services::serve::Serving;
 
 use crate::Failure;
+use crate::cpu::process_ns;
 use crate::kinds::{Host, Store};
 use crate::machine;
 use crate::reach::Reach;
@@ -22,7 +23,7 @@ use crate::scratch::Scratch;
 use crate::shop;
 use crate::table::Table;
 use bare::Bare;
-use client::{Call, Load, Run, Token};
+use client::{Call, Callee, Load, Run, Token};
 
 /// CreateOrder and ValidateProducts over gRPC against a bare tonic unary call
 #[derive(Clone, Debug, Parser)]
@@ -90,11 +91,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let contenders = contenders(&bare, &serving, token(dir.path())?)?;
     let mut rounds: Vec<Vec<Run>> = contenders.iter().map(|_| Vec::new()).collect();
     let load = Load { connections: args.connections, in_flight: args.in_flight, seconds: args.seconds };
-    let mut messages = Messages { sale, made: 0 };
+    let mut messages = Messages::of(sale);
     for _ in 0..args.rounds {
         for (contender, rounds) in contenders.iter().zip(&mut rounds) {
             rounds.push(client::drive(
-                &contender.address,
+                Callee { address: &contender.address, spent: &process_ns },
                 contender.call,
                 &contender.token,
                 load,
@@ -137,8 +138,8 @@ fn print(contenders: &[Contender], rounds: &[Vec<Run>]) {
     }
 }
 
-/// An admin's: staff order for others, so that the messages stay the same.
-fn token(dir: &Path) -> Result<Token, Failure> {
+/// An admin's, for a shop with its data below `dir`: staff order for others, so that the messages stay the same.
+pub fn token(dir: &Path) -> Result<Token, Failure> {
     let keyring = Keyring::open(&dir.join("data"), &Tokens::default())?;
     let token = keyring.issue("00000000-0000-4000-8000-000000000000", "0123456789abcdef", admin())?;
     Ok(Some(format!("Bearer {token}").parse()?))
@@ -173,12 +174,17 @@ fn config(args: &Args, dir: &Path) -> Config {
 
 /// Makes the messages of either server's calls.
 #[derive(Clone)]
-struct Messages {
+pub struct Messages {
     sale: Sale,
     made: u64,
 }
 
 impl Messages {
+    /// Those of a sale.
+    pub fn of(sale: Sale) -> Self {
+        Self { sale, made: 0 }
+    }
+
     /// A one-line order under a key as long as a UUID.
     fn create(&mut self) -> CreateOrderRequest {
         self.made += 1;
