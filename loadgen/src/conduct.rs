@@ -281,7 +281,7 @@ pub(crate) fn link_options(common: &Common) -> LinkOptions {
 
 /// How sessions are spoken: they bound what is open themselves, as the native protocol does.
 fn stream_options(common: &Common) -> LinkOptions {
-    let TcpOptions { connections, in_flight_max } = tcp_options(common);
+    let NativeOptions { connections, in_flight_max } = native_options(common);
     LinkOptions { threads: common.client_threads.into(), connections, streams: true, in_flight_max }
 }
 
