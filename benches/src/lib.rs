@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "a bench prints what it measured")]
 
+pub mod counts;
 pub mod cpu;
 pub mod failure;
 pub mod fsync;

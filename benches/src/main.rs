@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use onrush_benches::heap::Counting;
 use onrush_benches::{
-    Failure, fsync, group, idle, logins, newcomer, outage, replay, shard, store, token, unary,
+    Failure, counts, fsync, group, idle, logins, newcomer, outage, replay, shard, store, token, unary,
 };
 
 #[global_allocator]
@@ -28,6 +28,7 @@ enum Bench {
     Newcomer(newcomer::Args),
     Logins(logins::Args),
     Outage(outage::Args),
+    Counts(counts::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Bench::Newcomer(args) => newcomer::run(&args),
         Bench::Logins(args) => logins::run(&args),
         Bench::Outage(args) => outage::run(&args),
+        Bench::Counts(args) => counts::run(&args),
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,
