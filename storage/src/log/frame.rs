@@ -94,6 +94,8 @@ pub enum FrameError {
     PreviousCrc { expected: u32, found: u32 },
     #[error("expected {expected} records to fill the frame, found {found} and {left_bytes} bytes left")]
     Records { expected: u32, found: u32, left_bytes: usize },
+    #[error("expected lsns below 2^64, found {records} records from {first} on")]
+    LastLsn { first: u64, records: u32 },
 }
 
 /// Where a frame stands: what its header must repeat.
@@ -267,8 +269,11 @@ impl<'a> FrameView<'a> {
     }
 
     fn check_records(&self) -> Result<(), FrameError> {
+        let (first, expected) = (self.header.first_lsn.get(), self.header.record_count.get());
+        if first.checked_add(expected.into()).is_none() {
+            return Err(FrameError::LastLsn { first, records: expected });
+        }
         let mut records = self.records();
-        let expected = self.header.record_count.get();
         let found = records.by_ref().take(expected as usize).count() as u32;
         let left_bytes = records.rest().len();
         if found != expected || left_bytes != 0 {

@@ -224,6 +224,19 @@ mod tests {
         }
     }
 
+    /// Counting their Lsns overflowed, which is a panic in some builds and a wrong Lsn in others.
+    #[test]
+    fn records_behind_the_last_lsn_are_refused_even_with_a_good_crc() {
+        let mut frame = finished();
+        let info = FrameInfo { first_lsn: u64::MAX - 1, ..frame.view().info() };
+        frame.write_header(PLACE, info);
+        let error = Frame::parse(frame.buf().bytes()).unwrap_err();
+        assert_eq!(error, FrameError::LastLsn { first: u64::MAX - 1, records: 2 });
+        frame.write_header(PLACE, FrameInfo { first_lsn: u64::MAX - 2, ..info });
+        let lsns = Frame::parse(frame.buf().bytes()).map(|frame| frame.view().records().last().unwrap().lsn);
+        assert_eq!(lsns, Ok(u64::MAX - 1));
+    }
+
     #[test]
     #[should_panic(expected = "found 1 records not appended yet")]
     fn a_frame_that_was_not_appended_cannot_be_handed_out() {
