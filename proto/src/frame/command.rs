@@ -14,7 +14,7 @@
 use zerocopy::little_endian::{I64, U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::header::{Frame, FrameError, Kind, pad};
+use super::header::{Frame, FrameError, Kind, pad, unpad};
 use super::text::WireText;
 use crate::command::{
     CancelOrder, CapturePayment, Command, CreateOrder, MAX_LINES, OrderLine, PutProduct, RefundPayment,
@@ -227,6 +227,13 @@ const fn invalid(field: &'static str, expected: &'static str) -> Refusal {
     Refusal::Invalid { field, expected }
 }
 
+/// A command with something where nothing stands in version 1: what a later one says there would be lost.
+const NOT_ZERO: Refusal = invalid("reserved", "zeros where nothing is said");
+
+fn zero(bytes: &[u8]) -> Result<(), Refusal> {
+    if bytes.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(NOT_ZERO) }
+}
+
 /// The fixed part of a body, if the body is at least as long.
 fn head<T: FromBytes + KnownLayout + Immutable + Unaligned>(bytes: &[u8]) -> Result<(&T, &[u8]), Refusal> {
     T::ref_from_prefix(bytes).map_err(|_| invalid("length", "the bytes that the operation has"))
@@ -304,6 +311,7 @@ fn start_payment(body: &[u8]) -> Result<StartPayment, Refusal> {
         1 => true,
         _ => return Err(invalid("capture", "0 or 1")),
     };
+    zero(&bytes.zero)?;
     Ok(StartPayment {
         order: OrderId(bytes.order.get()),
         method: text!("payment_method", bytes.method)?,
@@ -315,11 +323,13 @@ fn update_stock(body: &[u8]) -> Result<UpdateStock, Refusal> {
     let bytes: &UpdateStockBytes = whole(body)?;
     let (amount, version) = (bytes.amount.get(), bytes.version.get());
     let change = match bytes.change {
+        SET | ADD if version != 0 => return Err(invalid("version", "0 but with change 3")),
         SET => StockChange::Set(amount),
         ADD => StockChange::Add(amount),
         ADD_IF_VERSION => StockChange::AddIfVersion { add: amount, version },
         _ => return Err(invalid("change", "1 to 3")),
     };
+    zero(&bytes.zero)?;
     Ok(UpdateStock { sku: text!("sku", bytes.sku)?, change, reason: text!("reason", bytes.reason)? })
 }
 
@@ -329,6 +339,9 @@ fn put_product(body: &[u8]) -> Result<PutProduct, Refusal> {
     if rest.len() as u64 != (name as u64 + description as u64).next_multiple_of(8) {
         return Err(invalid("name_length", "lengths that add up to the entry's"));
     }
+    let rest = unpad(rest, name + description).ok_or(NOT_ZERO)?;
+    zero(&bytes.zero)?;
+    zero(&bytes.zero_too)?;
     let text = |field, bytes: &[u8]| {
         String::from_utf8(bytes.to_vec()).map_err(|_| invalid(field, "UTF-8 with zeros behind it"))
     };
@@ -341,7 +354,7 @@ fn put_product(body: &[u8]) -> Result<PutProduct, Refusal> {
     Ok(PutProduct {
         sku: text!("sku", bytes.sku)?,
         name: text("name", &rest[..name])?,
-        description: text("description", &rest[name..name + description])?,
+        description: text("description", &rest[name..])?,
         category: text!("category", bytes.category)?,
         brand: text!("brand", bytes.brand)?,
         price: Money::new(bytes.price_minor.get(), Currency(bytes.currency)),

@@ -11,7 +11,7 @@
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::header::{Frame, FrameError, Kind, begin};
+use super::header::{Frame, FrameError, Kind, begin, unpad};
 use super::{VERSION_MAX, VERSION_MIN};
 
 /// Most bytes of the text.
@@ -94,11 +94,12 @@ impl ErrorFrame {
         frame.seal(out, 0, 0);
     }
 
-    /// Reads the body of a frame. An unknown code is taken for [`ErrorCode::Internal`]: the connection is
-    /// over either way.
+    /// Reads the body of a frame. An unknown code is taken for [`ErrorCode::Internal`], and a text that is
+    /// no UTF-8 is mended, within the bound of any text: the connection is over either way.
     pub fn read(frame: &Frame<'_>) -> Result<Self, FrameError> {
-        let found = frame.body.len();
-        let Ok((head, rest)) = ErrorBytes::ref_from_prefix(frame.body) else {
+        let body = frame.bare(Kind::Error, "Error")?;
+        let found = body.len();
+        let Ok((head, rest)) = ErrorBytes::ref_from_prefix(body) else {
             return Err(FrameError::BodyLength { field: "body", expected: size_of::<ErrorBytes>(), found });
         };
         let length = usize::from(head.text_length.get());
@@ -106,12 +107,15 @@ impl ErrorFrame {
             let expected = length.next_multiple_of(8);
             return Err(FrameError::BodyLength { field: "text", expected, found: rest.len() });
         }
+        let padding = FrameError::Field { field: "padding", expected: "zeros behind the text" };
+        let mut text = String::from_utf8_lossy(unpad(rest, length).ok_or(padding)?).into_owned();
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
         let code = ErrorCode::ALL.into_iter().find(|code| *code as u16 == head.code.get());
         Ok(Self {
             code: code.unwrap_or(ErrorCode::Internal),
             version_min: head.version_min.get(),
             version_max: head.version_max.get(),
-            text: String::from_utf8_lossy(&rest[..length]).into_owned(),
+            text,
         })
     }
 }

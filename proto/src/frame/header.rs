@@ -145,6 +145,17 @@ impl<'a> Frame<'a> {
         Ok(Some((Self::parse(whole)?, rest)))
     }
 
+    /// The body of a frame of this kind; kinds without entries count none.
+    pub(super) fn bare(&self, kind: Kind, expected: &'static str) -> Result<&'a [u8], FrameError> {
+        if self.kind != kind {
+            return Err(FrameError::UnexpectedKind { expected, found: self.kind });
+        }
+        if self.count != 0 {
+            return Err(FrameError::Count { expected: self.count, found: 0 });
+        }
+        Ok(self.body)
+    }
+
     fn parse(whole: &'a [u8]) -> Result<Self, FrameError> {
         // `length` saw that the header is there.
         let Ok((header, body)) = Header::ref_from_prefix(whole) else {
@@ -215,6 +226,13 @@ impl Open {
     pub fn abandon(self, out: &mut Vec<u8>) {
         out.truncate(self.at);
     }
+}
+
+/// The `length` bytes of which `padded` consists but for zeros up to a multiple of eight.
+pub(super) fn unpad(padded: &[u8], length: usize) -> Option<&[u8]> {
+    let (bytes, padding) = padded.split_at_checked(length)?;
+    let short = padding.len() < 8 && padded.len().is_multiple_of(8);
+    (short && padding.iter().all(|byte| *byte == 0)).then_some(bytes)
 }
 
 /// Zeros up to a multiple of eight bytes behind `from`.

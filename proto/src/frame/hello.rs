@@ -25,7 +25,7 @@
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::header::{Frame, FrameError, Kind, begin};
+use super::header::{Frame, FrameError, Kind, begin, unpad};
 use super::{VERSION_MAX, VERSION_MIN};
 use crate::slot::{SLOTS, ShardId, Slot, SlotMap};
 
@@ -90,11 +90,9 @@ impl<'a> Hello<'a> {
 
     /// Reads the body of a frame.
     pub fn read(frame: &Frame<'a>) -> Result<Self, FrameError> {
-        if frame.kind != Kind::Hello {
-            return Err(FrameError::UnexpectedKind { expected: "Hello", found: frame.kind });
-        }
-        let found = frame.body.len();
-        let Ok((head, rest)) = HelloBytes::ref_from_prefix(frame.body) else {
+        let body = frame.bare(Kind::Hello, "Hello")?;
+        let found = body.len();
+        let Ok((head, rest)) = HelloBytes::ref_from_prefix(body) else {
             return Err(FrameError::BodyLength { field: "body", expected: size_of::<HelloBytes>(), found });
         };
         if head.magic != MAGIC {
@@ -109,6 +107,8 @@ impl<'a> Hello<'a> {
         if rest.len() != expected {
             return Err(FrameError::BodyLength { field: "token and name", expected, found: rest.len() });
         }
+        let padding = FrameError::Field { field: "padding", expected: "zeros behind token and name" };
+        let rest = unpad(rest, token + name).ok_or(padding)?;
         let text = |field, bytes| {
             std::str::from_utf8(bytes).map_err(|_| FrameError::Field { field, expected: "UTF-8" })
         };
@@ -116,7 +116,7 @@ impl<'a> Hello<'a> {
             version_min: head.version_min.get(),
             version_max: head.version_max.get(),
             token: text("token", &rest[..token])?,
-            name: text("name", &rest[token..token + name])?,
+            name: text("name", &rest[token..])?,
         })
     }
 
@@ -182,15 +182,13 @@ impl Welcome {
 
     /// Reads the body of a frame.
     pub fn read(frame: &Frame<'_>) -> Result<Self, FrameError> {
-        if frame.kind != Kind::Welcome {
-            return Err(FrameError::UnexpectedKind { expected: "Welcome", found: frame.kind });
+        let body = frame.bare(Kind::Welcome, "Welcome")?;
+        let (expected, found) = (size_of::<WelcomeBytes>(), body.len());
+        let wrong = FrameError::BodyLength { field: "body", expected, found };
+        let body = WelcomeBytes::ref_from_bytes(body).map_err(|_| wrong)?;
+        if body.zero.get() != 0 {
+            return Err(FrameError::NotZero { field: "byte 12", found: body.zero.get() });
         }
-        let (expected, found) = (size_of::<WelcomeBytes>(), frame.body.len());
-        let body = WelcomeBytes::ref_from_bytes(frame.body).map_err(|_| FrameError::BodyLength {
-            field: "body",
-            expected,
-            found,
-        })?;
         let (shards, owners) = (body.shards.get(), body.owners.map(U16::get));
         if shards == 0 || owners.iter().any(|owner| *owner >= shards) {
             return Err(FrameError::Field { field: "owners", expected: "shards that there are" });

@@ -34,6 +34,8 @@ pub const VERSION_MIN: u16 = 1;
 pub const VERSION_MAX: u16 = 1;
 
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod document;
 #[cfg(test)]
 mod tests;

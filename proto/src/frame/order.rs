@@ -215,7 +215,7 @@ pub(super) fn read(body: &[u8]) -> Result<OrderRow, FrameError> {
     if !rest.0.is_empty() {
         return Err(wrong);
     }
-    Ok(OrderRow {
+    let row = OrderRow {
         id: OrderId(head.id.get()),
         customer: head.customer.text().ok_or(wrong)?,
         lines: lines.into(),
@@ -228,7 +228,11 @@ pub(super) fn read(body: &[u8]) -> Result<OrderRow, FrameError> {
         body: 0,
         history: history.into(),
         payment,
-    })
+    };
+    // Whatever stands where nothing is said, or says twice what it says.
+    let mut own = Vec::with_capacity(body.len());
+    put(&mut own, &row);
+    if own == body { Ok(row) } else { Err(wrong) }
 }
 
 fn payment(head: &OrderBytes, rest: &mut Rest<'_>) -> Result<Payment, FrameError> {

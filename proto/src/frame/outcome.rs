@@ -15,7 +15,7 @@ use zerocopy::little_endian::{I64, U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::command::entry;
-use super::header::{Frame, FrameError, Kind, pad};
+use super::header::{Frame, FrameError, Kind, pad, unpad};
 use super::number::Number;
 use super::order;
 use super::refusal;
@@ -166,6 +166,7 @@ impl Iterator for Outcomes<'_> {
 fn answer(whole: &[u8]) -> Result<OutcomeEntry, FrameError> {
     let kind = FrameError::Field { field: "outcome", expected: "one of version 1" };
     let (head, body) = OutcomeBytes::ref_from_prefix(whole).map_err(|_| kind)?;
+    check_head(head)?;
     let outcome = match head.kind {
         ACCEPTED => Outcome::Accepted(receipt(head.code.get(), body)?),
         REFUSED => Outcome::Refused(refusal::read(head.code.get(), body)?),
@@ -180,11 +181,30 @@ fn answer(whole: &[u8]) -> Result<OutcomeEntry, FrameError> {
     Ok(OutcomeEntry { tag: head.tag.get(), answer: Answer::Reply(reply) })
 }
 
+/// What an entry says in its head alone: each number stands where it means something, else there is zero.
+fn check_head(head: &OutcomeBytes) -> Result<(), FrameError> {
+    if head.replayed > 1 {
+        return Err(FrameError::Field { field: "replayed", expected: "0 or 1" });
+    }
+    if head.code.get() != 0 && matches!(head.kind, REJECTED | ORDER | STOCK) {
+        return Err(FrameError::NotZero { field: "number of an outcome", found: head.code.get().into() });
+    }
+    if head.kind == REJECTED && (head.replayed != 0 || head.lsn.get() != 0) {
+        return Err(FrameError::Field { field: "rejected", expected: "no position in the log" });
+    }
+    Ok(())
+}
+
 fn rejected(body: &[u8]) -> Result<Rejected, FrameError> {
     let wrong = FrameError::Field { field: "rejected", expected: "reason, zero byte, message" };
     let text = std::str::from_utf8(body).map_err(|_| wrong)?;
     let (reason, message) = text.split_once('\0').ok_or(wrong)?;
-    Ok(Rejected { reason: reason.into(), message: message.trim_end_matches('\0').into() })
+    let message = message.trim_end_matches('\0');
+    unpad(body, reason.len() + 1 + message.len()).ok_or(wrong)?;
+    if message.len() > REJECTED_BYTES_MAX {
+        return Err(FrameError::Field { field: "rejected", expected: "a message of at most 4096 bytes" });
+    }
+    Ok(Rejected { reason: reason.into(), message: message.into() })
 }
 
 fn receipt(code: u16, body: &[u8]) -> Result<Receipt, FrameError> {
@@ -193,7 +213,7 @@ fn receipt(code: u16, body: &[u8]) -> Result<Receipt, FrameError> {
         let version = bytes.version.get();
         return match code {
             7 => Ok(Receipt::Stock { on_hand: bytes.on_hand.get(), held: bytes.held.get(), version }),
-            8 => Ok(Receipt::Product { version }),
+            8 if bytes.on_hand.get() == 0 && bytes.held.get() == 0 => Ok(Receipt::Product { version }),
             _ => Err(wrong),
         };
     }
@@ -216,7 +236,8 @@ fn receipt(code: u16, body: &[u8]) -> Result<Receipt, FrameError> {
         6 => Number::named(bytes.state).map(|state| Receipt::Refund { order, refund: number, amount, state }),
         _ => None,
     };
-    read.ok_or(wrong)
+    // What a receipt does not say is zero.
+    read.filter(|receipt| receipt_bytes(receipt).is_some_and(|own| own.as_bytes() == body)).ok_or(wrong)
 }
 
 fn stock(body: &[u8]) -> Result<StockRow, FrameError> {
@@ -227,7 +248,7 @@ fn stock(body: &[u8]) -> Result<StockRow, FrameError> {
         found,
     })?;
     let sku = bytes.sku.text().ok_or(FrameError::Field { field: "sku", expected: "UTF-8" })?;
-    Ok(StockRow {
+    let row = StockRow {
         sku,
         on_hand: bytes.on_hand.get(),
         held: bytes.held.get(),
@@ -240,7 +261,11 @@ fn stock(body: &[u8]) -> Result<StockRow, FrameError> {
         backorder: bytes.backorder.get(),
         hold_us: bytes.hold_us.get(),
         active: bytes.flags & ACTIVE != 0,
-    })
+    };
+    let clean = bytes.flags & !(LIMIT_RETURNS | ACTIVE) == 0 && bytes.zero == [0; 4];
+    clean
+        .then_some(row)
+        .ok_or(FrameError::Field { field: "stock", expected: "flags of version 1, then zeros" })
 }
 
 /// Appends the answer of the engine as an entry of an open frame. Answers to what no operation asks for
@@ -314,6 +339,20 @@ fn receipt_code(receipt: &Receipt) -> Option<u16> {
 }
 
 fn put_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
+    let (on_hand, held, version) = match *receipt {
+        Receipt::Stock { on_hand, held, version } => (on_hand, held, version),
+        Receipt::Product { version } => (0, 0, version),
+        _ => {
+            return out.extend_from_slice(receipt_bytes(receipt).as_ref().map_or(&[], IntoBytes::as_bytes));
+        }
+    };
+    let versions =
+        VersionBytes { on_hand: I64::new(on_hand), held: I64::new(held), version: U64::new(version) };
+    out.extend_from_slice(versions.as_bytes());
+}
+
+/// The body of receipts 1 to 6; `None` of all others.
+fn receipt_bytes(receipt: &Receipt) -> Option<ReceiptBytes> {
     let of = |order: OrderId| ReceiptBytes {
         order: U128::new(order.0),
         minor: I64::new(0),
@@ -330,12 +369,7 @@ fn put_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
         number: U16::new(number),
         ..of(order)
     };
-    let versions = |on_hand, held, version| VersionBytes {
-        on_hand: I64::new(on_hand),
-        held: I64::new(held),
-        version: U64::new(version),
-    };
-    let bytes = match *receipt {
+    Some(match *receipt {
         Receipt::Order { order, total, held_until_us } => {
             ReceiptBytes { until_us: U64::new(held_until_us), ..with(order, total, 0) }
         }
@@ -351,16 +385,13 @@ fn put_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
         Receipt::Refund { order, refund, amount, state } => {
             ReceiptBytes { state: state.number(), ..with(order, amount, refund) }
         }
-        Receipt::Stock { on_hand, held, version } => {
-            return out.extend_from_slice(versions(on_hand, held, version).as_bytes());
-        }
-        Receipt::Product { version } => {
-            return out.extend_from_slice(versions(0, 0, version).as_bytes());
-        }
-        // Nothing asks for them here.
-        Receipt::Document { .. } | Receipt::Name { .. } | Receipt::Offset { .. } => return,
-    };
-    out.extend_from_slice(bytes.as_bytes());
+        // They have another body, or nothing asks for them here.
+        Receipt::Stock { .. }
+        | Receipt::Product { .. }
+        | Receipt::Document { .. }
+        | Receipt::Name { .. }
+        | Receipt::Offset { .. } => return None,
+    })
 }
 
 fn stock_bytes(row: &StockRow) -> StockBytes {

@@ -14,7 +14,7 @@
 use zerocopy::little_endian::{I64, U32, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::header::FrameError;
+use super::header::{FrameError, unpad};
 use super::number::Number;
 use crate::id::OrderId;
 use crate::known::keep;
@@ -32,6 +32,7 @@ struct RefusalBytes {
 }
 
 /// A refusal as numbers.
+#[derive(PartialEq, Eq)]
 struct Numbers {
     code: u16,
     line: u32,
@@ -189,18 +190,24 @@ pub(super) fn read(code: u16, body: &[u8]) -> Result<Refusal, FrameError> {
     let (bytes, rest) = RefusalBytes::ref_from_prefix(body).map_err(|_| wrong)?;
     let (line, first) = (bytes.line.get(), bytes.first.get() as i128);
     let numbers = Numbers { code, line, first, second: bytes.second.get() };
-    let text = rest.get(..bytes.text_length.get() as usize).and_then(|text| std::str::from_utf8(text).ok());
-    refusal(&numbers, text.ok_or(wrong)?).ok_or(wrong)
+    let text = unpad(rest, bytes.text_length.get() as usize).and_then(|text| std::str::from_utf8(text).ok());
+    let text = text.ok_or(wrong)?;
+    let read = refusal(&numbers, text).ok_or(wrong)?;
+    // A number that it does not have is none, or zero, and only one has a text.
+    let known =
+        numbers == self::numbers(&read) && (text.is_empty() || matches!(read, Refusal::Invalid { .. }));
+    known.then_some(read).ok_or(wrong)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::header::pad;
     use super::*;
     use crate::payment::PaymentState;
     use crate::row::{HoldState, OrderState};
 
     /// One of each, with numbers at their limits.
-    fn every() -> Vec<Refusal> {
+    pub(in super::super) fn every() -> Vec<Refusal> {
         let (line, most) = (9_999, i64::MAX);
         vec![
             Refusal::DeadlineExceeded,
@@ -245,6 +252,7 @@ mod tests {
         for one in every() {
             let mut body = Vec::new();
             put(&mut body, &one);
+            pad(&mut body, 0);
             assert_eq!(read(code(&one), &body), Ok(one), "{one}");
             assert_eq!(reason(code(&one)), Some(one.reason()));
             codes.push(code(&one));

@@ -14,18 +14,18 @@ use crate::{
     Reply, SlotMap, Text,
 };
 
-fn text<const N: usize>(text: &str) -> Text<N> {
+pub(super) fn text<const N: usize>(text: &str) -> Text<N> {
     Text::new(text).unwrap()
 }
 
-fn create(lines: usize) -> Command {
+pub(super) fn create(lines: usize) -> Command {
     let line = |index: usize| OrderLine::new(text(&format!("tea-{index}")), index as i64 + 1);
     let lines = (0..lines).map(line).collect();
     Command::CreateOrder(CreateOrder { customer: text("ada"), lines, hold_us: 7 })
 }
 
 /// One of each that an operation stands for.
-fn commands() -> Vec<(Command, bool)> {
+pub(super) fn commands() -> Vec<(Command, bool)> {
     let order = OrderId(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
     let start =
         Command::StartPayment(Box::new(StartPayment { order, method: text("tok_visa"), capture: true }));
@@ -108,7 +108,7 @@ fn order() -> OrderRow {
     }
 }
 
-fn outcomes() -> Vec<Outcome> {
+pub(super) fn outcomes() -> Vec<Outcome> {
     let (order_id, amount) = (OrderId(u128::MAX - 1), Money::new(-5, Currency::USD));
     let stock = StockRow {
         sku: text("tea"),
@@ -259,6 +259,43 @@ fn first_frames_come_over_as_they_are() {
     assert_eq!(ErrorFrame::read(&read(&out)), Ok(error));
 }
 
+/// What a later version says in such places would be lost, so it is not read as this one.
+#[test]
+fn a_first_frame_with_something_where_zeros_stand_is_refused() {
+    let mut out = Vec::new();
+    Hello::new("a.b.c", "a client").write(&mut out);
+    let frame = read(&out);
+    let padded = |at: usize| {
+        let mut body = frame.body.to_vec();
+        body[at] = 1;
+        body
+    };
+    let padding = padded(frame.body.len() - 1);
+    let refused = Hello::read(&Frame { body: &padding, ..frame });
+    assert!(matches!(refused, Err(FrameError::Field { field: "padding", .. })), "{refused:?}");
+    let refused = Hello::read(&Frame { count: 1, ..frame });
+    assert_eq!(refused, Err(FrameError::Count { expected: 1, found: 0 }));
+    let mut out = Vec::new();
+    Welcome::new(1, SlotMap::new(3).unwrap(), 1 << 20, 4_096).write(&mut out);
+    let frame = read(&out);
+    let mut body = frame.body.to_vec();
+    body[12] = 1;
+    let refused = Welcome::read(&Frame { body: &body, ..frame });
+    assert_eq!(refused, Err(FrameError::NotZero { field: "byte 12", found: 1 }));
+}
+
+/// A text that is mended grows: three bytes stand for each that is none.
+#[test]
+fn an_error_text_that_is_mended_stays_within_its_bound() {
+    let mut out = Vec::new();
+    ErrorFrame::new(ErrorCode::Full, "x".repeat(1_024)).write(&mut out);
+    let frame = read(&out);
+    let mut body = frame.body.to_vec();
+    body[8..].fill(0xff);
+    let read = ErrorFrame::read(&Frame { body: &body, ..frame }).unwrap();
+    assert_eq!(read.text, "\u{fffd}".repeat(1_024 / 3));
+}
+
 #[test]
 fn lines_and_verdicts_come_over_as_they_are() {
     let mut out = Vec::new();
@@ -398,6 +435,16 @@ fn an_entry_that_is_never_right_is_refused_by_itself() {
     assert_eq!(refused(4, &bad_text(16 + 48, 72)), "capture");
     assert_eq!(refused(5, &bad_text(16 + 46, 72)), "payment_method");
     assert_eq!(refused(9, &bad_text(40, 128)), "change");
+    let with = |length: usize, bytes: &[(usize, u8)]| {
+        let mut body = vec![0; length];
+        bytes.iter().for_each(|(at, byte)| body[*at] = *byte);
+        body
+    };
+    assert_eq!(refused(4, &with(72, &[(71, 1)])), "reserved");
+    assert_eq!(refused(9, &with(128, &[(40, 1), (47, 1)])), "reserved");
+    assert_eq!(refused(9, &with(128, &[(40, 2), (56, 1)])), "version");
+    assert_eq!(refused(8, &with(208, &[(204, 1)])), "reserved");
+    assert_eq!(refused(8, &with(216, &[(196, 1), (208, b'x'), (209, b'y')])), "reserved", "in the padding");
     assert_eq!(refused(10, &bad_text(38, 40)), "sku", "something stands behind the text");
     assert_eq!(refused(8, &[0; 208]), "price.currency");
 }

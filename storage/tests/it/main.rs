@@ -1,6 +1,20 @@
 //! The storage crate from outside.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../../fuzz/src/decoders.rs"]
+mod decoders;
+#[path = "../../../proto/fuzz/src/heap.rs"]
+mod heap;
+#[path = "../../fuzz/src/program.rs"]
+mod program;
+#[path = "../../fuzz/src/records.rs"]
+mod records;
+#[path = "../../fuzz/src/segments.rs"]
+mod segments;
+#[path = "../../fuzz/src/snapshot.rs"]
+mod snapshot;
+
+mod corpus;
 mod log_append;
 mod log_corruption;
 mod log_crash;
@@ -11,3 +25,6 @@ mod log_vote;
 mod store_crash;
 mod store_damage;
 mod store_equal;
+
+#[global_allocator]
+static HEAP: heap::Counting = heap::Counting;

@@ -1,0 +1,231 @@
+//! What must hold of every decoder of the native protocol, whatever bytes come.
+//!
+//! libFuzzer calls these functions (`main.rs`), and `cargo test` calls them with the committed corpora
+//! (`proto/tests/it`). What is decoded is encoded to the same bytes again, or is refused by an error that
+//! says why; memory is asked for by the bytes that are there, not by what they say of themselves.
+
+use onrush_proto::Refusal;
+use onrush_proto::frame::{
+    Answer, Commands, ErrorCode, ErrorFrame, FRAME_BYTES_MAX, Frame, FrameError, HEADER_BYTES, Hello, Kind,
+    Operation, Outcomes, ValidateView, Verdicts, Welcome, begin, put_command, put_line, put_rejected,
+    put_reply, put_verdict,
+};
+use onrush_proto::{Outcome, Reply};
+
+use crate::heap::within;
+
+/// Bytes of heap that decoding may ask for, and this many more for each byte that is there: vectors that
+/// grow by doubling are asked for about twice, and a short part of a body becomes a longer one in memory.
+const HEAP_BYTES: usize = 4 << 10;
+const HEAP_PER_BYTE: usize = 16;
+
+/// A decoder and what is tried on it.
+#[derive(Clone, Copy)]
+pub(crate) struct Decoder {
+    /// Its name, and that of its corpus.
+    pub(crate) name: &'static str,
+    check: fn(&[u8]),
+}
+
+/// Every decoder of bytes that strangers send.
+pub(crate) const DECODERS: [Decoder; 8] = [
+    Decoder { name: "frame", check: frame },
+    Decoder { name: "hello", check: |input| body(Kind::Hello, input, hello) },
+    Decoder { name: "welcome", check: |input| body(Kind::Welcome, input, welcome) },
+    Decoder { name: "error", check: |input| body(Kind::Error, input, error) },
+    Decoder { name: "commands", check: |input| body(Kind::Commands, input, commands) },
+    Decoder { name: "outcomes", check: |input| body(Kind::Outcomes, input, outcomes) },
+    Decoder { name: "validate", check: |input| body(Kind::Validate, input, lines) },
+    Decoder { name: "verdicts", check: |input| body(Kind::Verdicts, input, verdicts) },
+];
+
+impl Decoder {
+    /// Tries some bytes.
+    ///
+    /// # Panics
+    /// If something does not hold: that is a bug.
+    pub(crate) fn try_on(&self, input: &[u8]) {
+        (self.check)(input);
+    }
+}
+
+/// Decodes within the bound of memory.
+fn decoded<T>(bytes: &[u8], decode: impl FnOnce() -> T) -> T {
+    within(HEAP_BYTES + HEAP_PER_BYTE * bytes.len(), decode)
+}
+
+/// Frames as they come; and, as strangers know how to count, under a length and a checksum that are right.
+fn frame(input: &[u8]) {
+    stream(input);
+    if input.len() >= HEADER_BYTES {
+        let mut forged = input[..input.len() / 8 * 8].to_vec();
+        let length = forged.len() as u32;
+        forged[4..8].copy_from_slice(&length.to_le_bytes());
+        let crc = crc_fast::crc32_iscsi(&forged[4..]);
+        forged[..4].copy_from_slice(&crc.to_le_bytes());
+        stream(&forged);
+    }
+}
+
+fn stream(bytes: &[u8]) {
+    let mut rest = bytes;
+    loop {
+        let read = decoded(rest, || Frame::read(rest, FRAME_BYTES_MAX));
+        let told = Frame::length(rest, FRAME_BYTES_MAX);
+        let (frame, behind) = match read {
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                let missing = |length: Option<usize>| length.is_none_or(|length| length > rest.len());
+                return assert!(told.is_ok_and(missing), "a frame that is there has arrived");
+            }
+            Err(FrameError::Length { .. }) => return assert!(told.is_err()),
+            Err(_) => return assert!(told.is_ok_and(|length| length.is_some())),
+        };
+        let whole = &rest[..rest.len() - behind.len()];
+        assert_eq!(told, Ok(Some(whole.len())));
+        let mut again = Vec::new();
+        let open = begin(&mut again, frame.kind);
+        again.extend_from_slice(frame.body);
+        open.seal(&mut again, frame.count, frame.argument);
+        assert_eq!(again, whole, "the frame that was read");
+        assert_eq!(Frame::read(&whole[..whole.len() - 1], FRAME_BYTES_MAX), Ok(None), "a byte is missing");
+        rest = behind;
+    }
+}
+
+/// A frame whose count and body are the input's, and what is said of it. Every other body is refused.
+fn body(kind: Kind, input: &[u8], check: fn(&Frame<'_>, &[u8])) {
+    let Some((count, body)) = input.split_first_chunk() else { return };
+    let mut bytes = Vec::new();
+    let open = begin(&mut bytes, kind);
+    bytes.extend_from_slice(body);
+    open.seal(&mut bytes, u16::from_le_bytes(*count), 0);
+    let read = Frame::read(&bytes, FRAME_BYTES_MAX);
+    let Ok(Some((frame, []))) = read else { panic!("expected the frame that was sealed, found {read:?}") };
+    check(&frame, &bytes);
+    let of_others = [
+        (Kind::Hello, Hello::read(&frame).err()),
+        (Kind::Welcome, Welcome::read(&frame).err()),
+        (Kind::Error, ErrorFrame::read(&frame).err()),
+        (Kind::Commands, Commands::of(&frame).err()),
+        (Kind::Outcomes, Outcomes::of(&frame).err()),
+        (Kind::Validate, ValidateView::of(&frame).err()),
+        (Kind::Verdicts, Verdicts::of(&frame).err()),
+    ];
+    for (other, refused) in of_others.into_iter().filter(|(other, _)| *other != kind) {
+        let told = matches!(refused, Some(FrameError::UnexpectedKind { found, .. }) if found == kind);
+        assert!(told, "expected a {kind:?} that is no {other:?}, found {refused:?}");
+    }
+}
+
+fn hello(frame: &Frame<'_>, bytes: &[u8]) {
+    if let Ok(hello) = decoded(bytes, || Hello::read(frame)) {
+        let mut again = Vec::new();
+        hello.write(&mut again);
+        assert_eq!(again, bytes, "{hello:?}");
+        if let Some(version) = hello.version() {
+            assert!((hello.version_min..=hello.version_max).contains(&version));
+        }
+    }
+}
+
+fn welcome(frame: &Frame<'_>, bytes: &[u8]) {
+    if let Ok(welcome) = decoded(bytes, || Welcome::read(frame)) {
+        let mut again = Vec::new();
+        welcome.write(&mut again);
+        assert_eq!(again, bytes, "{welcome:?}");
+        let mut slots = (0..=u8::MAX).map(onrush_proto::Slot);
+        assert!(slots.all(|slot| welcome.shard(slot).0 < welcome.shards));
+    }
+}
+
+/// An error may say what is not known here, and is read all the same: then it is another one, for good.
+fn error(frame: &Frame<'_>, bytes: &[u8]) {
+    let Ok(read) = decoded(bytes, || ErrorFrame::read(frame)) else { return };
+    let mut again = Vec::new();
+    read.write(&mut again);
+    let Ok(Some((frame, []))) = Frame::read(&again, FRAME_BYTES_MAX) else { panic!("no frame: {again:?}") };
+    assert_eq!(ErrorFrame::read(&frame), Ok(read.clone()));
+    let mended = read.code == ErrorCode::Internal || read.text.contains(char::REPLACEMENT_CHARACTER);
+    assert!(mended || again == bytes, "{read:?}");
+}
+
+fn commands(frame: &Frame<'_>, bytes: &[u8]) {
+    let Ok(entries) = decoded(bytes, || Commands::of(frame)) else { return };
+    let mut rest = frame.body;
+    let mut count = 0;
+    for entry in entries {
+        let (own, behind) = rest.split_at(entry.length());
+        match decoded(own, || entry.command()) {
+            Ok(command) => {
+                let mut again = Vec::new();
+                let settled = entry.operation() == Ok(Operation::Pay);
+                let put = put_command(&mut again, entry.tag, entry.patience_us, entry.key, &command, settled);
+                assert!(put && again == own, "{command:?}");
+            }
+            Err(Refusal::Invalid { .. } | Refusal::TooManyLines { .. }) => {}
+            Err(other) => panic!("expected a refusal of the form, found {other:?}"),
+        }
+        (rest, count) = (behind, count + 1);
+    }
+    assert_eq!((rest.len(), count), (0, frame.count), "all entries and no more");
+}
+
+fn outcomes(frame: &Frame<'_>, bytes: &[u8]) {
+    let Ok(read) = Outcomes::of(frame) else { panic!("an Outcomes frame is read entry by entry") };
+    let entries: Vec<_> = decoded(bytes, || read.clone().collect());
+    let good: Vec<_> = entries.iter().map_while(|entry| entry.as_ref().ok()).collect();
+    assert!(good.len() + 1 >= entries.len(), "an error is the last that is said");
+    if good.len() == entries.len() {
+        assert_eq!(good.len(), usize::from(frame.count), "as many as were counted");
+    }
+    let mut again = Vec::new();
+    for entry in good {
+        let from = again.len();
+        match &entry.answer {
+            Answer::Reply(reply) => assert!(put_reply(&mut again, entry.tag, reply), "{reply:?}"),
+            Answer::Rejected(said) => put_rejected(&mut again, entry.tag, &said.reason, &said.message),
+        }
+        // More texts than are kept come as one, on purpose.
+        if !is_invalid(&entry.answer) {
+            assert_eq!(again[from..], frame.body[from..again.len()], "{entry:?}");
+        }
+        let length = frame.body[from..].first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+        again.resize(from + length as usize, 0);
+    }
+}
+
+fn is_invalid(answer: &Answer) -> bool {
+    matches!(answer, Answer::Reply(Reply { outcome: Outcome::Refused(Refusal::Invalid { .. }), .. }))
+}
+
+fn lines(frame: &Frame<'_>, bytes: &[u8]) {
+    let Ok(view) = decoded(bytes, || ValidateView::of(frame)) else { return };
+    assert_eq!(view.lines.len(), usize::from(frame.count));
+    let mut again = Vec::new();
+    let open = begin(&mut again, Kind::Validate);
+    again.extend_from_slice(&view.tag.to_le_bytes());
+    for line in view.lines {
+        // What is no text is unknown, and refused as such where it stands.
+        let Some(sku) = line.sku() else { return };
+        put_line(&mut again, &sku, line.quantity());
+    }
+    open.seal(&mut again, frame.count, frame.argument);
+    assert_eq!(again, bytes);
+}
+
+fn verdicts(frame: &Frame<'_>, bytes: &[u8]) {
+    let Ok(view) = decoded(bytes, || Verdicts::of(frame)) else { return };
+    assert_eq!(view.verdicts.len(), usize::from(frame.count));
+    let mut again = Vec::new();
+    let open = begin(&mut again, Kind::Verdicts);
+    again.extend_from_slice(&view.tag.to_le_bytes());
+    for verdict in view.verdicts {
+        assert_eq!(verdict.valid(), verdict.refusal() == 0);
+        assert!(!verdict.valid() || verdict.reason().is_none());
+        let _ = (verdict.available(), verdict.price());
+        put_verdict(&mut again, verdict);
+    }
+    open.seal(&mut again, frame.count, frame.argument);
+    assert_eq!(again, bytes);
+}
