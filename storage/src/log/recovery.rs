@@ -12,7 +12,7 @@ use super::chain::Chain;
 use super::frame::FrameError;
 use super::options::{LogOptions, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use super::segment::{HeaderError, Segment, is_spare, segment_name, sequence_of};
-use super::supply::Prepared;
+use super::supply::{Prepared, was_written};
 use super::tail::{self, Head, Opened};
 use super::walk::Walk;
 use crate::disk::Disk;
@@ -126,6 +126,9 @@ pub enum Damage {
         /// The next one there is.
         found: u64,
     },
+    /// A log was here once: what it let go of lies there to be used again, and nothing else.
+    #[error("expected a segment beside a file that was one, found none")]
+    NoSegment,
 }
 
 /// Everything that opening hands to the writer.
@@ -140,6 +143,9 @@ pub(super) struct Recovered {
 /// Reads the whole log, changes nothing if it is corrupt, and repairs its tail if it is torn.
 pub(super) fn recover(disk: &dyn Disk, options: &LogOptions) -> Result<Recovered, OpenError> {
     let (sequences, spares) = list(disk)?;
+    if sequences.is_empty() {
+        must_be_new(disk, &spares)?;
+    }
     let mut walk = Walk::new(options);
     let mut unused: Option<Head> = None;
     for sequence in sequences {
@@ -174,6 +180,18 @@ pub(super) fn recover(disk: &dyn Disk, options: &LogOptions) -> Result<Recovered
     };
     let prepared = tail.into_ready(disk, options)?;
     Ok(Recovered { report, chain, segments, prepared, spares })
+}
+
+/// A log that was used always has a segment, so that what it let go of alone is a log that was lost. Taken into use
+/// as the first segment of a new one such a file could be read as what it was before.
+fn must_be_new(disk: &dyn Disk, spares: &BTreeSet<String>) -> Result<(), OpenError> {
+    for file in spares {
+        let failed = |source| OpenError::Read { file: file.clone(), offset: 0, source };
+        if was_written(disk.open(file).map_err(failed)?.as_ref()).map_err(failed)? {
+            return Err(OpenError::Corrupt { file: file.clone(), offset: 0, damage: Damage::NoSegment });
+        }
+    }
+    Ok(())
 }
 
 fn list(disk: &dyn Disk) -> Result<(Vec<u64>, BTreeSet<String>), OpenError> {

@@ -77,7 +77,8 @@ impl Preparer {
     }
 }
 
-fn was_written(file: &dyn DiskFile) -> io::Result<bool> {
+/// True if a file was a segment once.
+pub(super) fn was_written(file: &dyn DiskFile) -> io::Result<bool> {
     let mut sector = [0; SECTOR_BYTES];
     let count = file.read_at(0, &mut sector)?;
     Ok(sector[..count].iter().any(|byte| *byte != 0))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use onrush_storage::disk::{Disk, FaultDisk};
-use onrush_storage::log::{AppendError, Log, Prepare, ReadError};
+use onrush_storage::log::{AppendError, Damage, Log, OpenError, Prepare, ReadError};
 
 use crate::log_stage::{SECTOR, append_one, open, options, read_all, read_on};
 
@@ -65,6 +65,27 @@ fn spares_beyond_the_limit_are_removed_and_those_of_another_size_too() {
     append_one(&mut log, 10);
     assert_eq!(disk.list().unwrap(), ["000000000006.segment", "000000000007.segment"]);
     assert_eq!(log.stats().recycled, 0);
+}
+
+/// A fuzzer removed the last segment and left a spare: a new log took it as its segment 1, whose header it still had, and
+/// the next opening read the old life for the log.
+#[test]
+fn what_a_log_let_go_of_is_not_taken_for_a_new_one() {
+    let disk = FaultDisk::new(1);
+    let mut log = filled(&disk, 3);
+    log.release_below(3);
+    drop(log);
+    assert_eq!(disk.list().unwrap(), ["000000000001.spare", "000000000002.segment"]);
+    disk.remove("000000000002.segment").unwrap();
+    for _ in 0..2 {
+        let error = Log::open(Arc::new(disk.clone()), options(SMALL, 2)).err().unwrap();
+        let OpenError::Corrupt { file, damage: Damage::NoSegment, .. } = &error else { panic!("{error}") };
+        assert_eq!(file, "000000000001.spare");
+    }
+    // One that was never written is what a crash leaves of a log that was about to begin.
+    disk.remove("000000000001.spare").unwrap();
+    disk.create("000000000001.spare", SMALL).unwrap();
+    assert!(Log::open(Arc::new(disk.clone()), options(SMALL, 3)).is_ok());
 }
 
 #[test]
