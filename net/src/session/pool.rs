@@ -35,10 +35,9 @@ impl Pool {
     /// Makes a full buffer larger: twice what has arrived, so that nobody is believed how much will come.
     pub(super) fn grow(&self, buffer: &mut Vec<u8>) {
         let wanted = buffer.capacity().max(FIRST_BYTES) * 2;
-        if wanted > KEPT_BYTES_MAX
-            && let Some(mut large) = self.large.borrow_mut().pop()
-            && large.capacity() >= wanted
-        {
+        // Taken in front of the block, where the shelf would still be borrowed when the smaller one goes back.
+        let large = if wanted > KEPT_BYTES_MAX { self.large.borrow_mut().pop() } else { None };
+        if let Some(mut large) = large.filter(|large| large.capacity() >= wanted) {
             large.extend_from_slice(buffer);
             self.give(std::mem::replace(buffer, large));
             return;
@@ -86,5 +85,21 @@ mod tests {
             pool.grow(&mut next);
         }
         assert_eq!(next.as_ptr(), place, "it was kept");
+    }
+
+    /// A frame of a megabyte took a large buffer in exchange for one that was large itself, while the shelf of both was
+    /// borrowed: the front's thread panicked, and its clients waited for ever.
+    #[test]
+    fn a_large_buffer_is_changed_for_a_larger_one() {
+        let pool = Pool::default();
+        pool.give(Vec::with_capacity(1 << 20));
+        let mut buffer = vec![7; 2 * KEPT_BYTES_MAX];
+        pool.grow(&mut buffer);
+        assert_eq!((buffer.capacity(), buffer.len()), (1 << 20, 2 * KEPT_BYTES_MAX));
+        assert_eq!(
+            pool.sized(1 << 20).capacity(),
+            2 * KEPT_BYTES_MAX,
+            "the smaller one is there for the next"
+        );
     }
 }

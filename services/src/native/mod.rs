@@ -60,11 +60,25 @@ pub(crate) struct Front {
     pub(crate) drain: Duration,
 }
 
+/// A front that panicked would leave its clients at a socket that nobody serves. The process ends, as it does for a shard;
+/// the next start recovers from the log.
+struct EndOnPanic;
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a front of the native protocol panicked: the process ends");
+            std::process::abort();
+        }
+    }
+}
+
 impl Front {
     /// Serves until the process stops.
     pub(crate) fn start(self, mut stop: watch::Receiver<bool>) -> std::io::Result<JoinHandle<()>> {
         let Self { engine, gate, later, commands, socket, limits, places, drain } = self;
         let work = move || {
+            let _end = EndOnPanic;
             let desk = ShopDesk::new(engine, gate, later, commands);
             let stopped = async move {
                 // An error means that the process is gone already.
