@@ -60,35 +60,41 @@ impl Drop for Lane {
 enum Way {
     /// Each call by itself.
     Calls(Client),
-    /// Batches over sessions.
-    Streams(Vec<Stream>),
+    /// Batches over sessions; what is no call of a session goes by itself.
+    Streams(Vec<Stream>, Client),
 }
 
 impl Way {
     async fn open(addresses: &Addresses, link: &LinkOptions) -> Result<Self, TargetError> {
         let order = &addresses.order;
-        if link.streams {
-            let streams = stream::open(order, link.connections).await;
-            return streams.map(Self::Streams).map_err(|error| refused(order, "a session", error));
-        }
         let client = Client::new(addresses, link.connections, Retry::default());
-        client.map(Self::Calls).map_err(|error| refused(order, "a client", error))
+        let client = client.map_err(|error| refused(order, "a client", error))?;
+        if !link.streams {
+            return Ok(Self::Calls(client));
+        }
+        let streams = stream::open(order, link.connections).await;
+        streams
+            .map(|streams| Self::Streams(streams, client))
+            .map_err(|error| refused(order, "a session", error))
     }
 
     async fn run(self, mut incoming: UnboundedReceiver<Batch>, answers: &Sender<(u64, Reply)>) {
         let client = match self {
             Self::Calls(client) => client,
-            Self::Streams(streams) => return stream::run(streams, incoming, answers).await,
+            Self::Streams(streams, client) => return stream::run(streams, &client, incoming, answers).await,
         };
         while let Some(batch) = incoming.recv().await {
-            for (tag, asked) in batch {
-                let (client, answers) = (client.clone(), answers.clone());
-                tokio::spawn(async move {
-                    let reply = message::ask(&client, asked).await;
-                    // Nobody listens any more once the run is over.
-                    let _ = answers.send((tag, reply));
-                });
-            }
+            batch.into_iter().for_each(|(tag, asked)| call(&client, tag, asked, answers));
         }
     }
+}
+
+/// Has a call made by itself.
+pub(super) fn call(client: &Client, tag: u64, asked: Asked, answers: &Sender<(u64, Reply)>) {
+    let (client, answers) = (client.clone(), answers.clone());
+    tokio::spawn(async move {
+        let reply = message::ask(&client, asked).await;
+        // Nobody listens any more once the run is over.
+        let _ = answers.send((tag, reply));
+    });
 }

@@ -8,13 +8,14 @@ use onrush_grpc::product::v1 as product;
 use onrush_grpc::session::v1::answer::Answer as Told;
 use onrush_grpc::session::v1::call::Call as Named;
 use onrush_grpc::session::v1::{Answer, Call, SessionRequest};
+use onrush_net::client::grpc::Client;
 use onrush_net::client::session::{self, Messages, Stream};
 use onrush_net::client::{CallError, Retry};
-use onrush_proto::{Command, Outcome, Refusal, Reply};
+use onrush_proto::{Command, Outcome, Refusal, Reply, Request};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::Page;
-use super::lane::Batch;
+use super::lane::{self, Batch};
 use super::message::{self, Asked};
 use crate::target::reply;
 
@@ -30,14 +31,23 @@ pub(super) async fn open(order: &str, count: usize) -> Result<Vec<Stream>, CallE
 /// Sends batches until there are no more.
 pub(super) async fn run(
     streams: Vec<Stream>,
+    client: &Client,
     mut incoming: UnboundedReceiver<Batch>,
     answers: &Sender<(u64, Reply)>,
 ) {
     let lines: Vec<Line> = streams.into_iter().map(|stream| Line::start(stream, answers.clone())).collect();
     for line in lines.iter().cycle() {
         let Some(batch) = incoming.recv().await else { return };
+        let (alone, batch) = batch.into_iter().partition(|(_, asked)| is_apart(asked));
+        let alone: Batch = alone;
+        alone.into_iter().for_each(|(tag, asked)| lane::call(client, tag, asked, answers));
         line.send(batch, answers).await;
     }
+}
+
+/// True for a call of a service that sessions do not reach.
+fn is_apart(asked: &Asked) -> bool {
+    matches!(asked, Asked::Request(Request { command: Command::GetStock(_), .. }))
 }
 
 /// Tags of the calls that are open on a stream; `None` once it has ended.
@@ -59,6 +69,9 @@ impl Line {
 
     /// Sends a batch as one message. What cannot be asked is answered here.
     async fn send(&self, batch: Batch, answers: &Sender<(u64, Reply)>) {
+        if batch.is_empty() {
+            return;
+        }
         let mut calls = Vec::with_capacity(batch.len());
         for (tag, asked) in batch {
             match call(tag, asked) {
