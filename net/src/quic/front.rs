@@ -55,18 +55,34 @@ impl Front {
         let door = Rc::new(Door { front: Rc::clone(&front), arriving: Cell::new(0), places: self.places });
         let pumping = Tokio::spawn(pump(Rc::clone(&front)));
         let mut stop = pin!(stop);
-        while let Some(Some(incoming)) = unless(endpoint.accept(), stop.as_mut()).await {
+        let mut failed = false;
+        while let Some(next) = unless(endpoint.accept(), stop.as_mut()).await {
+            failed = next.is_none();
+            let Some(incoming) = next else { break };
             admit(&door, incoming);
         }
-        // Whoever comes now is refused.
-        endpoint.set_server_config(None);
         drop(door);
         let linger = self.limits.linger;
-        front.stop(pumping, self.drain).await;
+        // Whoever comes now is refused.
+        let refusing = async {
+            while let Some(incoming) = endpoint.accept().await {
+                incoming.refuse();
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = front.stop(pumping, self.drain) => {}
+            () = refusing => {}
+        }
         endpoint.close(VarInt::from_u32(0), b"");
         // Clients that are gone need not hear it.
         let _ = timeout::<Tokio, _>(linger, endpoint.wait_idle()).await;
-        Ok(())
+        match failed {
+            true => Err(io::Error::other(
+                "expected a socket that takes packets, found one that takes none any more",
+            )),
+            false => Ok(()),
+        }
     }
 }
 
@@ -87,12 +103,12 @@ fn admit<D: Desk>(door: &Rc<Door<D>>, incoming: Incoming) {
     }
     let Ok(place) = door.places.clone().try_acquire_owned() else { return incoming.refuse() };
     let door = Rc::clone(door);
+    door.arriving.set(door.arriving.get() + 1);
     drop(Tokio::spawn(async move { converse(&door, incoming, place).await }));
 }
 
 async fn converse<D: Desk>(door: &Door<D>, incoming: Incoming, _place: OwnedSemaphorePermit) {
     let front = &door.front;
-    door.arriving.set(door.arriving.get() + 1);
     let met = {
         let mut stopped = pin!(front.strangers.stopped());
         stopped.as_mut().enable();

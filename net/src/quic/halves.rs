@@ -93,6 +93,9 @@ impl Sink for Outgoing {
     async fn finish(&mut self) {
         self.finished = true;
         // An error means that it is over already.
-        let _ = self.stream.finish();
+        if self.stream.finish().is_ok() {
+            // A connection that is closed sends nothing more: what was written has to be there.
+            let _ = self.stream.stopped().await;
+        }
     }
 }

@@ -153,6 +153,6 @@ async fn deny<D: Desk, R: Runtime>(
     if writer::write_all::<R>(sink, frame_of(error), front.limits.hello).await.is_none() {
         return;
     }
-    sink.finish().await;
+    writer::finish::<R>(sink, front.limits.hello).await;
     incoming.linger::<R>(&front.pool, &front.strangers, front.limits.linger).await;
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use onrush_proto::frame::FRAME_BYTES_MAX;
 
+/// What a frame on a stream beside the first may have at least: an order of a thousand lines.
+const STREAM_FRAME_BYTES_MIN: usize = 64 << 10;
+
 /// Bounds of one connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -31,12 +34,14 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What one of the streams beside the first may cost: together as much as the first.
+    /// What one of the streams beside the first may cost: together about as much as the first.
     pub(super) fn of_stream(mut self) -> Self {
         let share = usize::from(self.streams_max.max(1));
         self.reads_max = 1;
         self.open_bytes_max /= share;
         self.unsent_bytes_max /= share;
+        self.frame_bytes_max =
+            (self.frame_bytes_max / share).max(STREAM_FRAME_BYTES_MIN).min(self.frame_bytes_max);
         self
     }
 }

@@ -79,7 +79,7 @@ async fn take<D: Desk, R: Runtime, I>(
     incoming: &mut Incoming<I>,
 ) -> Result<(), Last> {
     while connection.stage() == Stage::Open {
-        let Some(frame) = incoming.frame(front.limits.frame_bytes_max)? else { break };
+        let Some(frame) = incoming.frame(connection.limits.frame_bytes_max)? else { break };
         handle(front, connection, &frame).await?;
         let length = HEADER_BYTES + frame.body.len();
         incoming.skip(length);

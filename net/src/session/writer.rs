@@ -30,7 +30,13 @@ pub(super) async fn write<R: Runtime, S>(
             None => connection.to_write.wait().await,
         }
     }
-    sink.finish().await;
+    finish::<R>(sink, progress).await;
+}
+
+/// Ends the stream, if the other side lets that happen in time.
+pub(super) async fn finish<R: Runtime>(sink: &mut impl Sink, within: Duration) {
+    // Who takes longer does not read.
+    let _ = timeout::<R, _>(within, sink.finish()).await;
 }
 
 /// The buffer when everything is written; `None` if the client broke off, or read nothing for too long.

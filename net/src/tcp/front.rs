@@ -108,10 +108,15 @@ fn admit<D: Desk>(door: &Rc<Door<D>>, places: &Arc<Semaphore>, stream: TcpStream
                 meet(front, place, source, sink).await;
             }
             Some(identity) => {
-                let agreed =
-                    timeout(front.limits.hello, protected::accept(stream, identity, &front.strangers)).await;
-                if let Ok(Ok((source, sink))) = agreed {
-                    meet(front, place, source, sink).await;
+                // Once the front stops nobody would end a handshake that has not begun.
+                if !front.is_stopping() {
+                    let agreed = protected::accept(stream, identity, &front.strangers);
+                    let agreed = timeout(front.limits.hello, agreed).await;
+                    if let Ok(Ok((source, sink))) = agreed
+                        && !front.is_stopping()
+                    {
+                        meet(front, place, source, sink).await;
+                    }
                 }
             }
         }

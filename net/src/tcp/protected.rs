@@ -61,8 +61,9 @@ impl ProtectedSource {
     async fn receive(&mut self, stop: &Cancel) -> io::Result<()> {
         if self.at == self.raw.len() {
             let mut raw = std::mem::take(&mut self.raw);
+            // A read that is given up keeps its buffer: what is left here is nothing, and all of it was looked at.
+            self.at = 0;
             raw.clear();
-            // A read that was given up has kept its buffer.
             raw.reserve(READ_BYTES);
             let (read, raw) = self.half.read(raw, stop).await;
             (self.raw, self.at) = (raw, 0);

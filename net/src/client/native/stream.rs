@@ -4,9 +4,10 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, Endpoint, TokioRuntime, TransportConfig, VarInt};
+use quinn::{ClientConfig, Connection, Endpoint, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
@@ -15,6 +16,11 @@ use tokio_rustls::TlsConnector;
 use crate::client::CallError;
 use crate::quic;
 use crate::tls::{Trust, TrustError};
+
+/// Silence over QUIC after which nobody is there; a server probes far more often.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// How long one address of a name may take to answer over QUIC, where nobody says that nobody listens.
+const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 
 /// What carries the frames of the native protocol.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -59,7 +65,8 @@ fn settings() -> TransportConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
-        .max_idle_timeout(None);
+        // A port where nobody listens says nothing: without an end a handshake would be tried for ever.
+        .max_idle_timeout(IdleTimeout::try_from(SILENCE_MAX).ok());
     settings
 }
 
@@ -155,9 +162,11 @@ async fn quic(address: &str, config: &ClientConfig) -> io::Result<Stream> {
             let (sink, source) = connection.open_bi().await?;
             Ok(Stream::over(tokio::io::join(source, sink), Some((endpoint, connection))))
         };
-        match connection.await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failed = error,
+        // A name may have addresses that nobody listens at.
+        match tokio::time::timeout(ATTEMPT_MAX, connection).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failed = error,
+            Err(_) => failed = io::ErrorKind::TimedOut.into(),
         }
     }
     Err(failed)

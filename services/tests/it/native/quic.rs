@@ -183,6 +183,38 @@ async fn who_says_goodbye_hears_everything_first() {
     assert_eq!(caller.closed().await, (0, String::new()));
 }
 
+/// The close came in the same breath as the last answers, and nothing was sent behind it.
+#[tokio::test]
+async fn who_finishes_its_half_hears_everything_too() {
+    let shop = open(|_| ());
+    let (caller, mut first) = Caller::open(&shop, "").await;
+    sell(&mut first, "tea", 1_000).await;
+    for _ in 0..10 {
+        let (caller, mut first) = Caller::open(&shop, "").await;
+        let mut bytes = Vec::new();
+        first.put(&mut bytes, &[(0, create("ada", &[("tea", 1)]))]);
+        first.write(&bytes).await;
+        first.send.finish().unwrap();
+        let heard: usize = first.rest().await.iter().map(|said| said.outcomes().len()).sum();
+        assert_eq!(heard, 1);
+        assert_eq!(caller.closed().await, (0, String::new()));
+    }
+    // More than is on its way at a time.
+    let lines = onrush_proto::command::MAX_LINES;
+    let mut bytes = Vec::new();
+    for tag in 0..4_u64 {
+        let frame = onrush_proto::frame::begin(&mut bytes, Kind::Validate);
+        bytes.extend_from_slice(&tag.to_le_bytes());
+        let sku = "tea".parse().unwrap();
+        (0..lines).for_each(|_| onrush_proto::frame::put_line(&mut bytes, &sku, 1));
+        frame.seal(&mut bytes, lines as u16, 0);
+    }
+    first.write(&bytes).await;
+    first.send.finish().unwrap();
+    assert_eq!(first.rest().await.len(), 4);
+    assert_eq!(caller.closed().await, (0, String::new()));
+}
+
 #[tokio::test]
 async fn a_server_that_stops_says_so_and_answers_what_it_took() {
     let shop = open(|_| ());

@@ -1,10 +1,12 @@
 //! The native protocol over TCP with TLS.
 
+use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use onrush_net::client::Shop as Client;
+use onrush_net::client::native::{Stream, Transport};
 use onrush_net::tls::Trust;
 use onrush_proto::Text;
 use onrush_proto::frame::Hello;
@@ -81,6 +83,31 @@ async fn who_does_not_shake_hands_is_ended() {
     let mut stream = TcpStream::connect(shop.native()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     assert_eq!(stream.read(&mut [0; 64]).unwrap(), 0);
+}
+
+/// A Hello that did not come ended the thread of the front, and with it everybody's connection.
+#[tokio::test]
+async fn who_falls_silent_behind_the_handshake_is_ended_alone() {
+    let shop = open(|config| {
+        config.native.limits.hello = Duration::from_millis(700);
+        config.native.limits.progress = Duration::from_millis(700);
+        config.fronts = 1;
+    });
+    let trust = Trust::Pinned(shop.certificate());
+    let transport = Transport::Tls(trust.clone());
+    let mut hello = Vec::new();
+    Hello::new("", "a test").write(&mut hello);
+    let half_a_frame = [&hello[..], &[7; 5]].concat();
+    for said in [&[][..], &hello[..20], &half_a_frame] {
+        let mut stream = Stream::open(&shop.native().to_string(), &transport).await.unwrap().unwrap();
+        let written = poll_fn(|context| stream.poll_write(context, said)).await.unwrap();
+        assert_eq!(written, said.len());
+        let mut buffer = [0; 4_096];
+        while poll_fn(|context| stream.poll_read(context, &mut buffer)).await.is_ok_and(|read| read > 0) {}
+    }
+    let address = format!("onrush+tls://{}", shop.native());
+    let client = Client::connect_with(&address, &believing(trust)).await.unwrap();
+    buy(&client, "tea").await;
 }
 
 #[tokio::test]
