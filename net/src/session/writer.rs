@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::connection::Connection;
+use super::connection::{Connection, Stage};
 use super::pool::Pool;
 use super::runtime::{Runtime, Sink, timeout};
 
@@ -30,7 +30,10 @@ pub(super) async fn write<R: Runtime, S>(
             None => connection.to_write.wait().await,
         }
     }
-    finish::<R>(sink, progress).await;
+    // What was still to be said to somebody who is gone was dropped: a part must not look like the whole.
+    if connection.stage() != Stage::Gone {
+        finish::<R>(sink, progress).await;
+    }
 }
 
 /// Ends the stream, if the other side lets that happen in time.

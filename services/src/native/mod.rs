@@ -93,7 +93,9 @@ impl Front {
                 }),
             };
             if let Err(error) = served {
-                tracing::error!(%error, "a front of the native protocol stopped serving");
+                // The system leads its share of clients to its socket all the same.
+                tracing::error!(%error, "a front of the native protocol stopped serving: the process ends");
+                std::process::abort();
             }
         };
         Builder::new().name("onrush-native".into()).spawn(work)

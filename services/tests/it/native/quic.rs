@@ -97,6 +97,12 @@ async fn an_order_asked_for_again_over_another_connection_is_one() {
         let mut bytes = Vec::new();
         lost.put(&mut bytes, &[(KEY, order.clone())]);
         lost.write(&bytes).await;
+        // It is decided; what is lost is the answer.
+        until("the order", async || {
+            let audit = shop.client.audit(Default::default()).await.unwrap();
+            (audit.orders == 1).then_some(()).ok_or(audit)
+        })
+        .await;
         caller.connection.close(VarInt::from_u32(0), b"");
     }
     let (_caller, mut again) = Caller::open(&shop, "").await;
