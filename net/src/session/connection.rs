@@ -39,6 +39,8 @@ pub(crate) struct Connection<S, P> {
     reads: Cell<u32>,
     /// The writer has something to do.
     pub(super) to_write: Signal,
+    /// Nobody is there to write to any more.
+    pub(super) gone: Signal,
     /// The reader may go on.
     pub(super) room: Signal,
     /// Ends what the reader waits for when the connection is to end.
@@ -67,6 +69,7 @@ impl<S, P: Stop> Connection<S, P> {
             open_bytes: Cell::new(0),
             reads: Cell::new(0),
             to_write: Signal::default(),
+            gone: Signal::default(),
             room: Signal::default(),
             stop: P::default(),
         }
@@ -104,6 +107,7 @@ impl<S, P: Stop> Connection<S, P> {
     /// Nobody is there any more.
     pub(crate) fn vanish(&self) {
         self.stop_reading(Stage::Gone);
+        self.gone.set();
         // What is under way keeps the connection, not what nobody will read.
         self.outbox.borrow_mut().forget();
     }

@@ -118,8 +118,10 @@ impl<D: Desk, R: Runtime> Shared<D, R> {
                 R::sleep(LOOK).await;
             }
         };
-        // Who does not end within its own bounds is left behind.
-        let _ = timeout::<R, _>(self.limits.hello + self.limits.linger, ended).await;
+        // Who does not end within its own bounds is left behind: somebody who is told why it is refused may take
+        // so long to read it, and so long to see that this was all.
+        let bounds = 3 * self.limits.hello + self.limits.linger;
+        let _ = timeout::<R, _>(bounds, ended).await;
         self.over.set(true);
         self.pump.set();
         pumping.await;

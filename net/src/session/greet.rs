@@ -1,5 +1,6 @@
 //! How a connection begins and ends: who calls is heard first.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use onrush_proto::frame::{ErrorCode, ErrorFrame, HEADER_BYTES, Hello, VERSION_MAX, VERSION_MIN, Welcome};
@@ -10,7 +11,7 @@ use super::front::Shared;
 use super::incoming::{End, Incoming};
 use super::limits::Limits;
 use super::reader::{self, Caller};
-use super::runtime::{Runtime, Sink, Source, timeout};
+use super::runtime::{Runtime, Sink, Source, timeout, unless};
 use super::writer;
 
 /// What a door does with a caller that is welcome, for as long as its first stream lives.
@@ -87,7 +88,9 @@ async fn serve<D: Desk, R: Runtime>(
 ) {
     let (of_writer, shared) = (Rc::clone(connection), Rc::clone(front));
     let writing = R::spawn(async move {
-        writer::write::<R, _>(&of_writer, &mut sink, &shared.pool, shared.limits.progress).await;
+        let writing = writer::write::<R, _>(&of_writer, &mut sink, &shared.pool, shared.limits.progress);
+        // Somebody who does not read would be waited for, though nobody is there any more.
+        let _ = unless(writing, pin!(of_writer.gone.wait())).await;
         sink
     });
     reader::read(front, connection, &mut incoming, hurry).await;
@@ -111,6 +114,10 @@ async fn hear<D: Desk, R: Runtime, I: Source<R::Stop>>(
             let length = HEADER_BYTES + frame.body.len();
             incoming.skip(length);
             return Ok((session, version));
+        }
+        // Who stops the front ends no read that begins later.
+        if front.is_stopping() {
+            return Err(None);
         }
         match incoming.more::<R>(&front.pool, &front.strangers, (front.limits.hello, false)).await {
             Ok(()) => {}
@@ -154,5 +161,8 @@ async fn deny<D: Desk, R: Runtime>(
         return;
     }
     writer::finish::<R>(sink, front.limits.hello).await;
+    if front.is_stopping() {
+        return;
+    }
     incoming.linger::<R>(&front.pool, &front.strangers, front.limits.linger).await;
 }

@@ -79,6 +79,14 @@ async fn a_server_that_stops_says_so_and_answers_what_it_took() {
     drop(stopped);
 }
 
+/// The files below a directory that this process holds open.
+#[cfg(target_os = "linux")]
+fn held(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir("/proc/self/fd").unwrap();
+    let open = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+    open.filter(|path| path.starts_with(dir)).collect()
+}
+
 /// Tasks of a front once outlived it, with the engine in their hands: a directory that was removed kept its place on
 /// the disk until the process ended.
 #[tokio::test]
@@ -89,10 +97,27 @@ async fn a_shop_that_has_stopped_holds_no_file() {
     sell(&mut peer, "tea", 1, 10_000);
     let silent = std::net::TcpStream::connect(shop.native()).unwrap();
     let dir = shop.stop().await;
-    let held = |path: &std::path::Path| path.starts_with(dir.path());
-    let files = std::fs::read_dir("/proc/self/fd").unwrap();
-    let open: Vec<_> = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok()).collect();
-    let left: Vec<_> = open.iter().filter(|path| held(path)).collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert!(held(dir.path()).is_empty(), "{:?}", held(dir.path()));
     drop((peer, silent));
+}
+
+/// Who was let in while the front stopped, and had not yet been listened to, was once given all the time of a Hello, which
+/// was as long as the front waited for its tasks: with bad luck one was left behind.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn who_comes_while_a_shop_stops_holds_nothing_up() {
+    let shop = Shop::open();
+    let address = shop.native();
+    let coming = std::thread::spawn(move || {
+        let mut came = Vec::new();
+        while let Ok(silent) = std::net::TcpStream::connect(address) {
+            came.insert(0, silent);
+            // As many as may be told that there are too many.
+            came.truncate(64);
+        }
+        came
+    });
+    let dir = shop.stop().await;
+    assert!(held(dir.path()).is_empty(), "{:?}", held(dir.path()));
+    drop(coming.join().unwrap());
 }
