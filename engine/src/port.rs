@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event_listener::{EventListener, Listener};
 use onrush_proto::{Lsn, Outcome, Refusal, Reply, Request};
@@ -92,12 +92,19 @@ impl Port {
 
     /// Blocks until a reply is there, at most `timeout`. True if there is one.
     pub fn wait(&mut self, timeout: Duration) -> bool {
-        self.engine.drive();
-        let listener = self.queue.arrived.listen();
-        if self.is_quiet() {
-            listener.wait_timeout(timeout);
+        #[allow(clippy::disallowed_methods, reason = "the caller's patience is of no concern to a shard")]
+        let deadline = Instant::now() + timeout;
+        loop {
+            self.engine.drive();
+            let listener = self.queue.arrived.listen();
+            if !self.is_quiet() {
+                return true;
+            }
+            // Word may come late, of a reply that was taken already.
+            if listener.wait_deadline(deadline).is_none() {
+                return !self.is_quiet();
+            }
         }
-        !self.is_quiet()
     }
 
     /// The same for a task of any executor: ready if a reply is there, else the task is woken when one
@@ -139,5 +146,39 @@ impl Port {
 impl Drop for Port {
     fn drop(&mut self) {
         self.engine.ports().close(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::{Engine, EngineOptions};
+
+    /// A reply was taken before word of it came; the word then ended the next wait at once, and a client took that
+    /// for a shard that did not answer in time.
+    #[test]
+    fn word_of_a_reply_that_was_taken_ends_no_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = Some(dir.path().join("data"));
+        let engine = Engine::open(EngineOptions { data_dir, shards: Some(1), ..EngineOptions::default() });
+        let engine = engine.unwrap();
+        let mut port = engine.handle().port();
+        let queue = Arc::clone(port.queue());
+        let late = thread::spawn(move || {
+            // Until the other one listens.
+            while queue.arrived.notify(1) == 0 {
+                thread::yield_now();
+            }
+            queue
+                .replies
+                .push(vec![(7, Reply { outcome: Outcome::Offset(Lsn(1)), replayed: false, lsn: Lsn(0) })]);
+            queue.arrived.notify(1);
+        });
+        assert!(port.wait(Duration::from_secs(600)));
+        late.join().unwrap();
+        drop(port);
+        engine.close().unwrap();
     }
 }

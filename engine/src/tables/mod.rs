@@ -2,6 +2,7 @@
 //!
 //! *Invariant*: nothing here iterates in hash order where the result could be seen outside.
 
+mod chunks;
 mod hash;
 mod places;
 mod remembered;

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 
 use hashbrown::{HashSet, HashTable, hash_table};
 
+use super::chunks::Chunks;
 use super::hash::{FixedState, hash_of};
 use super::places::{Places, Spans};
 
@@ -33,8 +34,6 @@ const GENERATIONS_MEAN: usize = 8;
 
 /// Hashes of a turn for which there is always room.
 const ASKED_KEPT_MAX: usize = 1 << 12;
-/// Fewest entries by which a generation grows.
-const GROWTH_MIN: usize = 64;
 
 struct Held<V> {
     hash: u128,
@@ -44,39 +43,36 @@ struct Held<V> {
 
 /// Entries that were put one after another. A hash that is put again is changed in place.
 struct Generation<V> {
-    entries: Vec<Held<V>>,
+    entries: Chunks<Held<V>>,
     index: HashTable<u32>,
     /// The last record that put one.
     last_lsn: u64,
 }
 
 impl<V> Generation<V> {
-    fn new() -> Self {
-        Self { entries: Vec::new(), index: HashTable::new(), last_lsn: 0 }
+    /// One whose index need not grow for so many entries.
+    fn with_room(entries: usize) -> Self {
+        Self { entries: Chunks::default(), index: HashTable::with_capacity(entries), last_lsn: 0 }
     }
 
     fn get(&self, hash: u128) -> Option<&Held<V>> {
-        let same = |at: &u32| self.entries[*at as usize].hash == hash;
-        self.index.find(hash_of(&hash), same).map(|at| &self.entries[*at as usize])
+        let same = |at: &u32| self.entries.at(*at as usize).hash == hash;
+        self.index.find(hash_of(&hash), same).map(|at| self.entries.at(*at as usize))
     }
 
     /// Puts an entry; true if one of this hash and this bucket was there.
     fn put(&mut self, held: Held<V>) -> bool {
         let Self { entries, index, .. } = self;
-        let same = |at: &u32| entries[*at as usize].hash == held.hash;
-        match index.entry(hash_of(&held.hash), same, |at| hash_of(&entries[*at as usize].hash)) {
+        let same = |at: &u32| entries.at(*at as usize).hash == held.hash;
+        match index.entry(hash_of(&held.hash), same, |at| hash_of(&entries.at(*at as usize).hash)) {
             hash_table::Entry::Occupied(at) => {
-                let place = &mut entries[*at.get() as usize];
+                let place = entries.at_mut(*at.get() as usize);
                 let known = place.bucket == held.bucket;
                 *place = held;
                 known
             }
             hash_table::Entry::Vacant(place) => {
                 place.insert(entries.len() as u32);
-                if entries.len() == entries.capacity() {
-                    // By an eighth: doubling would leave half of it empty.
-                    entries.reserve_exact((entries.len() / 8).max(GROWTH_MIN));
-                }
                 entries.push(held);
                 false
             }
@@ -90,7 +86,7 @@ impl<V> Generation<V> {
     }
 
     fn bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Held<V>>() + self.index.capacity() * 5
+        self.entries.bytes() + self.index.capacity() * 5
     }
 }
 
@@ -118,7 +114,7 @@ impl<V: Copy> Remembered<V> {
     /// Keeps at least `recent_min` entries exactly.
     pub fn new(recent_min: usize) -> Self {
         Self {
-            generations: VecDeque::from([Generation::new()]),
+            generations: VecDeque::from([Generation::with_room(0)]),
             spare: None,
             entries: 0,
             left: 0,
@@ -186,7 +182,7 @@ impl<V: Copy> Remembered<V> {
     fn insert(&mut self, held: Held<V>, lsn: u64) -> bool {
         let most = (self.recent_min / GENERATIONS_KEPT).max(self.entries / GENERATIONS_MEAN);
         if self.generations.back().is_none_or(|newest| newest.entries.len() > most) {
-            self.generations.push_back(self.spare.take().unwrap_or_else(Generation::new));
+            self.generations.push_back(self.spare.take().unwrap_or_else(|| Generation::with_room(most + 1)));
         }
         let Some(newest) = self.generations.back_mut() else { return false };
         let before = newest.entries.len();

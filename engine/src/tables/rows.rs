@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use hashbrown::{HashSet, HashTable, hash_table};
 use onrush_proto::{DocKey, OrderId};
 
+use super::chunks::Chunks;
 use super::hash::{FixedState, hash_of};
 use super::wheel::Wheel;
 
@@ -92,7 +93,7 @@ struct Indexed {
 
 /// Rows of one kind. Open ones stay; closed ones leave after the store has them.
 pub struct RowTable<K, R> {
-    slab: Vec<Option<Entry<K, R>>>,
+    slab: Chunks<Option<Entry<K, R>>>,
     free: Vec<u32>,
     index: HashTable<Indexed>,
     wheel: Wheel,
@@ -107,7 +108,7 @@ impl<K: RowKey, R> RowTable<K, R> {
     /// Keeps at least `recent_min` closed rows.
     pub fn new(recent_min: usize) -> Self {
         Self {
-            slab: Vec::new(),
+            slab: Chunks::default(),
             free: Vec::new(),
             index: HashTable::new(),
             wheel: Wheel::default(),
@@ -119,7 +120,7 @@ impl<K: RowKey, R> RowTable<K, R> {
 
     /// The row of a key, if it is in memory.
     pub fn row(&self, key: &K) -> Option<&R> {
-        self.position(key).and_then(|position| self.slab[position as usize].as_ref()).map(|entry| &entry.row)
+        self.position(key).and_then(|position| self.entry(position)).map(|entry| &entry.row)
     }
 
     /// True if only the store can say whether there is such a row.
@@ -129,8 +130,7 @@ impl<K: RowKey, R> RowTable<K, R> {
 
     /// Inserts or replaces a row. With a deadline it is open: it stays, and its timer is armed.
     pub fn put(&mut self, key: K, row: R, lsn: u64, deadline_us: Option<u64>) {
-        let position = self.place(key);
-        self.slab[position as usize] = Some(Entry { key, row, lsn });
+        let position = self.write(Entry { key, row, lsn });
         match deadline_us {
             Some(deadline_us) => self.wheel.arm(position, deadline_us),
             None => {
@@ -152,7 +152,7 @@ impl<K: RowKey, R> RowTable<K, R> {
     /// The key of one row whose deadline is at or before `now_us`; its timer is disarmed.
     pub fn pop_due(&mut self, now_us: u64) -> Option<K> {
         let position = self.wheel.pop_due(now_us)?;
-        self.slab[position as usize].as_ref().map(|entry| entry.key)
+        self.entry(position).map(|entry| entry.key)
     }
 
     /// Arms the timer of a row again.
@@ -166,8 +166,8 @@ impl<K: RowKey, R> RowTable<K, R> {
     pub fn close(&mut self, key: &K) {
         let Some(position) = self.position(key) else { return };
         self.wheel.disarm(position);
-        if let Some(entry) = &self.slab[position as usize] {
-            self.leaving.push_back((position, entry.lsn));
+        if let Some(lsn) = self.entry(position).map(|entry| entry.lsn) {
+            self.leaving.push_back((position, lsn));
         }
     }
 
@@ -187,8 +187,7 @@ impl<K: RowKey, R> RowTable<K, R> {
                 break;
             }
             self.leaving.pop_front();
-            let last =
-                self.slab[position as usize].as_ref().filter(|entry| entry.lsn == lsn).map(|entry| entry.key);
+            let last = self.entry(position).filter(|entry| entry.lsn == lsn).map(|entry| entry.key);
             // A place may have been given to an open row since.
             if let Some(key) = last.filter(|_| !self.wheel.is_armed(position)) {
                 self.remove(&key, position);
@@ -218,9 +217,9 @@ impl<K: RowKey, R> RowTable<K, R> {
 
     /// Memory in bytes from capacities, without what rows hold on the heap.
     pub fn bytes(&self) -> u64 {
-        let slab = self.slab.capacity() * size_of::<Option<Entry<K, R>>>();
         let lines = self.leaving.capacity() * size_of::<(u32, u64)>();
-        (slab + self.index.capacity() * (size_of::<Indexed>() + 1) + lines) as u64 + self.wheel.bytes()
+        (self.slab.bytes() + self.index.capacity() * (size_of::<Indexed>() + 1) + lines) as u64
+            + self.wheel.bytes()
     }
 
     fn position(&self, key: &K) -> Option<u32> {
@@ -229,33 +228,38 @@ impl<K: RowKey, R> RowTable<K, R> {
         self.index.find(spread(hash), same).map(|at| at.position)
     }
 
-    /// The position of a key, which is given one if it has none.
-    fn place(&mut self, key: K) -> u32 {
+    fn entry(&self, position: u32) -> Option<&Entry<K, R>> {
+        self.slab.at(position as usize).as_ref()
+    }
+
+    /// Writes an entry where its key stands, or gives it a place. Returns the position.
+    fn write(&mut self, entry: Entry<K, R>) -> u32 {
         let Self { slab, free, index, .. } = self;
-        let hash = key.index_hash();
-        let same = |at: &Indexed| at.hash == hash && holds(slab, at.position, &key);
-        match index.entry(spread(hash), same, |at| spread(at.hash)) {
+        let hash = entry.key.index_hash();
+        let same = |at: &Indexed| at.hash == hash && holds(slab, at.position, &entry.key);
+        let position = match index.entry(spread(hash), same, |at| spread(at.hash)) {
             hash_table::Entry::Occupied(found) => found.get().position,
             hash_table::Entry::Vacant(place) => {
-                let position = free.pop().unwrap_or_else(|| {
-                    slab.push(None);
-                    slab.len() as u32 - 1
-                });
-                place.insert(Indexed { position, hash });
+                let position = free.pop();
+                place.insert(Indexed { position: position.unwrap_or(slab.len() as u32), hash });
+                // A row is large: it is written once, where it stays.
+                let Some(position) = position else { return slab.push(Some(entry)) as u32 };
                 position
             }
-        }
+        };
+        *slab.at_mut(position as usize) = Some(entry);
+        position
     }
 
     fn remove(&mut self, key: &K, position: u32) {
         if let Ok(found) = self.index.find_entry(spread(key.index_hash()), |at| at.position == position) {
             found.remove();
         }
-        self.slab[position as usize] = None;
+        *self.slab.at_mut(position as usize) = None;
         self.free.push(position);
     }
 }
 
-fn holds<K: Eq, R>(slab: &[Option<Entry<K, R>>], position: u32, key: &K) -> bool {
-    slab[position as usize].as_ref().is_some_and(|entry| entry.key == *key)
+fn holds<K: Eq, R>(slab: &Chunks<Option<Entry<K, R>>>, position: u32, key: &K) -> bool {
+    slab.at(position as usize).as_ref().is_some_and(|entry| entry.key == *key)
 }
