@@ -379,6 +379,10 @@ fn parse_factor(text: &str) -> Result<f64, String> {
     parse_number(text, "a factor from 1.1 to 100", |number| (1.1..=100.0).contains(&number))
 }
 
+fn parse_usual(text: &str) -> Result<f64, String> {
+    parse_number(text, "a share from 0.01 to 1", |number| (0.01..=1.0).contains(&number))
+}
+
 fn parse_speed(text: &str) -> Result<f64, String> {
     parse_number(text, "a factor above 0", |number| number > 0.0 && number <= 1e9)
 }

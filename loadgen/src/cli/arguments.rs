@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Common, Scenario, TargetName, parse_factor, parse_seconds, parse_speed, parse_target};
+use super::{
+    Common, Scenario, TargetName, parse_factor, parse_seconds, parse_speed, parse_target, parse_usual,
+};
 
 /// Options of `replay`.
 #[derive(Args, Clone, Debug)]
@@ -47,6 +49,9 @@ pub(crate) struct OverloadArgs {
     /// How many times the measured capacity is offered
     #[arg(long, value_name = "N", default_value_t = 3.0, value_parser = parse_factor)]
     pub(crate) times: f64,
+    /// Share of the measured capacity that is offered before and after
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = parse_usual)]
+    pub(crate) usual: f64,
     #[command(flatten)]
     pub(crate) common: Common,
 }

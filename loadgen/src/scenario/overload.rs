@@ -10,12 +10,10 @@ use crate::schedule::Curve;
 const DURATION_S: f64 = 12.0;
 const SKUS: u32 = 1_000;
 const HOT_SHARE: f64 = 0.9;
-/// Parts of the run: measuring, half of what was found, the overload, half of it again.
+/// Parts of the run: measuring, a share of what was found, the overload, that share again.
 const MEASURE: f64 = 0.25;
 const BEFORE: f64 = 0.2;
 const DURING: f64 = 0.3;
-/// What is offered before and after, of what the target can take.
-const USUAL: f64 = 0.5;
 /// Orders of a group while the capacity is measured, and groups under way.
 const GROUP: u32 = 512;
 const UNDER_WAY: u32 = 4;
@@ -52,7 +50,7 @@ pub(crate) fn plan(args: &OverloadArgs, capacity: f64) -> Plan {
     let whole_s = duration_s(args);
     let (before_s, during_s) = (BEFORE * whole_s, DURING * whole_s);
     let after_s = whole_s - MEASURE * whole_s - before_s - during_s;
-    let usual = USUAL * capacity;
+    let usual = args.usual * capacity;
     let curve = Curve::steps(&[(usual, before_s), (args.times * capacity, during_s), (usual, after_s)]);
     let items = items(args);
     let customers = (curve.expected() as u32).max(100);

@@ -19,6 +19,7 @@ fn wrong_arguments_exit_with_2_and_name_what_was_expected() {
         (vec!["payments", "--target", "tcp://127.0.0.1:1"], "found tcp://127.0.0.1:1"),
         (vec!["payments", "--gateway-p50", "9", "--gateway-p99", "8"], "at least the 9 ms"),
         (vec!["overload", "--times", "1"], "a factor from 1.1 to 100"),
+        (vec!["overload", "--usual", "0"], "a share from 0.01 to 1"),
         (vec!["webhooks", "--target", "tcp"], "expected --target grpc, found tcp"),
         (vec!["crash", "--target", "embedded"], "expected --target tcp or grpc, found embedded"),
         (vec!["crash", "--store", "memory"], "expected --store fjall"),
