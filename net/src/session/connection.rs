@@ -48,7 +48,7 @@ pub(crate) struct Connection<S, P> {
 }
 
 impl<S, P: Stop> Connection<S, P> {
-    pub(super) fn new(session: S, limits: Limits) -> Self {
+    pub(crate) fn new(session: S, limits: Limits) -> Self {
         Self::with(Rc::new(session), limits, Rc::new(Cell::new(limits.credit)))
     }
 
@@ -131,13 +131,13 @@ impl<S, P: Stop> Connection<S, P> {
     }
 
     /// What a further stream had spent when it was broken off comes back here, once all of it is answered.
-    pub(super) async fn take_back(&self, pool: &Pool, further: &Self) {
+    pub(super) async fn take_back(&self, further: &Self) {
         while further.open.get() > 0 && !self.is_over() {
             further.room.wait().await;
         }
         let spent = further.outbox.borrow_mut().take_spent();
         if spent > 0 && matches!(self.stage.get(), Stage::Open | Stage::Leaving) {
-            self.outbox.borrow_mut().bare(pool, Kind::Credit, spent);
+            self.outbox.borrow_mut().owe(spent);
             self.to_write.set();
         }
     }
@@ -169,5 +169,71 @@ impl<S, P: Stop> Connection<S, P> {
             self.outbox.borrow_mut().answer(pool, tag, answer);
         }
         self.to_write.set();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use onrush_proto::frame::{ErrorCode, FRAME_BYTES_MAX, Frame};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Never;
+
+    impl Stop for Never {
+        fn stop(&self) {}
+    }
+
+    fn first(credit: u32) -> Connection<(), Never> {
+        Connection::new((), Limits { credit, ..Limits::default() })
+    }
+
+    /// A stream beside the first that spends and is broken off, with nothing open.
+    fn breaks_off(first: &Connection<(), Never>, spends: u32) -> bool {
+        let further = first.further();
+        let spent = further.outbox.borrow_mut().spend(spends);
+        further.vanish();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(pin!(first.take_back(&further)).poll(&mut context).is_ready());
+        spent
+    }
+
+    /// The kinds and arguments of what would be written now.
+    fn leaves(first: &Connection<(), Never>) -> Vec<(Kind, u32)> {
+        let bytes = first.outbox.borrow_mut().take(&Pool::default()).unwrap_or_default();
+        let (mut rest, mut found) = (bytes.as_slice(), Vec::new());
+        while let Some((frame, behind)) = Frame::read(rest, FRAME_BYTES_MAX).unwrap() {
+            found.push((frame.kind, frame.argument));
+            rest = behind;
+        }
+        found
+    }
+
+    #[test]
+    fn streams_that_break_off_make_nothing_grow_while_the_first_is_not_read() {
+        let first = first(1_000);
+        for _ in 0..500 {
+            assert!(breaks_off(&first, 2));
+            assert_eq!(first.outbox.borrow().len(), 0, "nobody reads, and nothing waits");
+        }
+        assert!(!breaks_off(&first, 1), "what has not left gives nothing back");
+        assert_eq!(leaves(&first), [(Kind::Credit, 1_000)]);
+        assert_eq!(leaves(&first), []);
+        assert!(breaks_off(&first, 1_000), "all of it is there again");
+    }
+
+    #[test]
+    fn credit_that_is_owed_follows_what_waits_and_never_an_error() {
+        let (pool, first) = (Pool::default(), first(10));
+        assert!(breaks_off(&first, 3) && breaks_off(&first, 4));
+        first.outbox.borrow_mut().bare(&pool, Kind::Pong, 0);
+        assert_eq!(leaves(&first), [(Kind::Pong, 0), (Kind::Credit, 7)]);
+        assert!(breaks_off(&first, 5));
+        first.fail(&pool, &ErrorFrame::new(ErrorCode::Malformed, "wrong"));
+        assert!(matches!(leaves(&first)[..], [(Kind::Error, _)]), "the last frame is the last");
     }
 }

@@ -77,14 +77,14 @@ impl<D: Desk, R: Runtime> Shared<D, R> {
         .await;
     }
 
-    /// Somebody is there: they are told when it ends.
-    pub(super) fn enter(&self, connection: &Rc<Connection<D::Session, R::Stop>>) -> u64 {
+    /// Somebody is there: they are told when it ends, until they leave under the number.
+    pub(crate) fn enter(&self, connection: &Rc<Connection<D::Session, R::Stop>>) -> u64 {
         let number = self.next.replace(self.next.get() + 1);
         self.streams.borrow_mut().insert(number, Rc::clone(connection));
         number
     }
 
-    pub(super) fn leave(&self, number: u64) {
+    pub(crate) fn leave(&self, number: u64) {
         self.streams.borrow_mut().remove(&number);
         self.ended.set();
     }

@@ -65,7 +65,7 @@ pub(crate) async fn greet<D: Desk, R: Runtime>(
     Some(connection)
 }
 
-/// A further stream of a caller: one request, its answers, and its end.
+/// A further stream of a caller, which has entered: one request, its answers, and its end.
 pub(crate) async fn farther<D: Desk, R: Runtime>(
     front: &Rc<Shared<D, R>>,
     (first, connection): (&Caller<D, R>, &Caller<D, R>),
@@ -73,10 +73,8 @@ pub(crate) async fn farther<D: Desk, R: Runtime>(
     sink: impl Sink + 'static,
 ) {
     let incoming = Incoming::new(source, &front.pool);
-    let number = front.enter(connection);
     serve(front, connection, incoming, sink, true).await;
-    first.take_back(&front.pool, connection).await;
-    front.leave(number);
+    first.take_back(connection).await;
 }
 
 async fn serve<D: Desk, R: Runtime>(

@@ -21,13 +21,15 @@ pub(super) struct Outbox {
     credit: Rc<Cell<u32>>,
     /// How much of it was spent here and did not come back.
     spent: u32,
+    /// What comes back for other streams. It is no frame before it can leave: who does not read makes nothing grow.
+    owed: u32,
     /// Bytes that were taken last: as many may come next.
     last: usize,
 }
 
 impl Outbox {
     pub(super) fn new(credit: Rc<Cell<u32>>) -> Self {
-        Self { bytes: Vec::new(), gathering: None, credit, spent: 0, last: 0 }
+        Self { bytes: Vec::new(), gathering: None, credit, spent: 0, owed: 0, last: 0 }
     }
 
     /// Bytes that wait.
@@ -53,6 +55,11 @@ impl Outbox {
         std::mem::take(&mut self.spent)
     }
 
+    /// Credit that another stream has spent and does not give back: it comes back with what leaves next.
+    pub(super) fn owe(&mut self, credit: u32) {
+        self.owed += credit;
+    }
+
     /// What is left of the credit.
     pub(super) fn credit(&self) -> u32 {
         self.credit.get()
@@ -67,8 +74,9 @@ impl Outbox {
         welcome.write(self.behind(pool));
     }
 
-    /// The last frame.
+    /// The last frame: whoever hears it asks nothing more, whatever is owed.
     pub(super) fn error(&mut self, pool: &Pool, error: &ErrorFrame) {
+        self.owed = 0;
         error.write(self.behind(pool));
     }
 
@@ -132,12 +140,15 @@ impl Outbox {
 
     /// Nobody reads any more.
     pub(super) fn forget(&mut self) {
-        (self.bytes, self.gathering) = (Vec::new(), None);
+        (self.bytes, self.gathering, self.owed) = (Vec::new(), None, 0);
     }
 
     /// What waits; the frames are whole.
-    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
-        self.seal();
+    pub(super) fn take(&mut self, pool: &Pool) -> Option<Vec<u8>> {
+        match std::mem::take(&mut self.owed) {
+            0 => self.seal(),
+            owed => self.bare(pool, Kind::Credit, owed),
+        }
         self.last = self.bytes.len();
         (!self.bytes.is_empty()).then(|| std::mem::take(&mut self.bytes))
     }
@@ -198,11 +209,11 @@ mod tests {
         outbox.verdicts(&pool, (3, 0), |_| Err(Answer::Rejected(none)));
         outbox.verdicts(&pool, (4, 0), |_| Ok(()));
         assert_eq!(
-            frames(&outbox.take().unwrap()),
+            frames(&outbox.take(&pool).unwrap()),
             [(Kind::Outcomes, 2, 2), (Kind::Pong, 0, 1), (Kind::Outcomes, 1, 1), (Kind::Verdicts, 0, 1)]
         );
         assert_eq!(outbox.credit(), 5);
-        assert_eq!(outbox.take(), None);
+        assert_eq!(outbox.take(&pool), None);
     }
 
     #[test]
@@ -211,7 +222,7 @@ mod tests {
         let long = Rejected { reason: "X".into(), message: "x".repeat(4 << 10) };
         let answer = Answer::Rejected(long);
         (0..2_000).for_each(|tag| outbox.answer(&pool, tag, &answer));
-        let found = frames(&outbox.take().unwrap());
+        let found = frames(&outbox.take(&pool).unwrap());
         assert!(found.len() > 1);
         assert_eq!(found.iter().map(|(_, count, _)| u32::from(*count)).sum::<u32>(), 2_000);
         assert_eq!(outbox.credit(), 2_000);

@@ -16,7 +16,7 @@ pub(super) async fn write<R: Runtime, S>(
     loop {
         // Looked at first: what is said behind it is written in the next round.
         let over = connection.is_over();
-        let waiting = connection.outbox.borrow_mut().take();
+        let waiting = connection.outbox.borrow_mut().take(pool);
         match waiting {
             Some(bytes) => {
                 connection.set_sending(bytes.len());
