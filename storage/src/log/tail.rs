@@ -105,9 +105,8 @@ fn frameless(walk: &mut Walk) -> Option<Head> {
     if !walk.last_is_frameless() {
         return None;
     }
-    let file = Arc::into_inner(walk.segments.pop_back()?)?.file;
-    let damage = walk.stop.take()?.into();
-    Some(Head { file, blank: false, stale: false, offset: FRAMES_START, damage })
+    let (file, stop) = walk.take_back()?;
+    Some(Head { file, blank: false, stale: false, offset: FRAMES_START, damage: stop.into() })
 }
 
 /// The frame in flight in the last segment, unless a later one proves that it had been acknowledged.

@@ -19,6 +19,8 @@ pub(super) struct Walk {
     pub(super) segments: VecDeque<Arc<Segment>>,
     /// Why reading the last segment stopped; `None` if its frames fill the file.
     pub(super) stop: Option<FrameError>,
+    /// The same of the segment in front of it: it is the last one if this was only being begun.
+    stop_before: Option<FrameError>,
 }
 
 impl Walk {
@@ -29,6 +31,7 @@ impl Walk {
             chain: Chain::start(options.first_lsn),
             segments: VecDeque::new(),
             stop: None,
+            stop_before: None,
         }
     }
 
@@ -51,6 +54,7 @@ impl Walk {
         }
         let segment = Segment::new(file, header);
         self.window.clear();
+        self.stop_before = self.stop.take();
         self.stop = self.read_frames(&segment)?;
         self.segments.push_back(Arc::new(segment));
         Ok(())
@@ -59,6 +63,13 @@ impl Walk {
     /// True if the last segment has a good header and no good frame.
     pub(super) fn last_is_frameless(&self) -> bool {
         self.segments.back().is_some_and(|segment| segment.end() == FRAMES_START)
+    }
+
+    /// Takes back the last segment, which was only being begun, and why reading it stopped.
+    pub(super) fn take_back(&mut self) -> Option<(SegmentFile, FrameError)> {
+        let file = Arc::into_inner(self.segments.pop_back()?)?.file;
+        let stop = std::mem::replace(&mut self.stop, self.stop_before.take())?;
+        Some((file, stop))
     }
 
     /// A segment is begun only after the one before it ended well. If they do not meet, the damage is

@@ -1,6 +1,6 @@
 //! Damage to what was acknowledged is found and named; only the last write may be taken for a tear.
 
-use onrush_storage::disk::{Disk, FaultDisk};
+use onrush_storage::disk::{AlignedBuf, Disk, FaultDisk};
 use onrush_storage::log::{Damage, HeaderError, Log, OpenError, Recovery};
 
 use crate::log_stage::{Pushed, SECTOR, append_one, copy_of, frame_of, open, options, read_all, record};
@@ -296,4 +296,43 @@ fn a_write_that_strays_onto_a_segment_header_is_not_taken_for_a_tear() {
         let named = error.to_string();
         assert!(named.starts_with("corrupt log: 000000000002.segment at offset 0: "), "{named}");
     }
+}
+
+/// The first frame of the second segment is torn, its header is whole: the first segment is the last one again, and
+/// what strayed behind its frames is no tear, for nothing was under way there. It was passed over, the log was opened,
+/// and the next opening took it for a tear.
+#[test]
+fn a_write_that_strays_behind_a_segment_whose_next_was_begun_is_not_passed_over() {
+    let disk = FaultDisk::new(1);
+    let (mut log, _) = open(&disk, options(SEGMENT_BYTES, 1)).unwrap();
+    append_one(&mut log, 5000);
+    append_one(&mut log, 9000);
+    let (first, second) = ("000000000001.segment", "000000000002.segment");
+    // Of the first write only the header's sector and one more have arrived.
+    disk.open(second).unwrap().write_durable(2 * SECTOR, &sectors(2)).unwrap();
+    drop(log);
+    let (log, recovery) = reopen(&copy_of(&disk)).unwrap();
+    assert_eq!(
+        (log.end_lsn(), recovery.cut.map(|cut| (cut.file, cut.offset))),
+        (1, Some((second.into(), 0)))
+    );
+    let strayed = 4 * SECTOR + 7;
+    disk.flip_bit(first, strayed, 3).unwrap();
+    let before = disk.contents(second).unwrap();
+    match reopen(&disk) {
+        Err(OpenError::Corrupt { file, offset, damage: Damage::Frame(_) }) => {
+            assert_eq!((file.as_str(), offset), (first, 3 * SECTOR));
+        }
+        other => {
+            panic!("expected the first segment to be named, found {:?}", other.map(|(_, recovery)| recovery))
+        }
+    }
+    assert_eq!(disk.contents(second).unwrap(), before, "nothing is changed");
+}
+
+/// So many sectors of zeros.
+fn sectors(count: usize) -> AlignedBuf {
+    let mut zeros = AlignedBuf::default();
+    zeros.extend_zeros(count * SECTOR as usize);
+    zeros
 }
