@@ -32,7 +32,7 @@ const EDGES: [Room; 10] = [
     Room {
         name: "onrush-peers",
         dir: "benches/peers",
-        may: &["proto", "storage", "engine", "net", "services", "benches"],
+        may: &["proto", "grpc", "storage", "engine", "net", "services", "benches"],
     },
 ];
 

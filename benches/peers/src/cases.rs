@@ -5,7 +5,7 @@ use onrush_benches::reach::Reach;
 
 use crate::limits::{self, EchoCase};
 use crate::nats;
-use crate::onrush::{self, Ask, Caller, GROUP, NativeCase};
+use crate::onrush::{self, Ask, Caller, GROUP, NativeCase, SessionCase};
 use crate::postgres;
 use crate::redis;
 use crate::round::Round;
@@ -35,6 +35,8 @@ pub(crate) enum Subject {
     Postgres(postgres::Case),
     Nats(nats::Sync),
     Native(NativeCase),
+    Quic(NativeCase),
+    Session(SessionCase),
     Grpc(Caller),
     /// Orders of so many SKUs.
     Embedded(usize),
@@ -69,6 +71,8 @@ impl Subject {
             Self::Postgres(case) => postgres::measure(case, stage),
             Self::Nats(sync) => nats::measure(sync, stage),
             Self::Native(case) => onrush::native(case, stage),
+            Self::Quic(case) => onrush::quic(case, stage),
+            Self::Session(case) => onrush::session(case, stage),
             Self::Grpc(caller) => onrush::grpc(caller, stage),
             Self::Embedded(skus) => onrush::embedded(skus, stage),
             Self::Log => onrush::log(stage),
@@ -78,6 +82,8 @@ impl Subject {
 
 /// Requests under way, as every row has them whose requests are pipelined.
 const PIPELINED: (usize, usize) = (64, 64);
+/// The same where each is a message of so many orders.
+const MESSAGES: (usize, usize, usize) = (64, 8, 4);
 /// Requests under way where each connection waits for its answer.
 const ONE_EACH: (usize, usize) = (50, 1);
 
@@ -106,7 +112,7 @@ const fn case(name: &'static str, what: &'static str, subject: Subject) -> Case 
 use redis::Sync::{Always, EverySecond};
 
 /// Every case, in the order in which they alternate.
-pub(crate) const CASES: [Case; 30] = [
+pub(crate) const CASES: [Case; 33] = [
     case("limit-write", "durable write of 4 KiB, one after the other", Subject::Write),
     case("limit-roundtrip", "echo of 64 B over TCP, one connection, one in flight", echo((1, 1))),
     case("limit-echo-one", "echo of 64 B over TCP, 50 connections, one in flight each", echo(ONE_EACH)),
@@ -122,6 +128,21 @@ pub(crate) const CASES: [Case; 30] = [
         "onrush-tcp-batch-10k",
         "Onrush TCP, batches of 8,192, two in flight, 10,000 SKUs",
         native(Ask::Orders(GROUP), SKUS, (1, 2)),
+    ),
+    case(
+        "onrush-quic-batch",
+        "Onrush QUIC, batches of 8,192 on one stream, two in flight, one hot SKU",
+        Subject::Quic(NativeCase { ask: Ask::Orders(GROUP), skus: 1, connections: 1, in_flight: 2 }),
+    ),
+    case(
+        "onrush-tcp-64",
+        "Onrush TCP, 64 orders per frame, 8 x 4 in flight, one hot SKU",
+        native(Ask::Orders(MESSAGES.0), 1, (MESSAGES.1, MESSAGES.2)),
+    ),
+    case(
+        "onrush-session",
+        "Onrush gRPC session, 64 orders per message, 8 x 4 in flight, one hot SKU",
+        Subject::Session(SessionCase { orders: MESSAGES.0, connections: MESSAGES.1, in_flight: MESSAGES.2 }),
     ),
     case(
         "onrush-tcp-100",
@@ -265,7 +286,7 @@ const fn at_most(bound: f64) -> Option<Reach> {
 use Figure::{Cpu, Limit, Ms, Rate, Ratio};
 
 /// What the cases are measured for.
-pub(crate) const CLAIMS: [Claim; 25] = [
+pub(crate) const CLAIMS: [Claim; 27] = [
     claim("embedded, groups of 8,192, orders/s", Rate("onrush-embedded"), at_least(1.5e6)),
     claim("TCP, batches of 8,192, orders/s", Rate("onrush-tcp-batch"), at_least(1e6)),
     claim("p50 of such a batch in ms", Ms("onrush-tcp-batch"), at_most(10.0)),
@@ -296,6 +317,12 @@ pub(crate) const CLAIMS: [Claim; 25] = [
     ),
     claim("gRPC unary against bare tonic", Ratio("onrush-grpc", "limit-grpc"), at_least(0.65)),
     claim("with a token against bare tonic", Ratio("onrush-grpc-token", "limit-grpc"), at_least(0.5)),
+    claim("QUIC batches against TCP batches", Ratio("onrush-quic-batch", "onrush-tcp-batch"), at_least(0.33)),
+    claim(
+        "gRPC session against TCP, 64 orders per message",
+        Ratio("onrush-session", "onrush-tcp-64"),
+        at_least(0.7),
+    ),
     claim(
         "TCP batches against PostgreSQL, hot SKU",
         Ratio("onrush-tcp-batch", "postgres-hot"),

@@ -76,8 +76,8 @@ fn main() -> ExitCode {
     let done = match (words.next().as_deref(), words.next().as_deref()) {
         // Our own servers are this program again.
         (Some("serve"), _) => return onrush_services::cli::run(std::env::args_os()),
-        (Some("role"), Some("echo")) => role::live().and_then(|()| limits::echo_role()),
-        (Some("role"), Some("bare")) => role::live().and_then(|()| limits::bare_role()),
+        (Some("role"), Some("echo")) => limits::echo_role(),
+        (Some("role"), Some("bare")) => limits::bare_role(),
         _ => compare(&Args::parse()),
     };
     match done {

@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use onrush_benches::Failure;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
 
 use crate::interrupt;
 
@@ -48,6 +49,7 @@ impl Process {
         let log = dir.join(format!("{name}.log"));
         let file = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
+        outlives_nobody(&mut command, stop);
         let child =
             command.spawn().map_err(|error| Failure::unexpected(format!("{name} to start"), error))?;
         Ok(Self { name, child, log, stop })
@@ -111,6 +113,25 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Ends what is run with the thread that runs it, however that ends: nobody hears of a SIGKILL in time. The kernel forgets
+/// who becomes another user, so it is told behind that, where only a few calls are allowed.
+pub(crate) fn outlives_nobody(command: &mut Command, signal: Signal) {
+    let us = getpid();
+    let tell = move || {
+        set_parent_process_death_signal(Some(signal))?;
+        // Who ended before that is not heard of any more.
+        if getppid() == Some(us) { Ok(()) } else { Err(Errno::SRCH.into()) }
+    };
+    #[allow(
+        unsafe_code,
+        reason = "only between fork and exec is a child told by whom it is not to be outlived"
+    )]
+    // SAFETY: after the fork it makes two system calls; it allocates nothing, takes no lock and touches no memory of others.
+    unsafe {
+        command.pre_exec(tell);
     }
 }
 

@@ -26,7 +26,7 @@ impl Role {
     pub(crate) fn start(name: &'static str, stage: &Stage<'_>) -> Result<Self, Failure> {
         let dir = stage.fresh()?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("role").arg(name).env_clear();
+        command.arg("role").arg(name).env_clear().current_dir(dir.path());
         Self::launch(name, command, dir, name)
     }
 
@@ -50,6 +50,11 @@ impl Role {
         self.dir.path()
     }
 
+    /// What it has printed once it was ready.
+    pub(crate) fn printed(&self) -> &str {
+        &self.printed
+    }
+
     /// The address behind a word that begins a line.
     pub(crate) fn address(&self, word: &str) -> Result<String, Failure> {
         let words = self.printed.lines().map(|line| line.split_whitespace());
@@ -65,9 +70,4 @@ pub(crate) fn announce(name: &str, address: impl Display) -> Result<(), Failure>
     let mut out = io::stdout().lock();
     writeln!(out, "{name} {address}")?;
     Ok(out.flush()?)
-}
-
-/// Ends this server with whoever started it, however that ends.
-pub(crate) fn live() -> Result<(), Failure> {
-    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }

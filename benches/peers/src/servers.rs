@@ -24,6 +24,9 @@ pub(crate) struct Places {
     /// nats-server; found by PATH if not given
     #[arg(long, value_name = "FILE")]
     pub(crate) nats_server: Option<PathBuf>,
+    /// io-threads of Redis, 1 to 128: more are for machines with cores to spare
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=128))]
+    pub(crate) io_threads: u8,
     /// wal_sync_method of PostgreSQL: which is faster depends on the disk
     #[arg(long, value_enum, default_value_t)]
     pub(crate) wal_sync_method: WalSync,
@@ -55,6 +58,7 @@ pub(crate) struct Servers {
     redis: Found,
     postgres: Found,
     nats: Found,
+    pub(crate) io_threads: u8,
     pub(crate) wal_sync_method: WalSync,
 }
 
@@ -87,6 +91,7 @@ impl Servers {
             found.ok_or_else(|| Missing { name, given: given.clone(), install })
         };
         Self {
+            io_threads: places.io_threads,
             wal_sync_method: places.wal_sync_method,
             redis: find("redis-server", &places.redis_server, "apt-get install redis-server"),
             postgres: find("postgres", &places.postgres, "apt-get install postgresql"),
@@ -120,7 +125,7 @@ impl Servers {
             Err(missing) => format!("{missing}"),
         };
         vec![
-            line(&self.redis, redis::version, redis::how()),
+            line(&self.redis, redis::version, redis::how(self.io_threads)),
             line(&self.postgres, postgres::version, postgres::how(self.wal_sync_method)),
             line(&self.nats, nats::version, nats::how()),
         ]

@@ -1,8 +1,10 @@
 //! A closed loop of requests over some connections from one thread, the same for every server.
 
 mod pipe;
+mod tasks;
 
 pub(crate) use pipe::{Fifo, Pipe, Took};
+pub(crate) use tasks::{Answered, Tasks, drive_tasks, exchange, repeat};
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -108,11 +110,11 @@ impl<T: Talk> Line<T> {
             return Ok(());
         }
         let now = Instant::now();
-        tally.units += (answered.len() * self.usage.units) as u64;
         for slot in answered.drain(..) {
             // Whoever only hears has nothing asked.
-            if let Some(asked) = self.asked.get_mut(slot) {
-                tally.latencies_ns.push((now - *asked).as_nanos() as u64);
+            let asked = self.asked.get_mut(slot);
+            tally.add(self.usage.units, asked.as_ref().map(|asked| now - **asked));
+            if let Some(asked) = asked {
                 *asked = now;
                 self.talk.ask(slot)?;
             }
@@ -133,6 +135,13 @@ struct Work {
 struct Tally {
     units: u64,
     latencies_ns: Vec<u64>,
+}
+
+impl Tally {
+    fn add(&mut self, units: usize, latency: Option<Duration>) {
+        self.units += units as u64;
+        self.latencies_ns.extend(latency.map(|latency| latency.as_nanos() as u64));
+    }
 }
 
 /// For how long requests are made.
@@ -171,18 +180,23 @@ pub(crate) fn drive<T: Talk>(
         turn.until(Instant::now() + LOOK)?;
     }
     let took = start.elapsed().as_secs_f64();
-    let (client, server) = (thread_ns() - client, server_ns().saturating_sub(server));
-    let Tally { units, mut latencies_ns } = turn.work.tally;
+    let spent = (thread_ns() - client, server_ns().saturating_sub(server));
+    Ok(round(turn.work.tally, took, spent))
+}
+
+/// What was answered in so many seconds, for so much CPU time in ns of client and server.
+fn round(tally: Tally, took: f64, (client, server): (u64, u64)) -> Round {
+    let Tally { units, mut latencies_ns } = tally;
     latencies_ns.sort_unstable();
     let at = |q: f64| latencies_ns.get((q * latencies_ns.len() as f64) as usize).map(|ns| *ns as f64 / 1e3);
     let each = |ns: u64| ns as f64 / 1e3 / units as f64;
-    Ok(Round {
+    Round {
         per_s: units as f64 / took,
         p50_us: at(0.5),
         p99_us: at(0.99),
         client_us: Some(each(client)),
         server_us: Some(each(server)),
-    })
+    }
 }
 
 impl<'a, T: Talk> Loop<'a, T> {

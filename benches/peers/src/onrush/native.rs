@@ -1,4 +1,5 @@
-//! The native protocol, asked as the client library asks: what is asked between two writes is one frame.
+//! The native protocol over TCP and QUIC, asked as the client library asks: what is asked between two writes is one
+//! frame.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -8,12 +9,13 @@ use std::rc::Rc;
 
 use onrush_benches::Failure;
 use onrush_benches::sale::Sale;
-use onrush_net::client::native::{Dialogue, Heard, Question};
+use onrush_net::client::native::{Dialogue, Heard, Question, Stream, Transport};
+use onrush_net::tls::Trust;
 use onrush_proto::frame::{Answer, OutcomeEntry, Verdict};
 use onrush_proto::{Command, IdempotencyKey, Outcome, Request, Sku};
 
 use super::server::Server;
-use crate::client::{Line, Talk, Use, drive};
+use crate::client::{Answered, Line, Talk, Tasks, Use, drive, drive_tasks, exchange, repeat};
 use crate::round::Round;
 use crate::stage::Stage;
 
@@ -21,6 +23,8 @@ use crate::stage::Stage;
 const OPENING_COMMANDS: usize = 1_024;
 /// Bytes of one read while a connection begins.
 const READ_BYTES: usize = 64 << 10;
+/// What the client calls itself.
+const CLIENT: &str = "onrush-peers";
 
 /// What is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,25 +46,52 @@ pub(crate) struct Case {
     pub(crate) in_flight: usize,
 }
 
-/// Measures a case on a fresh server.
+impl Case {
+    fn usage(&self) -> Use {
+        let units = match self.ask {
+            Ask::Orders(units) | Ask::Lines(units) => units,
+            Ask::Order => 1,
+        };
+        Use { in_flight: self.in_flight, units }
+    }
+
+    fn talk(&self, dialogue: Dialogue, sale: &Rc<RefCell<Sale>>) -> Native {
+        let (Use { units, in_flight }, sale) = (self.usage(), Rc::clone(sale));
+        Native { ask: self.ask, units, dialogue, left: vec![0; in_flight], lines: Vec::new(), sale }
+    }
+}
+
+/// Measures a case over TCP on a fresh server.
 pub(crate) fn measure(case: Case, stage: &Stage<'_>) -> Result<Round, Failure> {
-    let server = Server::start(stage)?;
+    let server = Server::start(stage, &[])?;
     let sale = Sale::uniform(case.skus);
     server.open(&sale)?;
     let (address, sale) = (server.native()?, Rc::new(RefCell::new(sale)));
-    let units = match case.ask {
-        Ask::Orders(units) | Ask::Lines(units) => units,
-        Ask::Order => 1,
-    };
-    let usage = Use { in_flight: case.in_flight, units };
     let line = || {
         let (stream, dialogue) = greet(TcpStream::connect(&address)?)?;
-        let left = vec![0; case.in_flight];
-        let talk = Native { ask: case.ask, units, dialogue, left, lines: Vec::new(), sale: Rc::clone(&sale) };
-        Line::new(stream, talk, usage)
+        Line::new(stream, case.talk(dialogue, &sale), case.usage())
     };
     let mut lines = (0..case.connections).map(|_| line()).collect::<Result<Vec<_>, Failure>>()?;
     drive(&mut lines, stage.span, &|| server.process().cpu_ns())
+}
+
+/// Measures a case over QUIC on a fresh server: all requests of a connection on its first stream.
+pub(crate) fn measure_quic(case: Case, stage: &Stage<'_>) -> Result<Round, Failure> {
+    let server = Server::start(stage, &["--native-quic-port=0"])?;
+    let sale = Sale::uniform(case.skus);
+    server.open(&sale)?;
+    let (address, sale) = (server.quic()?, Rc::new(RefCell::new(sale)));
+    let transport = Transport::Quic(Trust::Pinned(server.certificate()?));
+    let begin = async |tasks: &mut Tasks, answered: &Answered| {
+        for _ in 0..case.connections {
+            let mut stream = Stream::open(&address, &transport).await??;
+            let mut talk = case.talk(Dialogue::new("", CLIENT), &sale);
+            talk.greet(&mut stream).await?;
+            tasks.spawn_local(repeat(stream, talk, case.usage(), answered.clone()));
+        }
+        Ok(())
+    };
+    drive_tasks(begin, stage.span, &|| server.process().cpu_ns())
 }
 
 /// One connection's requests.
@@ -72,6 +103,18 @@ struct Native {
     left: Vec<usize>,
     lines: Vec<(Sku, i64)>,
     sale: Rc<RefCell<Sale>>,
+}
+
+impl Native {
+    /// Says hello and waits for what the server grants.
+    async fn greet(&mut self, stream: &mut Stream) -> Result<(), Failure> {
+        let (mut buffer, mut none) = (vec![0; READ_BYTES], Vec::new());
+        while self.dialogue.welcome().is_none() {
+            let bytes = exchange(stream, self, &mut buffer).await?;
+            self.input(&buffer[..bytes], &mut none)?;
+        }
+        Ok(())
+    }
 }
 
 impl Talk for Native {
@@ -120,6 +163,7 @@ impl Talk for Native {
                 {
                     tag
                 }
+                Heard::Welcome(_) => return,
                 other => {
                     strange.get_or_insert_with(|| brief(&other));
                     return;
@@ -142,7 +186,7 @@ fn ask(dialogue: &mut Dialogue, tag: u64, (key, command): (IdempotencyKey, Comma
 
 /// Says hello and waits for what the server grants.
 fn greet(mut stream: TcpStream) -> Result<(TcpStream, Dialogue), Failure> {
-    let mut dialogue = Dialogue::new("", "onrush-peers");
+    let mut dialogue = Dialogue::new("", CLIENT);
     let mut buffer = vec![0; READ_BYTES];
     say(&mut stream, &mut dialogue)?;
     while dialogue.welcome().is_none() {

@@ -1,6 +1,7 @@
 //! `onrush serve` as a process of its own.
 
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Command;
 
 use onrush_benches::Failure;
@@ -31,7 +32,8 @@ pub(crate) enum Caller {
 pub(super) struct Server(Role);
 
 impl Server {
-    pub(super) fn start(stage: &Stage<'_>) -> Result<Self, Failure> {
+    /// Starts one, with `more` arguments.
+    pub(super) fn start(stage: &Stage<'_>, more: &[&str]) -> Result<Self, Failure> {
         let dir = stage.fresh()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("serve").env_clear().arg("--data-dir").arg(dir.path().join("data"));
@@ -41,6 +43,7 @@ impl Server {
         for (name, value) in SETTINGS {
             command.arg(format!("--{name}={value}"));
         }
+        command.args(more);
         // The last line of what it prints once it serves.
         Ok(Self(Role::launch("onrush", command, dir, "health")?))
     }
@@ -48,6 +51,23 @@ impl Server {
     /// Where the native protocol is spoken.
     pub(super) fn native(&self) -> Result<String, Failure> {
         self.0.address("native")
+    }
+
+    /// Where it is spoken over QUIC.
+    pub(super) fn quic(&self) -> Result<String, Failure> {
+        self.0.address("quic")
+    }
+
+    /// Where gRPC is spoken, with orders and sessions: `http://host:port`.
+    pub(super) fn grpc(&self) -> Result<String, Failure> {
+        Ok(format!("http://{}", self.0.address("order")?))
+    }
+
+    /// The file of the certificate that it made for itself: what is in front of its digest.
+    pub(super) fn certificate(&self) -> Result<PathBuf, Failure> {
+        let file = |line: &str| line.split_once(" sha256 ").map(|(file, _)| file.trim().into());
+        let found = self.0.printed().lines().find_map(file);
+        found.ok_or_else(|| Failure::unexpected("a certificate", self.0.printed()))
     }
 
     pub(super) fn process(&self) -> &Process {
@@ -62,14 +82,13 @@ impl Server {
 
 /// Measures unary calls.
 pub(crate) fn grpc(caller: Caller, stage: &Stage<'_>) -> Result<Round, Failure> {
-    let server = Server::start(stage)?;
+    let server = Server::start(stage, &[])?;
     server.open(&Sale::hot())?;
     let token = match caller {
         Caller::Open => None,
         Caller::Token => unary::token(server.0.dir())?,
     };
-    let address = format!("http://{}", server.0.address("order")?);
-    limits::calls(&address, server.process(), &token, stage)
+    limits::calls(&server.grpc()?, server.process(), &token, stage)
 }
 
 /// How it runs, in words.
