@@ -12,9 +12,10 @@ use super::chain::Chain;
 use super::frame::FrameError;
 use super::options::{LogOptions, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use super::segment::{HeaderError, Segment, is_spare, segment_name, sequence_of};
-use super::supply::{Prepared, was_written};
+use super::supply::Prepared;
 use super::tail::{self, Head, Opened};
 use super::walk::Walk;
+use super::window::Window;
 use crate::disk::Disk;
 
 /// What opening a log found.
@@ -143,9 +144,6 @@ pub(super) struct Recovered {
 /// Reads the whole log, changes nothing if it is corrupt, and repairs its tail if it is torn.
 pub(super) fn recover(disk: &dyn Disk, options: &LogOptions) -> Result<Recovered, OpenError> {
     let (sequences, spares) = list(disk)?;
-    if sequences.is_empty() {
-        must_be_new(disk, &spares)?;
-    }
     let mut walk = Walk::new(options);
     let mut unused: Option<Head> = None;
     for sequence in sequences {
@@ -160,6 +158,7 @@ pub(super) fn recover(disk: &dyn Disk, options: &LogOptions) -> Result<Recovered
     }
     let mut tail = tail::judge(&mut walk, unused)?;
     if walk.segments.is_empty() {
+        must_be_new(disk, &spares, &mut walk.window)?;
         walk.chain = Chain::start(options.first_lsn);
     }
     // A process whose rename was not synced may have left a segment under a name that a power loss
@@ -182,12 +181,16 @@ pub(super) fn recover(disk: &dyn Disk, options: &LogOptions) -> Result<Recovered
     Ok(Recovered { report, chain, segments, prepared, spares })
 }
 
-/// A log that was used always has a segment, so that what it let go of alone is a log that was lost. Taken into use
-/// as the first segment of a new one such a file could be read as what it was before.
-fn must_be_new(disk: &dyn Disk, spares: &BTreeSet<String>) -> Result<(), OpenError> {
+/// A log that was used always has a segment with frames, so that what it let go of alone is a log that was lost. Taken
+/// into use as the first segment of a new one such a file could be read as what it was before.
+fn must_be_new(disk: &dyn Disk, spares: &BTreeSet<String>, window: &mut Window) -> Result<(), OpenError> {
     for file in spares {
         let failed = |source| OpenError::Read { file: file.clone(), offset: 0, source };
-        if was_written(disk.open(file).map_err(failed)?.as_ref()).map_err(failed)? {
+        let spare = disk.open(file).map_err(failed)?;
+        let bytes = spare.len().map_err(failed)?;
+        window.clear();
+        // All of it is looked at: what damaged the log may have left nothing in the first sector.
+        if window.last_written(spare.as_ref(), 0, bytes).map_err(failed)?.is_some() {
             return Err(OpenError::Corrupt { file: file.clone(), offset: 0, damage: Damage::NoSegment });
         }
     }

@@ -78,7 +78,7 @@ impl Preparer {
 }
 
 /// True if a file was a segment once.
-pub(super) fn was_written(file: &dyn DiskFile) -> io::Result<bool> {
+fn was_written(file: &dyn DiskFile) -> io::Result<bool> {
     let mut sector = [0; SECTOR_BYTES];
     let count = file.read_at(0, &mut sector)?;
     Ok(sector[..count].iter().any(|byte| *byte != 0))

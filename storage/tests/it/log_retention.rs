@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use onrush_storage::disk::{Disk, FaultDisk};
+use onrush_storage::disk::{AlignedBuf, Disk, FaultDisk};
 use onrush_storage::log::{AppendError, Damage, Log, OpenError, Prepare, ReadError};
 
 use crate::log_stage::{SECTOR, append_one, open, options, read_all, read_on};
@@ -77,11 +77,21 @@ fn what_a_log_let_go_of_is_not_taken_for_a_new_one() {
     drop(log);
     assert_eq!(disk.list().unwrap(), ["000000000001.spare", "000000000002.segment"]);
     disk.remove("000000000002.segment").unwrap();
-    for _ in 0..2 {
+    let refused = || {
         let error = Log::open(Arc::new(disk.clone()), options(SMALL, 2)).err().unwrap();
         let OpenError::Corrupt { file, damage: Damage::NoSegment, .. } = &error else { panic!("{error}") };
         assert_eq!(file, "000000000001.spare");
-    }
+    };
+    refused();
+    refused();
+    // Nor if its first sector is lost, too, or a first segment stands beside it that has no frame.
+    let mut zeros = AlignedBuf::default();
+    zeros.extend_zeros(SECTOR as usize);
+    disk.open("000000000001.spare").unwrap().write_durable(0, &zeros).unwrap();
+    refused();
+    disk.create("000000000001.segment", SMALL).unwrap();
+    refused();
+    disk.remove("000000000001.segment").unwrap();
     // One that was never written is what a crash leaves of a log that was about to begin.
     disk.remove("000000000001.spare").unwrap();
     disk.create("000000000001.spare", SMALL).unwrap();
