@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# run.sh [SECONDS [DECODER...]]: each decoder under libFuzzer for so long, one after the other. New inputs that
-# reach new code are merged into corpus/DECODER; what breaks a decoder is left in crashes/DECODER, and fails.
+# run.sh [SECONDS [DECODER...]]: each decoder under libFuzzer for so much CPU time, one after the other, however busy the
+# machine is. New inputs that reach new code are merged into corpus/DECODER; what breaks a decoder is left in
+# crashes/DECODER, and fails.
 # Needs a C++ compiler, and no nightly toolchain: coverage is LLVM's own pass.
 set -euo pipefail
 cd "${FUZZ_PACKAGE:-$(dirname "${BASH_SOURCE[0]}")}"
@@ -27,11 +28,20 @@ trap 'rm -rf "$work"' EXIT
 for decoder in "${decoders[@]}"; do
     export DECODER=$decoder
     mkdir -p "corpus/$decoder" "crashes/$decoder" "$work/$decoder"
-    echo "== $decoder: $seconds s"
-    nice -n 10 "$fuzzer" "$work/$decoder" "corpus/$decoder" -max_total_time="$seconds" -max_len=4096 \
-        -timeout=10 -artifact_prefix="crashes/$decoder/" -print_final_stats=1 2>"$work/log" ||
-        { tail -40 "$work/log" >&2; echo "$decoder: see crashes/$decoder" >&2; exit 1; }
-    grep -E 'DONE|cov:' "$work/log" | tail -1
+    echo "== $decoder: $seconds s of CPU time"
+    code=0
+    {
+        (
+            ulimit -c 0 -S -t "$seconds"
+            exec nice -n 10 "$fuzzer" "$work/$decoder" "corpus/$decoder" -max_len=4096 -timeout=20 \
+                -artifact_prefix="crashes/$decoder/" 2>"$work/log"
+        ) || code=$?
+        # The shell's word on the signal.
+    } 2>/dev/null
+    # Only the end of its time ends it well.
+    [ $code -eq $((128 + $(kill -l XCPU))) ] ||
+        { tail -40 "$work/log" >&2; echo "$decoder: ended with $code, see crashes/$decoder" >&2; exit 1; }
+    grep 'cov:' "$work/log" | tail -1
     # The smallest set of inputs with the same coverage; what is committed already is kept where it is of use.
     mkdir "$work/merged"
     "$fuzzer" -merge=1 "$work/merged" "corpus/$decoder" "$work/$decoder" 2>/dev/null
