@@ -42,9 +42,10 @@ for decoder in "${decoders[@]}"; do
     [ $code -eq $((128 + $(kill -l XCPU))) ] ||
         { tail -40 "$work/log" >&2; echo "$decoder: ended with $code, see crashes/$decoder" >&2; exit 1; }
     grep 'cov:' "$work/log" | tail -1
-    # The smallest set of inputs with the same coverage; what is committed already is kept where it is of use.
+    # The smallest set of inputs with the same coverage, however often each place is passed; what is committed already is
+    # kept where it is of use.
     mkdir "$work/merged"
-    "$fuzzer" -merge=1 "$work/merged" "corpus/$decoder" "$work/$decoder" 2>/dev/null
+    "$fuzzer" -merge=1 -use_counters=0 "$work/merged" "corpus/$decoder" "$work/$decoder" 2>/dev/null
     find "corpus/$decoder" -type f ! -name 'seed-*' ! -name 'crash-*' -delete
     for input in "$work/merged"/*; do
         cmp -s "$input" /dev/null || cp "$input" "corpus/$decoder/"
