@@ -6,7 +6,7 @@ mod feed;
 use std::sync::Arc;
 
 use onrush_engine::audit::AuditError;
-use onrush_engine::{AuditReport, EngineHandle, EngineStats, Lane, ListError, Pump};
+use onrush_engine::{AuditReport, EngineHandle, EngineStats, Lane, ListError, Port, Pump};
 use onrush_proto::{
     CallerKey, Command, CustomerId, DocKey, DocumentRow, GetDocument, IdempotencyKey, KeyHasher, Lsn,
     OrderId, OrderRow, Outcome, ProductRow, PutDocument, Receipt, Refusal, Reply, Request, ShardId, Sku,
@@ -60,6 +60,17 @@ pub struct Accepted {
     pub lsn: Lsn,
 }
 
+impl Accepted {
+    /// What a reply says that accepts or refuses.
+    pub fn of(reply: Reply) -> Result<Self, Rejection> {
+        match reply.outcome {
+            Outcome::Accepted(receipt) => Ok(Self { receipt, replayed: reply.replayed, lsn: reply.lsn }),
+            Outcome::Refused(refusal) => Err(refusal.into()),
+            other => Err(unexpected("an acceptance or a refusal", &other)),
+        }
+    }
+}
+
 impl Backend {
     /// An engine in this process.
     pub fn local(engine: EngineHandle) -> Self {
@@ -76,6 +87,14 @@ impl Backend {
             }
             // All loops of a process share one stream.
             Self::Remote(_) => (self.clone(), None),
+        }
+    }
+
+    /// A way of its own for somebody who asks much at once; `None` if the engine is in another process.
+    pub fn port(&self) -> Option<Port> {
+        match self {
+            Self::Local { engine, .. } => Some(engine.port()),
+            Self::Remote(_) => None,
         }
     }
 
@@ -115,12 +134,7 @@ impl Backend {
 
     /// Asks the engine for something that it accepts or refuses.
     pub async fn accept(&self, request: Request) -> Result<Accepted, Rejection> {
-        let reply = self.call(request).await;
-        match reply.outcome {
-            Outcome::Accepted(receipt) => Ok(Accepted { receipt, replayed: reply.replayed, lsn: reply.lsn }),
-            Outcome::Refused(refusal) => Err(refusal.into()),
-            other => Err(unexpected("an acceptance or a refusal", &other)),
-        }
+        Accepted::of(self.call(request).await)
     }
 
     /// An order as its owner has it.

@@ -31,6 +31,7 @@ pub mod pairs;
 pub mod payment;
 mod priority;
 pub mod product;
+mod protobuf;
 pub mod reason;
 pub mod recommendation;
 mod records;

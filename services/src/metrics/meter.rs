@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::family::Times;
 use super::latency::Latency;
@@ -80,10 +80,16 @@ impl Counted<'_> {
     }
 }
 
-/// A call under way. Dropped without a word it was given up.
-pub(crate) struct Counting {
+/// One row: for calls that are counted in many, and need not be looked for each.
+#[derive(Clone)]
+pub(crate) struct Tally {
     meter: Arc<Meter>,
     row: usize,
+}
+
+/// A call under way. Dropped without a word it was given up.
+pub(crate) struct Counting {
+    tally: Tally,
     since: Instant,
     code: usize,
 }
@@ -107,10 +113,15 @@ impl Meter {
 
     /// A call begins.
     pub(crate) fn begin(self: &Arc<Self>, method: &str, route: &str) -> Counting {
+        self.tally(method, route).begin()
+    }
+
+    /// The row of a call.
+    pub(crate) fn tally(self: &Arc<Self>, method: &str, route: &str) -> Tally {
         let methods = self.by_route.get(route);
         let found = methods.and_then(|of| of.iter().find(|(known, _)| known == method));
         let row = found.map_or(self.rows.len() - 1, |(_, row)| *row);
-        Counting { meter: Arc::clone(self), row, since: Instant::now(), code: self.edge.given_up() }
+        Tally { meter: Arc::clone(self), row }
     }
 
     /// Rows that have counted anything.
@@ -130,10 +141,36 @@ impl Meter {
     }
 }
 
+impl Tally {
+    /// A call begins.
+    pub(crate) fn begin(self) -> Counting {
+        let code = self.meter.edge.given_up();
+        Counting { tally: self, since: Instant::now(), code }
+    }
+
+    /// A call was answered with this code after so long.
+    pub(crate) fn count(&self, code: usize, took: Duration) {
+        let Self { meter, row } = self;
+        let cells = meter.rows[*row].cells.get_or_init(|| {
+            let codes = (0..meter.edge.codes()).map(|_| AtomicU64::new(0)).collect();
+            Box::new(Cells { codes, latency: Latency::default() })
+        });
+        if let Some(cell) = cells.codes.get(code) {
+            cell.fetch_add(1, Ordering::Relaxed);
+        }
+        cells.latency.record(took);
+    }
+
+    /// A caller went away after so long.
+    pub(crate) fn give_up(&self, took: Duration) {
+        self.count(self.meter.edge.given_up(), took);
+    }
+}
+
 impl Counting {
     /// The method and the route that it counts for; neither is a caller's own word.
     pub(crate) fn call(&self) -> (&str, &str) {
-        let row = &self.meter.rows[self.row];
+        let row = &self.tally.meter.rows[self.tally.row];
         (&row.method, &row.route)
     }
 
@@ -145,14 +182,7 @@ impl Counting {
 
 impl Drop for Counting {
     fn drop(&mut self) {
-        let cells = self.meter.rows[self.row].cells.get_or_init(|| {
-            let codes = (0..self.meter.edge.codes()).map(|_| AtomicU64::new(0)).collect();
-            Box::new(Cells { codes, latency: Latency::default() })
-        });
-        if let Some(cell) = cells.codes.get(self.code) {
-            cell.fetch_add(1, Ordering::Relaxed);
-        }
-        cells.latency.record(self.since.elapsed());
+        self.tally.count(self.code, self.since.elapsed());
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::config::Service;
 
 pub(crate) use commands::{Commands, Transport};
-pub(crate) use meter::{Counting, Edge, Meter, UNMATCHED};
+pub(crate) use meter::{Counting, Edge, Meter, Tally, UNMATCHED};
 pub(crate) use positions::{Position, Positions, Readers};
 
 /// What a process counts.

@@ -6,6 +6,7 @@ mod create;
 mod listing;
 mod message;
 mod pay;
+mod plain;
 mod read;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::status::Rejection;
 pub(crate) use cancel::cancel;
 pub(crate) use create::create;
 pub(crate) use pay::pay;
+pub(crate) use plain::{Created, PlainOrder, RequestId};
 pub(crate) use read::read;
 
 /// The handlers.

@@ -7,13 +7,16 @@ use std::task::{Context, Poll};
 use std::vec;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use onrush_grpc::session::v1::{Answer, Call, SessionRequest, SessionResponse};
-use prost::Message as _;
+use onrush_grpc::session::v1::{Answer, Call};
+use prost::bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_stream::Stream;
 use tonic::Status;
 
+use super::answers::Answers;
+use super::message::{self, Asked};
+use super::orders::Orders;
 use crate::field::FieldError;
 use crate::status::Denial;
 use crate::unread::Unread;
@@ -45,9 +48,12 @@ pub(super) struct Conversation<S, A, F> {
     incoming: S,
     answer: A,
     /// Calls that were read and not yet made, and when.
-    read: vec::IntoIter<Call>,
+    read: vec::IntoIter<Asked>,
     at: Instant,
     open: FuturesUnordered<F>,
+    /// Calls that need no future; `None`: all do.
+    orders: Option<Orders>,
+    answers: Answers,
     places: Arc<Semaphore>,
     /// The next place, while there is none.
     place: Option<Waiting<Option<OwnedSemaphorePermit>>>,
@@ -59,13 +65,15 @@ pub(super) struct Conversation<S, A, F> {
 
 impl<S, A, F> Conversation<S, A, F>
 where
-    S: Stream<Item = Result<SessionRequest, Status>> + Unpin,
+    S: Stream<Item = Result<Bytes, Status>> + Unpin,
     A: Fn(Taken) -> F,
     F: Future<Output = Answer>,
 {
-    /// Makes each call by `answer`, until the client or the server has had enough. A call takes one of the `places`.
+    /// Makes each call by `orders` or by `answer`, until the client or the server has had enough. A call takes one of
+    /// the `places`.
     pub(super) fn new(
         incoming: S,
+        orders: Option<Orders>,
         answer: A,
         places: Arc<Semaphore>,
         stopped: impl Future<Output = ()> + Send + 'static,
@@ -76,6 +84,8 @@ where
             read: Vec::new().into_iter(),
             at: Instant::now(),
             open: FuturesUnordered::new(),
+            orders,
+            answers: Answers::default(),
             places,
             place: None,
             stopped: Some(Box::pin(stopped)),
@@ -101,15 +111,15 @@ where
     fn take(&mut self, context: &mut Context<'_>) {
         self.heed_stop(context);
         let (mut calls, mut messages) = (0, 0);
-        while self.open.len() < OPEN_MAX {
+        while self.open() < OPEN_MAX {
             if calls == CALLS_PER_TURN || messages == MESSAGES_PER_TURN {
                 context.waker().wake_by_ref();
                 return;
             }
             if self.read.len() > 0 {
                 let Poll::Ready(Some(place)) = self.poll_place(context) else { return };
-                let Some(call) = self.read.next() else { return };
-                self.open.push((self.answer)(Taken { call, at: self.at, place }));
+                let Some(asked) = self.read.next() else { return };
+                self.make(asked, place);
                 calls += 1;
             } else if self.end.is_none() {
                 let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_next(context) else { return };
@@ -119,6 +129,20 @@ where
                 return;
             }
         }
+    }
+
+    fn make(&mut self, asked: Asked, place: OwnedSemaphorePermit) {
+        match (asked, &mut self.orders) {
+            (Asked::Order(order), Some(orders)) => orders.take(order, self.at, place, &mut self.answers),
+            (Asked::Other(call), _) => self.open.push((self.answer)(Taken { call, at: self.at, place })),
+            // They are told apart only where somebody takes them.
+            (Asked::Order(_), None) => {}
+        }
+    }
+
+    /// Calls that wait for an answer.
+    fn open(&self) -> usize {
+        self.open.len() + self.orders.as_ref().map_or(0, Orders::open)
     }
 
     /// A place for the next call; the front has only so many.
@@ -138,31 +162,42 @@ where
         place
     }
 
-    fn hear(&mut self, next: Option<Result<SessionRequest, Status>>) {
+    fn hear(&mut self, next: Option<Result<Bytes, Status>>) {
         match next {
-            Some(Ok(message)) if message.calls.len() > CALLS_MAX => {
-                let found = message.calls.len().to_string();
-                let error = FieldError::invalid("calls", format!("at most {CALLS_MAX} calls"), found);
-                self.end = Some(Err(error.into()));
-            }
-            Some(Ok(message)) => {
-                self.read = message.calls.into_iter();
-                self.at = Instant::now();
-            }
+            Some(Ok(message)) => match self.read(&message) {
+                Ok(calls) => (self.read, self.at) = (calls.into_iter(), Instant::now()),
+                Err(status) => self.end = Some(Err(status)),
+            },
             Some(Err(status)) => self.end = Some(Err(Unread::of(&status).map_or(status, Status::from))),
             None => self.end = Some(Ok(())),
         }
     }
 
-    /// Answers that are there.
-    fn gather(&mut self, context: &mut Context<'_>) -> Vec<Answer> {
-        let (mut answers, mut bytes) = (Vec::new(), 0);
-        while bytes < ANSWERS_BYTES {
-            let Poll::Ready(Some(answer)) = self.open.poll_next_unpin(context) else { break };
-            bytes += answer.encoded_len();
-            answers.push(answer);
+    fn read(&self, message: &[u8]) -> Result<Vec<Asked>, Status> {
+        let calls = message::read(message, self.orders.is_some()).map_err(|error| {
+            let status = Status::internal(error.to_string());
+            Unread::of(&status).map_or(status, Status::from)
+        })?;
+        match calls.len() {
+            0..=CALLS_MAX => Ok(calls),
+            found => {
+                let expected = format!("at most {CALLS_MAX} calls");
+                Err(FieldError::invalid("calls", expected, found.to_string()).into())
+            }
         }
-        answers
+    }
+
+    /// Answers that are there.
+    fn gather(&mut self, context: &mut Context<'_>) {
+        let Self { orders, answers, open, .. } = self;
+        if let Some(orders) = orders {
+            orders.flush();
+            orders.gather(context, answers);
+        }
+        while answers.len() < ANSWERS_BYTES {
+            let Poll::Ready(Some(answer)) = open.poll_next_unpin(context) else { break };
+            answers.put(&answer);
+        }
     }
 }
 
@@ -171,20 +206,20 @@ impl<S, A, F> Unpin for Conversation<S, A, F> {}
 
 impl<S, A, F> Stream for Conversation<S, A, F>
 where
-    S: Stream<Item = Result<SessionRequest, Status>> + Unpin,
+    S: Stream<Item = Result<Bytes, Status>> + Unpin,
     A: Fn(Taken) -> F,
     F: Future<Output = Answer>,
 {
-    type Item = Result<SessionResponse, Status>;
+    type Item = Result<Bytes, Status>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         this.take(context);
-        let answers = this.gather(context);
-        if !answers.is_empty() {
-            return Poll::Ready(Some(Ok(SessionResponse { answers })));
+        this.gather(context);
+        if let Some(message) = this.answers.take() {
+            return Poll::Ready(Some(Ok(message)));
         }
-        let idle = this.open.is_empty() && this.read.len() == 0;
+        let idle = this.open() == 0 && this.read.len() == 0;
         match &mut this.end {
             Some(end) if idle => match std::mem::replace(end, Ok(())) {
                 Ok(()) => Poll::Ready(None),
@@ -198,6 +233,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use onrush_grpc::session::v1::{SessionRequest, SessionResponse};
+    use prost::Message as _;
     use tokio::sync::{mpsc, oneshot};
     use tokio_stream::wrappers::ReceiverStream;
     use tonic::Code;
@@ -209,12 +246,12 @@ mod tests {
 
     struct Far {
         places: Arc<Semaphore>,
-        asks: mpsc::Sender<Result<SessionRequest, Status>>,
+        asks: mpsc::Sender<Result<Bytes, Status>>,
         made: Made,
         stop: oneshot::Sender<()>,
     }
 
-    fn conversation() -> (impl Stream<Item = Result<SessionResponse, Status>> + Unpin, Far) {
+    fn conversation() -> (impl Stream<Item = Result<Bytes, Status>> + Unpin, Far) {
         let (asks, incoming) = mpsc::channel(8);
         let made = Made::default();
         let (stop, stopped) = oneshot::channel();
@@ -232,7 +269,8 @@ mod tests {
             let _ = stopped.await;
         };
         let places = Arc::new(Semaphore::new(OPEN_MAX + 1));
-        let conversation = Conversation::new(ReceiverStream::new(incoming), answer, places.clone(), stopped);
+        let conversation =
+            Conversation::new(ReceiverStream::new(incoming), None, answer, places.clone(), stopped);
         // Boxed: a future of an async block does not move.
         (Box::pin(conversation), Far { places, asks, made, stop })
     }
@@ -240,7 +278,7 @@ mod tests {
     impl Far {
         async fn ask(&self, tags: impl IntoIterator<Item = u64>) {
             let calls = tags.into_iter().map(|tag| Call { tag, ..Call::default() }).collect();
-            self.asks.send(Ok(SessionRequest { calls })).await.unwrap();
+            self.asks.send(Ok(SessionRequest { calls }.encode_to_vec().into())).await.unwrap();
         }
 
         /// Lets a call end.
@@ -255,15 +293,13 @@ mod tests {
         }
     }
 
-    async fn tags(
-        conversation: &mut (impl Stream<Item = Result<SessionResponse, Status>> + Unpin),
-    ) -> Vec<u64> {
+    async fn tags(conversation: &mut (impl Stream<Item = Result<Bytes, Status>> + Unpin)) -> Vec<u64> {
         let message = conversation.next().await.unwrap().unwrap();
-        message.answers.iter().map(|answer| answer.tag).collect()
+        SessionResponse::decode(message).unwrap().answers.iter().map(|answer| answer.tag).collect()
     }
 
     /// Has it do what there is to do, in as many turns as it takes, when nothing is there to be heard.
-    async fn silent(conversation: &mut (impl Stream<Item = Result<SessionResponse, Status>> + Unpin)) {
+    async fn silent(conversation: &mut (impl Stream<Item = Result<Bytes, Status>> + Unpin)) {
         for _ in 0..2 * OPEN_MAX / CALLS_PER_TURN {
             let heard =
                 std::future::poll_fn(|context| Poll::Ready(conversation.poll_next_unpin(context))).await;
@@ -289,7 +325,7 @@ mod tests {
     async fn a_client_that_has_asked_everything_hears_the_rest() {
         let (mut conversation, Far { asks, made, stop: _stop, .. }) = conversation();
         let calls = vec![Call { tag: 7, ..Call::default() }];
-        asks.send(Ok(SessionRequest { calls })).await.unwrap();
+        asks.send(Ok(SessionRequest { calls }.encode_to_vec().into())).await.unwrap();
         drop(asks);
         silent(&mut conversation).await;
         made.lock().unwrap().pop().unwrap().1.send(()).unwrap();
@@ -358,7 +394,7 @@ mod tests {
         let mut heard = 0;
         let end = loop {
             match conversation.next().await.unwrap() {
-                Ok(message) => heard += message.answers.len(),
+                Ok(message) => heard += SessionResponse::decode(message).unwrap().answers.len(),
                 Err(status) => break status,
             }
         };

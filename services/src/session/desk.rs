@@ -109,7 +109,7 @@ fn name(asked: &Asked) -> access::Call {
 }
 
 /// What a unary call would have in its status.
-fn failed(rejection: Rejection) -> Said {
+pub(super) fn failed(rejection: Rejection) -> Said {
     if let Rejection::Internal(message) = &rejection {
         tracing::error!(error = message, "a call failed on our side");
     }

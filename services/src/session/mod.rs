@@ -1,18 +1,22 @@
 //! `onrush.session.v1.SessionService`: the calls of product, order and payment service in batches, over one
-//! stream. A call ends in the very function that its unary handler ends in.
+//! stream. A call ends in the very function that its unary handler ends in; an order of one line takes the short way of
+//! `PlainOrder`, as its unary call does, and goes with the others of its message.
 
+mod answers;
 mod conversation;
 mod desk;
+mod message;
+mod orders;
+mod surface;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use onrush_grpc::session::v1::session_service_server::{SessionService, SessionServiceServer};
-use onrush_grpc::session::v1::{SessionRequest, SessionResponse};
+use prost::bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
 use crate::access::Gate;
 use crate::backend::Backend;
@@ -21,6 +25,8 @@ use crate::settlements::Settlements;
 use crate::traces;
 use conversation::Conversation;
 use desk::Desk;
+use orders::Orders;
+use surface::SessionServer;
 
 /// Calls that all sessions of a front together may have open; beside them unary calls have room.
 const OPEN_MAX: usize = 16_384;
@@ -51,19 +57,15 @@ impl Sessions {
     }
 
     /// The service, ready to be served.
-    pub(crate) fn server(self) -> SessionServiceServer<Self> {
-        SessionServiceServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub(crate) fn server(self) -> SessionServer {
+        SessionServer::new(self)
     }
-}
 
-#[tonic::async_trait]
-impl SessionService for Sessions {
-    type SessionStream = ReceiverStream<Result<SessionResponse, Status>>;
-
-    async fn session(
+    /// Begins a session; the messages of its answers.
+    fn open(
         &self,
-        request: Request<Streaming<SessionRequest>>,
-    ) -> Result<Response<Self::SessionStream>, Status> {
+        request: Request<Streaming<Bytes>>,
+    ) -> Result<ReceiverStream<Result<Bytes, Status>>, Status> {
         let desk = Arc::new(Desk {
             standing: self.gate.standing(request.metadata().as_ref())?,
             backend: self.backend.clone(),
@@ -75,18 +77,20 @@ impl SessionService for Sessions {
             // An error means that the process is gone already.
             let _ = stop.wait_for(|stop| *stop).await;
         };
+        let orders = Orders::of(&desk);
         let answer = move |taken| Arc::clone(&desk).answer(taken);
-        let conversation = Conversation::new(request.into_inner(), answer, self.places.clone(), stopped);
+        let places = self.places.clone();
+        let conversation = Conversation::new(request.into_inner(), orders, answer, places, stopped);
         let (sender, messages) = mpsc::channel(MESSAGES_WAITING);
         tokio::spawn(traces::within(traces::current(), send(conversation, sender)));
-        Ok(Response::new(ReceiverStream::new(messages)))
+        Ok(ReceiverStream::new(messages))
     }
 }
 
 /// Drives a conversation in a task of its own, so that one whose client does not read ends all the same.
 async fn send(
-    mut conversation: impl Stream<Item = Result<SessionResponse, Status>> + Unpin,
-    sender: mpsc::Sender<Result<SessionResponse, Status>>,
+    mut conversation: impl Stream<Item = Result<Bytes, Status>> + Unpin,
+    sender: mpsc::Sender<Result<Bytes, Status>>,
 ) {
     loop {
         let message = tokio::select! {

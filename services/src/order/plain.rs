@@ -1,0 +1,261 @@
+//! CreateOrder as nearly all of them are: one line under a key. Read in place and answered in place, without a
+//! message between the wire and the command.
+
+use std::str;
+
+use onrush_proto::{Command, CreateOrder, CustomerId, Money, OrderId, OrderLine, Receipt, Request, Sku};
+use prost::bytes::BufMut;
+use smallvec::{SmallVec, smallvec};
+
+use super::wrong_receipt;
+use crate::access::Admitted;
+use crate::backend::{Accepted, Backend};
+use crate::deadline::Deadline;
+use crate::field::{self, REQUEST_ID_BYTES_MAX};
+use crate::protobuf::{Fields, Odd, Value, bytes_len, number_len, put_begin, put_number, put_text, text_len};
+use crate::status::Rejection;
+
+/// An idempotency key in place: most are UUIDs as text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct RequestId(SmallVec<[u8; 40]>);
+
+impl RequestId {
+    /// The text.
+    pub(crate) fn as_str(&self) -> &str {
+        // It was one when it was read.
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// An order of one line, none of whose fields is missing, too long or there twice. Any other is [`Odd`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PlainOrder {
+    pub(crate) request_id: RequestId,
+    /// Empty is the caller.
+    customer: CustomerId,
+    line: OrderLine,
+    hold_us: u64,
+}
+
+impl PlainOrder {
+    /// Reads a `CreateOrderRequest`.
+    pub(crate) fn read(message: &[u8]) -> Result<Self, Odd> {
+        let [mut request_id, mut customer, mut line, mut hold_us] = [None; 4];
+        for field in Fields::of(message) {
+            let (number, value) = field?;
+            once(number, value, [&mut request_id, &mut customer, &mut line, &mut hold_us])?;
+        }
+        let request_id = request_id.ok_or(Odd)?.text()?;
+        if request_id.is_empty() || request_id.len() > REQUEST_ID_BYTES_MAX {
+            return Err(Odd);
+        }
+        let customer = customer.map_or(Ok(""), Value::text)?;
+        Ok(Self {
+            request_id: RequestId(SmallVec::from_slice(request_id.as_bytes())),
+            customer: CustomerId::new(customer).map_err(|_| Odd)?,
+            line: read_line(line.ok_or(Odd)?.bytes()?)?,
+            hold_us: hold_us.map_or(Ok(0), Value::number)?,
+        })
+    }
+
+    /// What the engine is asked for a caller.
+    pub(crate) fn request(
+        &self,
+        backend: &Backend,
+        caller: &Admitted,
+        deadline: Deadline,
+    ) -> Result<Request, Rejection> {
+        let Self { request_id, customer, line, hold_us } = self;
+        let customer = caller.customer(customer.as_str())?;
+        let order = CreateOrder { customer, lines: smallvec![*line], hold_us: *hold_us };
+        let key = backend.caller_key(caller.name(), request_id.as_str());
+        let mut request = Request::new(key, Command::CreateOrder(order));
+        request.deadline_us = deadline.wall_us();
+        Ok(request)
+    }
+}
+
+fn read_line(message: &[u8]) -> Result<OrderLine, Odd> {
+    let [mut sku, mut quantity, mut ceiling] = [None; 3];
+    for field in Fields::of(message) {
+        let (number, value) = field?;
+        once(number, value, [&mut sku, &mut quantity, &mut ceiling])?;
+    }
+    let sku = sku.ok_or(Odd)?.text()?;
+    if sku.is_empty() {
+        return Err(Odd);
+    }
+    Ok(OrderLine {
+        sku: Sku::new(sku).map_err(|_| Odd)?,
+        quantity: quantity.map_or(Ok(0), Value::signed)?,
+        max_unit_minor: ceiling.map_or(Ok(i64::MAX), Value::signed)?,
+    })
+}
+
+/// Puts a field in its place, that of its number.
+fn once<'a, const N: usize>(
+    number: u64,
+    value: Value<'a>,
+    places: [&mut Option<Value<'a>>; N],
+) -> Result<(), Odd> {
+    let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1)).ok_or(Odd)?;
+    let place = places.into_iter().nth(at).ok_or(Odd)?;
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Odd),
+    }
+}
+
+/// The answer to an order that was accepted, as its `CreateOrderResponse` says it.
+pub(crate) struct Created<'a> {
+    request_id: &'a str,
+    replayed: bool,
+    order: OrderId,
+    total: Money,
+    held_until_us: i64,
+}
+
+impl<'a> Created<'a> {
+    /// That of an acceptance.
+    pub(crate) fn of(request_id: &'a RequestId, accepted: &Accepted) -> Result<Self, Rejection> {
+        let Receipt::Order { order, total, held_until_us } = accepted.receipt else {
+            return Err(wrong_receipt("order", &accepted.receipt));
+        };
+        Ok(Self {
+            request_id: request_id.as_str(),
+            replayed: accepted.replayed,
+            order,
+            total,
+            held_until_us: field::time_us(held_until_us),
+        })
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn len(&self) -> usize {
+        text_len(self.request_id)
+            + number_len(self.replayed.into())
+            + bytes_len(HEX)
+            + bytes_len(self.total_len())
+            + number_len(self.held_until_us as u64)
+    }
+
+    fn total_len(&self) -> usize {
+        number_len(self.total.minor as u64) + text_len(self.total.currency.as_str())
+    }
+
+    /// Writes them.
+    pub(crate) fn put(&self, out: &mut impl BufMut) {
+        put_text(out, 1, self.request_id);
+        put_number(out, 2, self.replayed.into());
+        put_begin(out, 3, HEX);
+        out.put_slice(&hex(self.order));
+        put_begin(out, 4, self.total_len());
+        put_number(out, 1, self.total.minor as u64);
+        put_text(out, 2, self.total.currency.as_str());
+        put_number(out, 5, self.held_until_us as u64);
+    }
+}
+
+/// Digits of an id.
+const HEX: usize = 32;
+
+fn hex(order: OrderId) -> [u8; HEX] {
+    let mut digits = [0; HEX];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(order.0.to_be_bytes()) {
+        *pair = [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_grpc::order::v1::{CreateOrderRequest, CreateOrderResponse, NewOrderLine};
+    use onrush_proto::Lsn;
+    use prost::Message as _;
+
+    use super::*;
+
+    fn plain() -> CreateOrderRequest {
+        CreateOrderRequest {
+            request_id: "cart-7".into(),
+            customer_id: "ada".into(),
+            lines: vec![NewOrderLine { sku: "tea".into(), quantity: 2, max_unit_price: Some(499) }],
+            hold_us: 60_000_000,
+        }
+    }
+
+    fn read(message: &CreateOrderRequest) -> Result<PlainOrder, Odd> {
+        PlainOrder::read(&message.encode_to_vec())
+    }
+
+    #[test]
+    fn an_order_of_one_line_reads_as_the_generated_code_reads_it() {
+        let found = read(&plain()).unwrap();
+        let sku = "tea".parse().unwrap();
+        assert_eq!((found.request_id.as_str(), found.customer.as_str()), ("cart-7", "ada"));
+        assert_eq!(found.line, OrderLine { sku, quantity: 2, max_unit_minor: 499 });
+        assert_eq!(found.hold_us, 60_000_000);
+
+        let line = NewOrderLine { sku: "tea".into(), quantity: 0, max_unit_price: None };
+        let least = CreateOrderRequest { customer_id: "".into(), lines: vec![line], hold_us: 0, ..plain() };
+        let found = read(&least).unwrap();
+        assert_eq!((found.customer.as_str(), found.hold_us), ("", 0));
+        assert_eq!(found.line, OrderLine { sku, quantity: 0, max_unit_minor: i64::MAX });
+    }
+
+    #[test]
+    fn what_the_edge_has_to_judge_is_odd() {
+        let line = plain().lines.remove(0);
+        let with = |line| CreateOrderRequest { lines: vec![line], ..plain() };
+        let odd = [
+            CreateOrderRequest { request_id: "".into(), ..plain() },
+            CreateOrderRequest { request_id: "k".repeat(256), ..plain() },
+            CreateOrderRequest { customer_id: "c".repeat(40), ..plain() },
+            CreateOrderRequest { lines: vec![], ..plain() },
+            CreateOrderRequest { lines: vec![line.clone(), line.clone()], ..plain() },
+            with(NewOrderLine { sku: "".into(), ..line.clone() }),
+            with(NewOrderLine { sku: "s".repeat(40), ..line.clone() }),
+            with(NewOrderLine { quantity: -1, ..line.clone() }),
+            with(NewOrderLine { max_unit_price: Some(-1), ..line }),
+        ];
+        for message in odd {
+            assert_eq!(read(&message), Err(Odd), "{message:?}");
+        }
+        let whole = plain().encode_to_vec();
+        for cut in 0..whole.len() {
+            let piece = PlainOrder::read(&whole[..cut]);
+            // What a cut leaves whole is what the generated code makes of it.
+            assert!(piece.is_err() || CreateOrderRequest::decode(&whole[..cut]).is_ok(), "{cut}");
+        }
+        let twice = [&whole[..], &[0x20, 1]].concat();
+        let unknown = [&whole[..], &[0x28, 1]].concat();
+        let mut no_text = whole;
+        no_text[2] = 0xff;
+        for bytes in [twice, unknown, no_text] {
+            assert_eq!(PlainOrder::read(&bytes), Err(Odd), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn an_acceptance_is_written_as_the_generated_code_writes_it() {
+        let order: OrderId = "0123456789abcdef00000000deadbeef".parse().unwrap();
+        for (minor, held_until_us, replayed) in [(0, 0, false), (-5, 1, true), (i64::MAX, u64::MAX, true)] {
+            let total = Money::new(minor, "EUR".parse().unwrap());
+            let receipt = Receipt::Order { order, total, held_until_us };
+            let request_id = read(&plain()).unwrap().request_id;
+            let accepted = Accepted { receipt, replayed, lsn: Lsn(7) };
+            let created = Created::of(&request_id, &accepted).unwrap();
+            let mut out = Vec::new();
+            created.put(&mut out);
+            let expected = CreateOrderResponse {
+                request_id: "cart-7".into(),
+                replayed,
+                order_id: order.to_string(),
+                total: Some(field::money_message(total)),
+                held_until_us: field::time_us(held_until_us),
+            };
+            assert_eq!(out, expected.encode_to_vec());
+            assert_eq!(out.len(), created.len());
+        }
+    }
+}

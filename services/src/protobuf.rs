@@ -1,0 +1,193 @@
+//! Fields of Protobuf messages, read and written where they lie: for the few messages that nearly all calls are.
+//!
+//! What is not of the plain form is [`Odd`], and for the generated code to read and to judge.
+
+use prost::bytes::BufMut;
+
+/// Bytes that the generated code has to look at: wrong ones, or right ones that nobody writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Odd;
+
+/// What a field holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Value<'a> {
+    /// A number, a truth or a choice.
+    Varint(u64),
+    /// A text, bytes or a message.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Value<'a> {
+    /// As a text.
+    pub(crate) fn text(self) -> Result<&'a str, Odd> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| Odd)
+    }
+
+    /// As bytes.
+    pub(crate) fn bytes(self) -> Result<&'a [u8], Odd> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Varint(_) => Err(Odd),
+        }
+    }
+
+    /// As a number that is not negative.
+    pub(crate) fn number(self) -> Result<u64, Odd> {
+        match self {
+            Self::Varint(number) => Ok(number),
+            Self::Bytes(_) => Err(Odd),
+        }
+    }
+
+    /// The same where the field has a sign.
+    pub(crate) fn signed(self) -> Result<i64, Odd> {
+        i64::try_from(self.number()?).map_err(|_| Odd)
+    }
+}
+
+/// The fields of a message, in the order in which they lie, each under its number.
+pub(crate) struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// Those of a message.
+    pub(crate) fn of(message: &'a [u8]) -> Self {
+        Self(message)
+    }
+
+    fn take(&mut self) -> Result<(u64, Value<'a>), Odd> {
+        let key = self.varint()?;
+        let value = match key & 7 {
+            0 => Value::Varint(self.varint()?),
+            2 => {
+                let len = usize::try_from(self.varint()?).map_err(|_| Odd)?;
+                let (bytes, rest) = self.0.split_at_checked(len).ok_or(Odd)?;
+                self.0 = rest;
+                Value::Bytes(bytes)
+            }
+            _ => return Err(Odd),
+        };
+        Ok((key >> 3, value))
+    }
+
+    /// Up to nine bytes. Ten are those of a negative number, or wrong.
+    fn varint(&mut self) -> Result<u64, Odd> {
+        let mut number = 0;
+        for (at, byte) in self.0.iter().take(9).enumerate() {
+            number |= u64::from(byte & 0x7f) << (7 * at);
+            if *byte < 0x80 {
+                self.0 = &self.0[at + 1..];
+                return Ok(number);
+            }
+        }
+        Err(Odd)
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u64, Value<'a>), Odd>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.take();
+        if field.is_err() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+/// Bytes of a field of this number up to 15 that holds a number; none if it is zero.
+pub(crate) fn number_len(number: u64) -> usize {
+    if number == 0 { 0 } else { 1 + varint_len(number) }
+}
+
+/// Bytes of one that holds so many bytes.
+pub(crate) fn bytes_len(len: usize) -> usize {
+    1 + varint_len(len as u64) + len
+}
+
+/// Bytes of one that holds a text; none if it is empty.
+pub(crate) fn text_len(text: &str) -> usize {
+    if text.is_empty() { 0 } else { bytes_len(text.len()) }
+}
+
+fn varint_len(number: u64) -> usize {
+    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+/// Writes a number, unless it is zero.
+pub(crate) fn put_number(out: &mut impl BufMut, field: u8, number: u64) {
+    if number != 0 {
+        out.put_u8(field << 3);
+        put_varint(out, number);
+    }
+}
+
+/// Writes what is in front of so many bytes.
+pub(crate) fn put_begin(out: &mut impl BufMut, field: u8, len: usize) {
+    out.put_u8(field << 3 | 2);
+    put_varint(out, len as u64);
+}
+
+/// Writes a text, unless it is empty.
+pub(crate) fn put_text(out: &mut impl BufMut, field: u8, text: &str) {
+    if !text.is_empty() {
+        put_begin(out, field, text.len());
+        out.put_slice(text.as_bytes());
+    }
+}
+
+fn put_varint(out: &mut impl BufMut, mut number: u64) {
+    while number >= 0x80 {
+        out.put_u8(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.put_u8(number as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(bytes: &[u8]) -> Result<Vec<(u64, Value<'_>)>, Odd> {
+        Fields::of(bytes).collect()
+    }
+
+    #[test]
+    fn fields_read_as_they_were_written_and_take_as_many_bytes_as_told() {
+        for number in [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), i64::MAX as u64] {
+            let mut out = Vec::new();
+            put_number(&mut out, 4, number);
+            assert_eq!(out.len(), number_len(number), "{number}");
+            let expected = if number == 0 { vec![] } else { vec![(4, Value::Varint(number))] };
+            assert_eq!(all(&out), Ok(expected));
+        }
+        for len in [0, 1, 127, 128, 300] {
+            let (mut out, text) = (Vec::new(), "x".repeat(len));
+            put_text(&mut out, 15, &text);
+            assert_eq!(out.len(), text_len(&text));
+            let expected = if len == 0 { vec![] } else { vec![(15, Value::Bytes(text.as_bytes()))] };
+            assert_eq!(all(&out), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn what_is_cut_or_not_plain_is_odd() {
+        let mut whole = Vec::new();
+        put_number(&mut whole, 1, 300);
+        put_text(&mut whole, 2, "tea");
+        for cut in 0..whole.len() {
+            assert_eq!(all(&whole[..cut]).is_ok(), [0, 3].contains(&cut), "{cut}");
+        }
+        let negative = [&[0x08][..], &[0xff; 9], &[0x01]].concat();
+        for odd in [&negative[..], &[0x09, 0, 0, 0, 0, 0, 0, 0, 0], &[0x0d, 0, 0, 0, 0], &[0x0b], &[0x80; 20]]
+        {
+            assert_eq!(all(odd), Err(Odd), "{odd:?}");
+        }
+        assert_eq!(Value::Varint(u64::MAX).signed(), Err(Odd));
+        assert_eq!(Value::Bytes(&[0xff]).text(), Err(Odd));
+        assert_eq!((Value::Varint(1).text(), Value::Bytes(b"1").number()), (Err(Odd), Err(Odd)));
+    }
+}
