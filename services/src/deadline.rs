@@ -2,8 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
+
+const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// How long a call waits if the caller does not say.
 pub const WAIT_DEFAULT: Duration = Duration::from_secs(10);
@@ -26,8 +29,12 @@ pub struct Deadline {
 impl Deadline {
     /// The deadline of a call from its `grpc-timeout`.
     pub fn of(metadata: &MetadataMap) -> Self {
-        let text = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok());
-        let stated = text.and_then(timeout);
+        Self::stated_by(metadata.as_ref())
+    }
+
+    /// The same where metadata are headers.
+    pub(crate) fn stated_by(headers: &HeaderMap) -> Self {
+        let stated = stated(headers);
         let wait = stated.unwrap_or(WAIT_DEFAULT).min(WAIT_MAX);
         Self { wait, stated: stated.is_some(), start: Instant::now() }
     }
@@ -72,6 +79,11 @@ impl Deadline {
             self.answer_at() + half
         })
     }
+}
+
+/// The `grpc-timeout` of a caller who says one.
+pub(crate) fn stated(headers: &HeaderMap) -> Option<Duration> {
+    timeout(headers.get(TIMEOUT)?.to_str().ok()?)
 }
 
 /// Parses `grpc-timeout`: up to eight digits and a unit.

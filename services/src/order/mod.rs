@@ -3,6 +3,7 @@
 mod cancel;
 mod command;
 mod create;
+mod direct;
 mod listing;
 mod message;
 mod pay;
@@ -11,7 +12,7 @@ mod read;
 
 use std::sync::Arc;
 
-use onrush_grpc::order::v1::order_service_server::{OrderService, OrderServiceServer};
+use onrush_grpc::order::v1::order_service_server::OrderService;
 use onrush_grpc::order::v1::{
     CancelOrderRequest, CancelOrderResponse, CreateOrderRequest, CreateOrderResponse, GetOrderStatusRequest,
     GetOrderStatusResponse, ListOrdersRequest, ListOrdersResponse, ProcessPaymentRequest,
@@ -23,12 +24,12 @@ use tonic::{Request, Response, Status};
 use crate::access::{Call, Gate};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
-use crate::serve::MESSAGE_BYTES_MAX;
 use crate::settlements::Settlements;
 use crate::status::Rejection;
 
 pub(crate) use cancel::cancel;
 pub(crate) use create::create;
+pub(crate) use direct::{CREATE_ORDER, OrderServer};
 pub(crate) use pay::pay;
 pub(crate) use plain::{Created, PlainOrder, RequestId};
 pub(crate) use read::read;
@@ -42,9 +43,8 @@ pub struct Orders {
 
 impl Orders {
     /// The service, ready to be served.
-    pub fn server(backend: Backend, settlements: Settlements, gate: Arc<Gate>) -> OrderServiceServer<Self> {
-        OrderServiceServer::new(Self { backend, settlements, gate })
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub(crate) fn server(backend: Backend, settlements: Settlements, gate: Arc<Gate>) -> OrderServer {
+        OrderServer::new(Self { backend, settlements, gate })
     }
 }
 

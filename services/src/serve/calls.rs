@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use onrush_grpc::notification::v1::notification_service_server::NotificationServiceServer;
-use onrush_grpc::order::v1::order_service_server::OrderServiceServer;
 use onrush_grpc::payment::v1::payment_service_server::PaymentServiceServer;
 use onrush_grpc::product::v1::product_service_server::ProductServiceServer;
 use onrush_grpc::recommendation::v1::recommendation_service_server::RecommendationServiceServer;
@@ -19,7 +18,7 @@ use tonic::codegen::{BoxFuture, Service};
 use tonic::service::Routes;
 
 use crate::notification::Notifications;
-use crate::order::Orders;
+use crate::order::{self, OrderServer};
 use crate::payment::Payments;
 use crate::product::Products;
 use crate::recommendation::Recommendations;
@@ -36,7 +35,7 @@ pub(super) enum Main {
     /// Products.
     Product(ProductServiceServer<Products>),
     /// Orders.
-    Order(OrderServiceServer<Orders>),
+    Order(OrderServer),
     /// Payments.
     Payment(PaymentServiceServer<Payments>),
     /// Users.
@@ -63,6 +62,27 @@ impl Calls {
         Self { main, main_name, rest: rest.prepare() }
     }
 
+    /// Answers a call.
+    pub(super) fn answer(&self, request: Request<Body>) -> Answer {
+        if !self.is_main(request.uri().path()) {
+            return Answer::Rest(Box::new(self.rest.clone().call(request)));
+        }
+        Answer::Main(match &self.main {
+            Main::Product(service) => service.clone().call(request),
+            Main::Order(service) => service.call(request),
+            Main::Payment(service) => service.clone().call(request),
+            Main::User(service) => service.clone().call(request),
+            Main::Shipping(service) => service.clone().call(request),
+            Main::Notification(service) => service.clone().call(request),
+            Main::Recommendation(service) => service.clone().call(request),
+        })
+    }
+
+    /// True if a call asks nobody where it came from.
+    pub(super) fn is_direct(&self, path: &str) -> bool {
+        matches!(self.main, Main::Order(_)) && path == order::CREATE_ORDER
+    }
+
     fn is_main(&self, path: &str) -> bool {
         let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(self.main_name));
         rest.is_some_and(|rest| rest.starts_with('/'))
@@ -80,18 +100,7 @@ impl Service<Request<Body>> for Calls {
     }
 
     fn call(&mut self, request: Request<Body>) -> Answer {
-        if !self.is_main(request.uri().path()) {
-            return Answer::Rest(Box::new(self.rest.call(request)));
-        }
-        Answer::Main(match &mut self.main {
-            Main::Product(service) => service.call(request),
-            Main::Order(service) => service.call(request),
-            Main::Payment(service) => service.call(request),
-            Main::User(service) => service.call(request),
-            Main::Shipping(service) => service.call(request),
-            Main::Notification(service) => service.call(request),
-            Main::Recommendation(service) => service.call(request),
-        })
+        self.answer(request)
     }
 }
 

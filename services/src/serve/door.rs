@@ -14,6 +14,7 @@ use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::{Request, Response, header};
+use tonic::transport::server::TcpConnectInfo;
 use tracing::Span;
 
 use super::calls::{self, Calls};
@@ -36,30 +37,24 @@ impl Door {
         Self { grpc, http, meter, traces }
     }
 
+    /// Answers a request that came from `peer`.
+    pub(super) fn answer(&self, mut request: Request<Body>, peer: &TcpConnectInfo) -> Answer {
+        let path = request.uri().path();
+        if !is_grpc(&request) {
+            request.extensions_mut().insert(peer.clone());
+            return Answer::Http(Box::new(self.http.clone().call(request)));
+        }
+        let counting = self.count(path);
+        if !self.grpc.is_direct(path) {
+            request.extensions_mut().insert(peer.clone());
+        }
+        let brought = Brought::of(&request, &self.traces, &counting);
+        Answer::Grpc(Grpc { answer: self.grpc.answer(request), counting: Some(counting), brought })
+    }
+
     fn count(&self, path: &str) -> Counting {
         let (route, method) = path.trim_start_matches('/').split_once('/').unwrap_or((UNMATCHED, UNMATCHED));
         self.meter.begin(method, route)
-    }
-}
-
-impl Service<Request<Body>> for Door {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Answer {
-        match is_grpc(&request) {
-            true => {
-                let counting = self.count(request.uri().path());
-                let brought = Brought::of(&request, &self.traces, &counting);
-                Answer::Grpc(Grpc { answer: self.grpc.call(request), counting: Some(counting), brought })
-            }
-            false => Answer::Http(Box::new(self.http.call(request))),
-        }
     }
 }
 

@@ -10,13 +10,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
-use tonic::transport::Server;
 
 use super::calls::{Calls, Main};
 use super::connections::{Incoming, Limit};
 use super::door::Door;
 use super::health::PortHealth;
-use super::{ServeError, Shop, scrape};
+use super::{ServeError, Shop, scrape, server};
 use crate::admin::Admin;
 use crate::config::Service;
 use crate::gateway;
@@ -32,13 +31,6 @@ use crate::session::Sessions;
 use crate::shipping::{self, Shipping};
 use crate::transcoding;
 use crate::user::Users;
-
-/// Calls that one connection may have open: HTTP/2 bounds its streams, and a call is one.
-const STREAMS_PER_CONNECTION: u32 = 4_096;
-/// Bytes of request headers.
-const HEADER_BYTES_MAX: u32 = 16 << 10;
-/// How often an idle connection is asked whether somebody is there.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// The calls of several services over one stream.
 const SESSION: &str = "onrush.session.v1.SessionService";
@@ -98,21 +90,8 @@ impl Front {
 
 async fn serve(service: Service, shop: Shop, incoming: Incoming, stop: watch::Receiver<bool>) {
     let door = door(service, &shop, stop.clone());
-    let mut stopped = stop;
-    let signal = async move {
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    let served = Server::builder()
-        .accept_http1(true)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_adaptive_window(Some(true))
-        .serve_with_incoming_shutdown(door, incoming, signal)
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, service = service.name(), "a front stopped serving");
-    }
+    drop(shop);
+    server::serve(door, incoming, stop).await;
 }
 
 fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {

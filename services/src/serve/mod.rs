@@ -9,6 +9,7 @@ mod health;
 mod listen;
 mod native;
 mod scrape;
+mod server;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};

@@ -1,8 +1,10 @@
 //! OrderService.
 
+use onrush_grpc::order::v1::order_service_client::OrderServiceClient;
 use onrush_grpc::order::v1::{
     CancelOrderRequest, GetOrderStatusRequest, ListOrdersRequest, Order, OrderPaymentStatus, OrderStatus,
 };
+use onrush_services::config::Service;
 
 use crate::shop::{Shop, assert_refused, euro, order, payment, refused};
 use crate::wait::until;
@@ -47,6 +49,28 @@ async fn an_order_is_created_paid_and_shown() {
     assert_eq!((times[0], times[1] <= shown.changed_us), (shown.created_us, true), "{shown:?}");
     let shop = shop.restart().await;
     assert_eq!(status(&shop, &created.order_id).await.history, shown.history);
+}
+
+#[tokio::test]
+async fn an_order_of_one_line_is_answered_with_the_same_metadata_as_one_of_two() {
+    let shop = Shop::open();
+    shop.stock("tea", 499, 10).await;
+    shop.stock("mug", 899, 10).await;
+    let mut client = OrderServiceClient::connect(shop.address(Service::Order)).await.unwrap();
+    let mut names = Vec::new();
+    for (key, lines) in [("one", &[("tea", 1)][..]), ("two", &[("tea", 1), ("mug", 1)])] {
+        let mut request = tonic::Request::new(order(key, "ada", lines));
+        request.metadata_mut().insert("x-correlation-id", "basket-7".parse().unwrap());
+        let answer = client.create_order(request).await.unwrap();
+        assert_eq!((answer.get_ref().request_id.as_str(), answer.get_ref().replayed), (key, false));
+        let metadata = answer.metadata();
+        assert_eq!(metadata.get("x-correlation-id").unwrap(), "basket-7");
+        assert_eq!(metadata.get("grpc-status").unwrap(), "0");
+        let mut found: Vec<String> = metadata.as_ref().keys().map(ToString::to_string).collect();
+        found.sort();
+        names.push(found);
+    }
+    assert_eq!(names[0], names[1]);
 }
 
 #[tokio::test]
