@@ -2,6 +2,7 @@
 
 mod answers;
 mod calls;
+mod described;
 pub mod grpc;
 pub mod native;
 mod refused;
@@ -9,6 +10,7 @@ mod retry;
 pub mod session;
 mod shop;
 
+pub use described::Described;
 pub use refused::{CallError, Refused};
 pub use retry::Retry;
 pub use shop::{Cancelled, Key, Paid, Placed, Refunded, Shop, ShopOptions, Stocked, Validated};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onrush_grpc::payment::v1::ProcessRefundResponse;
-use onrush_grpc::product::v1::ValidateProductsResponse;
+use onrush_grpc::product::v1::{
+    GetProductDetailsRequest, GetProductDetailsResponse, ValidateProductsResponse,
+};
 use onrush_grpc::session::v1::answer::Answer as Told;
 use onrush_grpc::session::v1::call::Call as Asked;
 use onrush_grpc::session::v1::session_service_client::SessionServiceClient;
@@ -136,6 +138,17 @@ impl Session {
     ) -> Result<ValidateProductsResponse, CallError> {
         match self.told(Asked::ValidateProducts(Box::new(message))).await? {
             Told::ValidateProducts(validated) => Ok(*validated),
+            _ => answers::sound(None),
+        }
+    }
+
+    /// A product as it was last published.
+    pub(super) async fn product_details(
+        &self,
+        message: GetProductDetailsRequest,
+    ) -> Result<GetProductDetailsResponse, CallError> {
+        match self.told(Asked::GetProductDetails(Box::new(message))).await? {
+            Told::GetProductDetails(told) => Ok(*told),
             _ => answers::sound(None),
         }
     }

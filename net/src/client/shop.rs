@@ -3,7 +3,9 @@
 use std::fmt;
 
 use onrush_grpc::payment::v1::{ProcessRefundRequest, ProcessRefundResponse, RefundStatus};
-use onrush_grpc::product::v1::{LineValidation, ProductLine, ValidateProductsRequest};
+use onrush_grpc::product::v1::{
+    GetProductDetailsRequest, LineValidation, ProductLine, ValidateProductsRequest,
+};
 use onrush_proto::frame::Verdict;
 use onrush_proto::{
     CancelOrder, Command, CreateOrder, Money, OrderId, OrderRow, OrderState, Outcome, PaymentState,
@@ -15,7 +17,7 @@ use uuid::Uuid;
 use super::grpc::{Addresses, Client};
 use super::native::{Native, NativeOptions, Transport};
 use super::session::Session;
-use super::{CallError, Retry, answers, calls};
+use super::{CallError, Described, Retry, answers, calls, described};
 use crate::tls::Trust;
 
 /// The schemes of the native protocol: by TCP, by TCP with TLS, by QUIC.
@@ -327,6 +329,32 @@ impl Shop {
             Way::Session(session) => session.validate(message()).await?,
         };
         Ok(validated.lines.into_iter().map(Validated::from).collect())
+    }
+
+    /// Products as they were last published, SKU by SKU; `None` of one that nobody knows. Over gRPC each is a call.
+    pub async fn products(&self, skus: &[Sku]) -> Result<Vec<Option<Described>>, CallError> {
+        if let Way::Native(client) = &self.way {
+            return client.products(skus).await;
+        }
+        let mut found = Vec::with_capacity(skus.len());
+        for sku in skus {
+            found.push(self.product(sku).await?);
+        }
+        Ok(found)
+    }
+
+    async fn product(&self, sku: &Sku) -> Result<Option<Described>, CallError> {
+        let message = GetProductDetailsRequest { sku: sku.to_string() };
+        let told = match &self.way {
+            Way::Native(client) => return Ok(client.products(&[*sku]).await?.pop().flatten()),
+            Way::Grpc(client) => client.get_product_details(message).await,
+            Way::Session(session) => session.product_details(message).await,
+        };
+        match told {
+            Ok(told) => answers::sound(told.product.and_then(described::described)).map(Some),
+            Err(CallError::Refused(refused)) if refused.reason == "UNKNOWN_PRODUCT" => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

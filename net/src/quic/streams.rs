@@ -81,7 +81,8 @@ mod tests {
 
     use onrush_proto::SlotMap;
     use onrush_proto::frame::{
-        Answer, CommandEntry, ErrorFrame, FRAME_BYTES_MAX, Frame, Hello, Kind, ValidateView, begin,
+        Answer, CommandEntry, DetailsView, ErrorFrame, FRAME_BYTES_MAX, Frame, Hello, Kind, ValidateView,
+        begin,
     };
     use quinn::crypto::rustls::QuicClientConfig;
     use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
@@ -116,6 +117,10 @@ mod tests {
         }
 
         fn validate(&mut self, (): &(), _: &ValidateView<'_>, _: &mut Vec<u8>) -> Result<(), Answer> {
+            Ok(())
+        }
+
+        fn details(&mut self, (): &(), _: &DetailsView<'_>, _: &mut Vec<u8>) -> Result<(), Answer> {
             Ok(())
         }
 

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use onrush_proto::SlotMap;
-use onrush_proto::frame::{Answer, CommandEntry, ErrorFrame, Hello, ValidateView};
+use onrush_proto::frame::{Answer, CommandEntry, DetailsView, ErrorFrame, Hello, ValidateView};
 
 /// A command that is under way. Numbers are small and used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -43,6 +43,14 @@ pub trait Desk: 'static {
         &mut self,
         session: &Self::Session,
         view: &ValidateView<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Answer>;
+
+    /// Appends a product, or that there is none, for each SKU to an open frame, or says why there is none for any.
+    fn details(
+        &mut self,
+        session: &Self::Session,
+        view: &DetailsView<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Answer>;
 

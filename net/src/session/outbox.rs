@@ -116,15 +116,16 @@ impl Outbox {
         *count += 1;
     }
 
-    /// A frame of verdicts, as `fill` writes them behind the tag; or an answer that stands for all.
-    pub(super) fn verdicts(
+    /// A frame of what was looked up, as `fill` writes it behind the tag; or an answer that stands for all.
+    pub(super) fn looked_up(
         &mut self,
         pool: &Pool,
+        kind: Kind,
         (tag, count): (u64, u16),
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Answer>,
     ) {
         let bytes = self.behind(pool);
-        let open = begin(bytes, Kind::Verdicts);
+        let open = begin(bytes, kind);
         bytes.extend_from_slice(&tag.to_le_bytes());
         match fill(bytes) {
             Ok(()) => {
@@ -206,8 +207,8 @@ mod tests {
         assert!(!outbox.spend(1), "what has not gone gives nothing back");
         outbox.bare(&pool, Kind::Pong, 1);
         let none = Rejected { reason: "FORBIDDEN".into(), message: String::new() };
-        outbox.verdicts(&pool, (3, 0), |_| Err(Answer::Rejected(none)));
-        outbox.verdicts(&pool, (4, 0), |_| Ok(()));
+        outbox.looked_up(&pool, Kind::Verdicts, (3, 0), |_| Err(Answer::Rejected(none)));
+        outbox.looked_up(&pool, Kind::Verdicts, (4, 0), |_| Ok(()));
         assert_eq!(
             frames(&outbox.take(&pool).unwrap()),
             [(Kind::Outcomes, 2, 2), (Kind::Pong, 0, 1), (Kind::Outcomes, 1, 1), (Kind::Verdicts, 0, 1)]

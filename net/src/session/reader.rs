@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use onrush_proto::frame::{
-    CommandEntry, Commands, ErrorCode, ErrorFrame, Frame, FrameError, HEADER_BYTES, Kind, ValidateView,
+    CommandEntry, Commands, DetailsView, ErrorCode, ErrorFrame, Frame, FrameError, HEADER_BYTES, Kind,
+    ValidateView,
 };
 
 use super::connection::{Connection, Stage};
@@ -112,6 +113,13 @@ async fn handle<D: Desk, R: Runtime>(
                 validate(front, connection, &view, frame.count);
             }
         }
+        Kind::Details => {
+            let view = DetailsView::of(frame)?;
+            spend::<D, R>(connection, 1)?;
+            if room::<D, R>(connection, false).await {
+                details(front, connection, &view, frame.count);
+            }
+        }
         Kind::Ping => {
             spend::<D, R>(connection, 1)?;
             if room::<D, R>(connection, false).await {
@@ -126,7 +134,7 @@ async fn handle<D: Desk, R: Runtime>(
         // Something that we said was wrong: nobody reads what we would say to that.
         Kind::Error => return Err(Last::Gone),
         found => {
-            let expected = "Commands, Validate, Ping or Goodbye";
+            let expected = "Commands, Validate, Details, Ping or Goodbye";
             return Err(FrameError::UnexpectedKind { expected, found }.into());
         }
     }
@@ -186,9 +194,21 @@ fn validate<D: Desk, R: Runtime>(
     count: u16,
 ) {
     let mut desk = front.desk.borrow_mut();
-    connection
-        .outbox
-        .borrow_mut()
-        .verdicts(&front.pool, (view.tag, count), |out| desk.validate(&connection.session, view, out));
+    connection.outbox.borrow_mut().looked_up(&front.pool, Kind::Verdicts, (view.tag, count), |out| {
+        desk.validate(&connection.session, view, out)
+    });
+    connection.to_write.set();
+}
+
+fn details<D: Desk, R: Runtime>(
+    front: &Shared<D, R>,
+    connection: &Caller<D, R>,
+    view: &DetailsView<'_>,
+    count: u16,
+) {
+    let mut desk = front.desk.borrow_mut();
+    connection.outbox.borrow_mut().looked_up(&front.pool, Kind::Products, (view.tag, count), |out| {
+        desk.details(&connection.session, view, out)
+    });
     connection.to_write.set();
 }

@@ -6,11 +6,11 @@
 
 use onrush_proto::Refusal;
 use onrush_proto::frame::{
-    Answer, Commands, ErrorCode, ErrorFrame, FRAME_BYTES_MAX, Frame, FrameError, HEADER_BYTES, Hello, Kind,
-    Operation, Outcomes, ValidateView, Verdicts, Welcome, begin, put_command, put_line, put_rejected,
-    put_reply, put_verdict,
+    Answer, Commands, DetailsView, ErrorCode, ErrorFrame, FRAME_BYTES_MAX, Frame, FrameError, HEADER_BYTES,
+    Hello, Kind, Operation, Outcomes, Products, ValidateView, Verdicts, Welcome, begin, put_command,
+    put_line, put_no_product, put_product, put_rejected, put_reply, put_sku, put_verdict,
 };
-use onrush_proto::{Outcome, Reply};
+use onrush_proto::{Outcome, ProductRow, Reply, Sku};
 
 use crate::heap::within;
 
@@ -28,7 +28,7 @@ pub(crate) struct Decoder {
 }
 
 /// Every decoder of bytes that strangers send.
-pub(crate) const DECODERS: [Decoder; 8] = [
+pub(crate) const DECODERS: [Decoder; 10] = [
     Decoder { name: "frame", check: frame },
     Decoder { name: "hello", check: |input| body(Kind::Hello, input, hello) },
     Decoder { name: "welcome", check: |input| body(Kind::Welcome, input, welcome) },
@@ -37,6 +37,8 @@ pub(crate) const DECODERS: [Decoder; 8] = [
     Decoder { name: "outcomes", check: |input| body(Kind::Outcomes, input, outcomes) },
     Decoder { name: "validate", check: |input| body(Kind::Validate, input, lines) },
     Decoder { name: "verdicts", check: |input| body(Kind::Verdicts, input, verdicts) },
+    Decoder { name: "details", check: |input| body(Kind::Details, input, details) },
+    Decoder { name: "products", check: |input| body(Kind::Products, input, products) },
 ];
 
 impl Decoder {
@@ -111,6 +113,8 @@ fn body(kind: Kind, input: &[u8], check: fn(&Frame<'_>, &[u8])) {
         (Kind::Outcomes, Outcomes::of(&frame).err()),
         (Kind::Validate, ValidateView::of(&frame).err()),
         (Kind::Verdicts, Verdicts::of(&frame).err()),
+        (Kind::Details, DetailsView::of(&frame).err()),
+        (Kind::Products, Products::of(&frame).err()),
     ];
     for (other, refused) in of_others.into_iter().filter(|(other, _)| *other != kind) {
         let told = matches!(refused, Some(FrameError::UnexpectedKind { found, .. }) if found == kind);
@@ -228,4 +232,54 @@ fn verdicts(frame: &Frame<'_>, bytes: &[u8]) {
     }
     open.seal(&mut again, frame.count, frame.argument);
     assert_eq!(again, bytes);
+}
+
+fn details(frame: &Frame<'_>, bytes: &[u8]) {
+    let Ok(view) = decoded(bytes, || DetailsView::of(frame)) else { return };
+    assert_eq!(view.len(), usize::from(frame.count));
+    let mut again = Vec::new();
+    let open = begin(&mut again, Kind::Details);
+    again.extend_from_slice(&view.tag.to_le_bytes());
+    for sku in view.skus() {
+        // What is none is told so where it stands.
+        let Some(sku) = sku else { return };
+        put_sku(&mut again, &sku);
+    }
+    open.seal(&mut again, frame.count, frame.argument);
+    assert_eq!(again, bytes);
+}
+
+fn products(frame: &Frame<'_>, bytes: &[u8]) {
+    let Ok(view) = decoded(bytes, || Products::of(frame)) else { return };
+    let mut again = Vec::new();
+    let open = begin(&mut again, Kind::Products);
+    again.extend_from_slice(&view.tag.to_le_bytes());
+    let mut count = 0;
+    for told in decoded(bytes, || view) {
+        count += 1;
+        match told {
+            // A count below zero is never told, nor a refusal of another number: they are read all the same.
+            Ok(product) if product.stock.available < 0 => return,
+            Err(none) if !matches!((none.refusal, none.sku == Sku::EMPTY), (22, false) | (18, true)) => {
+                return;
+            }
+            Ok(product) => put_product(&mut again, &row(&product), &product.stock),
+            Err(none) => put_no_product(&mut again, Some(&none.sku).filter(|_| none.refusal == 22)),
+        }
+    }
+    assert_eq!(count, frame.count, "all entries and no more");
+    open.seal(&mut again, frame.count, frame.argument);
+    assert_eq!(again, bytes);
+}
+
+fn row(product: &onrush_proto::frame::ProductEntry<'_>) -> ProductRow {
+    ProductRow {
+        sku: product.sku,
+        name: product.name.into(),
+        description: product.description.into(),
+        category: product.category,
+        brand: product.brand,
+        version: product.version,
+        changed_us: product.changed_us,
+    }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::refusal::tests::every;
 use super::tests::{commands, create, outcomes, text};
 use super::*;
-use crate::{Currency, Lsn, Money, Outcome, Refusal, Reply, SlotMap};
+use crate::{Currency, Lsn, Money, Outcome, ProductRow, Refusal, Reply, SlotMap};
 
 /// Seeds by their paths below the corpora.
 type Seeds = BTreeMap<String, Vec<u8>>;
@@ -58,6 +58,7 @@ fn seeds() -> Seeds {
         |out: &mut Vec<u8>| put_rejected(out, 7, "FORBIDDEN", "customer_id: expected the caller's");
     put("outcomes", "rejected", input(Kind::Outcomes, 1, rejected));
     lines_and_verdicts(&mut put);
+    products(&mut put);
     seeds
 }
 
@@ -101,6 +102,33 @@ fn lines_and_verdicts(put: &mut impl FnMut(&str, &str, Vec<u8>)) {
         put_verdict(out, &Verdict::new(Some(&Refusal::UnknownSku { line: 2 }), None));
     };
     put("verdicts", "three", input(Kind::Verdicts, 3, verdicts));
+}
+
+fn products(put: &mut impl FnMut(&str, &str, Vec<u8>)) {
+    let skus = |out: &mut Vec<u8>| {
+        out.extend_from_slice(&7u64.to_le_bytes());
+        put_sku(out, &text("tea"));
+        put_sku(out, &text("cup"));
+    };
+    put("details", "two", input(Kind::Details, 2, skus));
+    let row = ProductRow {
+        sku: text("tea"),
+        name: "Tee für Zwei".into(),
+        description: "long".into(),
+        category: text("hot drinks"),
+        brand: text("ours"),
+        version: 7,
+        changed_us: 8,
+    };
+    let price = Money::new(450, Currency::EUR);
+    let stock = ProductStock { available: 5, price, limit_per_customer: 2, active: true, version: 9 };
+    let told = |out: &mut Vec<u8>| {
+        out.extend_from_slice(&7u64.to_le_bytes());
+        put_product(out, &row, &stock);
+        put_no_product(out, Some(&text("cup")));
+        put_no_product(out, None);
+    };
+    put("products", "three", input(Kind::Products, 3, told));
 }
 
 #[test]

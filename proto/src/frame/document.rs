@@ -69,6 +69,7 @@ fn the_tables_of_the_modules_stand_in_the_document() {
         include_str!("header.rs"),
         include_str!("hello.rs"),
         include_str!("outcome.rs"),
+        include_str!("product.rs"),
         include_str!("refusal.rs"),
         include_str!("validate.rs"),
     ] {
@@ -79,7 +80,7 @@ fn the_tables_of_the_modules_stand_in_the_document() {
             tables += 1;
         }
     }
-    assert_eq!(tables, 9);
+    assert_eq!(tables, 10);
 }
 
 #[test]

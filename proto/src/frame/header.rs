@@ -7,7 +7,7 @@
 //! | 8 | 1 | kind |
 //! | 9 | 1 | zero |
 //! | 10 | 2 | number of entries |
-//! | 12 | 4 | argument: credit in [`Kind::Outcomes`], [`Kind::Verdicts`], [`Kind::Pong`] and [`Kind::Credit`], else zero |
+//! | 12 | 4 | argument: credit in [`Kind::Outcomes`], [`Kind::Verdicts`], [`Kind::Pong`], [`Kind::Credit`] and [`Kind::Products`], else zero |
 
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -46,6 +46,8 @@ pub enum Kind {
     Ping = 4,
     /// The client asks nothing more; the server ends the connection once everything is answered.
     Goodbye = 5,
+    /// SKUs, whose products are to be told as they are published.
+    Details = 6,
     /// The first frame of a server.
     Welcome = 129,
     /// Answers to commands, in the order in which they were reached.
@@ -58,24 +60,28 @@ pub enum Kind {
     Credit = 133,
     /// The server takes nothing more; what is open is answered, then the connection ends.
     Leaving = 134,
+    /// Answers to SKUs, in their order.
+    Products = 135,
     /// What the other side did wrong. The last frame of the connection.
     Error = 255,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Hello,
         Self::Commands,
         Self::Validate,
         Self::Ping,
         Self::Goodbye,
+        Self::Details,
         Self::Welcome,
         Self::Outcomes,
         Self::Verdicts,
         Self::Pong,
         Self::Credit,
         Self::Leaving,
+        Self::Products,
         Self::Error,
     ];
 
@@ -85,7 +91,7 @@ impl Kind {
 
     /// True if entries or an argument say something in a frame of this kind.
     fn has_argument(self) -> bool {
-        matches!(self, Self::Outcomes | Self::Verdicts | Self::Pong | Self::Credit)
+        matches!(self, Self::Outcomes | Self::Verdicts | Self::Pong | Self::Credit | Self::Products)
     }
 }
 

@@ -16,6 +16,7 @@ mod hello;
 mod number;
 mod order;
 mod outcome;
+mod product;
 mod refusal;
 mod text;
 mod validate;
@@ -25,6 +26,10 @@ pub use error::{ErrorCode, ErrorFrame};
 pub use header::{FRAME_BYTES_MAX, Frame, FrameError, HEADER_BYTES, Kind, Open, begin};
 pub use hello::{Hello, Welcome};
 pub use outcome::{Answer, OutcomeEntry, Outcomes, Rejected, put_rejected, put_reply};
+pub use product::{
+    DETAILS_MAX, DetailsView, NoProduct, ProductEntry, ProductStock, Products, put_no_product, put_product,
+    put_sku,
+};
 pub use text::WireText;
 pub use validate::{LineView, ValidateView, Verdict, Verdicts, put_line, put_verdict};
 

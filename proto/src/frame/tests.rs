@@ -185,6 +185,8 @@ fn read(bytes: &[u8]) -> Frame<'_> {
 fn look(frame: &Frame<'_>) {
     let _ = (Hello::read(frame), Welcome::read(frame), ErrorFrame::read(frame));
     let _ = (ValidateView::of(frame).map(|view| view.lines.len()), Verdicts::of(frame).is_ok());
+    let _ =
+        (DetailsView::of(frame).map(|view| view.skus().count()), Products::of(frame).map(Iterator::count));
     for kind in [Kind::Commands, Kind::Outcomes] {
         let frame = Frame { kind, ..*frame };
         if let Ok(commands) = Commands::of(&frame) {

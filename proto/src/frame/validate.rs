@@ -136,7 +136,11 @@ impl<'a> Verdicts<'a> {
 }
 
 /// A tag and as many parts as the frame counts.
-fn tagged<'a, T>(frame: &Frame<'a>, kind: Kind, name: &'static str) -> Result<(u64, &'a [T]), FrameError>
+pub(super) fn tagged<'a, T>(
+    frame: &Frame<'a>,
+    kind: Kind,
+    name: &'static str,
+) -> Result<(u64, &'a [T]), FrameError>
 where
     T: FromBytes + KnownLayout + Immutable + Unaligned,
 {

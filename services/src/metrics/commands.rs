@@ -54,6 +54,7 @@ impl Ending {
 pub(crate) struct Commands {
     connections: AtomicU64,
     lines: AtomicU64,
+    products: AtomicU64,
     /// By operation and ending, in the order of their numbers.
     endings: [[AtomicU64; Ending::ALL.len()]; Operation::ALL.len()],
 }
@@ -79,6 +80,11 @@ impl Commands {
         add(&self.lines, lines as u64);
     }
 
+    /// Products were told.
+    pub(crate) fn told(&self, products: usize) {
+        add(&self.products, products as u64);
+    }
+
     /// A command was answered.
     pub(crate) fn answered(&self, operation: Operation, answer: &Answer) {
         add(&self.endings[operation as usize - 1][Ending::of(answer) as usize], 1);
@@ -96,6 +102,8 @@ struct Words {
     commands_help: &'static str,
     lines: &'static str,
     lines_help: &'static str,
+    products: &'static str,
+    products_help: &'static str,
     connections: &'static str,
     connections_help: &'static str,
 }
@@ -105,6 +113,8 @@ const TCP: Words = Words {
     commands_help: "Commands of the native protocol answered, by operation and outcome",
     lines: "native_validated_lines",
     lines_help: "Lines of the native protocol that were looked up",
+    products: "native_products",
+    products_help: "Products of the native protocol that were looked up",
     connections: "native_connections",
     connections_help: "Connections of the native protocol whose caller is known",
 };
@@ -114,6 +124,8 @@ const QUIC: Words = Words {
     commands_help: "Commands of the native protocol over QUIC answered, by operation and outcome",
     lines: "native_quic_validated_lines",
     lines_help: "Lines of the native protocol over QUIC that were looked up",
+    products: "native_quic_products",
+    products_help: "Products of the native protocol over QUIC that were looked up",
     connections: "native_quic_connections",
     connections_help: "Connections of the native protocol over QUIC whose caller is known",
 };
@@ -145,9 +157,11 @@ fn of(fronts: &[Arc<Commands>], words: &Words) -> Vec<Family> {
     }
     let connections = sum(&|front| &front.connections) as f64;
     let lines = sum(&|front| &front.lines);
+    let products = sum(&|front| &front.products);
     vec![
         Family::counters(words.commands, words.commands_help, counts),
         Family::counters(words.lines, words.lines_help, vec![(Vec::new(), lines)]),
+        Family::counters(words.products, words.products_help, vec![(Vec::new(), products)]),
         Family::gauges(words.connections, words.connections_help, vec![(Vec::new(), connections)]),
     ]
 }

@@ -6,12 +6,15 @@ use std::task::{Context, Poll};
 
 use onrush_engine::{EngineHandle, Port};
 use onrush_net::session::{Desk, Taken, Ticket};
-use onrush_proto::frame::{Answer, CommandEntry, ErrorCode, ErrorFrame, Hello, Operation, ValidateView};
+use onrush_proto::frame::{
+    Answer, CommandEntry, DetailsView, ErrorCode, ErrorFrame, Hello, Operation, ValidateView,
+};
 use onrush_proto::{Command, OrderId, Outcome, Refusal, Reply, Request, SlotMap};
 
 use super::ask::Asker;
 use super::later::{self, Done, Later, Owed, Task, What};
 use super::lines::Judge;
+use super::products;
 use super::session::Session;
 use crate::access::{Admitted, Gate};
 use crate::clock::now_us;
@@ -161,6 +164,11 @@ impl Desk for ShopDesk {
         // What is published is open to everybody, as in the table of calls.
         self.commands.judged(view.lines.len());
         self.judge.verdicts(view, out).map_err(|refusal| later::answer(Err(refusal.into())))
+    }
+
+    fn details(&mut self, _: &Session, view: &DetailsView<'_>, out: &mut Vec<u8>) -> Result<(), Answer> {
+        self.commands.told(view.len());
+        products::tell(&self.engine, view, out).map_err(|refusal| later::answer(Err(refusal.into())))
     }
 
     fn flush(&mut self) {

@@ -10,6 +10,7 @@ mod certificate;
 mod desk;
 mod later;
 mod lines;
+mod products;
 mod session;
 
 use std::net::{TcpListener, UdpSocket};

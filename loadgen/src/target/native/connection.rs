@@ -199,6 +199,7 @@ fn reply_of(said: Heard<'_>) -> Option<(u64, Reply)> {
             };
             Some((tag, reply::of_page(outcome)))
         }
-        Heard::Welcome(_) | Heard::Pong | Heard::Leaving => None,
+        // What is not asked for here is no answer.
+        _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use onrush_proto::frame::{Answer, ErrorCode, Rejected, Verdict};
+use onrush_proto::frame::{Answer, DETAILS_MAX, ErrorCode, Rejected, Verdict};
 use onrush_proto::{Command, Outcome, Refusal, Reply, Sku};
 use tonic::Code;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::dialogue::DialogueError;
 use super::link::{Asked, Full, Link, Lost, Server, Told};
 use super::stream::{Transport, Way};
-use crate::client::{CallError, Refused, Retry};
+use crate::client::{CallError, Described, Refused, Retry};
 
 /// Most connections, whatever a server says of its shards.
 const CONNECTIONS_MAX: u16 = 256;
@@ -95,6 +95,18 @@ impl Native {
             Told::Verdicts(verdicts) if verdicts.len() == lines.len() => Ok(verdicts),
             told => Err(strange(&told)),
         }
+    }
+
+    /// Products as they were last published, SKU by SKU; `None` of one that nobody knows.
+    pub async fn products(&self, skus: &[Sku]) -> Result<Vec<Option<Described>>, CallError> {
+        let mut found = Vec::with_capacity(skus.len());
+        for skus in skus.chunks(DETAILS_MAX) {
+            match self.told(&self.links[0], &Asked::Details(skus.into())).await? {
+                Told::Products(products) if products.len() == skus.len() => found.extend(products),
+                told => return Err(strange(&told)),
+            }
+        }
+        Ok(found)
     }
 
     /// Asks until there is an answer, or no more tries.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::dialogue::{Dialogue, Heard, NotAsked, Question};
 use super::link::{Asked, Call, Lost, Server, Told};
 use super::stream::Stream;
+use crate::client::Described;
 
 /// What the server's log calls us.
 const NAME: &str = concat!("onrush-net ", env!("CARGO_PKG_VERSION"));
@@ -191,6 +192,7 @@ impl Conversation {
                 settled: *settled,
             }),
             Asked::Lines(lines) => self.dialogue.validate(tag, lines),
+            Asked::Details(skus) => self.dialogue.details(tag, skus),
             Asked::Ping => self.dialogue.ping(),
         }
     }
@@ -198,7 +200,7 @@ impl Conversation {
     fn open(&mut self, call: Call) {
         match call.asked {
             Asked::Ping => self.pings.push_back(Some(call.answer)),
-            Asked::Command { .. } | Asked::Lines(_) => {
+            Asked::Command { .. } | Asked::Lines(_) | Asked::Details(_) => {
                 self.open.insert(self.next_tag, call.answer);
                 self.next_tag += 1;
             }
@@ -276,6 +278,10 @@ fn hear(heard: Heard<'_>, open: &mut HashMap<u64, Sender>, pings: &mut VecDeque<
     let (answer, told) = match heard {
         Heard::Outcome(entry) => (open.remove(&entry.tag), Told::Answer(entry.answer)),
         Heard::Verdicts { tag, verdicts } => (open.remove(&tag), Told::Verdicts(verdicts.to_vec())),
+        Heard::Products(products) => (
+            open.remove(&products.tag),
+            Told::Products(products.map(|told| told.ok().map(Described::from)).collect()),
+        ),
         Heard::Pong => (pings.pop_front().flatten(), Told::Pong),
         Heard::Welcome(_) | Heard::Leaving => return,
     };

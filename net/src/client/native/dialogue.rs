@@ -5,7 +5,7 @@
 
 use onrush_proto::frame::{
     ErrorCode, ErrorFrame, FRAME_BYTES_MAX, Frame, FrameError, Hello, Kind, Open, OutcomeEntry, Outcomes,
-    VERSION_MAX, VERSION_MIN, Verdict, Verdicts, Welcome, begin, put_command, put_line,
+    Products, VERSION_MAX, VERSION_MIN, Verdict, Verdicts, Welcome, begin, put_command, put_line, put_sku,
 };
 use onrush_proto::{Command, Sku};
 
@@ -88,6 +88,8 @@ pub enum Heard<'a> {
         /// One for each line.
         verdicts: &'a [Verdict],
     },
+    /// The answer to SKUs.
+    Products(Products<'a>),
     /// The answer to a ping.
     Pong,
     /// It takes nothing more; what is open is still answered.
@@ -235,12 +237,32 @@ impl Dialogue {
     /// Asks for lines, in a frame of their own.
     pub fn validate(&mut self, tag: u64, lines: &[(Sku, i64)]) -> Result<(), NotAsked> {
         let most = self.may_ask()?;
+        self.look_up(most, Kind::Validate, (tag, lines.len()), |out| {
+            lines.iter().for_each(|(sku, quantity)| put_line(out, sku, *quantity));
+        })
+    }
+
+    /// Asks for products, in a frame of their own.
+    pub fn details(&mut self, tag: u64, skus: &[Sku]) -> Result<(), NotAsked> {
+        let most = self.may_ask()?;
+        self.look_up(most, Kind::Details, (tag, skus.len()), |out| {
+            skus.iter().for_each(|sku| put_sku(out, sku));
+        })
+    }
+
+    fn look_up(
+        &mut self,
+        most: usize,
+        kind: Kind,
+        (tag, count): (u64, usize),
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), NotAsked> {
         self.seal();
-        let frame = begin(&mut self.output, Kind::Validate);
+        let frame = begin(&mut self.output, kind);
         self.output.extend_from_slice(&tag.to_le_bytes());
-        lines.iter().for_each(|(sku, quantity)| put_line(&mut self.output, sku, *quantity));
+        fill(&mut self.output);
         let found = frame.length(&self.output);
-        let Some(count) = u16::try_from(lines.len()).ok().filter(|_| found <= most) else {
+        let Some(count) = u16::try_from(count).ok().filter(|_| found <= most) else {
             frame.abandon(&mut self.output);
             return Err(NotAsked::TooLarge { most, found });
         };
@@ -356,6 +378,10 @@ impl Dialogue {
                 self.answered(1)?;
                 let Verdicts { tag, verdicts } = Verdicts::of(frame)?;
                 hear(Heard::Verdicts { tag, verdicts });
+            }
+            Kind::Products => {
+                self.answered(1)?;
+                hear(Heard::Products(Products::of(frame)?));
             }
             Kind::Pong => {
                 self.answered(1)?;

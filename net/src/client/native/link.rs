@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::conversation::{Conversation, End};
 use super::dialogue::DialogueError;
 use super::stream::{Stream, Way};
-use crate::client::Retry;
+use crate::client::{Described, Retry};
 
 /// What is asked over a link.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub(super) enum Asked {
     },
     /// Lines, to be looked up.
     Lines(Arc<[(Sku, i64)]>),
+    /// SKUs, whose products are to be told.
+    Details(Arc<[Sku]>),
     /// Whether anybody is there.
     Ping,
 }
@@ -37,6 +39,7 @@ pub(super) enum Asked {
 pub(super) enum Told {
     Answer(Answer),
     Verdicts(Vec<Verdict>),
+    Products(Vec<Option<Described>>),
     Pong,
 }
 

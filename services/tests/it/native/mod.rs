@@ -6,6 +6,7 @@ mod ends;
 mod limits;
 mod lines;
 mod peer;
+mod products;
 mod quic;
 mod quic_limits;
 mod quic_peer;
