@@ -183,6 +183,13 @@ pub enum Refusal {
     },
     /// The name belongs to somebody else.
     NameTaken,
+    /// Records from that position on were released.
+    OffsetOutOfRange {
+        /// The first position that can be read.
+        first: u64,
+        /// The position asked for.
+        found: u64,
+    },
 }
 
 /// The machine-readable name of a refusal, the same on every edge.
@@ -226,6 +233,7 @@ impl Refusal {
             Self::BackorderBelowOwed { .. } => "BACKORDER_BELOW_OWED",
             Self::BelowHeld { .. } => "BELOW_HELD",
             Self::NameTaken => "NAME_TAKEN",
+            Self::OffsetOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
         })
     }
 
@@ -253,6 +261,7 @@ impl Refusal {
             }
             Self::BackorderBelowOwed { .. } => Some("backorder".into()),
             Self::BelowHeld { .. } => Some("change".into()),
+            Self::OffsetOutOfRange { .. } => Some("from".into()),
             Self::DeadlineExceeded | Self::Overloaded | Self::Stopped | Self::Unreachable => None,
             Self::NotFound | Self::HoldResolved { .. } | Self::NameTaken => None,
         }
@@ -326,6 +335,9 @@ impl fmt::Display for Refusal {
                 write!(f, "expected at least {held} units on hand (held), found {on_hand}")
             }
             Self::NameTaken => write!(f, "the name belongs to somebody else"),
+            Self::OffsetOutOfRange { first, found } => {
+                write!(f, "expected {first} or later (what was before is released), found {found}")
+            }
         }
     }
 }

@@ -65,6 +65,7 @@ pub const REASONS: &[Reason] = &[
     row("BELOW_HELD", FailedPrecondition, 409, "Stock would fall below what is held"),
     row("BACKORDER_BELOW_OWED", FailedPrecondition, 409, "Less backorder than is owed already"),
     row("NAME_TAKEN", AlreadyExists, 409, "The name is taken"),
+    row("OFFSET_OUT_OF_RANGE", OutOfRange, 410, "Records from that position on were released"),
     // Of payments.
     row("CARD_NUMBER", InvalidArgument, 400, "A card number where a token is expected"),
     row("GATEWAY_UNAVAILABLE", Unavailable, 503, "The payment gateway gave no answer"),

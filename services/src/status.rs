@@ -170,6 +170,9 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         Refusal::BelowHeld { on_hand, held } => {
             vec![("on_hand", on_hand.to_string()), ("held", held.to_string())]
         }
+        Refusal::OffsetOutOfRange { first, found } => {
+            vec![("first", first.to_string()), ("found", found.to_string())]
+        }
         _ => Vec::new(),
     };
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

@@ -6,16 +6,17 @@ use onrush_grpc::payment::v1::{ProcessRefundRequest, ProcessRefundResponse, Refu
 use onrush_grpc::product::v1::{
     GetProductDetailsRequest, LineValidation, ProductLine, ValidateProductsRequest,
 };
-use onrush_proto::frame::Verdict;
+use onrush_proto::frame::{Subscribe, Verdict};
 use onrush_proto::{
-    CancelOrder, Command, CreateOrder, Money, OrderId, OrderRow, OrderState, Outcome, PaymentState,
-    PutProduct, Receipt, RefundPayment, RefundState, Reply, Sku, StartPayment, UpdateStock,
+    CancelOrder, Command, CommitOffset, CreateOrder, Lsn, Money, OrderId, OrderRow, OrderState, Outcome,
+    PaymentState, PutProduct, Receipt, RefundPayment, RefundState, Reply, ShardId, Sku, Slot, StartPayment,
+    Text, Topic, UpdateStock,
 };
 use tonic::Code;
 use uuid::Uuid;
 
 use super::grpc::{Addresses, Client};
-use super::native::{Native, NativeOptions, Transport};
+use super::native::{Native, NativeOptions, Subscription, Transport};
 use super::session::Session;
 use super::{CallError, Described, Retry, answers, calls, described};
 use crate::tls::Trust;
@@ -341,6 +342,40 @@ impl Shop {
             found.push(self.product(sku).await?);
         }
         Ok(found)
+    }
+
+    /// Follows the log of a shard from a position on, behind what a group has committed, or from now on: an async stream
+    /// that goes on across connections. Over gRPC nobody does.
+    pub async fn subscribe(&self, wanted: Subscribe) -> Result<Subscription, CallError> {
+        match &self.way {
+            Way::Native(client) => client.subscribe(wanted).await,
+            Way::Grpc(_) | Way::Session(_) => Err(calls::unknown_method().into()),
+        }
+    }
+
+    /// How many shards there are to follow; `None` over gRPC, which does not tell.
+    pub fn shards(&self) -> Option<u16> {
+        match &self.way {
+            Way::Native(client) => Some(client.shards()),
+            Way::Grpc(_) | Way::Session(_) => None,
+        }
+    }
+
+    /// Records that a group is done with a shard's records of a topic up to a position. Over the native protocol alone.
+    pub async fn commit_offset(
+        &self,
+        shard: ShardId,
+        group: Text<47>,
+        topic: Topic,
+        position: Lsn,
+    ) -> Result<(), CallError> {
+        // Slots are dealt round-robin, so a shard's number is one of its slots; there are no more shards than slots.
+        let slot = Slot(u8::try_from(shard.0).unwrap_or(u8::MAX));
+        let commit = CommitOffset { slot, group, topic, lsn: Some(position) };
+        self.change(Key(0), Command::CommitOffset(Box::new(commit)), |receipt, _| {
+            matches!(receipt, Receipt::Offset { .. }).then_some(())
+        })
+        .await
     }
 
     async fn product(&self, sku: &Sku) -> Result<Option<Described>, CallError> {

@@ -81,15 +81,15 @@ mod tests {
 
     use onrush_proto::SlotMap;
     use onrush_proto::frame::{
-        Answer, CommandEntry, DetailsView, ErrorFrame, FRAME_BYTES_MAX, Frame, Hello, Kind, ValidateView,
-        begin,
+        Answer, CommandEntry, DetailsView, ErrorFrame, FRAME_BYTES_MAX, Frame, Hello, Kind, Rejected,
+        SubscribeView, ValidateView, begin,
     };
     use quinn::crypto::rustls::QuicClientConfig;
     use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
     use tokio::task::LocalSet;
 
     use super::*;
-    use crate::session::{Limits, Taken, Ticket, pump};
+    use crate::session::{Feed, Limits, Taken, Ticket, pump};
     use crate::tls::{Identity, Trust};
 
     /// Nobody is here to answer anything.
@@ -122,6 +122,10 @@ mod tests {
 
         fn details(&mut self, (): &(), _: &DetailsView<'_>, _: &mut Vec<u8>) -> Result<(), Answer> {
             Ok(())
+        }
+
+        fn subscribe(&mut self, (): &(), _: &SubscribeView<'_>) -> Result<Box<dyn Feed>, Answer> {
+            Err(Answer::Rejected(Rejected { reason: "FORBIDDEN".into(), message: String::new() }))
         }
 
         fn flush(&mut self) {}

@@ -1,6 +1,7 @@
 //! What the two tasks of a stream share.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use onrush_proto::frame::{Answer, ErrorFrame, Kind};
@@ -10,6 +11,7 @@ use super::outbox::Outbox;
 use super::pool::Pool;
 use super::runtime::Stop;
 use super::signal::Signal;
+use super::subscription::Subscription;
 use super::tickets::Open;
 
 /// How far a connection is.
@@ -37,6 +39,8 @@ pub(crate) struct Connection<S, P> {
     open: Cell<u32>,
     open_bytes: Cell<usize>,
     reads: Cell<u32>,
+    /// Subscriptions that are open, by the client's numbers.
+    pub(super) subscriptions: RefCell<BTreeMap<u64, Rc<Subscription>>>,
     /// The writer has something to do.
     pub(super) to_write: Signal,
     /// Nobody is there to write to any more.
@@ -68,6 +72,7 @@ impl<S, P: Stop> Connection<S, P> {
             open: Cell::new(0),
             open_bytes: Cell::new(0),
             reads: Cell::new(0),
+            subscriptions: RefCell::default(),
             to_write: Signal::default(),
             gone: Signal::default(),
             room: Signal::default(),
@@ -81,6 +86,7 @@ impl<S, P: Stop> Connection<S, P> {
 
     fn stop_reading(&self, stage: Stage) {
         self.stage.set(stage);
+        self.subscriptions.borrow().values().for_each(|subscription| subscription.end());
         self.stop.stop();
         self.room.set();
         self.to_write.set();
@@ -121,11 +127,15 @@ impl<S, P: Stop> Connection<S, P> {
         }
     }
 
+    /// True if as much waits for the client as may.
+    pub(super) fn is_unsent_full(&self) -> bool {
+        self.sending.get() + self.outbox.borrow().len() > self.limits.unsent_bytes_max
+    }
+
     /// True if the next command has to wait.
     pub(super) fn is_full(&self, reads: bool) -> bool {
-        let Limits { unsent_bytes_max, open_bytes_max, reads_max, .. } = self.limits;
-        let unsent = self.sending.get() + self.outbox.borrow().len();
-        unsent > unsent_bytes_max
+        let Limits { open_bytes_max, reads_max, .. } = self.limits;
+        self.is_unsent_full()
             || self.open_bytes.get() > open_bytes_max
             || reads && self.reads.get() >= reads_max
     }
@@ -145,6 +155,7 @@ impl<S, P: Stop> Connection<S, P> {
     pub(super) fn set_sending(&self, bytes: usize) {
         self.sending.set(bytes);
         self.room.set();
+        self.subscriptions.borrow().values().for_each(|subscription| subscription.has_room());
     }
 
     /// A command is under way.

@@ -2,8 +2,10 @@
 
 use std::task::{Context, Poll};
 
-use onrush_proto::SlotMap;
-use onrush_proto::frame::{Answer, CommandEntry, DetailsView, ErrorFrame, Hello, ValidateView};
+use onrush_proto::frame::{
+    Answer, CommandEntry, DetailsView, ErrorFrame, Hello, SubscribeView, ValidateView,
+};
+use onrush_proto::{Lsn, SlotMap};
 
 /// A command that is under way. Numbers are small and used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -16,6 +18,24 @@ pub enum Taken {
     Later,
     /// This is the answer.
     Now(Answer),
+}
+
+/// Records of a subscription, as a whole frame.
+#[derive(Debug)]
+pub struct Batch {
+    /// The frame.
+    pub frame: Vec<u8>,
+    /// The position up to which it has looked through the log.
+    pub reached: Lsn,
+}
+
+/// Where the records of one subscription come from. What makes them makes no more than one frame ahead.
+pub trait Feed: 'static {
+    /// More bytes of records may come.
+    fn grant(&self, bytes: u32);
+
+    /// The next frame, or the answer that the subscription ends with. Not called again behind that. One task waits.
+    fn poll_next(&self, context: &mut Context<'_>) -> Poll<Result<Batch, Answer>>;
 }
 
 /// Answers the connections of one front, on its thread.
@@ -53,6 +73,13 @@ pub trait Desk: 'static {
         view: &DetailsView<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Answer>;
+
+    /// Begins a subscription, or says why not. Dropped, it is over.
+    fn subscribe(
+        &mut self,
+        session: &Self::Session,
+        view: &SubscribeView<'_>,
+    ) -> Result<Box<dyn Feed>, Answer>;
 
     /// Sends what was taken.
     fn flush(&mut self);

@@ -31,6 +31,8 @@ pub struct Limits {
     pub frame_bytes_max: usize,
     /// Over QUIC: streams that a client may have open beside the first, each for one request.
     pub streams_max: u16,
+    /// Subscriptions that a client may have open, on its first stream.
+    pub subscriptions_max: u16,
 }
 
 impl Limits {
@@ -38,6 +40,7 @@ impl Limits {
     pub(super) fn of_stream(mut self) -> Self {
         let share = usize::from(self.streams_max.max(1));
         self.reads_max = 1;
+        self.subscriptions_max = 0;
         self.open_bytes_max /= share;
         self.unsent_bytes_max /= share;
         self.frame_bytes_max =
@@ -59,6 +62,7 @@ impl Default for Limits {
             unsent_bytes_max: 1 << 20,
             frame_bytes_max: FRAME_BYTES_MAX,
             streams_max: 64,
+            subscriptions_max: 16,
         }
     }
 }

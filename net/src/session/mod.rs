@@ -20,10 +20,11 @@ mod pool;
 mod reader;
 mod runtime;
 mod signal;
+mod subscription;
 mod tickets;
 mod writer;
 
-pub use desk::{Desk, Taken, Ticket};
+pub use desk::{Batch, Desk, Feed, Taken, Ticket};
 pub use limits::Limits;
 
 pub(crate) use connection::{Connection, Stage};

@@ -87,6 +87,11 @@ impl Outbox {
         self.give_back(credit);
     }
 
+    /// A frame that was made elsewhere.
+    pub(super) fn whole(&mut self, pool: &Pool, frame: &[u8]) {
+        self.behind(pool).extend_from_slice(frame);
+    }
+
     /// Adds an answer to the frame of answers.
     pub(super) fn answer(&mut self, pool: &Pool, tag: u64, answer: &Answer) {
         if self

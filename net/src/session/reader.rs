@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use onrush_proto::frame::{
-    CommandEntry, Commands, DetailsView, ErrorCode, ErrorFrame, Frame, FrameError, HEADER_BYTES, Kind,
-    ValidateView,
+    CommandEntry, Commands, DetailsView, ErrorCode, ErrorFrame, Frame, FrameError, Grant, HEADER_BYTES, Kind,
+    SubscribeView, Unsubscribe, ValidateView,
 };
 
 use super::connection::{Connection, Stage};
@@ -12,6 +12,7 @@ use super::desk::{Desk, Taken};
 use super::front::Shared;
 use super::incoming::{End, Incoming};
 use super::runtime::{Runtime, Source};
+use super::subscription;
 use super::tickets::Open;
 
 /// Whoever is at the other end.
@@ -36,7 +37,7 @@ impl From<FrameError> for Last {
 /// Takes frames until there are no more to take, and leaves the connection so that it ends. `hurry`: the client
 /// may not fall silent.
 pub(super) async fn read<D: Desk, R: Runtime, I: Source<R::Stop>>(
-    front: &Shared<D, R>,
+    front: &Rc<Shared<D, R>>,
     connection: &Caller<D, R>,
     incoming: &mut Incoming<I>,
     hurry: bool,
@@ -75,7 +76,7 @@ pub(super) fn stalled() -> ErrorFrame {
 
 /// Takes the frames that are whole.
 async fn take<D: Desk, R: Runtime, I>(
-    front: &Shared<D, R>,
+    front: &Rc<Shared<D, R>>,
     connection: &Caller<D, R>,
     incoming: &mut Incoming<I>,
 ) -> Result<(), Last> {
@@ -89,7 +90,7 @@ async fn take<D: Desk, R: Runtime, I>(
 }
 
 async fn handle<D: Desk, R: Runtime>(
-    front: &Shared<D, R>,
+    front: &Rc<Shared<D, R>>,
     connection: &Caller<D, R>,
     frame: &Frame<'_>,
 ) -> Result<(), Last> {
@@ -120,6 +121,7 @@ async fn handle<D: Desk, R: Runtime>(
                 details(front, connection, &view, frame.count);
             }
         }
+        Kind::Subscribe | Kind::Grant | Kind::Unsubscribe => return follow(front, connection, frame).await,
         Kind::Ping => {
             spend::<D, R>(connection, 1)?;
             if room::<D, R>(connection, false).await {
@@ -134,8 +136,40 @@ async fn handle<D: Desk, R: Runtime>(
         // Something that we said was wrong: nobody reads what we would say to that.
         Kind::Error => return Err(Last::Gone),
         found => {
-            let expected = "Commands, Validate, Details, Ping or Goodbye";
+            let expected = "Commands, Validate, Details, Subscribe, Grant, Unsubscribe, Ping or Goodbye";
             return Err(FrameError::UnexpectedKind { expected, found }.into());
+        }
+    }
+    Ok(())
+}
+
+/// What is said of a subscription.
+async fn follow<D: Desk, R: Runtime>(
+    front: &Rc<Shared<D, R>>,
+    connection: &Caller<D, R>,
+    frame: &Frame<'_>,
+) -> Result<(), Last> {
+    // One that has ended by itself meanwhile needs nothing more.
+    let open = |number: u64| connection.subscriptions.borrow().get(&number).map(Rc::clone);
+    match frame.kind {
+        Kind::Grant => {
+            let grant = Grant::of(frame)?;
+            if let Some(subscription) = open(grant.subscription) {
+                subscription.grant(grant.bytes);
+            }
+        }
+        Kind::Unsubscribe => {
+            let ended = Unsubscribe::of(frame)?;
+            if let Some(subscription) = open(ended.subscription) {
+                subscription.end();
+            }
+        }
+        _ => {
+            let view = SubscribeView::of(frame)?;
+            spend::<D, R>(connection, 1)?;
+            if room::<D, R>(connection, false).await {
+                subscription::subscribe(front, connection, &view, HEADER_BYTES + frame.body.len())?;
+            }
         }
     }
     Ok(())

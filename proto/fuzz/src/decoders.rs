@@ -6,9 +6,10 @@
 
 use onrush_proto::Refusal;
 use onrush_proto::frame::{
-    Answer, Commands, DetailsView, ErrorCode, ErrorFrame, FRAME_BYTES_MAX, Frame, FrameError, HEADER_BYTES,
-    Hello, Kind, Operation, Outcomes, Products, ValidateView, Verdicts, Welcome, begin, put_command,
-    put_line, put_no_product, put_product, put_rejected, put_reply, put_sku, put_verdict,
+    Answer, Commands, DetailsView, ErrorCode, ErrorFrame, FRAME_BYTES_MAX, Frame, FrameError, Grant,
+    HEADER_BYTES, Hello, Kind, Operation, Outcomes, Products, Records, RecordsFrame, SubscribeView,
+    Unsubscribe, ValidateView, Verdicts, Welcome, begin, put_command, put_line, put_no_product, put_product,
+    put_rejected, put_reply, put_sku, put_verdict,
 };
 use onrush_proto::{Outcome, ProductRow, Reply, Sku};
 
@@ -28,7 +29,7 @@ pub(crate) struct Decoder {
 }
 
 /// Every decoder of bytes that strangers send.
-pub(crate) const DECODERS: [Decoder; 10] = [
+pub(crate) const DECODERS: [Decoder; 14] = [
     Decoder { name: "frame", check: frame },
     Decoder { name: "hello", check: |input| body(Kind::Hello, input, hello) },
     Decoder { name: "welcome", check: |input| body(Kind::Welcome, input, welcome) },
@@ -39,6 +40,10 @@ pub(crate) const DECODERS: [Decoder; 10] = [
     Decoder { name: "verdicts", check: |input| body(Kind::Verdicts, input, verdicts) },
     Decoder { name: "details", check: |input| body(Kind::Details, input, details) },
     Decoder { name: "products", check: |input| body(Kind::Products, input, products) },
+    Decoder { name: "subscribe", check: |input| body(Kind::Subscribe, input, subscribe) },
+    Decoder { name: "grant", check: |input| body(Kind::Grant, input, grant) },
+    Decoder { name: "unsubscribe", check: |input| body(Kind::Unsubscribe, input, unsubscribe) },
+    Decoder { name: "records", check: |input| body(Kind::Records, input, records) },
 ];
 
 impl Decoder {
@@ -115,6 +120,10 @@ fn body(kind: Kind, input: &[u8], check: fn(&Frame<'_>, &[u8])) {
         (Kind::Verdicts, Verdicts::of(&frame).err()),
         (Kind::Details, DetailsView::of(&frame).err()),
         (Kind::Products, Products::of(&frame).err()),
+        (Kind::Subscribe, SubscribeView::of(&frame).err()),
+        (Kind::Grant, Grant::of(&frame).err()),
+        (Kind::Unsubscribe, Unsubscribe::of(&frame).err()),
+        (Kind::Records, Records::of(&frame).err()),
     ];
     for (other, refused) in of_others.into_iter().filter(|(other, _)| *other != kind) {
         let told = matches!(refused, Some(FrameError::UnexpectedKind { found, .. }) if found == kind);
@@ -282,4 +291,48 @@ fn row(product: &onrush_proto::frame::ProductEntry<'_>) -> ProductRow {
         version: product.version,
         changed_us: product.changed_us,
     }
+}
+
+fn subscribe(frame: &Frame<'_>, bytes: &[u8]) {
+    let Ok(view) = decoded(bytes, || SubscribeView::of(frame)) else { return };
+    match decoded(bytes, || view.wanted()) {
+        Ok(wanted) => {
+            let mut again = Vec::new();
+            wanted.write(&mut again, view.subscription(), view.credit());
+            assert_eq!(again, bytes, "{wanted:?}");
+        }
+        Err(refusal) => assert!(matches!(refusal, Refusal::Invalid { .. }), "{refusal:?}"),
+    }
+}
+
+fn grant(frame: &Frame<'_>, bytes: &[u8]) {
+    let Ok(grant) = decoded(bytes, || Grant::of(frame)) else { return };
+    let mut again = Vec::new();
+    grant.write(&mut again);
+    assert_eq!(again, bytes, "{grant:?}");
+}
+
+fn unsubscribe(frame: &Frame<'_>, bytes: &[u8]) {
+    let Ok(ended) = decoded(bytes, || Unsubscribe::of(frame)) else { return };
+    let mut again = Vec::new();
+    ended.write(&mut again);
+    assert_eq!(again, bytes, "{ended:?}");
+}
+
+fn records(frame: &Frame<'_>, bytes: &[u8]) {
+    let Ok(view) = Records::of(frame) else { return };
+    let read: Vec<_> = decoded(bytes, || view.clone().collect());
+    let good: Vec<_> = read.iter().map_while(|record| record.as_ref().ok()).collect();
+    assert!(good.len() + 1 >= read.len(), "an error is the last that is said");
+    if good.len() < read.len() {
+        return;
+    }
+    assert_eq!(good.len(), usize::from(frame.count), "as many as were counted");
+    let mut again = Vec::new();
+    let mut written = RecordsFrame::begin(&mut again, view.subscription, view.shard);
+    for record in good {
+        written.put(&mut again, record);
+    }
+    written.seal(&mut again, view.reached);
+    assert_eq!(again, bytes);
 }

@@ -15,14 +15,16 @@ use zerocopy::little_endian::{I64, U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::header::{Frame, FrameError, Kind, pad, unpad};
+use super::subscribe::topic;
 use super::text::WireText;
 use crate::command::{
-    CancelOrder, CapturePayment, Command, CreateOrder, MAX_LINES, OrderLine, PutProduct, RefundPayment,
-    StartPayment, StockChange, UpdateStock,
+    CancelOrder, CapturePayment, Command, CommitOffset, CreateOrder, MAX_LINES, OrderLine, PutProduct,
+    RefundPayment, StartPayment, StockChange, UpdateStock,
 };
 use crate::id::OrderId;
 use crate::money::{Currency, Money};
 use crate::refusal::Refusal;
+use crate::slot::{Lsn, Slot};
 
 /// What can be asked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -48,11 +50,13 @@ pub enum Operation {
     UpdateStock = 9,
     /// Read a SKU's stock from its owner.
     GetStock = 10,
+    /// Record how far a consumer group has come.
+    CommitOffset = 11,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::CreateOrder,
         Self::GetOrder,
         Self::CancelOrder,
@@ -63,6 +67,7 @@ impl Operation {
         Self::PutProduct,
         Self::UpdateStock,
         Self::GetStock,
+        Self::CommitOffset,
     ];
 
     fn of(number: u8) -> Option<Self> {
@@ -121,6 +126,16 @@ struct UpdateStockBytes {
     amount: I64,
     version: U64,
     reason: WireText<63>,
+}
+
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct CommitOffsetBytes {
+    group: WireText<47>,
+    lsn: U64,
+    shard: U16,
+    topic: u8,
+    zero: [u8; 5],
 }
 
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -281,6 +296,7 @@ impl CommandEntry<'_> {
             }
             Operation::PutProduct => Command::PutProduct(Box::new(put_product(self.body)?)),
             Operation::UpdateStock => Command::UpdateStock(update_stock(self.body)?),
+            Operation::CommitOffset => Command::CommitOffset(Box::new(commit_offset(self.body)?)),
             Operation::GetStock => Command::GetStock(text!("sku", whole::<WireText<39>>(self.body)?)?),
         })
     }
@@ -331,6 +347,19 @@ fn update_stock(body: &[u8]) -> Result<UpdateStock, Refusal> {
     };
     zero(&bytes.zero)?;
     Ok(UpdateStock { sku: text!("sku", bytes.sku)?, change, reason: text!("reason", bytes.reason)? })
+}
+
+fn commit_offset(body: &[u8]) -> Result<CommitOffset, Refusal> {
+    let bytes: &CommitOffsetBytes = whole(body)?;
+    zero(&bytes.zero)?;
+    // Slots are dealt round-robin, so a shard's number is one of its slots.
+    let slot = u8::try_from(bytes.shard.get()).map_err(|_| invalid("shard", "one of the Welcome"))?;
+    Ok(CommitOffset {
+        slot: Slot(slot),
+        group: text!("group", bytes.group)?,
+        topic: topic(bytes.topic).ok_or(invalid("topic", "1 to 16"))?,
+        lsn: Some(Lsn(bytes.lsn.get())),
+    })
 }
 
 fn put_product(body: &[u8]) -> Result<PutProduct, Refusal> {
@@ -406,6 +435,7 @@ fn operation(command: &Command, settled: bool) -> Option<Operation> {
         Command::PutProduct(_) => Operation::PutProduct,
         Command::UpdateStock(_) => Operation::UpdateStock,
         Command::GetStock(_) => Operation::GetStock,
+        Command::CommitOffset(commit) if commit.lsn.is_some() => Operation::CommitOffset,
         _ => return None,
     })
 }
@@ -443,6 +473,16 @@ fn put_body(out: &mut Vec<u8>, command: &Command) {
         }
         Command::PutProduct(put) => put_product_body(out, put),
         Command::UpdateStock(update) => put_stock_body(out, update),
+        Command::CommitOffset(commit) => {
+            let body = CommitOffsetBytes {
+                group: (&commit.group).into(),
+                lsn: U64::new(commit.lsn.map_or(0, |lsn| lsn.0)),
+                shard: U16::new(commit.slot.0.into()),
+                topic: commit.topic as u8,
+                zero: [0; 5],
+            };
+            out.extend_from_slice(body.as_bytes());
+        }
         Command::GetStock(sku) => out.extend_from_slice(WireText::from(sku).as_bytes()),
         // No operation stands for them.
         _ => {}
@@ -504,6 +544,8 @@ mod tests {
         assert_layout("Body of CapturePayment and RefundPayment", 0, layout!(AmountBytes { order, minor }));
         let stock = layout!(UpdateStockBytes { sku, change, zero, amount, version, reason });
         assert_layout("Body of UpdateStock", 0, stock);
+        let commit = layout!(CommitOffsetBytes { group, lsn, shard, topic, zero });
+        assert_layout("Body of CommitOffset", 0, commit);
         let product = layout!(PutProductBytes {
             sku,
             category,

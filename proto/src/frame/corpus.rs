@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::records::tests::full;
 use super::refusal::tests::every;
 use super::tests::{commands, create, outcomes, text};
 use super::*;
-use crate::{Currency, Lsn, Money, Outcome, ProductRow, Refusal, Reply, SlotMap};
+use crate::{Currency, Lsn, Money, Outcome, ProductRow, Refusal, Reply, ShardId, SlotMap, Topic};
 
 /// Seeds by their paths below the corpora.
 type Seeds = BTreeMap<String, Vec<u8>>;
@@ -59,6 +60,7 @@ fn seeds() -> Seeds {
     put("outcomes", "rejected", input(Kind::Outcomes, 1, rejected));
     lines_and_verdicts(&mut put);
     products(&mut put);
+    subscriptions(&mut put);
     seeds
 }
 
@@ -129,6 +131,29 @@ fn products(put: &mut impl FnMut(&str, &str, Vec<u8>)) {
         put_no_product(out, None);
     };
     put("products", "three", input(Kind::Products, 3, told));
+}
+
+fn subscriptions(put: &mut impl FnMut(&str, &str, Vec<u8>)) {
+    let (mut out, topic) = (Vec::new(), Some(Topic::OrderCreated));
+    for (name, group, from) in
+        [("position", "", Start::At(Lsn(5))), ("group", "books", Start::Group), ("now", "books", Start::Now)]
+    {
+        out.clear();
+        Subscribe { shard: ShardId(1), topic, group: text(group), from }.write(&mut out, 7, 1 << 20);
+        put("subscribe", name, whole(&out));
+    }
+    out.clear();
+    Grant { subscription: 7, bytes: 1 << 20 }.write(&mut out);
+    put("grant", "some", whole(&out));
+    out.clear();
+    Unsubscribe { subscription: 7 }.write(&mut out);
+    put("unsubscribe", "one", whole(&out));
+    let bare = Record { lsn: Lsn(9), rows: Vec::new(), ..full() };
+    for (name, records) in [("none", vec![]), ("two", vec![full(), bare])] {
+        let bytes = records::tests::frame(&records, Lsn(11));
+        let count = (records.len() as u16).to_le_bytes();
+        put("records", name, [&count[..], &bytes[HEADER_BYTES..]].concat());
+    }
 }
 
 #[test]

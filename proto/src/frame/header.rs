@@ -48,6 +48,12 @@ pub enum Kind {
     Goodbye = 5,
     /// SKUs, whose products are to be told as they are published.
     Details = 6,
+    /// Wants to follow the records of a shard.
+    Subscribe = 7,
+    /// More credit for a subscription.
+    Grant = 8,
+    /// Wants nothing more of a subscription.
+    Unsubscribe = 9,
     /// The first frame of a server.
     Welcome = 129,
     /// Answers to commands, in the order in which they were reached.
@@ -62,19 +68,24 @@ pub enum Kind {
     Leaving = 134,
     /// Answers to SKUs, in their order.
     Products = 135,
+    /// Records of a subscription, in their order.
+    Records = 136,
     /// What the other side did wrong. The last frame of the connection.
     Error = 255,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Hello,
         Self::Commands,
         Self::Validate,
         Self::Ping,
         Self::Goodbye,
         Self::Details,
+        Self::Subscribe,
+        Self::Grant,
+        Self::Unsubscribe,
         Self::Welcome,
         Self::Outcomes,
         Self::Verdicts,
@@ -82,6 +93,7 @@ impl Kind {
         Self::Credit,
         Self::Leaving,
         Self::Products,
+        Self::Records,
         Self::Error,
     ];
 

@@ -17,7 +17,9 @@ mod number;
 mod order;
 mod outcome;
 mod product;
+mod records;
 mod refusal;
+mod subscribe;
 mod text;
 mod validate;
 
@@ -30,6 +32,8 @@ pub use product::{
     DETAILS_MAX, DetailsView, NoProduct, ProductEntry, ProductStock, Products, put_no_product, put_product,
     put_sku,
 };
+pub use records::{Record, Records, RecordsFrame};
+pub use subscribe::{Grant, Start, Subscribe, SubscribeView, Unsubscribe};
 pub use text::WireText;
 pub use validate::{LineView, ValidateView, Verdict, Verdicts, put_line, put_verdict};
 

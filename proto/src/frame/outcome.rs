@@ -213,6 +213,7 @@ fn receipt(code: u16, body: &[u8]) -> Result<Receipt, FrameError> {
         let version = bytes.version.get();
         return match code {
             7 => Ok(Receipt::Stock { on_hand: bytes.on_hand.get(), held: bytes.held.get(), version }),
+            9 if bytes.on_hand.get() == 0 && bytes.held.get() == 0 => Ok(Receipt::Offset { lsn: version }),
             8 if bytes.on_hand.get() == 0 && bytes.held.get() == 0 => Ok(Receipt::Product { version }),
             _ => Err(wrong),
         };
@@ -240,7 +241,7 @@ fn receipt(code: u16, body: &[u8]) -> Result<Receipt, FrameError> {
     read.filter(|receipt| receipt_bytes(receipt).is_some_and(|own| own.as_bytes() == body)).ok_or(wrong)
 }
 
-fn stock(body: &[u8]) -> Result<StockRow, FrameError> {
+pub(super) fn stock(body: &[u8]) -> Result<StockRow, FrameError> {
     let (expected, found) = (size_of::<StockBytes>(), body.len());
     let bytes = StockBytes::ref_from_bytes(body).map_err(|_| FrameError::BodyLength {
         field: "stock",
@@ -334,7 +335,8 @@ fn receipt_code(receipt: &Receipt) -> Option<u16> {
         Receipt::Refund { .. } => 6,
         Receipt::Stock { .. } => 7,
         Receipt::Product { .. } => 8,
-        Receipt::Document { .. } | Receipt::Name { .. } | Receipt::Offset { .. } => return None,
+        Receipt::Offset { .. } => 9,
+        Receipt::Document { .. } | Receipt::Name { .. } => return None,
     })
 }
 
@@ -342,6 +344,7 @@ fn put_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
     let (on_hand, held, version) = match *receipt {
         Receipt::Stock { on_hand, held, version } => (on_hand, held, version),
         Receipt::Product { version } => (0, 0, version),
+        Receipt::Offset { lsn } => (0, 0, lsn),
         _ => {
             return out.extend_from_slice(receipt_bytes(receipt).as_ref().map_or(&[], IntoBytes::as_bytes));
         }
@@ -394,6 +397,11 @@ fn receipt_bytes(receipt: &Receipt) -> Option<ReceiptBytes> {
     })
 }
 
+/// Appends stock.
+pub(super) fn put_stock(out: &mut Vec<u8>, row: &StockRow) {
+    out.extend_from_slice(stock_bytes(row).as_bytes());
+}
+
 fn stock_bytes(row: &StockRow) -> StockBytes {
     let flag = |bit, set| if set { bit } else { 0 };
     StockBytes {
@@ -423,7 +431,7 @@ mod tests {
         let receipt =
             layout!(ReceiptBytes { order, minor, until_us, currency, state, payment, zero, number });
         assert_layout("Body of receipts 1 to 6", 0, receipt);
-        assert_layout("Body of receipts 7 and 8", 0, layout!(VersionBytes { on_hand, held, version }));
+        assert_layout("Body of receipts 7 to 9", 0, layout!(VersionBytes { on_hand, held, version }));
         let stock = layout!(StockBytes {
             sku,
             on_hand,
@@ -457,6 +465,7 @@ mod tests {
             Receipt::Refund { order, refund: 1, amount, state: RefundState::Pending },
             Receipt::Stock { on_hand: 0, held: 0, version: 1 },
             Receipt::Product { version: 1 },
+            Receipt::Offset { lsn: 1 },
         ]
         .iter()
         .map(|receipt| {

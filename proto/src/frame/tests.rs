@@ -4,14 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::command::{
-    CancelOrder, CapturePayment, Command, CreateOrder, OrderLine, PutProduct, RefundPayment, StartPayment,
-    StockChange, UpdateStock,
+    CancelOrder, CapturePayment, Command, CommitOffset, CreateOrder, OrderLine, PutProduct, RefundPayment,
+    StartPayment, StockChange, UpdateStock,
 };
 use crate::payment::{Account, Attempt, AttemptState, Payment, PaymentState, Posting, Refund, RefundState};
 use crate::row::{Line, StateChange, StockRow};
 use crate::{
     Currency, Delivery, IdempotencyKey, Lsn, Money, OrderId, OrderRow, OrderState, Outcome, Receipt, Refusal,
-    Reply, SlotMap, Text,
+    Reply, Slot, SlotMap, Text, Topic,
 };
 
 pub(super) fn text<const N: usize>(text: &str) -> Text<N> {
@@ -43,6 +43,8 @@ pub(super) fn commands() -> Vec<(Command, bool)> {
         hold_us: 9,
         active: false,
     };
+    let lsn = Some(Lsn(u64::MAX));
+    let commit = CommitOffset { slot: Slot(3), group: text("books"), topic: Topic::OrderCreated, lsn };
     vec![
         (create(1), false),
         (create(3), false),
@@ -58,6 +60,7 @@ pub(super) fn commands() -> Vec<(Command, bool)> {
         (Command::UpdateStock(stock(StockChange::Add(-5))), false),
         (Command::UpdateStock(stock(StockChange::AddIfVersion { add: 1, version: u64::MAX })), false),
         (Command::GetStock(text("tea")), false),
+        (Command::CommitOffset(Box::new(commit)), false),
     ]
 }
 
@@ -138,6 +141,7 @@ pub(super) fn outcomes() -> Vec<Outcome> {
         Receipt::Refund { order: order_id, refund: 2, amount, state: RefundState::Pending },
         Receipt::Stock { on_hand: -1, held: 2, version: 3 },
         Receipt::Product { version: 9 },
+        Receipt::Offset { lsn: u64::MAX },
     ];
     let unpaid = OrderRow { payment: None, history: Default::default(), ..order() };
     let rows = [Outcome::Order(Box::new(order())), Outcome::Order(Box::new(unpaid))];
@@ -187,6 +191,8 @@ fn look(frame: &Frame<'_>) {
     let _ = (ValidateView::of(frame).map(|view| view.lines.len()), Verdicts::of(frame).is_ok());
     let _ =
         (DetailsView::of(frame).map(|view| view.skus().count()), Products::of(frame).map(Iterator::count));
+    let _ = (SubscribeView::of(frame).map(|view| view.wanted()), Grant::of(frame), Unsubscribe::of(frame));
+    let _ = Records::of(frame).map(Iterator::count);
     for kind in [Kind::Commands, Kind::Outcomes] {
         let frame = Frame { kind, ..*frame };
         if let Ok(commands) = Commands::of(&frame) {
@@ -425,7 +431,7 @@ fn an_entry_that_is_never_right_is_refused_by_itself() {
         body
     };
     assert_eq!(refused(0, &[]), "operation");
-    assert_eq!(refused(11, &[]), "operation");
+    assert_eq!(refused(12, &[]), "operation");
     assert_eq!(refused(255, &[]), "operation");
     assert_eq!(refused(1, &[0; 40]), "length");
     assert_eq!(refused(1, &[0; 48 + 8]), "length");
@@ -447,6 +453,9 @@ fn an_entry_that_is_never_right_is_refused_by_itself() {
     assert_eq!(refused(9, &with(128, &[(40, 2), (56, 1)])), "version");
     assert_eq!(refused(8, &with(208, &[(204, 1)])), "reserved");
     assert_eq!(refused(8, &with(216, &[(196, 1), (208, b'x'), (209, b'y')])), "reserved", "in the padding");
+    assert_eq!(refused(11, &with(64, &[(58, 17)])), "topic");
+    assert_eq!(refused(11, &with(64, &[(57, 1), (58, 1)])), "shard");
+    assert_eq!(refused(11, &with(64, &[(58, 1), (63, 1)])), "reserved");
     assert_eq!(refused(10, &bad_text(38, 40)), "sku", "something stands behind the text");
     assert_eq!(refused(8, &[0; 208]), "price.currency");
 }

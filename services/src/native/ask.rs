@@ -2,9 +2,10 @@
 
 use onrush_engine::EngineHandle;
 use onrush_proto::frame::{CommandEntry, Operation};
-use onrush_proto::{CallerKey, Command, IdempotencyKey, Request, Slot};
+use onrush_proto::{CallerKey, Command, IdempotencyKey, Refusal, Request, Slot};
 use uuid::Uuid;
 
+use super::session;
 use crate::access::Admitted;
 use crate::deadline::WAIT_MAX;
 use crate::field::{self, FieldError};
@@ -35,14 +36,26 @@ impl Asker {
     ) -> Result<Request, Rejection> {
         let mut command = entry.command()?;
         check(caller, &mut command)?;
+        self.check_shard(&command)?;
         let mut request = match operation {
-            Operation::GetOrder | Operation::GetStock => Request::unkeyed(command),
+            // A position that is set twice is set once: a key of it would be kept for nothing.
+            Operation::GetOrder | Operation::GetStock | Operation::CommitOffset => Request::unkeyed(command),
             _ => Request::new(self.key(caller, entry.key, command.slot()), command),
         };
         if entry.patience_us != 0 {
             request.deadline_us = now_us.saturating_add(entry.patience_us.min(WAIT_MAX.as_micros() as u64));
         }
         Ok(request)
+    }
+
+    /// A position is one of a shard that there is.
+    fn check_shard(&self, command: &Command) -> Result<(), Refusal> {
+        match command {
+            Command::CommitOffset(commit) if u16::from(commit.slot.0) >= self.engine.slot_map().shards() => {
+                Err(Refusal::Invalid { field: "shard", expected: "one of the Welcome" })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The key of a changing command: over gRPC the same is its 32 hex digits as `request_id`.
@@ -82,6 +95,7 @@ fn check(caller: &Admitted, command: &mut Command) -> Result<(), Rejection> {
         }
         Command::UpdateStock(update) => named(&update.sku)?,
         Command::GetStock(sku) => named(sku)?,
+        Command::CommitOffset(commit) => session::must_be_free(&commit.group)?,
         // Numbers, and amounts that the engine holds against what there is.
         _ => {}
     }

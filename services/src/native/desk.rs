@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use onrush_engine::{EngineHandle, Port};
-use onrush_net::session::{Desk, Taken, Ticket};
+use onrush_net::session::{Desk, Feed, Taken, Ticket};
 use onrush_proto::frame::{
-    Answer, CommandEntry, DetailsView, ErrorCode, ErrorFrame, Hello, Operation, ValidateView,
+    Answer, CommandEntry, DetailsView, ErrorCode, ErrorFrame, Hello, Operation, SubscribeView, ValidateView,
 };
 use onrush_proto::{Command, OrderId, Outcome, Refusal, Reply, Request, SlotMap};
 
 use super::ask::Asker;
+use super::feed::Feeds;
 use super::later::{self, Done, Later, Owed, Task, What};
 use super::lines::Judge;
 use super::products;
@@ -30,6 +31,7 @@ pub(crate) struct ShopDesk {
     asker: Asker,
     judge: Judge,
     later: Later,
+    feeds: Feeds,
     done: Arc<Done>,
     /// Changes places with what is done.
     spare: Vec<(Ticket, Operation, Answer)>,
@@ -41,7 +43,12 @@ pub(crate) struct ShopDesk {
 }
 
 impl ShopDesk {
-    pub(crate) fn new(engine: EngineHandle, gate: Arc<Gate>, later: Later, commands: Arc<Commands>) -> Self {
+    pub(crate) fn new(
+        engine: EngineHandle,
+        gate: Arc<Gate>,
+        (later, feeds): (Later, Feeds),
+        commands: Arc<Commands>,
+    ) -> Self {
         Self {
             port: engine.port(),
             asker: Asker::new(engine.clone()),
@@ -49,6 +56,7 @@ impl ShopDesk {
             engine,
             gate,
             later,
+            feeds,
             done: Arc::default(),
             spare: Vec::new(),
             readers: HashMap::new(),
@@ -86,6 +94,17 @@ impl ShopDesk {
             _ => self.submit(ticket, operation, request)?,
         }
         Ok(())
+    }
+
+    /// Has a subscription followed, or says at once why not.
+    fn begin(&self, session: &Session, view: &SubscribeView<'_>) -> Result<Box<dyn Feed>, Rejection> {
+        let wanted = view.wanted()?;
+        session.must_follow(&wanted, now_us())?;
+        if wanted.shard.0 >= self.engine.slot_map().shards() {
+            return Err(Refusal::Invalid { field: "shard", expected: "one of the Welcome" }.into());
+        }
+        let own = (view.subscription(), view.credit());
+        Ok(self.feeds.begin(session.standing(), wanted, own)?)
     }
 
     fn submit(&mut self, ticket: Ticket, operation: Operation, request: Request) -> Result<(), Refusal> {
@@ -169,6 +188,10 @@ impl Desk for ShopDesk {
     fn details(&mut self, _: &Session, view: &DetailsView<'_>, out: &mut Vec<u8>) -> Result<(), Answer> {
         self.commands.told(view.len());
         products::tell(&self.engine, view, out).map_err(|refusal| later::answer(Err(refusal.into())))
+    }
+
+    fn subscribe(&mut self, session: &Session, view: &SubscribeView<'_>) -> Result<Box<dyn Feed>, Answer> {
+        self.begin(session, view).map_err(|rejection| later::answer(Err(rejection)))
     }
 
     fn flush(&mut self) {

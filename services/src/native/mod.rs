@@ -8,6 +8,8 @@
 mod ask;
 mod certificate;
 mod desk;
+mod feed;
+mod follower;
 mod later;
 mod lines;
 mod products;
@@ -30,6 +32,7 @@ use crate::metrics::Commands;
 pub(crate) use certificate::Certificate;
 pub use certificate::CertificateError;
 pub(crate) use desk::ShopDesk;
+pub(crate) use feed::{Feeds, follow};
 pub(crate) use later::{Later, work};
 
 /// Where a front listens.
@@ -49,6 +52,8 @@ pub(crate) struct Front {
     pub(crate) gate: Arc<Gate>,
     /// Where what takes longer is done.
     pub(crate) later: Later,
+    /// Where logs are followed.
+    pub(crate) feeds: Feeds,
     /// What this front counts.
     pub(crate) commands: Arc<Commands>,
     /// Where it listens.
@@ -77,10 +82,10 @@ impl Drop for EndOnPanic {
 impl Front {
     /// Serves until the process stops.
     pub(crate) fn start(self, mut stop: watch::Receiver<bool>) -> std::io::Result<JoinHandle<()>> {
-        let Self { engine, gate, later, commands, socket, limits, places, drain } = self;
+        let Self { engine, gate, later, feeds, commands, socket, limits, places, drain } = self;
         let work = move || {
             let _end = EndOnPanic;
-            let desk = ShopDesk::new(engine, gate, later, commands);
+            let desk = ShopDesk::new(engine, gate, (later, feeds), commands);
             let stopped = async move {
                 // An error means that the process is gone already.
                 let _ = stop.wait_for(|stop| *stop).await;

@@ -1,9 +1,11 @@
 //! Who is at the other end of a connection, and what they may ask.
 
-use onrush_proto::frame::Operation;
+use onrush_proto::frame::{Operation, Subscribe};
+use onrush_proto::{Text, Topic};
 
 use crate::access::{Admitted, Call, Standing};
 use crate::status::Denial;
+use crate::{gateway, notification, shipping};
 
 /// A caller, for as long as its connection lives. Its token came once; what it may do was looked up then.
 pub(crate) struct Session {
@@ -23,6 +25,50 @@ impl Session {
         self.standing.must_be_good(now_us / 1_000_000)?;
         self.admitted[operation as usize - 1].as_ref().map_err(Clone::clone)
     }
+
+    /// The caller, for whatever lasts.
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Refused unless the caller may read what the records are of, of everybody, and for a group unless they may
+    /// operate the shop: the log is kept for groups.
+    pub(super) fn must_follow(&self, wanted: &Subscribe, now_us: u64) -> Result<(), Denial> {
+        let now_s = now_us / 1_000_000;
+        for call in read_by(wanted.topic) {
+            if !self.standing.admit(*call, now_s)?.reaches_all() {
+                let message =
+                    "topic: expected one whose records the caller may read of everybody, found another";
+                return Err(Denial::new("FORBIDDEN", message));
+            }
+        }
+        if wanted.group.is_empty() {
+            return Ok(());
+        }
+        self.standing.admit(call(Operation::CommitOffset), now_s)?;
+        must_be_free(&wanted.group)
+    }
+}
+
+/// Refused if the shop itself reads for the group: its position is nobody else's to move.
+pub(super) fn must_be_free(group: &Text<47>) -> Result<(), Denial> {
+    let own = [gateway::worker::GROUP, shipping::worker::GROUP, notification::worker::GROUP];
+    match own.contains(&group.as_str()) {
+        false => Ok(()),
+        true => {
+            Err(Denial::new("FORBIDDEN", "group: expected one of the caller's own, found one of the shop's"))
+        }
+    }
+}
+
+/// The calls by which what records of a topic are of can be read.
+fn read_by(topic: Option<Topic>) -> &'static [Call] {
+    match topic {
+        Some(Topic::StockUpdated) => &[Call::ListStockChanges],
+        Some(Topic::UserUpdated | Topic::PasswordResetAsked) => &[Call::GetUser],
+        Some(_) => &[Call::ListOrders],
+        None => &[Call::ListStockChanges, Call::GetUser, Call::ListOrders],
+    }
 }
 
 /// The call of the one table that an operation is.
@@ -38,6 +84,8 @@ fn call(operation: Operation) -> Call {
         Operation::PutProduct => Call::PutProduct,
         Operation::UpdateStock => Call::UpdateStock,
         Operation::GetStock => Call::GetStock,
+        // The log is kept for groups: that is a matter of who runs the shop.
+        Operation::CommitOffset => Call::Stats,
     }
 }
 
@@ -51,6 +99,30 @@ mod tests {
         for (at, operation) in Operation::ALL.into_iter().enumerate() {
             assert_eq!(operation as usize, at + 1);
         }
+    }
+
+    #[test]
+    fn who_reads_a_topic_may_read_what_it_is_of() {
+        let session = |role: Role| {
+            let roles: Roles = [role].into_iter().collect();
+            let user = Identity { user: "ada".parse().unwrap(), roles, scopes: None, machine: false };
+            Session::new(Standing::new(Caller::User(user), 100))
+        };
+        let asked = |role: Role, topic: Option<Topic>, group: &str| {
+            let from = onrush_proto::frame::Start::Now;
+            let group = Text::new(group).unwrap();
+            let wanted = Subscribe { shard: onrush_proto::ShardId(0), topic, group, from };
+            session(role).must_follow(&wanted, 100_000_000).map_err(|denial| denial.reason)
+        };
+        for topic in Topic::ALL.into_iter().map(Some).chain([None]) {
+            assert_eq!(asked(Role::Customer, topic, ""), Err("FORBIDDEN"), "{topic:?}");
+            assert_eq!(asked(Role::Support, topic, ""), Ok(()), "{topic:?}");
+            assert_eq!(asked(Role::Support, topic, "books"), Err("FORBIDDEN"), "{topic:?}");
+            assert_eq!(asked(Role::Admin, topic, "books"), Ok(()), "{topic:?}");
+            let merchant = if topic == Some(Topic::StockUpdated) { Ok(()) } else { Err("FORBIDDEN") };
+            assert_eq!(asked(Role::Merchant, topic, ""), merchant, "{topic:?}");
+        }
+        assert_eq!(asked(Role::Admin, Some(Topic::OrderCreated), "notification"), Err("FORBIDDEN"));
     }
 
     #[test]

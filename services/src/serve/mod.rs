@@ -232,10 +232,10 @@ impl Serving {
             serving.fronts.push(front.start()?);
         }
         if let Some(engine) = serving.engine() {
-            let native::Threads { fronts, worker } =
+            let native::Threads { fronts, workers } =
                 native::start(config, &shop, &engine, native, &limits, &stopped)?;
             serving.fronts.extend(fronts);
-            serving.background.extend(worker);
+            serving.background.extend(workers);
         }
         Ok(serving)
     }

@@ -13,7 +13,7 @@ use super::listen::{self, Taken, TakenUdp};
 use super::{ServeError, Shop, background};
 use crate::config::{Config, EnginePlace};
 use crate::metrics::Transport;
-use crate::native::{Certificate, Front, Later, Socket, work};
+use crate::native::{Certificate, Feeds, Front, Later, Socket, follow, work};
 
 /// Its ports, if this process serves it.
 #[derive(Default)]
@@ -92,8 +92,8 @@ impl Doors {
 #[derive(Default)]
 pub(super) struct Threads {
     pub(super) fronts: Vec<JoinHandle<()>>,
-    /// What does for them what takes longer.
-    pub(super) worker: Option<JoinHandle<()>>,
+    /// What does for them what takes longer, and what follows logs.
+    pub(super) workers: Vec<JoinHandle<()>>,
 }
 
 /// As many fronts as there are sockets, and what does for them what takes longer.
@@ -118,12 +118,23 @@ pub(super) fn start(
         }
         tokio::spawn(work(backend, settlements, tasks));
     })?;
+    let (feeds, followed) = Feeds::new();
+    let backend = shop.backend.clone();
+    // Whoever reads much of the log holds up no payment.
+    let follower = background::thread("onrush-native-feeds", stop.clone(), move || {
+        let (backend, pump) = backend.for_loop();
+        if let Some(pump) = pump {
+            tokio::spawn(pump);
+        }
+        tokio::spawn(follow(backend, followed));
+    })?;
     let mut fronts = Vec::new();
     for (transport, socket) in sockets {
         let front = Front {
             engine: engine.clone(),
             gate: shop.gate.clone(),
             later: later.clone(),
+            feeds: feeds.clone(),
             commands: shop.metrics.native_front(transport),
             socket,
             limits: config.native.limits,
@@ -133,5 +144,5 @@ pub(super) fn start(
         let start = |error| ServeError::Start { what: "a front thread of the native protocol", error };
         fronts.push(front.start(stop.clone()).map_err(start)?);
     }
-    Ok(Threads { fronts, worker: Some(worker) })
+    Ok(Threads { fronts, workers: vec![worker, follower] })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use onrush_proto::frame::{Answer, DETAILS_MAX, ErrorCode, Rejected, Verdict};
+use onrush_proto::frame::{Answer, DETAILS_MAX, ErrorCode, Rejected, Subscribe, Verdict};
 use onrush_proto::{Command, Outcome, Refusal, Reply, Sku};
 use tonic::Code;
 use uuid::Uuid;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::dialogue::DialogueError;
 use super::link::{Asked, Full, Link, Lost, Server, Told};
 use super::stream::{Transport, Way};
+use super::subscription::Subscription;
 use crate::client::{CallError, Described, Refused, Retry};
 
 /// Most connections, whatever a server says of its shards.
@@ -50,6 +51,7 @@ impl Default for NativeOptions {
 pub struct Native {
     /// By the shard that is asked; one for all if there is one.
     links: Arc<[Link]>,
+    server: Arc<Server>,
     retry: Retry,
 }
 
@@ -60,14 +62,15 @@ impl Native {
         let way = Way::new(&transport).map_err(|error| CallError::Trust(error.to_string()))?;
         let server = Server { address: address.to_owned(), way, token, retry };
         let first = Link::start(server.clone(), queue_max);
-        let alone = Self { links: Arc::new([first.clone()]), retry };
+        let links = Arc::new([first.clone()]);
+        let alone = Self { links, server: Arc::new(server.clone()), retry };
         alone.told(&first, &Asked::Ping).await?;
         let shards = first.welcome().map_or(1, |welcome| welcome.shards.clamp(1, CONNECTIONS_MAX));
         if !per_shard || shards == 1 {
             return Ok(alone);
         }
         let more = (1..shards).map(|_| Link::start(server.clone(), queue_max));
-        Ok(Self { links: std::iter::once(first).chain(more).collect(), retry })
+        Ok(Self { links: std::iter::once(first).chain(more).collect(), ..alone.clone() })
     }
 
     /// The link to whoever decides the command.
@@ -107,6 +110,16 @@ impl Native {
             }
         }
         Ok(found)
+    }
+
+    /// How many shards there are, as the server said when it was first reached.
+    pub fn shards(&self) -> u16 {
+        self.links[0].welcome().map_or(1, |welcome| welcome.shards)
+    }
+
+    /// Follows the log of a shard, over a connection of its own.
+    pub async fn subscribe(&self, wanted: Subscribe) -> Result<Subscription, CallError> {
+        Subscription::open((*self.server).clone(), wanted).await
     }
 
     /// Asks until there is an answer, or no more tries.

@@ -17,7 +17,7 @@ use super::stream::Stream;
 use crate::client::Described;
 
 /// What the server's log calls us.
-const NAME: &str = concat!("onrush-net ", env!("CARGO_PKG_VERSION"));
+pub(super) const NAME: &str = concat!("onrush-net ", env!("CARGO_PKG_VERSION"));
 /// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;
 /// While this many bytes wait to be written, no more questions are put behind them.
@@ -283,7 +283,7 @@ fn hear(heard: Heard<'_>, open: &mut HashMap<u64, Sender>, pings: &mut VecDeque<
             Told::Products(products.map(|told| told.ok().map(Described::from)).collect()),
         ),
         Heard::Pong => (pings.pop_front().flatten(), Told::Pong),
-        Heard::Welcome(_) | Heard::Leaving => return,
+        Heard::Welcome(_) | Heard::Leaving | Heard::Records(_) => return,
     };
     if let Some(answer) = answer {
         // Who stopped waiting gave up the answer, and nothing else.

@@ -4,8 +4,9 @@
 //! nothing for an order once its buffers have grown.
 
 use onrush_proto::frame::{
-    ErrorCode, ErrorFrame, FRAME_BYTES_MAX, Frame, FrameError, Hello, Kind, Open, OutcomeEntry, Outcomes,
-    Products, VERSION_MAX, VERSION_MIN, Verdict, Verdicts, Welcome, begin, put_command, put_line, put_sku,
+    ErrorCode, ErrorFrame, FRAME_BYTES_MAX, Frame, FrameError, Grant, Hello, Kind, Open, OutcomeEntry,
+    Outcomes, Products, Records, Subscribe, Unsubscribe, VERSION_MAX, VERSION_MIN, Verdict, Verdicts,
+    Welcome, begin, put_command, put_line, put_sku,
 };
 use onrush_proto::{Command, Sku};
 
@@ -90,6 +91,8 @@ pub enum Heard<'a> {
     },
     /// The answer to SKUs.
     Products(Products<'a>),
+    /// Records of a subscription.
+    Records(Records<'a>),
     /// The answer to a ping.
     Pong,
     /// It takes nothing more; what is open is still answered.
@@ -116,6 +119,8 @@ pub struct Dialogue {
     welcome: Option<Welcome>,
     credit: u32,
     open: usize,
+    /// Something was subscribed to.
+    follows: bool,
     late: bool,
 }
 
@@ -135,6 +140,7 @@ impl Dialogue {
             welcome: None,
             credit: 0,
             open: 0,
+            follows: false,
             late: false,
         }
     }
@@ -271,6 +277,33 @@ impl Dialogue {
         Ok(())
     }
 
+    /// Follows the log of a shard; what comes is [`Heard::Records`] until a [`Heard::Outcome`] under this number ends it.
+    pub fn subscribe(&mut self, number: u64, credit: u32, wanted: &Subscribe) -> Result<(), NotAsked> {
+        self.may_ask()?;
+        self.seal();
+        wanted.write(&mut self.output, number, credit);
+        self.follows = true;
+        self.spend();
+        Ok(())
+    }
+
+    /// True if something was subscribed to.
+    pub fn follows(&self) -> bool {
+        self.follows
+    }
+
+    /// Takes so many bytes of records more.
+    pub fn grant(&mut self, subscription: u64, bytes: u32) {
+        self.seal();
+        Grant { subscription, bytes }.write(&mut self.output);
+    }
+
+    /// Wants nothing more of a subscription.
+    pub fn unsubscribe(&mut self, subscription: u64) {
+        self.seal();
+        Unsubscribe { subscription }.write(&mut self.output);
+    }
+
     /// Asks for a [`Heard::Pong`].
     pub fn ping(&mut self) -> Result<(), NotAsked> {
         self.may_ask()?;
@@ -383,6 +416,7 @@ impl Dialogue {
                 self.answered(1)?;
                 hear(Heard::Products(Products::of(frame)?));
             }
+            Kind::Records => hear(Heard::Records(Records::of(frame)?)),
             Kind::Pong => {
                 self.answered(1)?;
                 hear(Heard::Pong);

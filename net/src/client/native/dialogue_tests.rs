@@ -1,11 +1,12 @@
 //! A conversation against a peer that is written here, frame by frame.
 
 use onrush_proto::frame::{
-    Answer, Commands, ErrorCode, ErrorFrame, FRAME_BYTES_MAX, Frame, Hello, Kind, ValidateView, Verdict,
-    Welcome, begin, put_reply, put_verdict,
+    Answer, Commands, ErrorCode, ErrorFrame, FRAME_BYTES_MAX, Frame, Hello, Kind, RecordsFrame, Start,
+    Subscribe, ValidateView, Verdict, Welcome, begin, put_no_product, put_reply, put_verdict,
 };
 use onrush_proto::{
-    Command, CreateOrder, GetDocument, Lsn, Money, OrderId, OrderLine, Outcome, Receipt, Reply, SlotMap,
+    Command, CreateOrder, GetDocument, Lsn, Money, OrderId, OrderLine, Outcome, Receipt, Reply, ShardId,
+    SlotMap,
 };
 use proptest::prelude::*;
 
@@ -273,4 +274,55 @@ proptest! {
         prop_assert_eq!(found, asked);
         prop_assert_eq!((dialogue.open(), dialogue.credit(), dialogue.pending()), (0, 60, 0));
     }
+}
+
+/// A subscription is a question that is open until it ends: its records answer nothing and give nothing back.
+#[test]
+fn a_subscription_is_open_until_its_answer() {
+    let mut dialogue = welcomed(2, 1 << 20);
+    let group = onrush_proto::Text::EMPTY;
+    let wanted = Subscribe { shard: ShardId(1), topic: None, group, from: Start::At(Lsn(5)) };
+    assert!(!dialogue.follows());
+    dialogue.subscribe(7, 100, &wanted).unwrap();
+    dialogue.grant(7, 50);
+    dialogue.unsubscribe(7);
+    let kinds: Vec<Kind> = said(&mut dialogue).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [Kind::Subscribe, Kind::Grant, Kind::Unsubscribe]);
+    assert_eq!((dialogue.follows(), dialogue.open(), dialogue.credit()), (true, 1, 1));
+    let mut bytes = Vec::new();
+    RecordsFrame::begin(&mut bytes, 7, ShardId(1)).seal(&mut bytes, Lsn(9));
+    let mut reached = Vec::new();
+    let mut hear = |heard: Heard<'_>| {
+        if let Heard::Records(records) = heard {
+            reached.push((records.subscription, records.shard, records.reached));
+        }
+    };
+    dialogue.input(&bytes, &mut hear).unwrap();
+    dialogue.input(&bytes, &mut hear).unwrap();
+    assert_eq!(reached, [(7, ShardId(1), Lsn(9)); 2]);
+    assert_eq!((dialogue.open(), dialogue.credit()), (1, 1));
+    assert_eq!(heard(&mut dialogue, &outcomes(&[7])).unwrap(), [7]);
+    assert_eq!((dialogue.open(), dialogue.credit()), (0, 2));
+}
+
+#[test]
+fn products_are_asked_for_in_frames_of_their_own() {
+    let mut dialogue = welcomed(3, 16 + 8 + 3 * 40);
+    let skus = ["tea".parse().unwrap(); 4];
+    assert!(matches!(dialogue.details(1, &skus), Err(NotAsked::TooLarge { found: 184, .. })));
+    dialogue.details(2, &skus[..3]).unwrap();
+    assert_eq!((said(&mut dialogue), dialogue.open()), (vec![(Kind::Details, vec![])], 1));
+    let mut bytes = Vec::new();
+    let open = begin(&mut bytes, Kind::Products);
+    bytes.extend_from_slice(&2u64.to_le_bytes());
+    skus[..3].iter().for_each(|sku| put_no_product(&mut bytes, Some(sku)));
+    open.seal(&mut bytes, 3, 1);
+    let mut told = Vec::new();
+    let mut hear = |heard: Heard<'_>| {
+        if let Heard::Products(products) = heard {
+            told.push((products.tag, products.filter(Result::is_err).count()));
+        }
+    };
+    dialogue.input(&bytes, &mut hear).unwrap();
+    assert_eq!((told, dialogue.open(), dialogue.credit()), (vec![(2, 3)], 0, 3));
 }

@@ -174,7 +174,7 @@ async fn run(server: Server, mut calls: Receiver<Call>, welcome: Arc<OnceLock<We
     }
 }
 
-async fn connect(server: &Server) -> Result<Stream, Lost> {
+pub(super) async fn connect(server: &Server) -> Result<Stream, Lost> {
     let Server { address, way, retry, .. } = server;
     let silent = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut));
     let connected = tokio::time::timeout(retry.timeout, Stream::connect(address, way)).await;

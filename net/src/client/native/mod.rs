@@ -5,9 +5,12 @@ mod conversation;
 mod dialogue;
 #[cfg(test)]
 mod dialogue_tests;
+mod follow;
 mod link;
 mod stream;
+mod subscription;
 
 pub use client::{Native, NativeOptions};
 pub use dialogue::{Dialogue, DialogueError, Heard, NotAsked, Question};
 pub use stream::{Stream, Transport};
+pub use subscription::Subscription;

@@ -162,7 +162,7 @@ async fn an_entry_is_refused_by_itself() {
 
     let mut bytes = Vec::new();
     let frame = begin(&mut bytes, Kind::Commands);
-    for operation in [0, 11, 255] {
+    for operation in [0, 12, 255] {
         bytes.extend_from_slice(&40u32.to_le_bytes());
         bytes.extend_from_slice(&[operation, 0, 0, 0]);
         bytes.extend_from_slice(&u64::from(operation).to_le_bytes());

@@ -12,4 +12,5 @@ mod quic_limits;
 mod quic_peer;
 mod quic_streams;
 mod sale;
+mod subscriptions;
 mod tls;

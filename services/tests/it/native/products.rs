@@ -154,7 +154,7 @@ async fn the_client_tells_the_same_over_every_protocol() {
     let skus: Vec<Sku> = names.iter().map(|name| Text::new(name).unwrap()).collect();
     let expected: Vec<Option<Described>> = shops[0].products(&skus).await.unwrap();
     let known = |told: &Option<Described>| told.as_ref().map(|told| told.sku.to_string());
-    let even = |number: usize| (number % 2 == 0).then(|| names[number].clone());
+    let even = |number: usize| number.is_multiple_of(2).then(|| names[number].clone());
     assert_eq!(expected.iter().map(known).collect::<Vec<_>>(), (0..40).map(even).collect::<Vec<_>>());
     for shop in &shops[1..] {
         assert_eq!(shop.products(&skus).await.unwrap(), expected);
