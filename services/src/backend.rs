@@ -90,6 +90,11 @@ impl Backend {
         }
     }
 
+    /// True if the engine is in this process.
+    pub fn has_ports(&self) -> bool {
+        matches!(self, Self::Local { .. })
+    }
+
     /// A way of its own for somebody who asks much at once; `None` if the engine is in another process.
     pub fn port(&self) -> Option<Port> {
         match self {

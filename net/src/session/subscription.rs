@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 
-use onrush_proto::frame::{Answer, FrameError, SubscribeView};
+use onrush_proto::frame::{Answer, FrameError, Start, SubscribeView};
 use onrush_proto::{Lsn, Outcome, Receipt, Refusal, Reply};
 
 use super::connection::{Connection, Stage};
@@ -28,9 +28,14 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    fn new(feed: Box<dyn Feed>) -> Self {
+    /// One that has reached what is in front of its first record, if it names that.
+    fn new(feed: Box<dyn Feed>, from: Option<Start>) -> Self {
         let (room, over) = (Signal::default(), Signal::default());
-        Self { feed, room, over, is_over: Cell::new(false), reached: Cell::new(Lsn(0)) }
+        let before = match from {
+            Some(Start::At(first)) => Lsn(first.0.saturating_sub(1)),
+            _ => Lsn(0),
+        };
+        Self { feed, room, over, is_over: Cell::new(false), reached: Cell::new(before) }
     }
 
     pub(super) fn grant(&self, bytes: u32) {
@@ -73,7 +78,7 @@ pub(super) fn subscribe<D: Desk, R: Runtime>(
     match feed {
         Err(answer) => connection.answer(&front.pool, number, &answer),
         Ok(feed) => {
-            let subscription = Rc::new(Subscription::new(feed));
+            let subscription = Rc::new(Subscription::new(feed, view.wanted().ok().map(|wanted| wanted.from)));
             connection.subscriptions.borrow_mut().insert(number, Rc::clone(&subscription));
             connection.begin(false, bytes);
             let open = Open { connection: Rc::clone(connection), tag: number, reads: false, bytes };

@@ -95,7 +95,7 @@ fn check(caller: &Admitted, command: &mut Command) -> Result<(), Rejection> {
         }
         Command::UpdateStock(update) => named(&update.sku)?,
         Command::GetStock(sku) => named(sku)?,
-        Command::CommitOffset(commit) => session::must_be_free(&commit.group)?,
+        Command::CommitOffset(commit) => session::must_be_free(&commit.group, commit.topic)?,
         // Numbers, and amounts that the engine holds against what there is.
         _ => {}
     }

@@ -13,11 +13,13 @@ use super::later;
 use crate::access::Standing;
 use crate::backend::Backend;
 use crate::clock::now_us;
+use crate::status::Rejection;
 
 /// Subscriptions that wait to be begun.
-const WAITING_MAX: usize = 1_024;
-/// Subscriptions that a process serves.
-const OPEN_MAX: usize = 1_024;
+const WAITING_MAX: usize = 64;
+/// Subscriptions that a process serves. Each is woken when anything is committed, and may hold a frame of the log and
+/// one for its client.
+const OPEN_MAX: usize = 64;
 /// More credit counts as this much.
 const CREDIT_MAX: i64 = u32::MAX as i64;
 
@@ -65,10 +67,22 @@ pub(crate) async fn follow(backend: Backend, mut taken: mpsc::Receiver<Following
             continue;
         };
         let backend = backend.clone();
+        let ends = EndsWithoutAnswer(Arc::clone(&following.place));
         tokio::spawn(async move {
             Follower::run(&backend, following).await;
-            drop(permit);
+            drop((permit, ends));
         });
+    }
+}
+
+/// A follower that panics would leave its client waiting.
+struct EndsWithoutAnswer(Arc<Place>);
+
+impl Drop for EndsWithoutAnswer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(later::answer(Err(Rejection::Internal("the log could not be followed".into()))));
+        }
     }
 }
 

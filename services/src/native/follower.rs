@@ -1,5 +1,7 @@
 //! Follows a shard's log for one subscription, and puts what it has of its topic into frames.
 
+use std::time::Duration;
+
 use onrush_engine::{Batch as Committed, Event, SubscribeError};
 use onrush_net::session::Batch;
 use onrush_proto::frame::{Answer, FRAME_BYTES_MAX, Record, RecordsFrame, Start, Subscribe};
@@ -15,8 +17,10 @@ use crate::status::Rejection;
 
 /// From here on a frame is full; a record is far shorter than what is left of the longest.
 const FULL_BYTES: usize = 256 << 10;
-/// Batches of the log that are looked through before others have their turn.
-const BATCHES_MAX: usize = 16;
+/// Bytes of the log that are looked through before others have their turn.
+const LOOK_BYTES: usize = 1 << 20;
+/// How long what is open of the log's files is kept for a client that takes nothing: while it is, they cannot be released.
+const OPEN_WHILE: Duration = Duration::from_secs(1);
 /// After so many records without one of the topic the client hears how far the log was looked through.
 const QUIET_RECORDS: u64 = 4_096;
 
@@ -88,7 +92,7 @@ impl Follower<'_> {
     async fn follow(&mut self) -> Option<Answer> {
         loop {
             let place = self.place;
-            let credit = place.room().await?;
+            let credit = self.room().await?;
             if self.current.is_none() {
                 tokio::select! {
                     () = self.feed.ready() => {}
@@ -105,16 +109,28 @@ impl Follower<'_> {
         }
     }
 
+    /// The credit, once there is some and room for a frame. Who takes nothing for long holds no file of the log back.
+    async fn room(&mut self) -> Option<i64> {
+        if let Ok(room) = tokio::time::timeout(OPEN_WHILE, self.place.room()).await {
+            return room;
+        }
+        self.current = None;
+        self.feed.seek(self.cursor);
+        self.place.room().await
+    }
+
     /// What there is, up to a frame of it, and what it costs; `None` if that is nothing to speak of.
     fn fill(&mut self, mut credit: i64) -> Result<Option<(Batch, usize)>, TellError> {
         let (mut out, mut cost) = (Vec::new(), 0);
         let mut frame = RecordsFrame::begin(&mut out, self.subscription, self.shard);
-        for _ in 0..BATCHES_MAX {
+        let mut looked_through = 0;
+        while looked_through < LOOK_BYTES {
             let next = match self.current.take() {
                 Some(batch) => Some(batch),
                 None => self.feed.next_batch()?,
             };
             let Some(batch) = next else { break };
+            looked_through += batch.bytes().len();
             let (mut cursor, mut looked, mut full, mut failed) = (self.cursor, self.cursor, false, None);
             batch.read(self.shard, &mut cursor, usize::MAX, |event| {
                 full |= credit <= 0 || frame.length(&out) >= FULL_BYTES || frame.count() == u16::MAX;
@@ -130,15 +146,16 @@ impl Follower<'_> {
                     Err(error) => failed = Some(error),
                 }
             })?;
-            if let Some(error) = failed {
-                return Err(error);
-            }
             self.cursor = looked;
             if looked < batch.last() {
                 self.current = Some(batch);
             }
-            if full {
-                break;
+            match failed {
+                // What came before it is told first.
+                Some(TellError::Row { .. }) if frame.count() > 0 => break,
+                Some(error) => return Err(error),
+                None if full => break,
+                None => {}
             }
         }
         let reached = self.cursor;
@@ -167,7 +184,7 @@ fn put(
         Record { lsn: event.lsn, kind, time_us: event.time_us, key_hash: event.key_hash, rows: Vec::new() };
     for row in event.fact.rows() {
         let (tag, bytes) = row.map_err(|source| TellError::Row { lsn, source })?;
-        if matches!(tag, RowTag::Order | RowTag::Stock | RowTag::Product | RowTag::Document) {
+        if is_told(tag, kind) {
             let row = Row::decode(tag, bytes);
             record.rows.push(row.map_err(|source| TellError::Row { lsn, source: source.into() })?);
         }
@@ -176,6 +193,14 @@ fn put(
     match frame.length(out) {
         found if found > FRAME_BYTES_MAX => Err(TellError::Long { lsn, found }),
         _ => Ok(bytes),
+    }
+}
+
+/// What is in stock is for those who read its changes: records of orders tell nothing of it.
+fn is_told(row: RowTag, kind: RecordKind) -> bool {
+    match row {
+        RowTag::Stock => kind.is_in(Topic::StockUpdated),
+        row => matches!(row, RowTag::Order | RowTag::Product | RowTag::Document),
     }
 }
 
@@ -238,6 +263,14 @@ mod tests {
         let broken = TellError::Long { lsn: 1, found: usize::MAX };
         let Answer::Rejected(rejected) = ended(&broken) else { panic!("expected a rejection") };
         assert_eq!(rejected.reason, "INTERNAL");
+    }
+
+    #[test]
+    fn stock_is_told_of_where_it_changes_and_not_of_orders() {
+        assert!(is_told(RowTag::Stock, RecordKind::StockUpdated));
+        assert!(!is_told(RowTag::Stock, RecordKind::OrderCreated));
+        assert!(is_told(RowTag::Order, RecordKind::OrderCreated));
+        assert!(!is_told(RowTag::Key, RecordKind::OrderCreated));
     }
 
     /// Passwords, keys and positions are documents and records of no topic.

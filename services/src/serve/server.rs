@@ -23,6 +23,8 @@ use crate::deadline;
 const STREAMS_PER_CONNECTION: u32 = 4_096;
 /// Bytes of request headers.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// How long nothing is accepted after the system refused a connection.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How often an idle connection is asked whether somebody is there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -50,7 +52,11 @@ pub(super) async fn serve(door: Door, mut incoming: Incoming, stop: watch::Recei
                     drop(open);
                 });
             }
-            Some(Err(error)) => tracing::debug!(%error, "expected a connection"),
+            Some(Err(error)) => {
+                // Too many open files, say: the next try would fail as fast.
+                tracing::warn!(%error, "expected a connection");
+                tokio::time::sleep(PAUSE).await;
+            }
             None => break,
         }
     }

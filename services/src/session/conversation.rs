@@ -25,7 +25,7 @@ use crate::unread::Unread;
 /// sends on that connection waits behind it.
 const OPEN_MAX: usize = 4_096;
 /// Calls of one message.
-const CALLS_MAX: usize = 16_384;
+pub(super) const CALLS_MAX: usize = 16_384;
 /// Calls that are begun, and messages that are read, before others of the front have their turn.
 const CALLS_PER_TURN: usize = 256;
 const MESSAGES_PER_TURN: usize = 16;

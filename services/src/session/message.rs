@@ -3,6 +3,7 @@
 use onrush_grpc::session::v1::{Call, SessionRequest};
 use prost::{DecodeError, Message as _};
 
+use super::conversation::CALLS_MAX;
 use crate::order::PlainOrder;
 use crate::protobuf::{Fields, Odd, Value};
 
@@ -36,6 +37,10 @@ fn in_place(message: &[u8]) -> Result<Vec<Asked>, Odd> {
     let mut calls = Vec::new();
     for field in Fields::of(message) {
         let (1, Value::Bytes(call)) = field? else { return Err(Odd) };
+        // Too many are refused: they are counted where each takes less.
+        if calls.len() == CALLS_MAX {
+            return Err(Odd);
+        }
         calls.push(match order(call) {
             Ok(order) => Asked::Order(order),
             // What is wrong with it is for the generated code to say, of the message as a whole.

@@ -30,7 +30,7 @@ use surface::SessionServer;
 
 /// Calls that all sessions of a front together may have open; beside them unary calls have room.
 const OPEN_MAX: usize = 16_384;
-/// Bytes of a message. In memory its calls take up to 60 times as many.
+/// Bytes of a message. In memory its calls take up to 60 times as many while they are counted.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Messages that wait to be read by a client.
 const MESSAGES_WAITING: usize = 2;

@@ -2,7 +2,7 @@
 //! call costs no future, no message and no wake of its own.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Instant;
 
 use onrush_engine::Port;
@@ -26,7 +26,8 @@ use crate::traces;
 pub(super) struct Orders {
     desk: Arc<Desk>,
     tally: Tally,
-    port: Port,
+    /// Opened with the first order.
+    port: Option<Port>,
     /// By what the port calls them.
     waiting: Vec<Option<Waiting>>,
     free: Vec<u32>,
@@ -53,9 +54,18 @@ struct Waiting {
 impl Orders {
     /// Orders of a desk; `None` if its engine is in another process, where calls go one by one.
     pub(super) fn of(desk: &Arc<Desk>) -> Option<Self> {
-        let port = desk.backend.port()?;
+        if !desk.backend.has_ports() {
+            return None;
+        }
         let tally = desk.meter.tally(Call::CreateOrder.name(), Call::CreateOrder.service());
-        Some(Self { desk: desk.clone(), tally, port, waiting: Vec::new(), free: Vec::new(), turn: None })
+        Some(Self {
+            desk: desk.clone(),
+            tally,
+            port: None,
+            waiting: Vec::new(),
+            free: Vec::new(),
+            turn: None,
+        })
     }
 
     /// How many wait for an answer.
@@ -80,7 +90,11 @@ impl Orders {
         let request = self.request(&order, Deadline::since(at, patience_us), turn);
         let submitted = request.and_then(|request| {
             let place = self.free.last().map_or(self.waiting.len() as u64, |free| u64::from(*free));
-            self.port.submit(place, request).map_err(|_| Refusal::Overloaded.into())
+            let port = match &mut self.port {
+                Some(port) => port,
+                closed => closed.insert(self.desk.backend.port().ok_or(Refusal::Overloaded)?),
+            };
+            port.submit(place, request).map_err(|_| Refusal::Overloaded.into())
         });
         if let Err(rejection) = submitted {
             self.tally.count(rejection.code() as usize, turn.now.elapsed());
@@ -103,15 +117,21 @@ impl Orders {
 
     /// Sends what was taken.
     pub(super) fn flush(&mut self) {
-        if self.turn.take().is_some() {
-            self.port.flush();
+        if self.turn.take().is_some()
+            && let Some(port) = &mut self.port
+        {
+            port.flush();
         }
     }
 
     /// Gathers the answers that are there. While there are none whoever polls is woken by the next.
     pub(super) fn gather(&mut self, context: &mut Context<'_>, answers: &mut Answers) {
-        while self.open() > 0 && self.port.poll_ready(context) == Poll::Ready(()) {
+        while self.open() > 0 {
             let Self { port, waiting, free, tally, .. } = self;
+            let Some(port) = port else { return };
+            if port.poll_ready(context).is_pending() {
+                return;
+            }
             let now = Instant::now();
             port.drain(|place, reply| {
                 let Some(asked) = waiting.get_mut(place as usize).and_then(Option::take) else { return };
@@ -119,9 +139,20 @@ impl Orders {
                 let code = answer(&asked, reply, answers);
                 tally.count(code, now.saturating_duration_since(asked.since));
             });
+            self.rest();
+        }
+    }
+
+    /// A session that has nothing open keeps little of what its busiest moment took: there may be many that say nothing.
+    fn rest(&mut self) {
+        if self.open() == 0 && self.waiting.capacity() > KEPT_MAX {
+            (self.port, self.waiting, self.free) = (None, Vec::new(), Vec::new());
         }
     }
 }
+
+/// Orders for which an idle session has room.
+const KEPT_MAX: usize = 1_024;
 
 /// Answers an order; the code that it is counted under.
 fn answer(asked: &Waiting, reply: Reply, answers: &mut Answers) -> usize {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::conversation::NAME;
-use super::dialogue::{Dialogue, DialogueError, Heard};
+use super::dialogue::{Dialogue, DialogueError, Heard, NotAsked};
 use super::link::{Lost, Server, connect};
 use super::stream::Stream;
 use super::subscription::Outlet;
@@ -170,6 +170,7 @@ impl Follow {
 
     fn records(&mut self, records: Records<'_>) -> Result<u64, DialogueError> {
         let (reached, bytes) = (records.reached, records.bytes() as u64);
+        let before = self.seen;
         for record in records {
             let record: Record = record?;
             // Of what came over an earlier connection nothing comes again.
@@ -179,7 +180,10 @@ impl Follow {
             }
         }
         self.seen = self.seen.max(reached);
-        self.failures = 0;
+        // A server that lets everybody in and then fails is no better than one that lets nobody in.
+        if self.seen > before {
+            self.failures = 0;
+        }
         match self.opened.take() {
             Some(opened) => drop(opened.send(Ok(self.seen))),
             None => self.outlet.reached(self.seen, bytes),
@@ -265,6 +269,13 @@ impl Wire {
             return Err(Lost::Silent.into());
         }
         (self.doubted, self.heard) = (true, Instant::now());
-        self.dialogue.ping().map_err(|error| Lost::from(error).into())
+        match self.dialogue.ping() {
+            Ok(()) => Ok(()),
+            // A server that leaves answers soon, or never: another one may be there.
+            Err(NotAsked::Late) => Err(Lost::Silent.into()),
+            // All credit is out: with the answer of the subscription, which may take as long as it likes.
+            Err(NotAsked::Credit) => Ok(()),
+            Err(error) => Err(Lost::from(error).into()),
+        }
     }
 }
