@@ -67,7 +67,7 @@ pub(crate) async fn follow(backend: Backend, mut taken: mpsc::Receiver<Following
             continue;
         };
         let backend = backend.clone();
-        let ends = EndsWithoutAnswer(Arc::clone(&following.place));
+        let ends = EndsWithAnswer(Arc::clone(&following.place));
         tokio::spawn(async move {
             Follower::run(&backend, following).await;
             drop((permit, ends));
@@ -75,12 +75,12 @@ pub(crate) async fn follow(backend: Backend, mut taken: mpsc::Receiver<Following
     }
 }
 
-/// A follower that panics would leave its client waiting.
-struct EndsWithoutAnswer(Arc<Place>);
+/// A follower that ended without an answer, for it panicked, would leave its client waiting.
+struct EndsWithAnswer(Arc<Place>);
 
-impl Drop for EndsWithoutAnswer {
+impl Drop for EndsWithAnswer {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if !self.0.lock().ended {
             self.0.end(later::answer(Err(Rejection::Internal("the log could not be followed".into()))));
         }
     }
@@ -98,12 +98,14 @@ struct State {
     credit: i64,
     ready: Option<Result<Batch, Answer>>,
     front: Option<Waker>,
+    /// The answer was handed over.
+    ended: bool,
     gone: bool,
 }
 
 impl Place {
     fn new(credit: u32) -> Self {
-        let state = State { credit: credit.into(), ready: None, front: None, gone: false };
+        let state = State { credit: credit.into(), ready: None, front: None, ended: false, gone: false };
         Self { state: Mutex::new(state), moved: Notify::new() }
     }
 
@@ -115,6 +117,7 @@ impl Place {
         let front = {
             let mut state = self.lock();
             state.credit -= cost as i64;
+            state.ended |= next.is_err();
             state.ready = Some(next);
             state.front.take()
         };
@@ -247,6 +250,21 @@ mod tests {
         drop(heard);
         assert_eq!(polled(place.room()), Poll::Ready(None));
         assert_eq!(polled(place.gone()), Poll::Ready(()));
+    }
+
+    #[test]
+    fn who_follows_a_log_that_nobody_reads_any_more_is_told_so() {
+        let place = Arc::new(Place::new(10));
+        let standing = Standing::new(crate::access::Caller::Operator, u64::MAX);
+        let heard = Heard { place: Arc::clone(&place), standing };
+        drop(EndsWithAnswer(Arc::clone(&place)));
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(Err(Answer::Rejected(rejected))) = heard.poll_next(&mut context) else {
+            panic!("an end")
+        };
+        assert_eq!(rejected.reason, "INTERNAL");
+        drop(EndsWithAnswer(place));
+        assert!(heard.poll_next(&mut context).is_pending(), "one answer");
     }
 
     #[test]
