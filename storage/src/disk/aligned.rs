@@ -14,7 +14,6 @@ struct Sector([u8; SECTOR_BYTES]);
 /// Reusing one buffer for every write keeps the append path free of allocation.
 #[derive(Default, Clone)]
 pub struct AlignedBuf {
-    /// The first of them are in use; behind them are those of an earlier use, as it left them.
     sectors: Vec<Sector>,
     len: usize,
 }
@@ -27,18 +26,19 @@ impl AlignedBuf {
 
     /// Appends bytes.
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
-        let start = self.grow(bytes.len());
+        let start = self.len;
+        self.grow(start + bytes.len());
         self.sectors.as_mut_bytes()[start..start + bytes.len()].copy_from_slice(bytes);
     }
 
     /// Appends `count` zero bytes.
     pub fn extend_zeros(&mut self, count: usize) {
-        let start = self.grow(count);
-        self.sectors.as_mut_bytes()[start..start + count].fill(0);
+        self.grow(self.len + count);
     }
 
     /// Forgets the contents and keeps the memory.
     pub fn clear(&mut self) {
+        self.sectors.clear();
         self.len = 0;
     }
 
@@ -54,7 +54,7 @@ impl AlignedBuf {
 
     /// The whole sectors, zero-padded.
     pub fn sectors(&self) -> &[u8] {
-        self.sectors[..self.len.div_ceil(SECTOR_BYTES)].as_bytes()
+        self.sectors.as_bytes()
     }
 
     /// Number of bytes appended.
@@ -67,19 +67,12 @@ impl AlignedBuf {
         self.len == 0
     }
 
-    /// Makes room for `count` bytes, which are to be written, with zeros behind them. Returns where they begin.
-    fn grow(&mut self, count: usize) -> usize {
-        let (start, end) = (self.len, self.len + count);
-        let (used, wanted) = (start.div_ceil(SECTOR_BYTES), end.div_ceil(SECTOR_BYTES));
-        if wanted > self.sectors.len() {
-            self.sectors.resize_with(wanted, Sector::new_zeroed);
+    fn grow(&mut self, len: usize) {
+        let sectors = len.div_ceil(SECTOR_BYTES);
+        if sectors > self.sectors.len() {
+            self.sectors.resize_with(sectors, Sector::new_zeroed);
         }
-        if wanted > used {
-            // What an earlier use left. The sectors before this one are written over as a whole.
-            self.sectors.as_mut_bytes()[end..wanted * SECTOR_BYTES].fill(0);
-        }
-        self.len = end;
-        start
+        self.len = len;
     }
 }
 
@@ -96,20 +89,6 @@ mod tests {
         buf.clear();
         buf.extend_from_slice(&[1; 10]);
         assert_eq!(buf.bytes(), &[1; 10]);
-        assert_eq!(buf.sectors().len(), SECTOR_BYTES);
         assert!(buf.sectors()[10..].iter().all(|byte| *byte == 0), "left-overs of an earlier write");
-        buf.extend_from_slice(&[2; 5000]);
-        assert_eq!((buf.len(), buf.sectors().len()), (5010, 2 * SECTOR_BYTES));
-        assert!(buf.sectors()[5010..].iter().all(|byte| *byte == 0), "left-overs of an earlier write");
-    }
-
-    #[test]
-    fn zeros_are_zeros_where_something_stood() {
-        let mut buf = AlignedBuf::default();
-        buf.extend_from_slice(&[7; 9000]);
-        buf.clear();
-        buf.extend_zeros(6000);
-        assert_eq!(buf.bytes(), &[0; 6000]);
-        assert!(buf.sectors().iter().all(|byte| *byte == 0));
     }
 }
