@@ -325,9 +325,9 @@ impl Worker {
         counters.records.store(stats.records, Ordering::Relaxed);
         counters.log_bytes.store(stats.bytes, Ordering::Relaxed);
         let below = self.station.release_below();
-        if below > self.released_below {
+        // What a reader stood in is looked at again.
+        if below > self.released_below && log.release_below(below) {
             self.released_below = below;
-            log.release_below(below);
         }
     }
 

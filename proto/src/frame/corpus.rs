@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::records::tests::full;
+use super::records::tests::{full, product};
 use super::refusal::tests::every;
 use super::tests::{commands, create, outcomes, text};
 use super::*;
-use crate::{Currency, Lsn, Money, Outcome, ProductRow, Refusal, Reply, ShardId, SlotMap, Topic};
+use crate::{Currency, Lsn, Money, Outcome, Refusal, Reply, ShardId, SlotMap, Topic};
 
 /// Seeds by their paths below the corpora.
 type Seeds = BTreeMap<String, Vec<u8>>;
@@ -113,15 +113,7 @@ fn products(put: &mut impl FnMut(&str, &str, Vec<u8>)) {
         put_sku(out, &text("cup"));
     };
     put("details", "two", input(Kind::Details, 2, skus));
-    let row = ProductRow {
-        sku: text("tea"),
-        name: "Tee für Zwei".into(),
-        description: "long".into(),
-        category: text("hot drinks"),
-        brand: text("ours"),
-        version: 7,
-        changed_us: 8,
-    };
+    let row = product();
     let price = Money::new(450, Currency::EUR);
     let stock = ProductStock { available: 5, price, limit_per_customer: 2, active: true, version: 9 };
     let told = |out: &mut Vec<u8>| {

@@ -381,6 +381,18 @@ pub(super) mod tests {
     use crate::receipt::Outcome;
     use crate::row::OffsetRow;
 
+    pub(in super::super) fn product() -> ProductRow {
+        ProductRow {
+            sku: text("tea"),
+            name: "Tee für Zwei".into(),
+            description: "long".into(),
+            category: text("hot drinks"),
+            brand: text("ours"),
+            version: 7,
+            changed_us: 8,
+        }
+    }
+
     /// A record with a row of each kind.
     pub(in super::super) fn full() -> Record {
         let mut rows = Vec::new();
@@ -391,15 +403,7 @@ pub(super) mod tests {
                 _ => {}
             }
         }
-        rows.push(Row::Product(Box::new(ProductRow {
-            sku: text("tea"),
-            name: "Tee für Zwei".into(),
-            description: "long".into(),
-            category: text("hot drinks"),
-            brand: text("ours"),
-            version: 7,
-            changed_us: 8,
-        })));
+        rows.push(Row::Product(Box::new(product())));
         let (key, value) = (text("users/ada"), Some(b"{}".to_vec()));
         rows.push(Row::Document(Box::new(DocumentRow { key, version: 3, value, changed_us: 9 })));
         // The token of a payment method is told to nobody, nor what an order was asked under.

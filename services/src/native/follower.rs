@@ -132,7 +132,7 @@ impl Follower<'_> {
             let Some(batch) = next else { break };
             looked_through += batch.bytes().len();
             let (mut cursor, mut looked, mut full, mut failed) = (self.cursor, self.cursor, false, None);
-            batch.read(self.shard, &mut cursor, usize::MAX, |event| {
+            let read = batch.read(self.shard, &mut cursor, usize::MAX, |event| {
                 full |= credit <= 0 || frame.length(&out) >= FULL_BYTES || frame.count() == u16::MAX;
                 if full || failed.is_some() {
                     return;
@@ -145,14 +145,15 @@ impl Follower<'_> {
                     }
                     Err(error) => failed = Some(error),
                 }
-            })?;
+            });
+            let failed = failed.or(read.err().map(TellError::Log));
             self.cursor = looked;
             if looked < batch.last() {
                 self.current = Some(batch);
             }
             match failed {
                 // What came before it is told first.
-                Some(TellError::Row { .. }) if frame.count() > 0 => break,
+                Some(TellError::Row { .. } | TellError::Log(_)) if frame.count() > 0 => break,
                 Some(error) => return Err(error),
                 None if full => break,
                 None => {}
@@ -248,9 +249,105 @@ fn ended(error: &TellError) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use onrush_proto::Reply;
+    use std::future::poll_fn;
 
+    use onrush_engine::{Engine, EngineHandle, EngineOptions, FlushOptions};
+    use onrush_net::session::Feed as Fed;
+    use onrush_proto::{PutDocument, Reply, Text};
+
+    use super::super::feed::{Feeds, follow};
     use super::*;
+    use crate::access::{Caller, Standing};
+
+    async fn done(engine: &EngineHandle, command: Command) {
+        let outcome = engine.call(Request::unkeyed(command)).await.outcome;
+        assert!(matches!(outcome, Outcome::Accepted(_)), "{outcome:?}");
+    }
+
+    /// So many records of a fifth of a megabyte.
+    async fn letters(engine: &EngineHandle, count: usize) {
+        for _ in 0..count {
+            let put = PutDocument {
+                key: "letters/1".parse().unwrap(),
+                placement: None,
+                value: vec![7; 200 << 10],
+                expected: None,
+                emit: Some(Topic::NotificationSent),
+            };
+            done(engine, Command::PutDocument(Box::new(put))).await;
+        }
+    }
+
+    /// A group that is done with all up to a record.
+    async fn commit(engine: &EngineHandle, lsn: u64) {
+        let (group, topic) = (Text::new("books").unwrap(), Topic::OrderCreated);
+        let commit = CommitOffset { slot: Slot(0), group, topic, lsn: Some(Lsn(lsn)) };
+        done(engine, Command::CommitOffset(Box::new(commit))).await;
+    }
+
+    fn is_released(engine: &EngineHandle, lsn: u64) -> bool {
+        let read = engine.subscribe(ShardId(0), Lsn(lsn)).poll(1, |_| ());
+        matches!(read, Err(SubscribeError::OutOfRange { .. }))
+    }
+
+    /// It used to hold a file of the log open for as long as its client took nothing, and behind that file nothing was
+    /// released, whatever the budget.
+    #[tokio::test]
+    async fn who_takes_nothing_does_not_keep_the_log_and_hears_what_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let flush = FlushOptions {
+            log_bytes: 1 << 20,
+            checkpoint_bytes: 1 << 20,
+            snapshot_bytes: 1 << 20,
+            ..FlushOptions::default()
+        };
+        let data_dir = Some(dir.path().join("data"));
+        let options = EngineOptions { data_dir, flush, segment_bytes: 1 << 20, ..EngineOptions::default() };
+        let engine = Engine::open(options).unwrap();
+        let handle = engine.handle();
+        letters(&handle, 1).await;
+        commit(&handle, 1).await;
+        // Beyond what is kept in memory: the first ones are read from the files.
+        letters(&handle, 400).await;
+        let (feeds, taken) = Feeds::new();
+        let following = tokio::spawn(follow(Backend::local(handle.clone()), taken));
+        let wanted = Subscribe {
+            shard: ShardId(0),
+            topic: Some(Topic::NotificationSent),
+            group: Text::EMPTY,
+            from: Start::At(Lsn(1)),
+        };
+        let heard = feeds.begin(Standing::new(Caller::Operator, u64::MAX), wanted, (7, u32::MAX)).unwrap();
+        let next = async |heard: &dyn Fed| poll_fn(|context| heard.poll_next(context)).await;
+        assert_eq!(next(&*heard).await.unwrap().reached, Lsn(0));
+        let Lsn(reached) = next(&*heard).await.unwrap().reached;
+        assert!((1..100).contains(&reached), "one frame of it");
+        assert!(!is_released(&handle, 2), "a group keeps it");
+        commit(&handle, 400).await;
+        let mut rounds = 0;
+        // Beyond the frame that waits to be taken.
+        while !is_released(&handle, reached + 100) {
+            assert!(rounds < 100, "the log is still kept");
+            letters(&handle, 16).await;
+            tokio::time::sleep(OPEN_WHILE / 25).await;
+            rounds += 1;
+        }
+        let last = loop {
+            if let Err(answer) = next(&*heard).await {
+                break answer;
+            }
+        };
+        let Answer::Reply(Reply { outcome: Outcome::Refused(refusal), .. }) = last else {
+            panic!("a refusal")
+        };
+        assert!(
+            matches!(refusal, Refusal::OffsetOutOfRange { first, found } if first > found),
+            "{refusal:?}"
+        );
+        drop((feeds, heard));
+        following.await.unwrap();
+        engine.close().unwrap();
+    }
 
     #[test]
     fn released_records_are_told_with_the_first_that_is_there() {

@@ -223,6 +223,12 @@ mod tests {
         (bytes, end)
     }
 
+    #[test]
+    fn the_short_way_is_that_of_the_call() {
+        use onrush_grpc::order::v1::order_service_server::SERVICE_NAME;
+        assert_eq!(CREATE_ORDER, format!("/{SERVICE_NAME}/CreateOrder"));
+    }
+
     #[tokio::test]
     async fn an_order_in_one_piece_is_read_and_anything_else_is_handed_on_as_it_came() {
         let whole = message(0, "cart-7");

@@ -22,6 +22,9 @@ use crate::order::{Created, PlainOrder, RequestId};
 use crate::status::Rejection;
 use crate::traces;
 
+/// Orders for which an idle session has room.
+const KEPT_MAX: usize = 1_024;
+
 /// Orders under way.
 pub(super) struct Orders {
     desk: Arc<Desk>,
@@ -150,9 +153,6 @@ impl Orders {
         }
     }
 }
-
-/// Orders for which an idle session has room.
-const KEPT_MAX: usize = 1_024;
 
 /// Answers an order; the code that it is counted under.
 fn answer(asked: &Waiting, reply: Reply, answers: &mut Answers) -> usize {

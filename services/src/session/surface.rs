@@ -42,7 +42,7 @@ impl Service<http::Request<Body>> for SessionServer {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let sessions = self.0.clone();
         Box::pin(async move {
-            if request.uri().path() != "/onrush.session.v1.SessionService/Session" {
+            if request.uri().path() != SESSION {
                 return Ok(Status::unimplemented("").into_http());
             }
             let mut grpc = Grpc::new(Raw).max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -50,6 +50,9 @@ impl Service<http::Request<Body>> for SessionServer {
         })
     }
 }
+
+/// The path of the one call.
+const SESSION: &str = "/onrush.session.v1.SessionService/Session";
 
 /// The one call of the service.
 struct Opening(Arc<Sessions>);
@@ -100,5 +103,15 @@ impl Decoder for Raw {
 
     fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         Ok(Some(message.copy_to_bytes(message.remaining())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_that_of_the_call() {
+        assert_eq!(SESSION, format!("/{SERVICE_NAME}/Session"));
     }
 }

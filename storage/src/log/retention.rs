@@ -9,25 +9,45 @@ impl Log {
     /// again. The caller knows what snapshots, store and consumers still need.
     ///
     /// Segments go oldest first, and never the one being written. A segment that a reader stands in
-    /// stays, and so do those behind it, until a later call finds it free. A poisoned log keeps all.
-    pub fn release_below(&mut self, lsn: u64) {
+    /// stays, and so do those behind it, until a later call finds it free: then the answer is false. A poisoned
+    /// log keeps all.
+    pub fn release_below(&mut self, lsn: u64) -> bool {
         while !self.poisoned {
-            let Some(file) = self.release_oldest(lsn) else { return };
+            let file = match self.release_oldest(lsn) {
+                Oldest::Free(file) => file,
+                Oldest::Held => return false,
+                Oldest::Needed => return true,
+            };
             if self.supply.retire(file).is_err() {
                 // A younger segment must not go before an older one: that would be a gap.
                 self.poisoned = true;
             }
         }
+        true
     }
 
-    fn release_oldest(&self, lsn: u64) -> Option<String> {
+    fn release_oldest(&self, lsn: u64) -> Oldest {
         let mut segments = self.index.write();
-        let (oldest, younger) = (segments.front()?, segments.get(1)?);
-        // Readers clone under the lock that is held here, so a lone count stays one.
-        let free = Arc::strong_count(oldest) == 1;
-        if !free || younger.header.first_lsn > lsn {
-            return None;
+        let (Some(oldest), Some(younger)) = (segments.front(), segments.get(1)) else {
+            return Oldest::Needed;
+        };
+        if younger.header.first_lsn > lsn {
+            return Oldest::Needed;
         }
-        segments.pop_front().map(|segment| segment.file.name.clone())
+        // Readers clone under the lock that is held here, so a lone count stays one.
+        if Arc::strong_count(oldest) > 1 {
+            return Oldest::Held;
+        }
+        segments.pop_front().map_or(Oldest::Needed, |segment| Oldest::Free(segment.file.name.clone()))
     }
+}
+
+/// What becomes of the oldest segment.
+enum Oldest {
+    /// It holds something that is still needed, or is the only one.
+    Needed,
+    /// A reader stands in it.
+    Held,
+    /// It was let go of: its file.
+    Free(String),
 }

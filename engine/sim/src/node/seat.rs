@@ -249,9 +249,8 @@ impl Live {
             true => stored + 1,
             false => self.station.release_below(),
         };
-        if below > self.released_below {
+        if below > self.released_below && self.log.release_below(below) {
             self.released_below = below;
-            self.log.release_below(below);
         }
     }
 }

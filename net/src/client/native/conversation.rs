@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use onrush_proto::frame::Welcome;
@@ -11,15 +11,12 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::dialogue::{Dialogue, Heard, NotAsked, Question};
+use super::dialogue::{Heard, NotAsked, Question};
 use super::link::{Asked, Call, Lost, Server, Told};
 use super::stream::Stream;
+use super::wire::Wire;
 use crate::client::Described;
 
-/// What the server's log calls us.
-pub(super) const NAME: &str = concat!("onrush-net ", env!("CARGO_PKG_VERSION"));
-/// Bytes of one read.
-const READ_BYTES: usize = 64 << 10;
 /// While this many bytes wait to be written, no more questions are put behind them.
 const PENDING_BYTES_MAX: usize = 1 << 20;
 /// Most calls that are taken from the queue in one go.
@@ -40,8 +37,7 @@ pub(super) enum End {
 
 /// A connection under way.
 pub(super) struct Conversation {
-    stream: Stream,
-    dialogue: Dialogue,
+    wire: Wire,
     /// What was granted at the first connection, for whoever wants to know.
     welcome: Arc<OnceLock<Welcome>>,
     /// Taken from the queue, not yet asked.
@@ -51,12 +47,8 @@ pub(super) struct Conversation {
     /// Pings are answered in their order.
     pings: VecDeque<Option<Sender>>,
     next_tag: u64,
-    buffer: Vec<u8>,
     /// How long nothing may be heard before the server is asked whether it is there.
     silence: Duration,
-    heard: Instant,
-    /// True if it was.
-    doubted: bool,
     /// True once nobody can call any more.
     closing: bool,
 }
@@ -70,24 +62,20 @@ impl Conversation {
         waiting: Vec<Call>,
     ) -> Self {
         Self {
-            stream,
-            dialogue: Dialogue::new(&server.token, NAME),
+            wire: Wire::new(stream, &server.token),
             welcome,
             waiting: waiting.into(),
             open: HashMap::new(),
             pings: VecDeque::new(),
             next_tag: 0,
-            buffer: vec![0; READ_BYTES],
             silence: server.retry.timeout,
-            heard: Instant::now(),
-            doubted: false,
             closing: false,
         }
     }
 
     /// True once the server has granted something.
     pub(super) fn is_welcome(&self) -> bool {
-        self.dialogue.welcome().is_some()
+        self.wire.is_welcome()
     }
 
     /// Asks and hears until the connection ends.
@@ -112,7 +100,7 @@ impl Conversation {
         let takes = self.may_take();
         // Somebody waits: silence has an end.
         let awaited = !self.open.is_empty() || !self.pings.is_empty() || !self.is_welcome();
-        let silent = self.heard + self.silence;
+        let silent = self.wire.heard + self.silence;
         tokio::select! {
             moved = poll_fn(|context| self.poll_move(context)) => moved?,
             call = calls.recv(), if takes => match call {
@@ -127,14 +115,14 @@ impl Conversation {
     /// True if the next call can be asked soon: the others wait in the queue, which is bounded.
     fn may_take(&self) -> bool {
         let idle = self.is_welcome() && self.open.is_empty() && self.pings.is_empty();
-        let soon = self.dialogue.credit() > 0 || idle;
-        soon && self.waiting.is_empty() && !self.closing && !self.dialogue.is_late()
+        let soon = self.wire.dialogue.credit() > 0 || idle;
+        soon && self.waiting.is_empty() && !self.closing && !self.wire.dialogue.is_late()
     }
 
     /// True if nothing more will be said by either side.
     fn is_over(&self) -> bool {
-        let quiet = self.open.is_empty() && self.pings.is_empty() && self.dialogue.pending() == 0;
-        quiet && self.dialogue.is_late() && !self.stream.is_holding()
+        let quiet = self.open.is_empty() && self.pings.is_empty() && self.wire.is_quiet();
+        quiet && self.wire.dialogue.is_late()
     }
 
     fn end(&mut self) -> End {
@@ -144,7 +132,7 @@ impl Conversation {
 
     fn take(&mut self, first: Call, calls: &mut Receiver<Call>) {
         self.waiting.push_back(first);
-        let most = CALLS_MAX.min(self.dialogue.credit() as usize);
+        let most = CALLS_MAX.min(self.wire.dialogue.credit() as usize);
         while self.waiting.len() < most
             && let Ok(call) = calls.try_recv()
         {
@@ -152,19 +140,19 @@ impl Conversation {
         }
         // Silence counts from the first question that waits for an answer.
         if self.open.is_empty() && self.pings.is_empty() {
-            self.heard = Instant::now();
+            self.wire.heard = Instant::now();
         }
     }
 
     fn close(&mut self) {
         self.closing = true;
-        self.dialogue.goodbye();
+        self.wire.dialogue.goodbye();
     }
 
     /// Asks what waits, as far as there is credit and room.
     fn ask(&mut self) {
         let now = Instant::now();
-        while self.dialogue.pending() < PENDING_BYTES_MAX {
+        while self.wire.dialogue.pending() < PENDING_BYTES_MAX {
             let Some(call) = self.waiting.pop_front() else { return };
             // Asked too late it would be done, and nobody would know.
             if !call.is_wanted(now) {
@@ -184,16 +172,16 @@ impl Conversation {
     fn put(&mut self, call: &Call, now: Instant) -> Result<(), NotAsked> {
         let (tag, patience) = (self.next_tag, call.deadline - now);
         match &call.asked {
-            Asked::Command { command, key, settled } => self.dialogue.ask(&Question {
+            Asked::Command { command, key, settled } => self.wire.dialogue.ask(&Question {
                 tag,
                 key: *key,
                 patience_us: u64::try_from(patience.as_micros()).unwrap_or(u64::MAX).max(1),
                 command,
                 settled: *settled,
             }),
-            Asked::Lines(lines) => self.dialogue.validate(tag, lines),
-            Asked::Details(skus) => self.dialogue.details(tag, skus),
-            Asked::Ping => self.dialogue.ping(),
+            Asked::Lines(lines) => self.wire.dialogue.validate(tag, lines),
+            Asked::Details(skus) => self.wire.dialogue.details(tag, skus),
+            Asked::Ping => self.wire.dialogue.ping(),
         }
     }
 
@@ -207,59 +195,17 @@ impl Conversation {
         }
     }
 
-    /// Writes what the stream takes, and reads what there is; ready once something moved. A write that fails is heard
-    /// of by reading, with the reason.
     fn poll_move(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Lost>> {
-        let written = self.poll_write(context);
-        match self.poll_read(context)? {
-            Poll::Ready(()) => Poll::Ready(Ok(())),
-            Poll::Pending => written.map_err(|_| Lost::Closed),
-        }
-    }
-
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let mut moved = false;
-        while self.dialogue.pending() > 0 {
-            match self.stream.poll_write(context, self.dialogue.output())? {
-                Poll::Ready(written) => self.dialogue.written(written),
-                Poll::Pending => break,
-            }
-            moved = true;
-        }
-        moved |= self.stream.poll_flush(context)?;
-        if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
-    }
-
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Result<Poll<()>, Lost> {
-        let read = match self.stream.poll_read(context, &mut self.buffer) {
-            Poll::Pending => return Ok(Poll::Pending),
-            Poll::Ready(Ok(0) | Err(_)) => return Err(Lost::Closed),
-            Poll::Ready(Ok(read)) => read,
-        };
-        (self.heard, self.doubted) = (Instant::now(), false);
-        let Self { dialogue, welcome, open, pings, buffer, .. } = self;
-        let heard = dialogue.input(&buffer[..read], &mut |heard| match heard {
+        let Self { wire, welcome, open, pings, .. } = self;
+        wire.poll_move(context, &mut |heard| match heard {
             Heard::Welcome(granted) => drop(welcome.set(granted.clone())),
             heard => hear(heard, open, pings),
-        });
-        match heard {
-            Ok(()) => Ok(Poll::Ready(())),
-            Err(error) => {
-                // Said once, if the stream takes it: the connection is over.
-                let _ = self.poll_write(&mut Context::from_waker(Waker::noop()));
-                Err(error.into())
-            }
-        }
+        })
     }
 
-    /// Nothing was heard for long: asks whether anybody is there, or gives up.
+    /// Nothing was heard for long.
     fn doubt(&mut self) -> Result<(), Lost> {
-        if self.doubted || !self.is_welcome() {
-            return Err(Lost::Silent);
-        }
-        (self.doubted, self.heard) = (true, Instant::now());
-        // Without credit it is the open questions that somebody is to answer.
-        if self.dialogue.ping().is_ok() {
+        if self.wire.doubt()? {
             self.pings.push_back(None);
         }
         Ok(())

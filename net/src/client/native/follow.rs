@@ -2,28 +2,24 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use onrush_proto::frame::{Answer, Record, Records, Start, Subscribe};
 use onrush_proto::{Lsn, Outcome, Reply};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::conversation::NAME;
-use super::dialogue::{Dialogue, DialogueError, Heard, NotAsked};
+use super::dialogue::{DialogueError, Heard};
 use super::link::{Lost, Server, connect};
-use super::stream::Stream;
 use super::subscription::Outlet;
+use super::wire::Wire;
 use crate::client::CallError;
 
 /// Bytes of records that may wait to be taken, or be on their way: a record may go over it by its length.
 const WINDOW_BYTES: u32 = 1 << 20;
 /// From so many bytes on it is worth a frame to grant them.
 const GRANT_BYTES: i64 = WINDOW_BYTES as i64 / 4;
-/// Bytes of one read.
-const READ_BYTES: usize = 64 << 10;
 /// The only subscription of its connection.
 const NUMBER: u64 = 1;
 /// Least pause before another connection: it is made for as long as somebody wants records.
@@ -38,6 +34,8 @@ pub(super) struct Follow {
     opened: Option<oneshot::Sender<Result<Lsn, CallError>>>,
     /// The log was looked through up to here.
     seen: Lsn,
+    /// Bytes of records that the server may still send.
+    credit: i64,
     /// Connections that came to nothing since the last that did.
     failures: u32,
 }
@@ -75,7 +73,15 @@ impl Follow {
         outlet: Outlet,
         opened: oneshot::Sender<Result<Lsn, CallError>>,
     ) -> Self {
-        Self { server, wanted, outlet: Arc::new(outlet), opened: Some(opened), seen: Lsn(0), failures: 0 }
+        Self {
+            server,
+            wanted,
+            outlet: Arc::new(outlet),
+            opened: Some(opened),
+            seen: Lsn(0),
+            credit: 0,
+            failures: 0,
+        }
     }
 
     /// Follows for as long as somebody takes records.
@@ -115,14 +121,8 @@ impl Follow {
             Ok(stream) => stream,
             Err(lost) => return lost.into(),
         };
-        let mut wire = Wire {
-            stream,
-            dialogue: Dialogue::new(&self.server.token, NAME),
-            buffer: vec![0; READ_BYTES],
-            heard: Instant::now(),
-            doubted: false,
-            credit: 0,
-        };
+        let mut wire = Wire::new(stream, &self.server.token);
+        self.credit = 0;
         loop {
             let ended = self.step(&mut wire).await;
             if let Err(end) = ended {
@@ -136,26 +136,26 @@ impl Follow {
         let outlet = Arc::clone(&self.outlet);
         let silent = wire.heard + self.server.retry.timeout;
         tokio::select! {
-            moved = poll_fn(|context| wire.poll_move(context, self)) => moved,
+            moved = poll_fn(|context| self.poll_move(context, wire)) => moved,
             () = outlet.taken() => Ok(()),
             () = outlet.closed() => Err(End::Unwanted),
-            () = tokio::time::sleep_until(silent) => wire.doubt(),
+            () = tokio::time::sleep_until(silent) => Ok(wire.doubt().map(drop)?),
         }
     }
 
     /// Subscribes as soon as that may be said, then grants what was taken.
-    fn ask(&self, wire: &mut Wire) -> Result<(), End> {
-        if wire.dialogue.welcome().is_none() || wire.dialogue.is_late() {
+    fn ask(&mut self, wire: &mut Wire) -> Result<(), End> {
+        if !wire.is_welcome() || wire.dialogue.is_late() {
             return Ok(());
         }
-        let more = i64::from(WINDOW_BYTES) - self.outlet.waiting_bytes() as i64 - wire.credit;
+        let more = i64::from(WINDOW_BYTES) - self.outlet.waiting_bytes() as i64 - self.credit;
         let bytes = u32::try_from(more.max(0)).unwrap_or(WINDOW_BYTES);
         if !wire.dialogue.follows() {
             wire.dialogue.subscribe(NUMBER, bytes, &self.onward()).map_err(Lost::from)?;
-            wire.credit = bytes.into();
+            self.credit = bytes.into();
         } else if more >= GRANT_BYTES {
             wire.dialogue.grant(NUMBER, bytes);
-            wire.credit += i64::from(bytes);
+            self.credit += i64::from(bytes);
         }
         Ok(())
     }
@@ -166,6 +166,25 @@ impl Follow {
             Some(_) => self.wanted,
             None => Subscribe { from: Start::At(Lsn(self.seen.0 + 1)), ..self.wanted },
         }
+    }
+
+    fn poll_move(&mut self, context: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<(), End>> {
+        let (mut end, mut broken) = (None, None);
+        let moved = wire.poll_move(context, &mut |heard| match heard {
+            Heard::Records(records) if broken.is_none() => match self.records(records) {
+                Ok(bytes) => self.credit -= bytes as i64,
+                Err(error) => broken = Some(Lost::from(error)),
+            },
+            Heard::Outcome(entry) if entry.tag == NUMBER => end = Some(ended(entry.answer)),
+            _ => {}
+        });
+        let moved = match (end, broken) {
+            // What the server said last counts, however the connection ends.
+            (Some(end), _) => return Poll::Ready(Err(end)),
+            (None, Some(broken)) => Poll::Ready(Err(broken)),
+            (None, None) => moved,
+        };
+        moved.map_err(End::from)
     }
 
     fn records(&mut self, records: Records<'_>) -> Result<u64, DialogueError> {
@@ -200,82 +219,5 @@ fn ended(answer: Answer) -> End {
         Answer::Reply(Reply { outcome: Outcome::Refused(refusal), .. }) => End::of(refusal.into()),
         Answer::Rejected(rejected) => End::of(rejected.into()),
         Answer::Reply(_) => End::from(Lost::Closed),
-    }
-}
-
-/// A connection of a subscription.
-struct Wire {
-    stream: Stream,
-    dialogue: Dialogue,
-    buffer: Vec<u8>,
-    heard: Instant,
-    /// True if the server was asked whether it is there.
-    doubted: bool,
-    /// Bytes of records that the server may still send.
-    credit: i64,
-}
-
-impl Wire {
-    /// Writes what the stream takes, and reads what there is; ready once something moved.
-    fn poll_move(&mut self, context: &mut Context<'_>, follow: &mut Follow) -> Poll<Result<(), End>> {
-        let written = self.poll_write(context);
-        match self.poll_read(context, follow) {
-            Poll::Ready(read) => Poll::Ready(read),
-            Poll::Pending => written.map_err(|_| Lost::Closed.into()),
-        }
-    }
-
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let mut moved = false;
-        while self.dialogue.pending() > 0 {
-            match self.stream.poll_write(context, self.dialogue.output())? {
-                Poll::Ready(written) => self.dialogue.written(written),
-                Poll::Pending => break,
-            }
-            moved = true;
-        }
-        moved |= self.stream.poll_flush(context)?;
-        if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
-    }
-
-    fn poll_read(&mut self, context: &mut Context<'_>, follow: &mut Follow) -> Poll<Result<(), End>> {
-        let read = match self.stream.poll_read(context, &mut self.buffer) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Lost::Closed.into())),
-            Poll::Ready(Ok(read)) => read,
-        };
-        (self.heard, self.doubted) = (Instant::now(), false);
-        let Self { dialogue, buffer, credit, .. } = self;
-        let (mut end, mut broken) = (None, None);
-        let heard = dialogue.input(&buffer[..read], &mut |heard| match heard {
-            Heard::Records(records) if broken.is_none() => match follow.records(records) {
-                Ok(bytes) => *credit -= bytes as i64,
-                Err(error) => broken = Some(error),
-            },
-            Heard::Outcome(entry) if entry.tag == NUMBER => end = Some(ended(entry.answer)),
-            _ => {}
-        });
-        if let Err(error) = broken.map_or(heard, Err) {
-            // Said once, if the stream takes it: the connection is over.
-            let _ = self.poll_write(&mut Context::from_waker(Waker::noop()));
-            return Poll::Ready(Err(end.unwrap_or_else(|| Lost::from(error).into())));
-        }
-        Poll::Ready(end.map_or(Ok(()), Err))
-    }
-
-    /// Nothing was heard for long: asks whether anybody is there, or gives up.
-    fn doubt(&mut self) -> Result<(), End> {
-        if self.doubted || self.dialogue.welcome().is_none() {
-            return Err(Lost::Silent.into());
-        }
-        (self.doubted, self.heard) = (true, Instant::now());
-        match self.dialogue.ping() {
-            Ok(()) => Ok(()),
-            // A server that leaves answers soon, or never: another one may be there.
-            Err(NotAsked::Late) => Err(Lost::Silent.into()),
-            // All credit is out: with the answer of the subscription, which may take as long as it likes.
-            Err(NotAsked::Credit) => Ok(()),
-            Err(error) => Err(Lost::from(error).into()),
-        }
     }
 }

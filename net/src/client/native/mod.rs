@@ -9,6 +9,7 @@ mod follow;
 mod link;
 mod stream;
 mod subscription;
+mod wire;
 
 pub use client::{Native, NativeOptions};
 pub use dialogue::{Dialogue, DialogueError, Heard, NotAsked, Question};
