@@ -7,7 +7,7 @@ use super::options::SEGMENT_BYTES_MIN;
 use super::recovery::{Damage, OpenError};
 use super::segment::segment_name;
 use super::window::{Fault, Wanted, Window};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, SECTOR_BYTES};
 
 /// An open file under a segment's name.
 pub(super) struct SegmentFile {
@@ -25,8 +25,11 @@ impl SegmentFile {
         let file = disk.open(&name).map_err(failed)?;
         let bytes = file.len().map_err(failed)?;
         let opened = Self { sequence, name, disk: file, bytes };
-        if bytes < SEGMENT_BYTES_MIN {
-            return Err(opened.corrupt(bytes, Damage::Length { expected: SEGMENT_BYTES_MIN, found: bytes }));
+        // Segments are made of whole sectors. One that ends in the middle of a sector would be repaired to its
+        // end, and be longer than its header says.
+        let expected = bytes.next_multiple_of(SECTOR_BYTES as u64).max(SEGMENT_BYTES_MIN);
+        if bytes != expected {
+            return Err(opened.corrupt(bytes, Damage::Length { expected, found: bytes }));
         }
         Ok(opened)
     }
