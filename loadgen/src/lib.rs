@@ -27,7 +27,6 @@ mod progress;
 mod random;
 mod recorder;
 mod report;
-mod retail;
 mod run;
 mod scenario;
 mod schedule;

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use onrush_proto::{Currency, Money, Sku};
+use onrush_services::retail::{self, ProductLine, RetailError, SaleLine};
 
 use super::{hold_us, prompt_payer};
 use crate::cli::ReplayArgs;
 use crate::demand::{Demand, Wish};
 use crate::plan::{Item, Plan, Special, Times};
-use crate::retail::{self, ProductLine, RetailError, SaleLine};
 
 const DAY_S: i64 = 86_400;
 /// Units of each product: a shop that is not sold out.
@@ -210,7 +210,14 @@ mod tests {
 
     #[test]
     fn lines_come_together_as_baskets() {
-        let line = |basket, product, quantity, at_s| SaleLine { basket, user: 5, product, quantity, at_s };
+        let line = |basket, product, quantity, at_s| SaleLine {
+            basket,
+            user: 5,
+            product,
+            quantity,
+            paid_cents: None,
+            at_s,
+        };
         let lines = [
             line(2, 10, 1, 50),
             line(1, 11, 1, 60),

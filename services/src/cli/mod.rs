@@ -1,6 +1,7 @@
-//! The command line: `serve`, `check-config`, `verify`.
+//! The command line: `serve`, `check-config`, `verify`, `model`.
 
 mod check_config;
+mod model;
 mod serve;
 mod verify;
 
@@ -59,6 +60,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match matches.subcommand() {
         Some(("check-config", matches)) => resolve(matches).and_then(|found| check_config::run(&found)),
         Some(("verify", matches)) => verify::run(matches),
+        Some(("model", matches)) => model::run(matches),
         Some((_, matches)) => resolve(matches).and_then(|found| serve::run(&found)),
         None => Ok(()),
     };
@@ -104,6 +106,7 @@ fn command() -> Command {
                 .args(setting_args()),
         )
         .subcommand(verify)
+        .subcommand(model::command())
 }
 
 fn setting_args() -> Vec<Arg> {

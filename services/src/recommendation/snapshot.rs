@@ -1,26 +1,23 @@
 //! The counters in a file, with the position up to which each shard's log is in them: what is read
 //! after a restart begins there, so nothing counts twice and nothing is left out.
 //!
-//! A head of 32 bytes (what it is, its version, length and checksum of the rest), then an archive. It is
-//! written beside and renamed. A file that is damaged, of another version or of another data directory
-//! is refused; what it said can be had from the log.
+//! A sealed file (`onrush_scoring::sealed`) of an archive. One that is damaged, of another version or of another
+//! data directory is refused; what it said can be had from the log.
 
 #![allow(missing_docs, reason = "rkyv derives public items without docs")]
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::Path;
 
+use onrush_scoring::sealed::{self, Kind, SealError};
 use rkyv::rancor::Error;
 use rkyv::{Archive, Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::counters::Counted;
 use super::mix::Model;
 
-const MAGIC: [u8; 8] = *b"onrush-r";
-const VERSION: u32 = 1;
-const HEAD_BYTES: usize = 32;
+const KIND: Kind = Kind { magic: *b"onrush-r", version: 1 };
 
 /// What a file holds.
 #[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
@@ -38,10 +35,8 @@ pub struct Snapshot {
 pub(super) enum SnapshotError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("expected a snapshot of version {VERSION}, found {0}")]
-    Version(String),
-    #[error("expected {expected} bytes with checksum {checksum:016x}, found {found} that differ")]
-    Damaged { expected: u64, checksum: u64, found: usize },
+    #[error(transparent)]
+    Sealed(#[from] SealError),
     #[error("expected counters, found: {0}")]
     Archive(Error),
     #[error("expected counters of this data directory, found those of another one")]
@@ -60,44 +55,18 @@ impl Snapshot {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        let Some((head, body)) = bytes.split_first_chunk::<HEAD_BYTES>() else {
-            return Err(SnapshotError::Version(format!("{} bytes", bytes.len())));
-        };
-        let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| head[at + index]));
-        let version = number(8);
-        if head[..8] != MAGIC || version != u64::from(VERSION) {
-            return Err(SnapshotError::Version(format!("version {version} behind {:?}", &head[..8])));
-        }
-        let (expected, checksum) = (number(16), number(24));
-        if body.len() as u64 != expected || xxh3_64(body) != checksum {
-            return Err(SnapshotError::Damaged { expected, checksum, found: body.len() });
-        }
+        let body = KIND.open(bytes)?;
         rkyv::from_bytes::<Self, Error>(body).map_err(SnapshotError::Archive)
     }
 
     fn encode(&self) -> Result<Vec<u8>, SnapshotError> {
         let body = rkyv::to_bytes::<Error>(self).map_err(SnapshotError::Archive)?;
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + body.len());
-        bytes.extend_from_slice(&MAGIC);
-        for number in [u64::from(VERSION), body.len() as u64, xxh3_64(&body)] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        bytes.extend_from_slice(&body);
-        Ok(bytes)
+        Ok(KIND.seal(&body))
     }
 
     /// Puts it in place of what is there, whole or not at all.
     pub(super) fn write(&self, path: &Path) -> Result<(), SnapshotError> {
-        let bytes = self.encode()?;
-        let beside = path.with_extension("new");
-        let mut file = File::create(&beside)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        if let Some(directory) = path.parent() {
-            File::open(directory)?.sync_all()?;
-        }
-        Ok(())
+        Ok(sealed::replace(path, &self.encode()?)?)
     }
 
     /// Refused if it was counted from another log.
@@ -144,7 +113,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_and_every_cut_is_refused() {
         let bytes = snapshot().encode().unwrap();
-        for at in (0..bytes.len()).step_by(7).chain(0..HEAD_BYTES) {
+        for at in (0..bytes.len()).step_by(7).chain(0..32) {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1 << (at % 8);
             assert!(Snapshot::decode(&damaged).is_err(), "a bit of byte {at}");

@@ -21,6 +21,7 @@ mod health;
 mod json;
 mod logs;
 mod metrics;
+mod model;
 mod money;
 mod native;
 mod notification;

@@ -1,4 +1,5 @@
-//! Products and transactions from CSV files, plain or zstd.
+//! Products and transactions of a shop from CSV files, plain or zstd: what `onrush model` learns from and what
+//! `loadgen replay` sells again.
 //!
 //! Columns go by name, in any order; others are ignored. A wrong value stops the run and is named
 //! by file, line, column, what was expected and what was found.
@@ -12,28 +13,39 @@ use ruzstd::decoding::StreamingDecoder;
 
 /// A product row.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct ProductLine {
-    pub(crate) id: u32,
-    pub(crate) name: String,
-    pub(crate) category: String,
-    pub(crate) brand: String,
-    pub(crate) price_cents: i64,
+pub struct ProductLine {
+    /// Its id.
+    pub id: u32,
+    /// Its name; empty without the column, as the next two.
+    pub name: String,
+    /// Its category.
+    pub category: String,
+    /// Its brand.
+    pub brand: String,
+    /// Its price.
+    pub price_cents: i64,
 }
 
 /// A transaction row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct SaleLine {
-    pub(crate) basket: u32,
-    pub(crate) user: u32,
-    pub(crate) product: u32,
-    pub(crate) quantity: u32,
+pub struct SaleLine {
+    /// Which basket.
+    pub basket: u32,
+    /// Whose.
+    pub user: u32,
+    /// Which product.
+    pub product: u32,
+    /// How many, 1 to 1,000,000.
+    pub quantity: u32,
+    /// What was paid for all of them, not negative; `None` without the column.
+    pub paid_cents: Option<i64>,
     /// Unix seconds.
-    pub(crate) at_s: i64,
+    pub at_s: i64,
 }
 
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RetailError {
+pub enum RetailError {
     /// It cannot be opened or read.
     #[error("{file}: expected a readable file: {source}")]
     Read {
@@ -101,6 +113,12 @@ impl Row<'_> {
         number.ok_or_else(|| self.wrong(column, expected))
     }
 
+    fn cents(&self, column: Column) -> Result<i64, RetailError> {
+        const EXPECTED: &str = "whole cents, not negative";
+        let cents: i64 = self.number(column, EXPECTED)?;
+        if cents < 0 { Err(self.wrong(column, EXPECTED)) } else { Ok(cents) }
+    }
+
     fn wrong(&self, column: Column, expected: &'static str) -> RetailError {
         RetailError::Value {
             file: self.file.to_path_buf(),
@@ -139,7 +157,10 @@ impl Header<'_> {
 }
 
 /// Reads all products.
-pub(crate) fn products(file: &Path) -> Result<Vec<ProductLine>, RetailError> {
+///
+/// # Errors
+/// What is wrong with the file, with its line and column.
+pub fn products(file: &Path) -> Result<Vec<ProductLine>, RetailError> {
     let mut products = Vec::new();
     let sink = &mut products;
     read(file, |header| {
@@ -149,10 +170,7 @@ pub(crate) fn products(file: &Path) -> Result<Vec<ProductLine>, RetailError> {
             let text = |column: Option<Column>| {
                 column.map_or_else(String::new, |column| row.text(column).to_owned())
             };
-            let price_cents = row.number(price, "whole cents, not negative")?;
-            if price_cents < 0 {
-                return Err(row.wrong(price, "whole cents, not negative"));
-            }
+            let price_cents = row.cents(price)?;
             let id = row.number(id, "a whole number")?;
             sink.push(ProductLine {
                 id,
@@ -167,8 +185,11 @@ pub(crate) fn products(file: &Path) -> Result<Vec<ProductLine>, RetailError> {
     Ok(products)
 }
 
-/// Hands every transaction to `take`, with a way to refuse its product.
-pub(crate) fn transactions(
+/// Hands every transaction to `take`; one of a product that `knows` does not know is refused.
+///
+/// # Errors
+/// What is wrong with the file, with its line and column.
+pub fn transactions(
     file: &Path,
     knows: &dyn Fn(u32) -> bool,
     take: &mut dyn FnMut(SaleLine),
@@ -177,12 +198,15 @@ pub(crate) fn transactions(
         let [basket, user, product, quantity, at] =
             ["basket", "user", "product", "qty", "ts"].map(|name| header.required(name));
         let (basket, user, product, quantity, at) = (basket?, user?, product?, quantity?, at?);
+        let paid = header.optional("paid_cents");
         Ok(move |row: &Row<'_>| {
+            let paid_cents = paid.map(|paid| row.cents(paid)).transpose()?;
             let line = SaleLine {
                 basket: row.number(basket, "a whole number")?,
                 user: row.number(user, "a whole number")?,
                 product: row.number(product, "a whole number")?,
                 quantity: row.number(quantity, "a quantity of 1 to 1,000,000")?,
+                paid_cents,
                 at_s: row.number(at, "unix seconds")?,
             };
             if !(1..=1_000_000).contains(&line.quantity) {
@@ -295,7 +319,11 @@ mod tests {
     #[test]
     fn columns_go_by_name() {
         let lines = sales(&format!("{HEADER}1483271606,7,8,9,2,1\n")).unwrap();
-        assert_eq!(lines, [SaleLine { basket: 7, user: 8, product: 9, quantity: 2, at_s: 1_483_271_606 }]);
+        let line =
+            SaleLine { basket: 7, user: 8, product: 9, quantity: 2, paid_cents: None, at_s: 1_483_271_606 };
+        assert_eq!(lines, [line]);
+        let paid = sales("ts,basket,user,product,qty,paid_cents\n1,1,1,1,2,50\n").unwrap();
+        assert_eq!(paid[0].paid_cents, Some(50));
     }
 
     #[test]

@@ -1,0 +1,427 @@
+//! Factors of users and products: implicit alternating least squares (Hu, Koren, Volinsky 2008).
+//!
+//! What a user bought is a preference of 1 held with a confidence that grows with the count; everything
+//! else one of 0 with confidence 1. Each half step solves one system of 64 equations a row. A row with
+//! few entries is solved by as many equations as it has entries (the Woodbury identity): most products
+//! are bought by a handful of users.
+
+use crate::wide::{add_scaled, dot, widest};
+
+/// Numbers of a factor.
+pub const DIMENSIONS: usize = 64;
+
+/// A factor.
+pub type Factor = [f32; DIMENSIONS];
+
+/// How a preference is held, and how large factors may become.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct AlsOptions {
+    /// Steps of both halves.
+    pub steps: usize,
+    /// How fast confidence grows with the logarithm of the count.
+    pub confidence: f32,
+    /// What large factors cost.
+    pub regularization: f32,
+    /// Where the factors begin.
+    pub seed: u64,
+    /// Threads that solve rows.
+    pub threads: usize,
+}
+
+impl Default for AlsOptions {
+    fn default() -> Self {
+        Self { steps: 6, confidence: 8.0, regularization: 60.0, seed: 1, threads: 1 }
+    }
+}
+
+/// Rows of (number, confidence beyond 1).
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Sparse {
+    starts: Vec<usize>,
+    entries: Vec<(u32, f32)>,
+}
+
+impl Sparse {
+    /// No rows.
+    pub fn new() -> Self {
+        Self { starts: vec![0], entries: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, row: impl Iterator<Item = (u32, f32)>) {
+        self.entries.extend(row);
+        self.starts.push(self.entries.len());
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// A row.
+    pub fn row(&self, at: usize) -> &[(u32, f32)] {
+        &self.entries[self.starts[at]..self.starts[at + 1]]
+    }
+
+    /// The same with rows and columns changed.
+    pub fn transposed(&self, columns: usize) -> Self {
+        let mut starts = vec![0; columns + 1];
+        self.entries.iter().for_each(|(column, _)| starts[*column as usize + 1] += 1);
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut next = starts.clone();
+        let mut entries = vec![(0, 0.0); self.entries.len()];
+        for row in 0..self.rows() {
+            for (column, value) in self.row(row) {
+                let place = &mut next[*column as usize];
+                entries[*place] = (row as u32, *value);
+                *place += 1;
+            }
+        }
+        Self { starts, entries }
+    }
+}
+
+/// Factors of users and products.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Factors {
+    /// By the number of the user.
+    pub users: Vec<Factor>,
+    /// By the number of the product.
+    pub products: Vec<Factor>,
+}
+
+/// What all rows of a half step share.
+pub struct Half {
+    /// The sum of squares of the other side, with the regularization.
+    gram: Box<[Factor; DIMENSIONS]>,
+    /// Its inverse.
+    inverse: Box<[Factor; DIMENSIONS]>,
+}
+
+/// Hears how much of a piece of work is done, 0..1; what it says decides whether it goes on.
+pub type GoOn<'a> = &'a dyn Fn(f32) -> bool;
+
+impl Factors {
+    /// Learns factors of `by_user`, a row for each user; `None` if `go_on` said no.
+    pub fn learn(by_user: &Sparse, products: usize, options: AlsOptions, go_on: GoOn<'_>) -> Option<Self> {
+        let by_product = by_user.transposed(products);
+        let mut random = fastrand::Rng::with_seed(options.seed);
+        let mut draw = |_| std::array::from_fn(|_| (random.f32() - 0.5) * 0.2);
+        let mut factors = Self {
+            users: vec![[0.0; DIMENSIONS]; by_user.rows()],
+            products: (0..products).map(&mut draw).collect(),
+        };
+        for step in 0..options.steps {
+            factors.half(by_user, &by_product, options);
+            if !go_on((step + 1) as f32 / options.steps as f32) {
+                return None;
+            }
+        }
+        Some(factors)
+    }
+
+    /// Both halves of a step.
+    fn half(&mut self, by_user: &Sparse, by_product: &Sparse, options: AlsOptions) {
+        solve_all(by_user, &self.products, &mut self.users, options);
+        solve_all(by_product, &self.users, &mut self.products, options);
+    }
+}
+
+impl Half {
+    /// What the rows share whose other side is `others`.
+    pub fn of(others: &[Factor], regularization: f32) -> Self {
+        let gram = gram(others, regularization);
+        let inverse = inverse(&gram);
+        Self { gram, inverse }
+    }
+
+    /// The factor of a row.
+    pub fn solve(&self, row: &[(u32, f32)], others: &[Factor]) -> Factor {
+        solve_wide(self, row, others)
+    }
+}
+
+/// Solves every row, split among threads.
+fn solve_all(rows: &Sparse, others: &[Factor], solved: &mut [Factor], options: AlsOptions) {
+    let half = Half::of(others, options.regularization);
+    // For rows with few entries: the other side seen through the inverse.
+    let seen: Vec<Factor> = see(&half, others);
+    let threads = options.threads.max(1);
+    let share = solved.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        for (part, solved) in solved.chunks_mut(share).enumerate() {
+            let (half, seen) = (&half, &seen);
+            let work = move || solve_part(half, rows, part * share, others, seen, solved);
+            scope.spawn(work);
+        }
+    });
+}
+
+widest! {
+    fn solve_part(half: &Half, rows: &Sparse, first: usize, others: &[Factor], seen: &[Factor], solved: &mut [Factor]) {
+        let mut small = Small::default();
+        for (at, factor) in solved.iter_mut().enumerate() {
+            let row = rows.row(first + at);
+            *factor = match row.len() {
+                0 => [0.0; DIMENSIONS],
+                1..=FEW => small.solve(row, others, seen),
+                _ => solve_direct(half, row, others),
+            };
+        }
+    }
+}
+
+widest! {
+    fn solve_wide(half: &Half, row: &[(u32, f32)], others: &[Factor]) -> Factor {
+        if row.is_empty() { [0.0; DIMENSIONS] } else { solve_direct(half, row, others) }
+    }
+}
+
+widest! {
+    fn see(half: &Half, others: &[Factor]) -> Vec<Factor> {
+        let mut all = vec![[0.0; DIMENSIONS]; others.len()];
+        for (seen, other) in all.iter_mut().zip(others) {
+            for (value, row) in other.iter().zip(half.inverse.iter()) {
+                add_scaled(seen, *value, row);
+            }
+        }
+        all
+    }
+}
+
+widest! {
+    fn gram(others: &[Factor], regularization: f32) -> Box<[Factor; DIMENSIONS]> {
+        let mut gram = Box::new([[0.0; DIMENSIONS]; DIMENSIONS]);
+        for other in others {
+            for (value, row) in other.iter().zip(gram.iter_mut()) {
+                add_scaled(row, *value, other);
+            }
+        }
+        (0..DIMENSIONS).for_each(|at| gram[at][at] += regularization);
+        gram
+    }
+}
+
+/// Columns that are left out together.
+const BLOCK: usize = 16;
+/// Entries up to which a row is solved by as many equations.
+const FEW: usize = 40;
+
+/// The system of a row with few entries.
+struct Small {
+    system: [[f32; FEW]; FEW],
+    right: [f32; FEW],
+}
+
+impl Default for Small {
+    fn default() -> Self {
+        Self { system: [[0.0; FEW]; FEW], right: [0.0; FEW] }
+    }
+}
+
+impl Small {
+    /// With U the rows of the other side, Z = U G^-1 and D the confidences beyond 1, the factor is
+    /// Z' w where (D^-1 + Z U') w = D^-1 (1 + d).
+    #[inline(always)]
+    fn solve(&mut self, row: &[(u32, f32)], others: &[Factor], seen: &[Factor]) -> Factor {
+        let count = row.len();
+        for (at, (one, confidence)) in row.iter().enumerate() {
+            let seen = &seen[*one as usize];
+            for (to, (other, _)) in row.iter().enumerate().take(at + 1) {
+                self.system[at][to] = dot(seen, &others[*other as usize]);
+            }
+            self.system[at][at] += 1.0 / confidence;
+            self.right[at] = (1.0 + confidence) / confidence;
+        }
+        // Cholesky, in place; then both triangles.
+        for at in 0..count {
+            for to in 0..=at {
+                let mut sum = self.system[at][to];
+                for below in 0..to {
+                    sum -= self.system[at][below] * self.system[to][below];
+                }
+                self.system[at][to] = if at == to { sum.max(1e-9).sqrt() } else { sum / self.system[to][to] };
+            }
+        }
+        for at in 0..count {
+            let mut sum = self.right[at];
+            for below in 0..at {
+                sum -= self.system[at][below] * self.right[below];
+            }
+            self.right[at] = sum / self.system[at][at];
+        }
+        for at in (0..count).rev() {
+            let mut sum = self.right[at];
+            for above in at + 1..count {
+                sum -= self.system[above][at] * self.right[above];
+            }
+            self.right[at] = sum / self.system[at][at];
+        }
+        let mut factor = [0.0; DIMENSIONS];
+        for ((one, _), weight) in row.iter().zip(&self.right) {
+            add_scaled(&mut factor, *weight, &seen[*one as usize]);
+        }
+        factor
+    }
+}
+
+/// The system of a row with many entries: Cholesky on all 64 equations.
+#[inline(always)]
+fn solve_direct(half: &Half, row: &[(u32, f32)], others: &[Factor]) -> Factor {
+    let mut system = *half.gram;
+    let mut right = [0.0; DIMENSIONS];
+    for (one, confidence) in row {
+        let other = &others[*one as usize];
+        add_scaled(&mut right, 1.0 + confidence, other);
+        // It is symmetric: what lies left of the diagonal is left out, by blocks as wide as registers.
+        for block in (0..DIMENSIONS).step_by(BLOCK) {
+            for line in block..block + BLOCK {
+                add_scaled(&mut system[line][block..], confidence * other[line], &other[block..]);
+            }
+        }
+    }
+    factorize(&mut system);
+    for at in 0..DIMENSIONS {
+        // Column by column: what is solved is taken out of what follows.
+        let solved = right[at] / system[at][at];
+        right[at] = solved;
+        for below in at + 1..DIMENSIONS {
+            right[below] -= solved * system[at][below];
+        }
+    }
+    for at in (0..DIMENSIONS).rev() {
+        let sum = dot_from(&system[at], &right, at + 1);
+        right[at] = (right[at] - sum) / system[at][at];
+    }
+    right
+}
+
+#[inline(always)]
+fn dot_from(a: &Factor, b: &Factor, from: usize) -> f32 {
+    let mut sum = 0.0;
+    for at in from..DIMENSIONS {
+        sum += a[at] * b[at];
+    }
+    sum
+}
+
+/// The upper triangle of a Cholesky factorization, row by row, in place.
+#[inline(always)]
+fn factorize(system: &mut [Factor; DIMENSIONS]) {
+    for at in 0..DIMENSIONS {
+        let root = system[at][at].max(1e-9).sqrt();
+        let line = &mut system[at];
+        line[at..].iter_mut().for_each(|value| *value /= root);
+        let line = *line;
+        for below in at + 1..DIMENSIONS {
+            let factor = line[below];
+            // Whole lines: what lies left of the diagonal is never looked at.
+            add_scaled(&mut system[below], -factor, &line);
+        }
+    }
+}
+
+/// The inverse, in double precision.
+fn inverse(gram: &[Factor; DIMENSIONS]) -> Box<[Factor; DIMENSIONS]> {
+    let mut left: Vec<Vec<f64>> =
+        gram.iter().map(|row| row.iter().map(|value| f64::from(*value)).collect()).collect();
+    let mut right: Vec<Vec<f64>> =
+        (0..DIMENSIONS).map(|at| (0..DIMENSIONS).map(|to| f64::from(u8::from(at == to))).collect()).collect();
+    // Gauss and Jordan; the matrix is positive definite, so that no pivot is needed.
+    for at in 0..DIMENSIONS {
+        let pivot = left[at][at];
+        for side in [&mut left[at], &mut right[at]] {
+            side.iter_mut().for_each(|value| *value /= pivot);
+        }
+        let (line, other) = (left[at].clone(), right[at].clone());
+        for row in (0..DIMENSIONS).filter(|row| *row != at) {
+            let factor = left[row][at];
+            for (value, line) in left[row].iter_mut().zip(&line) {
+                *value -= factor * line;
+            }
+            for (value, line) in right[row].iter_mut().zip(&other) {
+                *value -= factor * line;
+            }
+        }
+    }
+    Box::new(std::array::from_fn(|at| std::array::from_fn(|to| right[at][to] as f32)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some(random: &mut fastrand::Rng, count: usize) -> Vec<Factor> {
+        (0..count).map(|_| std::array::from_fn(|_| random.f32() - 0.5)).collect()
+    }
+
+    fn row(random: &mut fastrand::Rng, count: usize, of: usize) -> Vec<(u32, f32)> {
+        let mut numbers: Vec<u32> = (0..of as u32).collect();
+        random.shuffle(&mut numbers);
+        numbers.into_iter().take(count).map(|number| (number, 0.5 + 8.0 * random.f32())).collect()
+    }
+
+    /// What the factor of a row has to fulfil: the gradient of its loss is zero.
+    fn residual(factor: &Factor, row: &[(u32, f32)], others: &[Factor], regularization: f32) -> f64 {
+        let mut slope = [0f64; DIMENSIONS];
+        let product = |other: &Factor| {
+            other.iter().zip(factor).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
+        };
+        for (number, other) in (0..).zip(others) {
+            let confidence =
+                row.iter().find(|(one, _)| *one == number).map_or(1.0, |(_, more)| 1.0 + f64::from(*more));
+            let wanted = f64::from(u8::from(confidence > 1.0));
+            let error = confidence * (product(other) - wanted);
+            slope.iter_mut().zip(other).for_each(|(slope, value)| *slope += error * f64::from(*value));
+        }
+        let held = slope
+            .iter()
+            .zip(factor)
+            .map(|(slope, value)| slope + f64::from(regularization) * f64::from(*value));
+        held.map(f64::abs).fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn rows_of_few_and_of_many_entries_solve_their_equations() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let others = some(&mut random, 300);
+        let half = Half::of(&others, 5.0);
+        let seen = see(&half, &others);
+        for count in [1, 2, 7, FEW - 1, FEW, FEW + 1, 150, 300] {
+            let row = row(&mut random, count, others.len());
+            let direct = half.solve(&row, &others);
+            let left = residual(&direct, &row, &others, 5.0);
+            assert!(left < 1e-2, "{count} entries: {left}");
+            if count <= FEW {
+                let small = Small::default().solve(&row, &others, &seen);
+                let left = residual(&small, &row, &others, 5.0);
+                assert!(left < 1e-2, "{count} entries, as many equations: {left}");
+            }
+        }
+        assert_eq!(half.solve(&[], &others), [0.0; DIMENSIONS]);
+    }
+
+    #[test]
+    fn factors_put_what_like_minded_users_buy_in_front() {
+        // Two halves of users, each of which buys of its half of the products.
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut rows = Sparse::new();
+        for user in 0..60u32 {
+            let of_half = (0..20u32).map(|product| product * 2 + user % 2);
+            let bought: Vec<u32> = of_half.filter(|_| random.f32() < 0.5).collect();
+            rows.push(bought.into_iter().map(|product| (product, 5.0)));
+        }
+        let options = AlsOptions { regularization: 1.0, ..AlsOptions::default() };
+        let learn =
+            |threads| Factors::learn(&rows, 40, AlsOptions { threads, ..options }, &|_| true).unwrap();
+        let factors = learn(1);
+        let one = dot(&factors.users[0], &factors.products[0]) + dot(&factors.users[0], &factors.products[2]);
+        let other =
+            dot(&factors.users[0], &factors.products[1]) + dot(&factors.users[0], &factors.products[3]);
+        assert!(one > 1.0 && other < 0.3, "{one} and {other}");
+        assert_eq!(learn(3), factors, "threads share the work and change nothing");
+        assert!(Factors::learn(&rows, 40, options, &|done| done < 0.5).is_none(), "called off");
+    }
+}

@@ -1,0 +1,154 @@
+//! Which products the same users buy: for each product those with the highest cosine over users, where a
+//! user who buys everything says less.
+
+#![allow(missing_docs, reason = "rkyv derives public items without docs")]
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::factors::Sparse;
+
+/// Neighbours kept of a product.
+pub const NEIGHBOURS_MAX: usize = 32;
+/// Buyers that a product needs to have neighbours, and to be one.
+const BUYERS_MIN: usize = 3;
+/// What a cosine of few buyers is held down by.
+const SHRINK: f32 = 0.06;
+
+/// A product and how near it is, in 0..1.
+#[derive(Clone, Copy, PartialEq, Debug, Archive, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// Its number.
+    pub product: u32,
+    /// How near.
+    pub nearness: f32,
+}
+
+/// The nearest products of each, the nearest first.
+#[derive(Clone, PartialEq, Debug, Default, Archive, Serialize, Deserialize)]
+pub struct Neighbours {
+    starts: Vec<u32>,
+    all: Vec<Neighbour>,
+}
+
+impl Neighbours {
+    /// Finds them; `by_user` has a row of (product, weight) for each user.
+    pub fn learn(by_user: &Sparse, products: usize) -> Self {
+        let by_product = by_user.transposed(products);
+        // Products with enough buyers, numbered closely.
+        let known: Vec<u32> =
+            (0..products as u32).filter(|at| by_product.row(*at as usize).len() >= BUYERS_MIN).collect();
+        let mut place = vec![u32::MAX; products];
+        known.iter().zip(0..).for_each(|(product, at)| place[*product as usize] = at);
+        let users: Vec<Vec<(u32, f32)>> = (0..by_user.rows())
+            .map(|user| {
+                let row = by_user.row(user);
+                let say = 1.0 / (2.0 + row.len() as f32).ln();
+                let found = row.iter().filter(|(product, _)| place[*product as usize] != u32::MAX);
+                found.map(|(product, weight)| (place[*product as usize], weight * say)).collect()
+            })
+            .collect();
+        let mut squares = vec![0f32; known.len()];
+        users.iter().flatten().for_each(|(at, weight)| squares[*at as usize] += weight * weight);
+        let roots: Vec<f32> = squares.iter().map(|sum| sum.sqrt()).collect();
+        let mut sums = vec![0f32; known.len()];
+        let mut neighbours = Self { starts: vec![0], all: Vec::new() };
+        for (product, own) in place.iter().enumerate() {
+            if *own != u32::MAX {
+                let found = nearest(*own, by_product.row(product), &users, &roots, &mut sums);
+                let named = found
+                    .into_iter()
+                    .map(|(nearness, at)| Neighbour { product: known[at as usize], nearness });
+                neighbours.all.extend(named);
+            }
+            neighbours.starts.push(neighbours.all.len() as u32);
+        }
+        neighbours
+    }
+
+    /// What is wrong with it for so many products; `None` if nothing is.
+    pub(crate) fn fault(&self, products: usize) -> Option<String> {
+        let ends = [self.starts.first(), self.starts.last()].map(|end| end.map(|end| *end as usize));
+        if self.starts.len() != products + 1 || ends != [Some(0), Some(self.all.len())] {
+            return Some(format!(
+                "expected the neighbours of {products} products, found {}",
+                self.starts.len()
+            ));
+        }
+        if self.starts.windows(2).any(|pair| pair[0] > pair[1]) {
+            return Some("expected neighbours in the order of their products".into());
+        }
+        let wrong =
+            self.all.iter().find(|found| found.product as usize >= products || !found.nearness.is_finite());
+        wrong.map(|found| format!("expected a neighbour below {products} that is near, found {found:?}"))
+    }
+
+    /// The neighbours of a product.
+    pub fn of(&self, product: u32) -> &[Neighbour] {
+        let at = product as usize;
+        let (Some(from), Some(to)) = (self.starts.get(at), self.starts.get(at + 1)) else { return &[] };
+        &self.all[*from as usize..*to as usize]
+    }
+}
+
+/// The nearest products of one; `sums` is all zero before and after.
+fn nearest(
+    own: u32,
+    buyers: &[(u32, f32)],
+    users: &[Vec<(u32, f32)>],
+    roots: &[f32],
+    sums: &mut [f32],
+) -> Vec<(f32, u32)> {
+    for (user, _) in buyers {
+        let row = &users[*user as usize];
+        let held = row.binary_search_by_key(&own, |(at, _)| *at).map_or(0.0, |at| row[at].1);
+        for (at, weight) in row {
+            sums[*at as usize] += held * weight;
+        }
+    }
+    sums[own as usize] = 0.0;
+    let root = roots[own as usize];
+    let mut best: Vec<(f32, u32)> = Vec::with_capacity(2 * NEIGHBOURS_MAX);
+    let mut least = 0f32;
+    for (at, sum) in sums.iter_mut().enumerate() {
+        let shared = std::mem::take(sum);
+        if shared <= least * root * roots[at] {
+            continue;
+        }
+        let nearness = shared / (root * roots[at] + SHRINK);
+        if nearness > least {
+            best.push((nearness, at as u32));
+            if best.len() == 2 * NEIGHBOURS_MAX {
+                best.select_nth_unstable_by(NEIGHBOURS_MAX, |a, b| b.0.total_cmp(&a.0));
+                best.truncate(NEIGHBOURS_MAX);
+                least = best.iter().map(|found| found.0).fold(f32::INFINITY, f32::min);
+            }
+        }
+    }
+    best.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    best.truncate(NEIGHBOURS_MAX);
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_same_users_buy_is_near_and_what_few_buy_is_left_out() {
+        let mut rows = Sparse::new();
+        for user in 0..12u32 {
+            // Tea with cups, by all; a pot by half of them; a book by two.
+            let all = [Some(0), Some(1), (user % 2 == 0).then_some(2), (user < 2).then_some(3)];
+            rows.push(all.into_iter().flatten().map(|product| (product, 1.0)));
+        }
+        let neighbours = Neighbours::learn(&rows, 5);
+        let names = |product| neighbours.of(product).iter().map(|found| found.product).collect::<Vec<_>>();
+        assert_eq!(names(0), [1, 2]);
+        assert_eq!(names(2).len(), 2);
+        assert!(names(3).is_empty() && names(4).is_empty() && names(99).is_empty());
+        let near: Vec<f32> = neighbours.of(0).iter().map(|found| found.nearness).collect();
+        assert!(near[0] > near[1] && near[0] <= 1.0 && near[1] > 0.5, "{near:?}");
+        assert_eq!(neighbours.fault(5), None);
+        assert!(neighbours.fault(2).is_some() && neighbours.fault(6).is_some());
+    }
+}

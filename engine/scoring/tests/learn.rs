@@ -1,0 +1,179 @@
+//! A shop of habits: what is learned foretells, is kept, and is refused if it is damaged.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
+use onrush_scoring::baselines::{Popularity, history};
+use onrush_scoring::candidates::{Moment, Task};
+use onrush_scoring::counters::Listing;
+use onrush_scoring::evaluation::{Score, score, truth};
+use onrush_scoring::factors::AlsOptions;
+use onrush_scoring::mlp::MlpOptions;
+use onrush_scoring::model::{Desk, FILE, Kept, Model, Origin};
+use onrush_scoring::sales::{Sale, Sales};
+use onrush_scoring::training::{TrainError, TrainOptions, train};
+
+const DAY_S: i64 = 86_400;
+const PRODUCTS: u32 = 200;
+const USERS: u32 = 90;
+
+/// Each user has ten products that they buy again when their time has come, and tries others of their kind now
+/// and then.
+fn shop(days: i64, users: u32) -> Vec<Sale> {
+    let mut random = fastrand::Rng::with_seed(11);
+    let (mut sales, mut basket) = (Vec::new(), 0);
+    let mut due = vec![[0i64; 10]; users as usize];
+    for day in 0..days {
+        for user in 0..users {
+            if random.f32() > 0.35 {
+                continue;
+            }
+            basket += 1;
+            let of_kind = |at: u32| user % 4 + 4 * (at % (PRODUCTS / 4));
+            let mut add = |product| {
+                let unit_cents = Some(100 + i64::from(product));
+                sales.push(Sale { basket, user, product, time_s: day * DAY_S + i64::from(user), unit_cents });
+            };
+            for (habit, due) in due[user as usize].iter_mut().enumerate() {
+                if day >= *due {
+                    add(of_kind(user / 4 * 5 + habit as u32));
+                    *due = day + 4 + 3 * habit as i64;
+                }
+            }
+            if random.f32() < 0.5 {
+                add(of_kind(random.u32(..)));
+            }
+        }
+    }
+    sales
+}
+
+fn listings() -> Vec<Listing> {
+    (0..PRODUCTS)
+        .map(|at| Listing { category: at % 4, brand: at % 3, price_cents: 100 + i64::from(at) })
+        .collect()
+}
+
+fn options() -> TrainOptions {
+    let mlp = MlpOptions { epochs: 6, ..MlpOptions::default() };
+    TrainOptions {
+        als: AlsOptions { regularization: 5.0, threads: 2, ..AlsOptions::default() },
+        mlp,
+        ..TrainOptions::default()
+    }
+}
+
+fn learned(sales: &Sales) -> Kept {
+    let trained = train(sales, &listings(), options(), &|_| true).unwrap();
+    Kept {
+        ids: (1_000..1_000 + PRODUCTS).collect(),
+        listings: listings(),
+        learned: trained.base.into_learned(),
+        rankers: trained.rankers,
+        origin: Origin { seed: 1, last_s: sales.last_s(), baskets: 1, cpu_s: 0.5 },
+    }
+}
+
+#[test]
+fn a_model_foretells_better_than_history_and_popularity_and_is_the_same_when_read_again() {
+    let (all, split_s) = (shop(112, USERS), 84 * DAY_S);
+    let part = |of: fn(i64, i64) -> bool| {
+        Sales::of(all.iter().filter(|sale| of(sale.time_s, split_s)).copied().collect())
+    };
+    let (past, test) = (part(|time_s, split_s| time_s < split_s), part(|time_s, split_s| time_s >= split_s));
+    let kept = learned(&past);
+    let dir = tempfile::tempdir().unwrap();
+    kept.write(dir.path()).unwrap();
+    let model = Model::read(dir.path()).unwrap();
+    assert_eq!((model.ids[7], model.origin), (1_007, kept.origin));
+
+    let counters = past.counted(&model.listings, i64::MAX);
+    let moment = Moment::of(&counters, &model.base, split_s);
+    let popularity = Popularity::of(&past, split_s);
+    let mut desk = Desk::default();
+    let mut of_task = |task| {
+        let truth = truth(task, &counters, &test, split_s, i64::MAX);
+        let users: Vec<_> = truth.iter().map(|(user, _)| &counters.users[*user as usize]).collect();
+        let mut by_model = |user| -> Vec<u32> {
+            model.foretell(task, user, &moment, &mut desk, 20);
+            desk.ranked.iter().map(|(_, product)| *product).collect()
+        };
+        let model: Vec<_> = users.iter().map(|user| by_model(*user)).collect();
+        if task == Task::Discovery {
+            let known = |(user, found): (&&_, &Vec<u32>)| {
+                let user: &onrush_scoring::counters::User = user;
+                found.iter().any(|product| user.find(*product).is_some())
+            };
+            assert!(!users.iter().zip(&model).any(known), "nothing that was bought before is a discovery");
+        }
+        let popular: Vec<_> = users.iter().map(|user| popularity.foretell(task, user, 20)).collect();
+        let before: Vec<_> = users.iter().map(|user| history(user, split_s, 20)).collect();
+        [model, popular, before].map(|foretold| score(&truth, &foretold, PRODUCTS as usize))
+    };
+    let [model, popular, before]: [Score; 3] = of_task(Task::NextBasket);
+    assert!(
+        model.ndcg10 > before.ndcg10 * 1.05 && before.ndcg10 > popular.ndcg10,
+        "{model:?} {before:?} {popular:?}"
+    );
+    let [model, popular, _] = of_task(Task::Discovery);
+    assert!(model.ndcg10 > popular.ndcg10 * 1.2, "{model:?} {popular:?}");
+}
+
+#[test]
+fn a_damaged_file_and_one_that_does_not_fit_together_are_refused() {
+    let kept = learned(&Sales::of(shop(70, USERS)));
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |kept: &Kept| {
+        kept.write(dir.path()).unwrap();
+        Model::read(dir.path()).err().unwrap().to_string()
+    };
+    type Spoil = fn(&mut Kept);
+    let table: [(Spoil, &str); 6] = [
+        (|kept| kept.ids.truncate(199), "model: expected 200 ids, as many as products, found 199"),
+        (
+            |kept| kept.learned.factors.truncate(199),
+            "model: expected 200 factors, as many as products, found 199",
+        ),
+        (
+            |kept| kept.learned.factors[3][5] = f32::NAN,
+            "model: expected finite factors, found others of product 3",
+        ),
+        (|kept| kept.learned.confidence = f32::INFINITY, "a confidence above 0, found 5 and inf"),
+        (|kept| kept.listings[0].category = 9_999, "model: expected a category below 200, found 9999"),
+        (
+            |kept| kept.learned.neighbours = Default::default(),
+            "expected the neighbours of 200 products, found 0",
+        ),
+    ];
+    for (spoil, expected) in table {
+        let mut spoiled = kept.clone();
+        spoil(&mut spoiled);
+        let found = refused(&spoiled);
+        assert!(found.contains(expected), "{found}");
+    }
+    kept.write(dir.path()).unwrap();
+    let (path, bytes) = (dir.path().join(FILE), std::fs::read(dir.path().join(FILE)).unwrap());
+    for at in (0..bytes.len()).step_by(bytes.len() / 200) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &damaged).unwrap();
+        assert!(Model::read(dir.path()).is_err(), "a bit of byte {at}");
+        std::fs::write(&path, &bytes[..at]).unwrap();
+        assert!(Model::read(dir.path()).is_err(), "cut at {at}");
+    }
+}
+
+#[test]
+fn too_little_is_said_and_a_training_can_be_called_off() {
+    let little =
+        |sales: &[Sale]| train(&Sales::of(sales.to_vec()), &listings(), options(), &|_| true).err().unwrap();
+    assert_eq!(little(&[]), TrainError::TooLittle { baskets: 0, discoveries: 0 });
+    let one = Sale { basket: 1, user: 0, product: 5, time_s: 5, unit_cents: None };
+    assert_eq!(little(&[one]), TrainError::TooLittle { baskets: 0, discoveries: 0 });
+    let found = little(&shop(70, 4)).to_string();
+    assert!(found.starts_with("expected at least 50 customers and weeks"), "{found}");
+    let sales = Sales::of(shop(70, USERS));
+    for most in [0.1, 0.5, 0.7, 0.9] {
+        let ended = train(&sales, &listings(), options(), &|done| done < most).err();
+        assert_eq!(ended, Some(TrainError::Cancelled), "called off at {most}");
+    }
+}

@@ -1,0 +1,83 @@
+//! `onrush model evaluate`.
+
+use std::path::PathBuf;
+
+use onrush_scoring::baselines::{Popularity, history};
+use onrush_scoring::candidates::{Moment, Task};
+use onrush_scoring::counters::User;
+use onrush_scoring::evaluation::{Score, score, truth};
+use onrush_scoring::model::{Desk, Model};
+use onrush_scoring::sales::Sales;
+
+use super::report::{Baselines, OfTasks, Report};
+use super::{ModelCommandError, Numbers};
+
+/// Products that are foretold.
+const DEPTH: usize = 20;
+
+/// What is evaluated, and on what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Evaluate {
+    /// Directory of the model.
+    pub model: PathBuf,
+    /// What is known when it foretells.
+    pub history: PathBuf,
+    /// What was bought then.
+    pub test: PathBuf,
+    /// Where both are split, in unix seconds: of the history counts what is before, of the test what is not.
+    pub split_s: Option<i64>,
+}
+
+/// Says how well a model foretells.
+///
+/// # Errors
+/// A file of no use, or a model that cannot be read.
+pub fn evaluate(command: &Evaluate) -> Result<Report, ModelCommandError> {
+    let failed = |source| ModelCommandError::Model { directory: command.model.clone(), source };
+    let model = Model::read(&command.model).map_err(failed)?;
+    let mut numbers = Numbers::of(&command.model, model.ids.iter().copied())?;
+    let mut past = numbers.sales(&command.history)?;
+    let mut test = numbers.any_sales(&command.test)?;
+    if let Some(split_s) = command.split_s {
+        past.retain(|sale| sale.time_s < split_s);
+        test.retain(|sale| sale.time_s >= split_s);
+    }
+    let (past, test) = (Sales::of(past), Sales::of(test));
+    let now_s = test.first_s();
+    let mut counters = model.counters(past.users());
+    past.baskets().for_each(|basket| counters.count(&basket));
+    let sold = counters.products.iter().filter(|product| product.baskets > 0).count();
+    let moment = Moment::of(&counters, &model.base, now_s);
+    let popularity = Popularity::of(&past, now_s);
+    let mut desk = Desk::default();
+    let mut of_task = |task: Task| {
+        let truth = truth(task, &counters, &test, now_s, i64::MAX);
+        let scored = |foretell: &mut dyn FnMut(&User) -> Vec<u32>| -> Score {
+            let users = truth.iter().map(|(user, _)| &counters.users[*user as usize]);
+            score(&truth, &users.map(foretell).collect::<Vec<_>>(), sold)
+        };
+        [
+            scored(&mut |user| {
+                model.foretell(task, user, &moment, &mut desk, DEPTH);
+                desk.ranked.iter().map(|(_, product)| *product).collect()
+            }),
+            scored(&mut |user| popularity.foretell(task, user, DEPTH)),
+            scored(&mut |user| history(user, now_s, DEPTH)),
+        ]
+    };
+    let [next_basket, popular_basket, history90] = of_task(Task::NextBasket);
+    let [discovery, popular_discovery, _] = of_task(Task::Discovery);
+    Ok(Report {
+        next_basket: next_basket.into(),
+        discovery: discovery.into(),
+        train_cpu_s: model.origin.cpu_s,
+        baselines: Baselines {
+            popularity28: OfTasks {
+                next_basket: Some(popular_basket.into()),
+                discovery: Some(popular_discovery.into()),
+            },
+            // What was bought before is nothing new.
+            history90: OfTasks { next_basket: Some(history90.into()), discovery: None },
+        },
+    })
+}

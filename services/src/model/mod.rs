@@ -1,0 +1,106 @@
+//! `onrush model`: a model of recommendation learned of files, and how well one foretells what is in others.
+//!
+//! Files have the shape that `retail` reads. Products keep the number of their line in the catalogue; users
+//! are numbered as they come.
+
+mod evaluate;
+mod report;
+mod train;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use onrush_scoring::model::ModelError;
+use onrush_scoring::sales::Sale;
+use onrush_scoring::training::TrainError;
+
+pub use evaluate::{Evaluate, evaluate};
+pub use report::Report;
+pub use train::{Train, train};
+
+use crate::retail::{self, RetailError, SaleLine};
+
+/// Why there is no model, or nothing to say of one.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelCommandError {
+    /// A file is of no use.
+    #[error(transparent)]
+    Retail(#[from] RetailError),
+    /// Two products have one id.
+    #[error("{file}: expected each product id once, found {id} twice")]
+    Twice {
+        /// Which file.
+        file: PathBuf,
+        /// Which id.
+        id: u32,
+    },
+    /// There is too little to learn from, or it was called off.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The model cannot be read or written.
+    #[error("{directory}: {source}")]
+    Model {
+        /// Where.
+        directory: PathBuf,
+        /// Why.
+        source: ModelError,
+    },
+    /// The report cannot be written.
+    #[error("{file}: expected a file to write to: {source}")]
+    Report {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Numbers of users and of products, by their ids.
+#[derive(Default)]
+struct Numbers {
+    products: HashMap<u32, u32>,
+    users: HashMap<u32, u32>,
+}
+
+impl Numbers {
+    /// Products in the order of a catalogue.
+    fn of(file: &Path, ids: impl Iterator<Item = u32>) -> Result<Self, ModelCommandError> {
+        let mut numbers = Self::default();
+        for (number, id) in (0..).zip(ids) {
+            if numbers.products.insert(id, number).is_some() {
+                return Err(ModelCommandError::Twice { file: file.to_path_buf(), id });
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// Reads sales of products that are known.
+    fn sales(&mut self, file: &Path) -> Result<Vec<Sale>, RetailError> {
+        let Self { products, users } = self;
+        let mut sales = Vec::new();
+        retail::transactions(file, &|product| products.contains_key(&product), &mut |line| {
+            sales.push(sale(&line, products[&line.product], users));
+        })?;
+        Ok(sales)
+    }
+
+    /// Reads sales of any products: one that is not known gets a number behind all others.
+    fn any_sales(&mut self, file: &Path) -> Result<Vec<Sale>, RetailError> {
+        let Self { products, users } = self;
+        let mut sales = Vec::new();
+        retail::transactions(file, &|_| true, &mut |line| {
+            let next = products.len() as u32;
+            let product = *products.entry(line.product).or_insert(next);
+            sales.push(sale(&line, product, users));
+        })?;
+        Ok(sales)
+    }
+}
+
+fn sale(line: &SaleLine, product: u32, users: &mut HashMap<u32, u32>) -> Sale {
+    let next = users.len() as u32;
+    let user = *users.entry(line.user).or_insert(next);
+    let unit_cents = line.paid_cents.map(|paid| paid / i64::from(line.quantity));
+    Sale { basket: line.basket, user, product, time_s: line.at_s, unit_cents }
+}
