@@ -8,7 +8,7 @@ use onrush_proto::frame::{ErrorCode, ErrorFrame, HEADER_BYTES, Hello, VERSION_MA
 use super::connection::{Connection, Stage};
 use super::desk::Desk;
 use super::front::Shared;
-use super::incoming::{End, Incoming};
+use super::incoming::{End, Incoming, Pace};
 use super::limits::Limits;
 use super::reader::{self, Caller};
 use super::runtime::{Runtime, Sink, Source, timeout, unless};
@@ -117,7 +117,7 @@ async fn hear<D: Desk, R: Runtime, I: Source<R::Stop>>(
         if front.is_stopping() {
             return Err(None);
         }
-        match incoming.more::<R>(&front.pool, &front.strangers, (front.limits.hello, false)).await {
+        match incoming.more::<R>(&front.pool, &front.strangers, Pace::within(front.limits.hello)).await {
             Ok(()) => {}
             Err(End::Stalled) => return Err(Some(reader::stalled())),
             Err(End::Closed | End::Broken) => return Err(None),

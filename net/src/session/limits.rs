@@ -14,6 +14,9 @@ pub struct Limits {
     pub hello: Duration,
     /// How long a frame that has begun, or a client that does not read, may make no progress.
     pub progress: Duration,
+    /// How long a frame that has begun may take to be whole, however steadily its bytes come: a client that sends a byte now
+    /// and then would keep its place for ever.
+    pub frame: Duration,
     /// After how long of silence a client is probed whether it is there at all.
     pub keepalive: Duration,
     /// How long what a client still sends is taken in when its connection ends, so that it can read why.
@@ -54,6 +57,8 @@ impl Default for Limits {
         Self {
             hello: Duration::from_secs(5),
             progress: Duration::from_secs(30),
+            // The longest at 35 kB a second.
+            frame: Duration::from_secs(120),
             keepalive: Duration::from_secs(30),
             linger: Duration::from_secs(1),
             credit: 16_384,

@@ -10,7 +10,7 @@ use onrush_proto::frame::{
 use super::connection::{Connection, Stage};
 use super::desk::{Desk, Taken};
 use super::front::Shared;
-use super::incoming::{End, Incoming};
+use super::incoming::{End, Incoming, Pace};
 use super::runtime::{Runtime, Source};
 use super::subscription;
 use super::tickets::Open;
@@ -58,8 +58,8 @@ pub(super) async fn read<D: Desk, R: Runtime, I: Source<R::Stop>>(
         if connection.stage() != Stage::Open {
             return;
         }
-        let more = incoming.more::<R>(&front.pool, &connection.stop, (front.limits.progress, hurry)).await;
-        match more {
+        let pace = Pace::of(&front.limits, hurry);
+        match incoming.more::<R>(&front.pool, &connection.stop, pace).await {
             Ok(()) => {}
             // Whoever closes its half has nothing more to ask, and may still read.
             Err(End::Closed) => return connection.leave(None),
@@ -71,7 +71,7 @@ pub(super) async fn read<D: Desk, R: Runtime, I: Source<R::Stop>>(
 }
 
 pub(super) fn stalled() -> ErrorFrame {
-    ErrorFrame::new(ErrorCode::Slow, "frame: expected the rest of it, found nothing for too long")
+    ErrorFrame::new(ErrorCode::Slow, "frame: expected the rest of it, found too little for too long")
 }
 
 /// Takes the frames that are whole.

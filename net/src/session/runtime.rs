@@ -4,12 +4,17 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A runtime of one thread.
 pub(crate) trait Runtime: 'static {
     /// How reads are ended from outside.
     type Stop: Stop;
+
+    /// The time from which others are counted.
+    fn now() -> Instant {
+        Instant::now()
+    }
 
     /// Over once so much time has passed.
     fn sleep(time: Duration) -> impl Future<Output = ()>;

@@ -15,6 +15,10 @@ use crate::wait::until;
 /// Soon, for a test that waits for it.
 const SOON: Duration = Duration::from_millis(200);
 
+/// How often a slow client sends a byte, and how many it sends before the test fails.
+const DRIP: Duration = Duration::from_millis(5);
+const DRIPS_MAX: usize = 6_000;
+
 fn ping() -> Vec<u8> {
     let mut bytes = Vec::new();
     begin(&mut bytes, Kind::Ping).seal(&mut bytes, 0, 0);
@@ -70,6 +74,39 @@ async fn who_says_nothing_or_half_of_it_is_ended() {
     halting.write(&ping()[..8]);
     assert_eq!(halting.read().error().code, ErrorCode::Slow);
     assert!(halting.is_ended());
+}
+
+/// A byte now and then is progress, and a frame that never ends all the same.
+#[tokio::test]
+async fn a_frame_that_drips_is_ended_and_pauses_between_frames_are_not() {
+    let shop = Shop::open_with(|config| config.native.limits.frame = SOON);
+    let mut pausing = Peer::open(shop.native(), "");
+    let mut pong = move || {
+        pausing.write(&ping());
+        assert_eq!(pausing.read().kind(), Kind::Pong);
+    };
+    pong();
+    let mut dripping = Peer::open(shop.native(), "");
+    // The beginning of a frame that would be there after hours.
+    let mut long = vec![0; 4];
+    long.extend_from_slice(&(1u32 << 20).to_le_bytes());
+    dripping.write(&long);
+    let mut ended = dripping.stream.try_clone().unwrap();
+    let dripped = tokio::task::spawn_blocking(move || {
+        let drips = (0..DRIPS_MAX).take_while(|_| {
+            std::thread::sleep(DRIP);
+            ended.write_all(&[0]).is_ok()
+        });
+        drips.count()
+    });
+    let error = dripping.read().error();
+    assert_eq!(error.code, ErrorCode::Slow, "{error}");
+    assert!(error.text.starts_with("frame: expected the rest of it"), "{error}");
+    assert!(dripping.is_ended());
+    drop(dripping);
+    assert!(dripped.await.unwrap() < DRIPS_MAX, "nobody takes them any more");
+    // By now it was silent for longer than a frame may take.
+    pong();
 }
 
 /// A client that asks and does not read: what waits for it is bounded, then it is not listened to, then it is

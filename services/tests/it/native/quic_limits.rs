@@ -14,6 +14,8 @@ use crate::wait::until;
 
 /// Soon, for a test that waits for it.
 const SOON: Duration = Duration::from_millis(200);
+/// How often a slow client sends a byte.
+const DRIP: Duration = Duration::from_millis(5);
 
 #[tokio::test]
 async fn who_says_nothing_or_half_of_it_is_ended() {
@@ -44,6 +46,32 @@ async fn who_says_nothing_or_half_of_it_is_ended() {
     // Whoever is known and has nothing open may be silent.
     first.say(Kind::Ping).await;
     assert_eq!(first.read().await.kind(), Kind::Pong);
+}
+
+/// A byte now and then is progress, and a frame that never ends all the same: on the first stream, and on another.
+#[tokio::test]
+async fn a_frame_that_drips_is_ended_and_pauses_between_frames_are_not() {
+    let shop = open(|config| config.native.limits.frame = SOON);
+    let (_pausing, mut pausing) = Caller::open(&shop, "").await;
+    // The beginning of a frame that would be there after hours.
+    let mut long = vec![0; 4];
+    long.extend_from_slice(&(1u32 << 15).to_le_bytes());
+    for further in [false, true] {
+        pausing.say(Kind::Ping).await;
+        assert_eq!(pausing.read().await.kind(), Kind::Pong);
+        let (caller, first) = Caller::open(&shop, "").await;
+        let mut dripping = if further { caller.stream().await } else { first };
+        dripping.write(&long).await;
+        let (said, dripped) = dripping.drip(DRIP).await;
+        assert!(dripped > 0);
+        let error = said.unwrap().error();
+        assert_eq!(error.code, ErrorCode::Slow, "{error}");
+        assert!(error.text.starts_with("frame: expected the rest of it"), "{error}");
+        assert!(dripping.try_read().await.is_none());
+    }
+    // By now it was silent for longer than a frame may take.
+    pausing.say(Kind::Ping).await;
+    assert_eq!(pausing.read().await.kind(), Kind::Pong);
 }
 
 /// A client that asks and does not read: what waits for it is bounded, then it is not listened to, then it is ended.

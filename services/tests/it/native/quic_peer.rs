@@ -122,6 +122,17 @@ pub(super) async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("nothing for too long")
 }
 
+async fn frame(recv: &mut RecvStream) -> Option<Said> {
+    let mut bytes = vec![0; HEADER_BYTES];
+    let first = within(recv.read(&mut bytes[..1])).await.unwrap()?;
+    assert_eq!(first, 1);
+    within(recv.read_exact(&mut bytes[1..])).await.unwrap();
+    let length = Frame::length(&bytes, FRAME_BYTES_MAX).unwrap().unwrap();
+    bytes.resize(length, 0);
+    within(recv.read_exact(&mut bytes[HEADER_BYTES..])).await.unwrap();
+    Some(Said(bytes))
+}
+
 /// A stream of a connection.
 pub(super) struct Stream {
     pub(super) send: SendStream,
@@ -174,14 +185,25 @@ impl Stream {
 
     /// The next frame; `None` at the end.
     pub(super) async fn try_read(&mut self) -> Option<Said> {
-        let mut bytes = vec![0; HEADER_BYTES];
-        let first = within(self.recv.read(&mut bytes[..1])).await.unwrap()?;
-        assert_eq!(first, 1);
-        within(self.recv.read_exact(&mut bytes[1..])).await.unwrap();
-        let length = Frame::length(&bytes, FRAME_BYTES_MAX).unwrap().unwrap();
-        bytes.resize(length, 0);
-        within(self.recv.read_exact(&mut bytes[HEADER_BYTES..])).await.unwrap();
-        Some(Said(bytes))
+        frame(&mut self.recv).await
+    }
+
+    /// What it hears while it sends a byte now and then, and how many those were.
+    pub(super) async fn drip(&mut self, every: Duration) -> (Option<Said>, usize) {
+        let Self { send, recv, .. } = self;
+        let mut sent = 0;
+        let dripping = async {
+            loop {
+                tokio::time::sleep(every).await;
+                // A stream that has ended takes none.
+                sent += usize::from(send.write_all(&[0]).await.is_ok());
+            }
+        };
+        let said = tokio::select! {
+            said = frame(recv) => said,
+            () = dripping => None,
+        };
+        (said, sent)
     }
 
     pub(super) async fn read(&mut self) -> Said {
