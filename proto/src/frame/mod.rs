@@ -43,6 +43,8 @@ pub const VERSION_MIN: u16 = 1;
 pub const VERSION_MAX: u16 = 1;
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod document;
