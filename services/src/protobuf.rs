@@ -190,4 +190,50 @@ mod tests {
         assert_eq!(Value::Bytes(&[0xff]).text(), Err(Odd));
         assert_eq!((Value::Varint(1).text(), Value::Bytes(b"1").number()), (Err(Odd), Err(Odd)));
     }
+
+    /// The same by the code that the generated one is made of.
+    fn generated(mut rest: &[u8]) -> Option<Vec<(u64, Value<'_>)>> {
+        use prost::encoding::{WireType, decode_key, decode_varint};
+        let mut fields = Vec::new();
+        while !rest.is_empty() {
+            let (number, wire) = decode_key(&mut rest).ok()?;
+            let length_or_number = decode_varint(&mut rest).ok()?;
+            let value = match wire {
+                WireType::Varint => Value::Varint(length_or_number),
+                WireType::LengthDelimited => {
+                    let bytes;
+                    (bytes, rest) = rest.split_at_checked(usize::try_from(length_or_number).ok()?)?;
+                    Value::Bytes(bytes)
+                }
+                _ => return None,
+            };
+            fields.push((number.into(), value));
+        }
+        Some(fields)
+    }
+
+    /// All of two bytes, and longer ones of the bytes that mean most.
+    #[test]
+    fn fields_read_as_the_generated_code_reads_them_whatever_comes() {
+        let mut taken = 0;
+        let mut agree = |bytes: &[u8]| {
+            let Ok(found) = all(bytes) else { return };
+            // A message has no field 0, and none beyond 29 bits: the readers of messages know none of them.
+            if found.iter().all(|(number, _)| (1..1 << 29).contains(number)) {
+                assert_eq!(Some(found), generated(bytes), "{bytes:?}");
+                taken += 1;
+            }
+        };
+        let meaning = [0x00, 0x01, 0x02, 0x08, 0x0a, 0x12, 0x7f, 0x80, 0x81, 0xff];
+        for bytes in 0..=u16::MAX {
+            let [first, second] = bytes.to_le_bytes();
+            agree(&[first, second]);
+            meaning.iter().for_each(|third| agree(&[first, second, *third]));
+        }
+        for number in 0..10_usize.pow(6) {
+            let places = [1, 10, 100, 1_000, 10_000, 100_000];
+            agree(&places.map(|place| meaning[number / place % 10]));
+        }
+        assert!(taken > 50_000, "{taken}");
+    }
 }

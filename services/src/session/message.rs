@@ -116,4 +116,103 @@ mod tests {
         let error = read(&no_text, true).unwrap_err();
         assert!(error.to_string().contains("NewOrderLine.sku"), "{error}");
     }
+
+    /// Numbers that follow from a seed.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((self.0 >> 33) as usize) % end.max(1)
+        }
+
+        fn number(&mut self) -> u64 {
+            [0, 1, 127, 128, 1 << 14, 1 << 62, i64::MAX as u64, 1 << 63, u64::MAX][self.below(9)]
+        }
+
+        fn text(&mut self, longest: usize) -> String {
+            let length = [0, 1, 3, longest - 1, longest, longest + 1][self.below(6)];
+            "t".repeat(length)
+        }
+
+        /// A message of some calls, most of them orders of one line.
+        fn message(&mut self) -> Vec<u8> {
+            let calls = (0..self.below(4)).map(|_| {
+                let line = NewOrderLine {
+                    sku: self.text(39),
+                    quantity: self.number() as i64,
+                    max_unit_price: (self.below(2) == 0).then(|| self.number() as i64),
+                };
+                let order = CreateOrderRequest {
+                    request_id: self.text(255),
+                    customer_id: self.text(39),
+                    lines: vec![line; [1, 1, 1, 0, 2][self.below(5)]],
+                    hold_us: self.number(),
+                };
+                let asked = (self.below(9) > 0).then(|| Asking::CreateOrder(Box::new(order)));
+                Call { tag: self.number(), patience_us: self.number(), call: asked }
+            });
+            SessionRequest { calls: calls.collect() }.encode_to_vec()
+        }
+
+        /// The same with something of it changed, left out, put twice or put elsewhere.
+        fn damaged(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
+            for _ in 0..self.below(4) {
+                let (at, more) = (self.below(bytes.len()), self.below(12));
+                let until = (at + more).min(bytes.len());
+                let piece = bytes.get(at..until).unwrap_or_default().to_vec();
+                match self.below(6) {
+                    0 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
+                    1 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][self.below(5)],
+                    2 => bytes.truncate(at),
+                    3 => drop(bytes.drain(at..until)),
+                    _ => drop(bytes.splice(at..at, piece)),
+                }
+            }
+            bytes
+        }
+    }
+
+    /// How many orders were told apart in a message, if it was read in place; then the generated code reads the same.
+    fn orders(message: &[u8], seed: u64) -> Option<usize> {
+        let found = in_place(message).ok()?;
+        let mut orders = 0;
+        let told = SessionRequest::decode(message);
+        let told = told.unwrap_or_else(|error| panic!("seed {seed}: taken, and yet {error}: {message:?}"));
+        assert_eq!(found.len(), told.calls.len(), "seed {seed}: {message:?}");
+        for (found, call) in found.into_iter().zip(told.calls) {
+            match found {
+                Asked::Other(other) => assert_eq!(other, call, "seed {seed}"),
+                Asked::Order(found) => {
+                    let Some(Asking::CreateOrder(order)) = &call.call else {
+                        panic!("seed {seed}: an order, and yet {call:?}");
+                    };
+                    assert_eq!((found.tag, found.patience_us), (call.tag, call.patience_us), "seed {seed}");
+                    // As it is read where everything is in its place: the tests of the order say how.
+                    let expected = PlainOrder::read(&order.encode_to_vec());
+                    assert_eq!(Ok(found.order), expected, "seed {seed}: {message:?}");
+                    orders += 1;
+                }
+            }
+        }
+        Some(orders)
+    }
+
+    #[test]
+    fn what_is_read_in_place_is_what_the_generated_code_reads_whatever_comes() {
+        let (mut whole, mut damaged, mut odd) = (0, 0, 0);
+        for seed in 0..30_000 {
+            let mut dice = Dice(seed);
+            let message = dice.message();
+            whole += orders(&message, seed).unwrap();
+            let message = dice.damaged(message);
+            match orders(&message, seed) {
+                Some(orders) => damaged += orders,
+                None => odd += 1,
+            }
+            assert_eq!(read(&message, true).is_ok(), read(&message, false).is_ok(), "seed {seed}");
+        }
+        // Both ways were gone, and often.
+        assert!(whole > 1_000 && damaged > 300 && odd > 1_000, "{whole}, {damaged}, {odd}");
+    }
 }
