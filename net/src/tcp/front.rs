@@ -26,10 +26,22 @@ const TURNED_AWAY_MAX: u32 = 64;
 /// Probes that a silent client may leave unanswered.
 const PROBES: u32 = 3;
 
+/// How the system says what happens on sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Driver {
+    /// By io_uring where the system has it and lets us use it, else by epoll.
+    #[default]
+    Best,
+    /// By epoll (kqueue where that is).
+    Poll,
+}
+
 /// One thread that serves the native protocol over TCP.
 pub struct Front {
     /// Its listener.
     pub listener: std::net::TcpListener,
+    /// How it hears of its sockets.
+    pub driver: Driver,
     /// Who this is, if TLS is spoken.
     pub identity: Option<Identity>,
     /// What a connection may cost.
@@ -41,13 +53,15 @@ pub struct Front {
 }
 
 impl Front {
-    /// Serves on this thread until `stop` resolves and what was open is answered. By io_uring where the
-    /// system has it, else by epoll.
+    /// Serves on this thread until `stop` resolves and what was open is answered.
     pub fn serve<D: Desk>(self, desk: D, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let mut runtime = match RuntimeBuilder::<FusionDriver>::new().enable_timer().build() {
-            Ok(runtime) => runtime,
+        let poll = || RuntimeBuilder::<LegacyDriver>::new().enable_timer().build().map(FusionRuntime::from);
+        let mut runtime = match self.driver {
+            Driver::Poll => poll()?,
             // It is there, but not for us: too little memory may be locked, say.
-            Err(_) => FusionRuntime::from(RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?),
+            Driver::Best => {
+                RuntimeBuilder::<FusionDriver>::new().enable_timer().build().or_else(|_| poll())?
+            }
         };
         runtime.block_on(self.run(desk, stop))
     }

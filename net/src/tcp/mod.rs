@@ -7,4 +7,4 @@ mod front;
 mod halves;
 mod protected;
 
-pub use front::Front;
+pub use front::{Driver, Front};

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use onrush_net::session::Limits;
+use onrush_net::tcp::Driver;
 
 use super::{ConfigError, Value, find, parse, plain, wrong};
 
@@ -19,6 +20,8 @@ pub struct NativeConfig {
     pub certificate: Option<CertificateFiles>,
     /// What a connection may cost.
     pub limits: Limits,
+    /// How its fronts over TCP hear of their sockets.
+    pub driver: Driver,
 }
 
 /// Where a certificate and its key are (PEM).
@@ -58,6 +61,7 @@ pub(super) fn of(values: &[Value]) -> Result<NativeConfig, ConfigError> {
         quic_port: parse(find(values, QUIC_PORT), "a port, 0 to 65535, auto or off", quic)?,
         certificate: files(values)?,
         limits: Limits::default(),
+        driver: Driver::default(),
     })
 }
 

@@ -38,7 +38,7 @@ pub(crate) use later::{Later, work};
 /// Where a front listens.
 pub(crate) enum Socket {
     /// Over TCP, with TLS if it has an identity.
-    Tcp(TcpListener, Option<Identity>),
+    Tcp(TcpListener, tcp::Driver, Option<Identity>),
     /// Over QUIC. The fronts hold the sockets of all: one that were closed before the others end would change
     /// which of them packets are led to.
     Quic(Arc<[UdpSocket]>, usize, Identity),
@@ -91,8 +91,8 @@ impl Front {
                 let _ = stop.wait_for(|stop| *stop).await;
             };
             let served = match socket {
-                Socket::Tcp(listener, identity) => {
-                    tcp::Front { listener, identity, limits, places, drain }.serve(desk, stopped)
+                Socket::Tcp(listener, driver, identity) => {
+                    tcp::Front { listener, driver, identity, limits, places, drain }.serve(desk, stopped)
                 }
                 Socket::Quic(sockets, own, identity) => sockets[own].try_clone().and_then(|socket| {
                     quic::Front { socket, identity, limits, places, drain }.serve(desk, stopped)

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::connections::Limit;
 use super::listen::{self, Taken, TakenUdp};
 use super::{ServeError, Shop, background};
-use crate::config::{Config, EnginePlace};
+use crate::config::{Config, EnginePlace, NativeConfig};
 use crate::metrics::Transport;
 use crate::native::{Certificate, Feeds, Front, Later, Socket, follow, work};
 
@@ -73,12 +73,12 @@ impl Doors {
     }
 
     /// A socket for each front.
-    fn sockets(self, tls: bool) -> Vec<(Transport, Socket)> {
+    fn sockets(self, native: &NativeConfig) -> Vec<(Transport, Socket)> {
         let identity = self.certificate.map(|certificate| certificate.identity);
-        let of_tcp = identity.clone().filter(|_| tls);
+        let of_tcp = identity.clone().filter(|_| native.tls);
         let tcp = self.tcp.map_or_else(Vec::new, |taken| taken.sockets);
-        let mut sockets: Vec<_> =
-            tcp.into_iter().map(|listener| (Transport::Tcp, Socket::Tcp(listener, of_tcp.clone()))).collect();
+        let socket = |listener| (Transport::Tcp, Socket::Tcp(listener, native.driver, of_tcp.clone()));
+        let mut sockets: Vec<_> = tcp.into_iter().map(socket).collect();
         if let (Some(taken), Some(identity)) = (self.quic, identity) {
             let all: Arc<[UdpSocket]> = taken.sockets.into();
             let quic = (0..all.len()).map(|own| Socket::Quic(Arc::clone(&all), own, identity.clone()));
@@ -105,7 +105,7 @@ pub(super) fn start(
     limit: &Limit,
     stop: &watch::Receiver<bool>,
 ) -> Result<Threads, ServeError> {
-    let sockets = doors.sockets(config.native.tls);
+    let sockets = doors.sockets(&config.native);
     if sockets.is_empty() {
         return Ok(Threads::default());
     }

@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod drivers;
 mod ends;
 mod limits;
 mod lines;
