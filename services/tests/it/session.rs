@@ -329,3 +329,38 @@ async fn a_call_that_no_server_reads_is_refused_alone() {
         stranger.ask(0, Command::CreateOrder(one_order("tea".parse().unwrap(), 1))).await.unwrap_err();
     assert_eq!(refused.reason(), Some("INVALID_TOKEN"));
 }
+
+/// Orders go on when a turn of the session is over, which takes far longer than a microsecond: those that wait no longer
+/// come first in it.
+#[tokio::test]
+async fn what_is_not_decided_in_time_is_refused_and_nothing_changes_by_it() {
+    let shop = Shop::open();
+    shop.stock("tea", 450, 1_000).await;
+    let mut session = Session::open(&shop.addresses.order, None).await.unwrap();
+    let patient = |patience_us: u64, tag: u64| Call {
+        patience_us,
+        ..call(tag, create(&format!("key-{tag}"), "ada", &[("tea", 1)]))
+    };
+    let late = (0..3).map(|tag| patient(1, tag));
+    let others = (3..256).map(|tag| patient(if tag % 2 == 0 { 0 } else { u64::MAX }, tag));
+    session.put(late.chain(others).collect()).await;
+    for (tag, told) in session.hear(256).await {
+        match told {
+            Told::Failure(failure) if tag < 3 => {
+                let expected = (Code::DeadlineExceeded as i32, "DEADLINE_EXCEEDED");
+                assert_eq!((failure.code, failure.reason.as_str()), expected);
+            }
+            Told::CreateOrder(_) if tag >= 3 => {}
+            other => panic!("{tag}: {other:?}"),
+        }
+    }
+    // Under their keys nothing was done.
+    for tag in 0..3 {
+        let Told::CreateOrder(made) = session.ask(create(&format!("key-{tag}"), "ada", &[("tea", 1)])).await
+        else {
+            panic!("expected an order");
+        };
+        assert!(!made.replayed);
+    }
+    assert_eq!(shop.client.audit(Default::default()).await.unwrap().orders, 256);
+}

@@ -6,64 +6,12 @@ use onrush_proto::{Refusal, Text};
 use super::peer::{Peer, create, ordered, refusal, rejected, sell, stock};
 use crate::shop::Shop;
 
-/// A frame with one order.
-fn order_frame(peer: &mut Peer) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    peer.put(&mut bytes, &[(0, create("ada", &[("tea", 1)]))], false);
-    bytes
-}
-
-async fn assert_nothing_was_done(shop: &Shop) {
-    let audit = shop.client.audit(Default::default()).await.unwrap();
-    assert!(audit.ok && audit.orders == 0, "{audit:?}");
-}
-
 fn malformed(peer: &mut Peer, bytes: &[u8], field: &str) {
     peer.write(bytes);
     let error = peer.read().error();
     assert_eq!(error.code, ErrorCode::Malformed, "{error}");
     assert!(error.text.starts_with(field), "{error}");
     assert!(peer.is_ended());
-}
-
-#[tokio::test]
-async fn a_frame_that_is_cut_anywhere_does_nothing() {
-    let shop = Shop::open();
-    sell(&mut Peer::open(shop.native(), ""), "tea", 1, 10);
-    let mut hello = Vec::new();
-    Hello::new("", "a test").write(&mut hello);
-    for cut in 0..hello.len() {
-        let mut peer = Peer::silent(shop.native());
-        peer.write(&hello[..cut]);
-        peer.close();
-        assert!(peer.is_ended(), "cut at {cut}");
-    }
-    for cut in 0..160 {
-        let mut peer = Peer::open(shop.native(), "");
-        let bytes = order_frame(&mut peer);
-        peer.write(&bytes[..cut]);
-        peer.close();
-        assert!(peer.is_ended(), "cut at {cut}");
-    }
-    assert_nothing_was_done(&shop).await;
-}
-
-#[tokio::test]
-async fn a_frame_with_a_flipped_bit_does_nothing() {
-    let shop = Shop::open();
-    sell(&mut Peer::open(shop.native(), ""), "tea", 1, 10);
-    for byte in 0..160 {
-        let mut peer = Peer::open(shop.native(), "");
-        let mut bytes = order_frame(&mut peer);
-        bytes[byte] ^= 1 << (byte % 8);
-        peer.write(&bytes);
-        peer.close();
-        // A length that grew waits for more, and then it is over.
-        for said in peer.rest() {
-            assert_eq!(said.error().code, ErrorCode::Malformed, "byte {byte}");
-        }
-    }
-    assert_nothing_was_done(&shop).await;
 }
 
 #[tokio::test]

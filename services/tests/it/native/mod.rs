@@ -2,6 +2,9 @@
 
 mod access;
 mod bad_input;
+mod bounds;
+mod broken;
+mod deadlines;
 mod drivers;
 mod ends;
 mod limits;

@@ -141,6 +141,43 @@ async fn another_version_of_quic_is_refused_and_told_which_is_spoken() {
     config.version(DRAFT);
     let refused = within(endpoint.connect_with(config, shop.native_quic(), "localhost").unwrap()).await;
     assert!(matches!(refused, Err(ConnectionError::VersionMismatch)), "{refused:?}");
+    let bytes = tokio::task::spawn_blocking(move || negotiated(shop.native_quic(), DRAFT)).await.unwrap();
+    assert_eq!(versions(&bytes), [1]);
+}
+
+/// A client's and a server's name for a connection.
+const NAMES: [[u8; 8]; 2] = [*b"a client", *b"a server"];
+
+/// What a server answers to a first packet of another version.
+fn negotiated(address: std::net::SocketAddr, version: u32) -> Vec<u8> {
+    let [client, server] = NAMES;
+    let mut packet = vec![0xc0];
+    packet.extend_from_slice(&version.to_be_bytes());
+    for name in [server, client] {
+        packet.push(8);
+        packet.extend_from_slice(&name);
+    }
+    // Shorter ones are not answered, so that nobody is flooded in another's name.
+    packet.resize(1_200, 0);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    socket.send_to(&packet, address).unwrap();
+    let mut bytes = vec![0; 1_500];
+    let read = socket.recv(&mut bytes).unwrap();
+    bytes.truncate(read);
+    bytes
+}
+
+/// The versions of a Version Negotiation packet (RFC 9000, 17.2.1) but for those that are reserved, to keep clients used
+/// to unknown ones (15).
+fn versions(packet: &[u8]) -> Vec<u32> {
+    let [client, server] = NAMES;
+    let head = [&[0; 4][..], &[8], &client, &[8], &server].concat();
+    assert!(packet[0] & 0x80 != 0 && packet[1..].starts_with(&head), "{packet:?}");
+    let (versions, rest) = packet[1 + head.len()..].as_chunks::<4>();
+    assert!(rest.is_empty(), "{packet:?}");
+    let versions = versions.iter().map(|version| u32::from_be_bytes(*version));
+    versions.filter(|version| version & 0x0f0f_0f0f != 0x0a0a_0a0a).collect()
 }
 
 /// Early data could be sent again by whoever recorded it.

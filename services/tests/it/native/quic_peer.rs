@@ -12,7 +12,8 @@ use onrush_proto::frame::{
 };
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime,
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, ReadError, RecvStream, SendStream,
+    TokioRuntime,
 };
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -122,15 +123,15 @@ pub(super) async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("nothing for too long")
 }
 
-async fn frame(recv: &mut RecvStream) -> Option<Said> {
+async fn frame(recv: &mut RecvStream) -> Result<Option<Said>, ReadError> {
     let mut bytes = vec![0; HEADER_BYTES];
-    let first = within(recv.read(&mut bytes[..1])).await.unwrap()?;
+    let Some(first) = within(recv.read(&mut bytes[..1])).await? else { return Ok(None) };
     assert_eq!(first, 1);
     within(recv.read_exact(&mut bytes[1..])).await.unwrap();
     let length = Frame::length(&bytes, FRAME_BYTES_MAX).unwrap().unwrap();
     bytes.resize(length, 0);
     within(recv.read_exact(&mut bytes[HEADER_BYTES..])).await.unwrap();
-    Some(Said(bytes))
+    Ok(Some(Said(bytes)))
 }
 
 /// A stream of a connection.
@@ -185,7 +186,27 @@ impl Stream {
 
     /// The next frame; `None` at the end.
     pub(super) async fn try_read(&mut self) -> Option<Said> {
-        frame(&mut self.recv).await
+        frame(&mut self.recv).await.unwrap()
+    }
+
+    /// What is said to somebody who was never let in: until the end of the stream, or of the connection in good order.
+    pub(super) async fn refused(&mut self) -> Vec<Said> {
+        let mut said = Vec::new();
+        loop {
+            match frame(&mut self.recv).await {
+                Ok(Some(frame)) => said.push(frame),
+                Ok(None) => return said,
+                Err(ReadError::Reset(code)) => {
+                    assert_eq!(code.into_inner(), 0);
+                    return said;
+                }
+                Err(ReadError::ConnectionLost(ConnectionError::ApplicationClosed(closed))) => {
+                    assert_eq!(closed.error_code.into_inner(), 0, "{closed}");
+                    return said;
+                }
+                Err(other) => panic!("expected an end in good order, found {other}"),
+            }
+        }
     }
 
     /// What it hears while it sends a byte now and then, and how many those were.
@@ -200,7 +221,7 @@ impl Stream {
             }
         };
         let said = tokio::select! {
-            said = frame(recv) => said,
+            said = frame(recv) => said.unwrap(),
             () = dripping => None,
         };
         (said, sent)
