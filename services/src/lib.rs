@@ -46,5 +46,6 @@ pub mod shipping;
 pub mod status;
 pub mod traces;
 mod transcoding;
+mod unary;
 mod unread;
 pub mod user;

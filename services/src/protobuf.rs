@@ -2,6 +2,7 @@
 //!
 //! What is not of the plain form is [`Odd`], and for the generated code to read and to judge.
 
+use onrush_proto::Money;
 use prost::bytes::BufMut;
 
 /// Bytes that the generated code has to look at: wrong ones, or right ones that nobody writes.
@@ -42,6 +43,19 @@ impl<'a> Value<'a> {
     /// The same where the field has a sign.
     pub(crate) fn signed(self) -> Result<i64, Odd> {
         i64::try_from(self.number()?).map_err(|_| Odd)
+    }
+}
+
+/// Puts a field in its place, that of its number. There is none of another number, and none twice.
+pub(crate) fn once<'a, const N: usize>(
+    (number, value): (u64, Value<'a>),
+    places: [&mut Option<Value<'a>>; N],
+) -> Result<(), Odd> {
+    let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1)).ok_or(Odd)?;
+    let place = places.into_iter().nth(at).ok_or(Odd)?;
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Odd),
     }
 }
 
@@ -113,6 +127,11 @@ pub(crate) fn text_len(text: &str) -> usize {
     if text.is_empty() { 0 } else { bytes_len(text.len()) }
 }
 
+/// Bytes of an amount, as a `Money` says it.
+pub(crate) fn money_len(amount: Money) -> usize {
+    number_len(amount.minor as u64) + text_len(amount.currency.as_str())
+}
+
 fn varint_len(number: u64) -> usize {
     (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
 }
@@ -137,6 +156,13 @@ pub(crate) fn put_text(out: &mut impl BufMut, field: u8, text: &str) {
         put_begin(out, field, text.len());
         out.put_slice(text.as_bytes());
     }
+}
+
+/// Writes an amount, also if it is none.
+pub(crate) fn put_money(out: &mut impl BufMut, field: u8, amount: Money) {
+    put_begin(out, field, money_len(amount));
+    put_number(out, 1, amount.minor as u64);
+    put_text(out, 2, amount.currency.as_str());
 }
 
 fn put_varint(out: &mut impl BufMut, mut number: u64) {

@@ -12,7 +12,10 @@ use crate::access::Admitted;
 use crate::backend::{Accepted, Backend};
 use crate::deadline::Deadline;
 use crate::field::{self, REQUEST_ID_BYTES_MAX};
-use crate::protobuf::{Fields, Odd, Value, bytes_len, number_len, put_begin, put_number, put_text, text_len};
+use crate::protobuf::{
+    Fields, Odd, Value, bytes_len, money_len, number_len, once, put_begin, put_money, put_number, put_text,
+    text_len,
+};
 use crate::status::Rejection;
 
 /// An idempotency key in place: most are UUIDs as text.
@@ -42,8 +45,7 @@ impl PlainOrder {
     pub(crate) fn read(message: &[u8]) -> Result<Self, Odd> {
         let [mut request_id, mut customer, mut line, mut hold_us] = [None; 4];
         for field in Fields::of(message) {
-            let (number, value) = field?;
-            once(number, value, [&mut request_id, &mut customer, &mut line, &mut hold_us])?;
+            once(field?, [&mut request_id, &mut customer, &mut line, &mut hold_us])?;
         }
         let request_id = request_id.ok_or(Odd)?.text()?;
         if request_id.is_empty() || request_id.len() > REQUEST_ID_BYTES_MAX {
@@ -78,8 +80,7 @@ impl PlainOrder {
 fn read_line(message: &[u8]) -> Result<OrderLine, Odd> {
     let [mut sku, mut quantity, mut ceiling] = [None; 3];
     for field in Fields::of(message) {
-        let (number, value) = field?;
-        once(number, value, [&mut sku, &mut quantity, &mut ceiling])?;
+        once(field?, [&mut sku, &mut quantity, &mut ceiling])?;
     }
     let sku = sku.ok_or(Odd)?.text()?;
     if sku.is_empty() {
@@ -90,20 +91,6 @@ fn read_line(message: &[u8]) -> Result<OrderLine, Odd> {
         quantity: quantity.map_or(Ok(0), Value::signed)?,
         max_unit_minor: ceiling.map_or(Ok(i64::MAX), Value::signed)?,
     })
-}
-
-/// Puts a field in its place, that of its number.
-fn once<'a, const N: usize>(
-    number: u64,
-    value: Value<'a>,
-    places: [&mut Option<Value<'a>>; N],
-) -> Result<(), Odd> {
-    let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1)).ok_or(Odd)?;
-    let place = places.into_iter().nth(at).ok_or(Odd)?;
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(Odd),
-    }
 }
 
 /// The answer to an order that was accepted, as its `CreateOrderResponse` says it.
@@ -135,12 +122,8 @@ impl<'a> Created<'a> {
         text_len(self.request_id)
             + number_len(self.replayed.into())
             + bytes_len(HEX)
-            + bytes_len(self.total_len())
+            + bytes_len(money_len(self.total))
             + number_len(self.held_until_us as u64)
-    }
-
-    fn total_len(&self) -> usize {
-        number_len(self.total.minor as u64) + text_len(self.total.currency.as_str())
     }
 
     /// Writes them.
@@ -149,9 +132,7 @@ impl<'a> Created<'a> {
         put_number(out, 2, self.replayed.into());
         put_begin(out, 3, HEX);
         out.put_slice(&hex(self.order));
-        put_begin(out, 4, self.total_len());
-        put_number(out, 1, self.total.minor as u64);
-        put_text(out, 2, self.total.currency.as_str());
+        put_money(out, 4, self.total);
         put_number(out, 5, self.held_until_us as u64);
     }
 }

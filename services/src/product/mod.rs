@@ -2,15 +2,17 @@
 
 mod command;
 mod details;
+mod direct;
 mod listing;
 mod message;
+mod plain;
 mod put;
 mod stock;
 mod validate;
 
 use std::sync::Arc;
 
-use onrush_grpc::product::v1::product_service_server::{ProductService, ProductServiceServer};
+use onrush_grpc::product::v1::product_service_server::ProductService;
 use onrush_grpc::product::v1::{
     GetProductDetailsRequest, GetProductDetailsResponse, ListProductsRequest, ListProductsResponse,
     PutProductRequest, PutProductResponse, UpdateStockRequest, UpdateStockResponse, ValidateProductsRequest,
@@ -22,10 +24,10 @@ use tonic::{Request, Response, Status};
 use crate::access::{Call, Gate};
 use crate::backend::Backend;
 use crate::deadline::Deadline;
-use crate::serve::MESSAGE_BYTES_MAX;
 use crate::status::Rejection;
 
 pub(crate) use details::details;
+pub(crate) use direct::{ProductServer, is_direct};
 pub(crate) use put::put;
 pub(crate) use stock::update_stock;
 pub(crate) use validate::validate;
@@ -38,8 +40,8 @@ pub struct Products {
 
 impl Products {
     /// The service, ready to be served.
-    pub fn server(backend: Backend, gate: Arc<Gate>) -> ProductServiceServer<Self> {
-        ProductServiceServer::new(Self { backend, gate }).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub(crate) fn server(backend: Backend, gate: Arc<Gate>) -> ProductServer {
+        ProductServer::new(Self { backend, gate })
     }
 }
 
@@ -49,7 +51,7 @@ impl ProductService for Products {
         &self,
         request: Request<ValidateProductsRequest>,
     ) -> Result<Response<ValidateProductsResponse>, Status> {
-        Ok(Response::new(validate(&self.backend, &request.into_inner().lines).await?))
+        Ok(Response::new(validate(&self.backend, request.into_inner().lines).await?))
     }
 
     async fn get_product_details(

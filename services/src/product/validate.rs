@@ -7,14 +7,14 @@ use onrush_grpc::product::v1::{LineValidation, ProductLine, ValidateProductsResp
 use onrush_proto::command::MAX_LINES;
 use onrush_proto::{Refusal, Sku};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Shelf};
 use crate::field::{self, FieldError};
 use crate::status::Rejection;
 
 /// One verdict per line. The request as a whole is refused only if it could not be an order at all.
 pub(crate) async fn validate(
     backend: &Backend,
-    lines: &[ProductLine],
+    lines: Vec<ProductLine>,
 ) -> Result<ValidateProductsResponse, Rejection> {
     if lines.is_empty() {
         return Err(Refusal::NoLines.into());
@@ -24,10 +24,18 @@ pub(crate) async fn validate(
     }
     let asked = lines.iter().filter_map(|line| Sku::new(&line.sku).ok());
     let shelf = backend.shelf(asked).await?;
+    judge(&shelf, lines)
+}
+
+/// The verdicts on lines of which there are not too many.
+pub(super) fn judge(
+    shelf: &Shelf<'_>,
+    lines: Vec<ProductLine>,
+) -> Result<ValidateProductsResponse, Rejection> {
     let alone = lines.len() == 1;
     let mut seen = HashMap::with_capacity(if alone { 0 } else { lines.len() });
     let mut verdicts = Vec::with_capacity(lines.len());
-    for (index, line) in lines.iter().enumerate() {
+    for (index, line) in lines.into_iter().enumerate() {
         let at_fault = |error| FieldError { path: format!("lines[{index}].sku"), ..error };
         let sku: Sku = field::name("sku", &line.sku).map_err(at_fault)?;
         let stock = shelf.stock(&sku);
@@ -39,7 +47,7 @@ pub(crate) async fn validate(
             None => validate_line(at, line.quantity, stock.as_ref()),
         };
         verdicts.push(LineValidation {
-            sku: line.sku.clone(),
+            sku: line.sku,
             valid: refusal.is_none(),
             reason: refusal.map(|refusal| refusal.reason().0.to_owned()).unwrap_or_default(),
             available: stock.map_or(0, |stock| stock.available.max(0)),

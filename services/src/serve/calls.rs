@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 
 use onrush_grpc::notification::v1::notification_service_server::NotificationServiceServer;
 use onrush_grpc::payment::v1::payment_service_server::PaymentServiceServer;
-use onrush_grpc::product::v1::product_service_server::ProductServiceServer;
 use onrush_grpc::recommendation::v1::recommendation_service_server::RecommendationServiceServer;
 use onrush_grpc::shipping::v1::shipping_service_server::ShippingServiceServer;
 use onrush_grpc::user::v1::user_service_server::UserServiceServer;
@@ -20,7 +19,7 @@ use tonic::service::Routes;
 use crate::notification::Notifications;
 use crate::order::{self, OrderServer};
 use crate::payment::Payments;
-use crate::product::Products;
+use crate::product::{self, ProductServer};
 use crate::recommendation::Recommendations;
 use crate::shipping::Shipping;
 use crate::unread::Unread;
@@ -33,7 +32,7 @@ const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 #[derive(Clone)]
 pub(super) enum Main {
     /// Products.
-    Product(ProductServiceServer<Products>),
+    Product(ProductServer),
     /// Orders.
     Order(OrderServer),
     /// Payments.
@@ -68,7 +67,7 @@ impl Calls {
             return Answer::Rest(Box::new(self.rest.clone().call(request)));
         }
         Answer::Main(match &self.main {
-            Main::Product(service) => service.clone().call(request),
+            Main::Product(service) => service.call(request),
             Main::Order(service) => service.call(request),
             Main::Payment(service) => service.clone().call(request),
             Main::User(service) => service.clone().call(request),
@@ -80,7 +79,11 @@ impl Calls {
 
     /// True if a call asks nobody where it came from.
     pub(super) fn is_direct(&self, path: &str) -> bool {
-        matches!(self.main, Main::Order(_)) && path == order::CREATE_ORDER
+        match self.main {
+            Main::Product(_) => product::is_direct(path),
+            Main::Order(_) => path == order::CREATE_ORDER,
+            _ => false,
+        }
     }
 
     fn is_main(&self, path: &str) -> bool {

@@ -47,7 +47,7 @@ impl Desk {
         let Self { backend, settlements, .. } = self;
         Ok(match asked {
             Asked::ValidateProducts(body) => {
-                Said::ValidateProducts(Box::new(product::validate(backend, &body.lines).await?))
+                Said::ValidateProducts(Box::new(product::validate(backend, body.lines).await?))
             }
             Asked::GetProductDetails(body) => {
                 Said::GetProductDetails(Box::new(product::details(backend, &body).await?))

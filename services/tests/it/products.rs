@@ -1,10 +1,12 @@
 //! ProductService.
 
+use onrush_grpc::product::v1::product_service_client::ProductServiceClient;
 use onrush_grpc::product::v1::update_stock_request::Change;
 use onrush_grpc::product::v1::{
     AddIfVersion, GetProductDetailsRequest, ListProductsRequest, ProductLine, PutProductRequest,
     UpdateStockRequest, ValidateProductsRequest,
 };
+use onrush_services::config::Service;
 
 use crate::shop::{Shop, assert_refused, euro, product};
 
@@ -82,6 +84,44 @@ async fn validation_answers_line_by_line() {
     assert_eq!(answer.lines[0].reason, "OUT_OF_STOCK");
     let none = shop.client.validate_products(ValidateProductsRequest::default()).await;
     assert_refused(none, "NO_LINES", Some("lines"));
+}
+
+/// Who says how messages are packed is answered by the generated code; else what is plain is read in place.
+#[tokio::test]
+async fn lines_are_judged_alike_in_place_and_by_the_generated_code() {
+    let shop = Shop::open();
+    shop.stock("tea", 499, 3).await;
+    shop.stock("cup", 1, 0).await;
+    let mut client = ProductServiceClient::connect(shop.address(Service::Product)).await.unwrap();
+    let line = |(sku, quantity): (&str, i64)| ProductLine { sku: sku.into(), quantity };
+    let long = "s".repeat(40);
+    let tables: [&[(&str, i64)]; 8] = [
+        &[],
+        &[("tea", 3)],
+        &[("tea", 4), ("cup", 1), ("nothing", 1), ("tea", 1)],
+        &[("tea", 0)],
+        &[("tea", -1)],
+        &[("tea", 1), ("", 1)],
+        &[("tea", 1), (&long, 1)],
+        &[("tea", 1); 11_000],
+    ];
+    for table in tables {
+        let asked = ValidateProductsRequest { lines: table.iter().copied().map(line).collect() };
+        let in_place = client.validate_products(asked.clone()).await;
+        let mut request = tonic::Request::new(asked);
+        request.metadata_mut().insert("grpc-encoding", "identity".parse().unwrap());
+        let generated = client.validate_products(request).await;
+        match (in_place, generated) {
+            (Ok(in_place), Ok(generated)) => assert_eq!(in_place.get_ref(), generated.get_ref()),
+            (Err(in_place), Err(generated)) => {
+                let told = |status: &tonic::Status| {
+                    (status.code(), status.message().to_owned(), status.details().to_vec())
+                };
+                assert_eq!(told(&in_place), told(&generated));
+            }
+            (in_place, generated) => panic!("expected the same of {table:?}: {in_place:?}, {generated:?}"),
+        }
+    }
 }
 
 /// It said OUT_OF_STOCK of what an order got.
