@@ -9,7 +9,7 @@ use std::time::Duration;
 use event_listener::{Event as Signal, Listener};
 use onrush_proto::{
     CallerKey, CustomerId, DocKey, DocumentRow, IdempotencyKey, KeyHasher, Lsn, OrderId, OrderRow, Outcome,
-    ProductRow, Refusal, Reply, Request, ShardId, Sku, Slot, SlotMap, StockChangeRow,
+    Refusal, Reply, Request, ShardId, Sku, Slot, SlotMap, StockChangeRow,
 };
 
 use crate::audit::{AuditError, AuditReport, ShardCut, audit};
@@ -19,7 +19,7 @@ use crate::lane::{Lane, Pump};
 use crate::port::Port;
 use crate::stats::EngineStats;
 use crate::subscription::Subscription;
-use crate::views::{StockView, Views};
+use crate::views::{ProductView, StockView, Views};
 
 /// What every handle shares.
 pub(crate) struct Core {
@@ -122,8 +122,8 @@ impl EngineHandle {
         self.core.views.stock(sku)
     }
 
-    /// What is published of a SKU's catalogue row.
-    pub fn product(&self, sku: &Sku) -> Option<Arc<ProductRow>> {
+    /// What is published of a SKU's catalogue row, in place. No hop, no lock, no copy, no allocation.
+    pub fn product(&self, sku: &Sku) -> ProductView {
         self.core.views.product(sku)
     }
 

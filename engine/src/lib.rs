@@ -47,4 +47,4 @@ pub use stages::{Stage, StageTimes};
 pub use stats::EngineStats;
 pub use subscription::{Batch, Event, SubscribeError, Subscription};
 pub use verify::{VerifyError, verify};
-pub use views::StockView;
+pub use views::{ProductView, StockView};

@@ -232,7 +232,7 @@ impl Backend {
     /// A SKU's published description.
     pub async fn product(&self, sku: &Sku) -> Result<Option<Arc<ProductRow>>, Rejection> {
         match self {
-            Self::Local { engine, .. } => Ok(engine.product(sku)),
+            Self::Local { engine, .. } => Ok(engine.product(sku).kept()),
             Self::Remote(remote) => match remote.ask(&Question::Product(*sku)).await? {
                 Answer::Product(row) => Ok(row.map(Arc::new)),
                 other => Err(strange(other)),

@@ -2,19 +2,22 @@
 
 #![allow(missing_docs, reason = "rkyv derives public items without docs")]
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use onrush_proto::{Currency, Money, ProductRow, Sku, StockRow};
 use rkyv::{Archive, Deserialize, Serialize};
 
+use super::ProductView;
 use crate::tables::hash_of;
 
 const CHUNK: usize = 1_024;
 const CHUNKS: usize = 4_096;
 /// Most SKUs one shard can publish.
 const CELLS_MAX: u32 = (CHUNK * CHUNKS) as u32;
+/// An index for a chunk of cells, and one for each time that their number doubles.
+const INDICES: usize = 1 + CHUNKS.ilog2() as usize;
 
 /// What validation and stock pages read.
 #[derive(Clone, Copy, PartialEq, Debug, Archive, Serialize, Deserialize)]
@@ -119,12 +122,48 @@ impl Index {
     }
 }
 
+/// An index for each size that there was: a reader may still walk a smaller one, so none is given up. Together the
+/// smaller ones take as much as the last.
+struct Indices {
+    grown: [OnceLock<Index>; INDICES],
+    last: AtomicUsize,
+}
+
+impl Default for Indices {
+    fn default() -> Self {
+        let indices = Self { grown: [const { OnceLock::new() }; INDICES], last: AtomicUsize::new(0) };
+        indices.grown[0].get_or_init(|| Index::with_slots(2 * CHUNK));
+        indices
+    }
+}
+
+impl Indices {
+    /// The one that has all cells. Who reads it writes nothing that others read.
+    fn last(&self) -> Option<&Index> {
+        self.grown[self.last.load(Ordering::Acquire)].get()
+    }
+
+    /// Puts a larger one in the place of the last.
+    fn grow(&self, index: Index) {
+        let next = self.last.load(Ordering::Relaxed) + 1;
+        if let Some(place) = self.grown.get(next) {
+            place.get_or_init(|| index);
+            // Pairs with the reader's acquire: who sees the number sees the index.
+            self.last.store(next, Ordering::Release);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.grown.iter().filter_map(OnceLock::get).map(|index| size_of_val(&*index.slots)).sum()
+    }
+}
+
 /// Cells are made once and never move.
 type Chunk = Box<[OnceLock<Cell>]>;
 
 pub(super) struct Cells {
     chunks: Box<[OnceLock<Chunk>]>,
-    index: ArcSwap<Index>,
+    indices: Indices,
     len: AtomicU32,
 }
 
@@ -132,7 +171,7 @@ impl Default for Cells {
     fn default() -> Self {
         Self {
             chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
-            index: ArcSwap::from_pointee(Index::with_slots(2 * CHUNK)),
+            indices: Indices::default(),
             len: AtomicU32::new(0),
         }
     }
@@ -145,7 +184,7 @@ impl Cells {
     }
 
     fn find(&self, sku: &Sku) -> Option<&Cell> {
-        let index = self.index.load();
+        let index = self.indices.last()?;
         for slot in index.probe(hash_of(sku)) {
             match slot.load(Ordering::Acquire) {
                 0 => return None,
@@ -184,7 +223,7 @@ impl Cells {
     }
 
     fn enter(&self, position: u32, sku: &Sku, len: usize) {
-        let index = self.index.load();
+        let Some(index) = self.indices.last() else { return };
         if 2 * len <= index.slots.len() {
             return index.insert(hash_of(sku), position);
         }
@@ -194,7 +233,7 @@ impl Cells {
                 grown.insert(hash_of(&cell.sku), at);
             }
         }
-        self.index.store(Arc::new(grown));
+        self.indices.grow(grown);
     }
 
     pub(super) fn publish_product(&self, row: ProductRow) {
@@ -207,18 +246,77 @@ impl Cells {
         self.find(sku).map(Cell::read)
     }
 
-    pub(super) fn product(&self, sku: &Sku) -> Option<Arc<ProductRow>> {
-        self.find(sku)?.product.load_full()
+    pub(super) fn product(&self, sku: &Sku) -> ProductView {
+        self.find(sku).map_or_else(ProductView::none, |cell| ProductView::of(cell.product.load()))
     }
 
     /// Memory in bytes, without the catalogue rows.
     pub(super) fn bytes(&self) -> u64 {
         let chunks = self.chunks.iter().filter(|chunk| chunk.get().is_some()).count();
         let cells = chunks * CHUNK * size_of::<OnceLock<Cell>>() + size_of_val(&*self.chunks);
-        (cells + size_of_val(&*self.index.load().slots)) as u64
+        (cells + self.indices.bytes()) as u64
     }
 
     pub(super) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_proto::Text;
+
+    use super::*;
+
+    fn row(position: u32) -> StockRow {
+        StockRow {
+            sku: Text::new(&format!("sku-{position}")).unwrap(),
+            on_hand: position.into(),
+            held: 0,
+            sold: 0,
+            received: position.into(),
+            version: 1,
+            price: Money::new(450, Currency::EUR),
+            limit_per_customer: 0,
+            limit_returns: false,
+            backorder: 0,
+            hold_us: 0,
+            active: true,
+        }
+    }
+
+    /// Readers walk what there is while it grows: what they found once they find again.
+    #[test]
+    fn cells_are_found_while_their_index_grows() {
+        const CELLS: u32 = 5 * CHUNK as u32;
+        let cells = Cells::default();
+        std::thread::scope(|threads| {
+            let read = threads.spawn(|| {
+                let mut found = 0;
+                while found < CELLS {
+                    let row = row(found);
+                    match cells.stock(&row.sku) {
+                        Some(stock) => assert_eq!(stock.available, row.on_hand),
+                        None => continue,
+                    }
+                    found += 1;
+                }
+            });
+            for position in 0..CELLS {
+                assert!(cells.publish(position, &row(position)), "it is new");
+                assert!(cells.stock(&row(position / 2).sku).is_some());
+            }
+            read.join().unwrap();
+        });
+        assert_eq!(cells.len(), CELLS as usize);
+        assert!(cells.stock(&row(CELLS).sku).is_none());
+        let slots = cells.indices.last().unwrap().slots.len();
+        assert!(slots >= 2 * CELLS as usize, "at most half full");
+        assert_eq!(cells.indices.bytes(), (2 * slots - 2 * CHUNK) * size_of::<AtomicU32>());
+    }
+
+    #[test]
+    fn there_is_an_index_for_all_cells() {
+        assert_eq!((2 * CHUNK) << (INDICES - 1), 2 * CELLS_MAX as usize);
     }
 }

@@ -16,7 +16,8 @@ pub(super) fn tell(engine: &EngineHandle, view: &DetailsView<'_>, out: &mut Vec<
             continue;
         };
         // A product is published behind its stock, so whoever sees the one sees the other.
-        match engine.product(&sku).zip(engine.stock(&sku)) {
+        let product = engine.product(&sku);
+        match product.row().zip(engine.stock(&sku)) {
             Some((row, stock)) => {
                 let stock = ProductStock {
                     available: stock.available,
@@ -25,7 +26,7 @@ pub(super) fn tell(engine: &EngineHandle, view: &DetailsView<'_>, out: &mut Vec<
                     active: stock.active,
                     version: stock.version,
                 };
-                put_product(out, &row, &stock);
+                put_product(out, row, &stock);
             }
             None => put_no_product(out, Some(&sku)),
         }

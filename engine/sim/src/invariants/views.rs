@@ -27,8 +27,9 @@ pub(crate) fn shows(mirror: &Mirror, shard: usize, views: &Views) -> Verdict {
         }
     }
     for row in book.products.values() {
-        let found = views.product(&row.sku);
-        if found.as_deref() != Some(row) {
+        let view = views.product(&row.sku);
+        let found = view.row();
+        if found != Some(row) {
             let expected = format!("{row:?} at record {}", book.end_lsn);
             return Err(Violation::new(NAME, expected, format!("{found:?}")));
         }
