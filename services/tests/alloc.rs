@@ -1,5 +1,5 @@
-//! A front of the native protocol allocates nothing per order and per line: its thread's allocations, counted by the
-//! allocator itself.
+//! A front allocates nothing per order, per line, per product and per stock row: its thread's allocations, counted by
+//! the allocator itself.
 //!
 //! A binary of its own, because it has an allocator and a log of its own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -11,9 +11,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use onrush_grpc::product::v1::product_service_client::ProductServiceClient;
+use onrush_grpc::product::v1::{GetProductDetailsRequest, ProductLine, ValidateProductsRequest};
 use onrush_proto::frame::{
-    Answer, FRAME_BYTES_MAX, Frame, HEADER_BYTES, Hello, Kind, Outcomes, Verdicts, begin, put_command,
-    put_line,
+    Answer, DETAILS_MAX, FRAME_BYTES_MAX, Frame, HEADER_BYTES, Hello, Kind, Outcomes, Products, Verdicts,
+    begin, put_command, put_line, put_sku,
 };
 use onrush_proto::{
     Command, CreateOrder, Currency, Money, OrderLine, Outcome, PutProduct, StockChange, Text, UpdateStock,
@@ -62,12 +64,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Hears when a front welcomes somebody, on its thread.
+/// Hears when a front welcomes somebody, or answers who brought an id, on its thread.
 struct Marker;
 
 impl Subscriber for Marker {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "onrush_services::native::desk"
+        ["onrush_services::native::desk", "onrush_services::serve::door"].contains(&metadata.target())
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -94,6 +96,8 @@ const ROUNDS: u64 = 100;
 /// A wake costs a listener, and a queue a block now and then.
 const PER_ORDER_MAX: f64 = 0.02;
 const PER_LINE_MAX: f64 = 0.02;
+const PER_PRODUCT_MAX: f64 = 0.02;
+const PER_STOCK_MAX: f64 = 0.02;
 
 fn text<const N: usize>(text: &str) -> Text<N> {
     Text::new(text).unwrap()
@@ -114,7 +118,7 @@ fn put() -> [Command; 2] {
     let product = PutProduct {
         sku: text("tea"),
         name: "Tea".into(),
-        description: String::new(),
+        description: "Long. ".repeat(100),
         category: Text::EMPTY,
         brand: Text::EMPTY,
         price: Money::new(450, Currency::EUR),
@@ -144,6 +148,15 @@ fn lines() -> Vec<u8> {
     bytes
 }
 
+fn details() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let frame = begin(&mut bytes, Kind::Details);
+    bytes.extend_from_slice(&[7; 8]);
+    (0..DETAILS_MAX).for_each(|_| put_sku(&mut bytes, &text("tea")));
+    frame.seal(&mut bytes, DETAILS_MAX as u16, 0);
+    bytes
+}
+
 fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) {
     bytes.resize(HEADER_BYTES, 0);
     stream.read_exact(bytes).unwrap();
@@ -152,8 +165,8 @@ fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) {
     stream.read_exact(&mut bytes[HEADER_BYTES..]).unwrap();
 }
 
-/// Sends a frame of commands; all of them are accepted.
-fn accepted(stream: &mut TcpStream, frame: &[u8], count: u32) {
+/// Sends a frame of commands; all of them are answered as told.
+fn answered(stream: &mut TcpStream, frame: &[u8], count: u32, well: fn(&Outcome) -> bool) {
     stream.write_all(frame).unwrap();
     let (mut bytes, mut credit) = (Vec::new(), 0);
     while credit < count {
@@ -162,9 +175,17 @@ fn accepted(stream: &mut TcpStream, frame: &[u8], count: u32) {
         credit += frame.argument;
         for entry in Outcomes::of(&frame).unwrap() {
             let Answer::Reply(reply) = entry.unwrap().answer else { panic!("expected a reply") };
-            assert!(matches!(reply.outcome, Outcome::Accepted(_)), "{reply:?}");
+            assert!(well(&reply.outcome), "{reply:?}");
         }
     }
+}
+
+fn accepted(stream: &mut TcpStream, frame: &[u8], count: u32) {
+    answered(stream, frame, count, |outcome| matches!(outcome, Outcome::Accepted(_)));
+}
+
+fn stock(stream: &mut TcpStream, frame: &[u8], count: u32) {
+    answered(stream, frame, count, |outcome| matches!(outcome, Outcome::Stock(_)));
 }
 
 fn judged(stream: &mut TcpStream, frame: &[u8]) {
@@ -175,18 +196,85 @@ fn judged(stream: &mut TcpStream, frame: &[u8]) {
     assert_eq!(Verdicts::of(&frame).unwrap().verdicts.len(), usize::from(LINES));
 }
 
-fn each(what: &str, count: u64, most: f64, mut work: impl FnMut()) {
+fn told(stream: &mut TcpStream, frame: &[u8]) {
+    stream.write_all(frame).unwrap();
+    let mut bytes = Vec::new();
+    read(stream, &mut bytes);
+    let (frame, _) = Frame::read(&bytes, FRAME_BYTES_MAX).unwrap().unwrap();
+    assert_eq!(Products::of(&frame).unwrap().filter(Result::is_ok).count(), DETAILS_MAX);
+}
+
+/// Allocations of one round, on the average of many.
+fn counted(mut work: impl FnMut()) -> f64 {
     (0..WARM).for_each(|_| work());
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     (0..ROUNDS).for_each(|_| work());
-    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
-    let each = allocations as f64 / (ROUNDS * count) as f64;
-    println!("{what}: {allocations} allocations in {} ({each:.4} each)", ROUNDS * count);
+    (ALLOCATIONS.load(Ordering::Relaxed) - before) as f64 / ROUNDS as f64
+}
+
+fn each(what: &str, count: u64, most: f64, work: impl FnMut()) {
+    let each = counted(work) / count as f64;
+    println!("{what}: {each:.4} allocations each, {count} at a time");
     assert!(each < most, "{what}: expected under {most} allocations each, found {each:.4}");
 }
 
+/// Calls over gRPC, each alone on a connection.
+struct Caller {
+    runtime: tokio::runtime::Runtime,
+    client: ProductServiceClient<tonic::transport::Channel>,
+}
+
+impl Caller {
+    /// Its first call has an id, by which the front is known.
+    fn connect(address: std::net::SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let address = format!("http://{address}");
+        let client = runtime.block_on(ProductServiceClient::connect(address)).unwrap();
+        let mut caller = Self { runtime, client };
+        caller.judged(1, Some(("x-correlation-id", "a-front-of-grpc")));
+        caller
+    }
+
+    /// Has so many lines judged.
+    fn judged(&mut self, lines: u16, header: Option<(&'static str, &'static str)>) {
+        let line = |number| ProductLine { sku: format!("tea{number}"), quantity: 1 };
+        let mut request =
+            tonic::Request::new(ValidateProductsRequest { lines: (0..lines).map(line).collect() });
+        if let Some((name, value)) = header {
+            request.metadata_mut().insert(name, value.parse().unwrap());
+        }
+        let answer = self.runtime.block_on(self.client.validate_products(request)).unwrap();
+        assert_eq!(answer.get_ref().lines.len(), usize::from(lines));
+    }
+
+    fn told(&mut self) {
+        let request = GetProductDetailsRequest { sku: "tea".into() };
+        let answer = self.runtime.block_on(self.client.get_product_details(request)).unwrap();
+        assert!(answer.get_ref().product.is_some());
+    }
+
+    /// A call costs what HTTP/2 costs; a line of it nothing, unless the generated code reads it.
+    fn measure(&mut self) {
+        let generated = Some(("grpc-encoding", "identity"));
+        let mut of = |what, header| {
+            let one = counted(|| self.judged(1, header));
+            let many = counted(|| self.judged(LINES, header));
+            let each = (many - one) / f64::from(LINES - 1);
+            println!("gRPC, {what}: {one:.2} allocations for a line, {many:.2} for {LINES}: {each:.4} each");
+            (one, each)
+        };
+        let (_, by_generated) = of("generated", generated);
+        let (call, in_place) = of("in place", None);
+        assert!(by_generated > 1.0, "the generated code allocates: this front is counted");
+        assert!(in_place < PER_LINE_MAX, "gRPC: expected under {PER_LINE_MAX} a line, found {in_place:.4}");
+        let details = counted(|| self.told());
+        println!("gRPC, in place: {details:.2} allocations for a product");
+        assert!(details < call + 0.5, "gRPC: expected {call:.2} for a product, found {details:.2}");
+    }
+}
+
 #[test]
-fn a_front_allocates_nothing_per_order_and_per_line() {
+fn a_front_allocates_nothing_per_order_line_product_and_stock_row() {
     tracing::subscriber::set_global_default(Marker).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().to_str().unwrap().to_owned();
@@ -216,6 +304,11 @@ fn a_front_allocates_nothing_per_order_and_per_line() {
     each("order", ORDERS.into(), PER_ORDER_MAX, || accepted(&mut stream, &orders, ORDERS.into()));
     let lines = lines();
     each("line", LINES.into(), PER_LINE_MAX, || judged(&mut stream, &lines));
+    let details = details();
+    each("product", DETAILS_MAX as u64, PER_PRODUCT_MAX, || told(&mut stream, &details));
+    let stocks = commands((0..ORDERS).map(|_| Command::GetStock(text("tea"))));
+    each("stock row", ORDERS.into(), PER_STOCK_MAX, || stock(&mut stream, &stocks, ORDERS.into()));
+    Caller::connect(serving.addresses()[0].1).measure();
     drop(stream);
     serving.stop().unwrap();
 }

@@ -11,7 +11,7 @@ use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::codegen::{BoxFuture, Service as _};
 
-use super::{Products, plain};
+use super::{Products, shown, verdicts};
 use crate::backend::Backend;
 use crate::protobuf::Odd;
 use crate::serve::MESSAGE_BYTES_MAX;
@@ -19,6 +19,7 @@ use crate::unary::{self, Read};
 
 /// The paths of the calls.
 const VALIDATE_PRODUCTS: &str = "/onrush.product.v1.ProductService/ValidateProducts";
+const GET_PRODUCT_DETAILS: &str = "/onrush.product.v1.ProductService/GetProductDetails";
 
 /// Bytes of a message up to which it may be plain: what comes in one piece.
 const PLAIN_BYTES_MAX: usize = 16 << 10;
@@ -66,7 +67,8 @@ pub(crate) fn is_direct(path: &str) -> bool {
 
 fn tell(path: &str) -> Option<Tell> {
     match path {
-        VALIDATE_PRODUCTS => Some(plain::validate),
+        VALIDATE_PRODUCTS => Some(verdicts::validate),
+        GET_PRODUCT_DETAILS => Some(shown::details),
         _ => None,
     }
 }
@@ -89,5 +91,6 @@ mod tests {
     #[test]
     fn the_short_ways_are_those_of_the_calls() {
         assert_eq!(VALIDATE_PRODUCTS, format!("/{SERVICE_NAME}/ValidateProducts"));
+        assert_eq!(GET_PRODUCT_DETAILS, format!("/{SERVICE_NAME}/GetProductDetails"));
     }
 }

@@ -5,10 +5,11 @@ mod details;
 mod direct;
 mod listing;
 mod message;
-mod plain;
 mod put;
+mod shown;
 mod stock;
 mod validate;
+mod verdicts;
 
 use std::sync::Arc;
 

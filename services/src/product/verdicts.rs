@@ -1,4 +1,5 @@
-//! Reads as nearly all of them are: read where they lie, answered from the published views straight into the answer.
+//! ValidateProducts as nearly all of them are: lines are read where they lie, and judged by what is published straight
+//! into the answer.
 
 use onrush_engine::StockView;
 use onrush_engine::views::{Views, validate as validate_line};
@@ -91,7 +92,8 @@ impl<'a> Line<'a> {
     }
 }
 
-fn read_sku(value: Option<Value<'_>>) -> Result<(&str, Sku), Odd> {
+/// A SKU, and its text where it lies.
+pub(super) fn read_sku(value: Option<Value<'_>>) -> Result<(&str, Sku), Odd> {
     let text = value.ok_or(Odd)?.text()?;
     match Sku::new(text) {
         Ok(sku) if !sku.is_empty() => Ok((text, sku)),

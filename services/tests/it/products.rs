@@ -88,7 +88,7 @@ async fn validation_answers_line_by_line() {
 
 /// Who says how messages are packed is answered by the generated code; else what is plain is read in place.
 #[tokio::test]
-async fn lines_are_judged_alike_in_place_and_by_the_generated_code() {
+async fn reads_are_answered_alike_in_place_and_by_the_generated_code() {
     let shop = Shop::open();
     shop.stock("tea", 499, 3).await;
     shop.stock("cup", 1, 0).await;
@@ -108,20 +108,28 @@ async fn lines_are_judged_alike_in_place_and_by_the_generated_code() {
     for table in tables {
         let asked = ValidateProductsRequest { lines: table.iter().copied().map(line).collect() };
         let in_place = client.validate_products(asked.clone()).await;
-        let mut request = tonic::Request::new(asked);
-        request.metadata_mut().insert("grpc-encoding", "identity".parse().unwrap());
-        let generated = client.validate_products(request).await;
-        match (in_place, generated) {
-            (Ok(in_place), Ok(generated)) => assert_eq!(in_place.get_ref(), generated.get_ref()),
-            (Err(in_place), Err(generated)) => {
-                let told = |status: &tonic::Status| {
-                    (status.code(), status.message().to_owned(), status.details().to_vec())
-                };
-                assert_eq!(told(&in_place), told(&generated));
-            }
-            (in_place, generated) => panic!("expected the same of {table:?}: {in_place:?}, {generated:?}"),
-        }
+        let generated = client.validate_products(packed(asked)).await;
+        assert_eq!(heard(in_place), heard(generated), "{table:?}");
     }
+    for sku in ["tea", "nothing", "", &long] {
+        let asked = GetProductDetailsRequest { sku: sku.into() };
+        let in_place = client.get_product_details(asked.clone()).await;
+        let generated = client.get_product_details(packed(asked)).await;
+        assert_eq!(heard(in_place), heard(generated), "{sku}");
+    }
+}
+
+/// The same, with a word about how it is packed: not at all.
+fn packed<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("grpc-encoding", "identity".parse().unwrap());
+    request
+}
+
+/// An answer, or all that is told of why there is none.
+fn heard<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<T, (tonic::Code, String, Vec<u8>)> {
+    let why = |status: tonic::Status| (status.code(), status.message().into(), status.details().to_vec());
+    answer.map(tonic::Response::into_inner).map_err(why)
 }
 
 /// It said OUT_OF_STOCK of what an order got.
