@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 use csv::StringRecord;
 use ruzstd::decoding::StreamingDecoder;
 
+/// What a time may be: up to the year 9999.
+const TIMES: &str = "unix seconds of 0 to 253,402,300,799";
+const LAST_S: i64 = 253_402_300_799;
+
 /// A product row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProductLine {
@@ -171,7 +175,7 @@ pub fn products(file: &Path) -> Result<Vec<ProductLine>, RetailError> {
                 column.map_or_else(String::new, |column| row.text(column).to_owned())
             };
             let price_cents = row.cents(price)?;
-            let id = row.number(id, "a whole number")?;
+            let id = row.number(id, "a whole number of 0 to 4,294,967,295")?;
             sink.push(ProductLine {
                 id,
                 name: text(name),
@@ -202,18 +206,21 @@ pub fn transactions(
         Ok(move |row: &Row<'_>| {
             let paid_cents = paid.map(|paid| row.cents(paid)).transpose()?;
             let line = SaleLine {
-                basket: row.number(basket, "a whole number")?,
-                user: row.number(user, "a whole number")?,
-                product: row.number(product, "a whole number")?,
+                basket: row.number(basket, "a whole number of 0 to 4,294,967,295")?,
+                user: row.number(user, "a whole number of 0 to 4,294,967,295")?,
+                product: row.number(product, "a whole number of 0 to 4,294,967,295")?,
                 quantity: row.number(quantity, "a quantity of 1 to 1,000,000")?,
                 paid_cents,
-                at_s: row.number(at, "unix seconds")?,
+                at_s: row.number(at, TIMES)?,
             };
+            if !(0..=LAST_S).contains(&line.at_s) {
+                return Err(row.wrong(at, TIMES));
+            }
             if !(1..=1_000_000).contains(&line.quantity) {
                 return Err(row.wrong(quantity, "a quantity of 1 to 1,000,000"));
             }
             if !knows(line.product) {
-                return Err(row.wrong(product, "a product of the products file"));
+                return Err(row.wrong(product, "a product of the catalogue"));
             }
             take(line);
             Ok(())
@@ -339,9 +346,20 @@ mod tests {
             ),
             (
                 "1,1,1,500,1,1\n",
-                r#"FILE: line 2, column product: expected a product of the products file, found "500""#,
+                r#"FILE: line 2, column product: expected a product of the catalogue, found "500""#,
             ),
-            ("soon,1,1,1,1,1\n", r#"FILE: line 2, column ts: expected unix seconds, found "soon""#),
+            (
+                "soon,1,1,1,1,1\n",
+                r#"FILE: line 2, column ts: expected unix seconds of 0 to 253,402,300,799, found "soon""#,
+            ),
+            (
+                "-1,1,1,1,1,1\n",
+                r#"FILE: line 2, column ts: expected unix seconds of 0 to 253,402,300,799, found "-1""#,
+            ),
+            (
+                "1,4294967296,1,1,1,1\n",
+                r#"FILE: line 2, column basket: expected a whole number of 0 to 4,294,967,295, found "4294967296""#,
+            ),
             ("1,1,1,1,1,1\n1,1\n", "FILE: line 3: expected CSV: expected 6 columns, found 2"),
             ("", "FILE: expected at least one row below the header, found none"),
         ] {

@@ -28,19 +28,19 @@ pub struct Base {
 }
 
 impl Base {
-    /// Learns it of what was counted up to a time; `None` if it was called off. `go_on` hears of steps done.
+    /// Learns it of what was counted up to a time; `None` if it was called off. `go_on` hears how much is done.
     pub fn learn(counters: &Counters, now_s: i64, options: AlsOptions, go_on: GoOn<'_>) -> Option<Self> {
         let AlsOptions { regularization, confidence, .. } = options;
         let products = counters.products.len();
         let mut rows = Sparse::new();
         counters.users.iter().for_each(|user| rows.push(confidences(user, now_s, confidence)));
-        let factors = Factors::learn(&rows, products, options, go_on)?.products;
+        let factors = Factors::learn(&rows, products, options, &|done| go_on(0.7 * done))?.products;
         let mut rows = Sparse::new();
         let weights = |user: &User| -> Vec<(u32, f32)> {
             user.bought.iter().map(|bought| (bought.product, weight(bought, now_s))).collect()
         };
         counters.users.iter().for_each(|user| rows.push(weights(user).into_iter()));
-        let neighbours = Neighbours::learn(&rows, products);
+        let neighbours = Neighbours::learn(&rows, products, &|done| go_on(0.7 + 0.3 * done))?;
         Some(Self::of(Learned { factors, neighbours, regularization, confidence }))
     }
 

@@ -26,7 +26,7 @@ impl Popularity {
 
     /// The first ones for a user.
     pub fn foretell(&self, task: Task, user: &User, most: usize) -> Vec<u32> {
-        let is_wanted = |product: &&u32| task == Task::NextBasket || user.find(**product).is_none();
+        let is_wanted = |product: &&u32| task == Task::NextBasket || !user.knows(**product);
         self.0.iter().filter(is_wanted).take(most).copied().collect()
     }
 }

@@ -131,7 +131,7 @@ impl Gathered {
             );
             self.take(bounds.history);
         }
-        let is_new = |product: u32| task == Task::NextBasket || user.find(product).is_none();
+        let is_new = |product: u32| task == Task::NextBasket || !user.knows(product);
         self.scored.clear();
         let trends = moment.chart.products.iter().filter(|product| is_new(**product)).take(bounds.trends);
         self.scored.extend(trends.map(|product| (0.0, *product)));

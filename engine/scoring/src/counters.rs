@@ -73,8 +73,10 @@ pub struct Bought {
 /// What is known of a user.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct User {
-    /// What they bought, by the number of the product.
+    /// What they bought, by the number of the product; at most [`BOUGHT_MAX`].
     pub bought: Vec<Bought>,
+    /// Numbers of all that they ever bought.
+    known: Vec<u32>,
     /// Baskets, lines of them, and lines with what was bought before.
     pub baskets: u32,
     /// Lines of all baskets.
@@ -161,13 +163,19 @@ impl User {
         self.bought.get(at)
     }
 
+    /// True if they ever bought a product.
+    pub fn knows(&self, product: u32) -> bool {
+        self.known.binary_search(&product).is_ok()
+    }
+
     /// Counts a product of a basket; true if it was bought before.
     fn count(&mut self, product: u32, time_s: i64) -> bool {
+        let place = self.known.binary_search(&product);
+        if let Err(place) = place {
+            self.known.insert(place, product);
+        }
         match self.bought.binary_search_by_key(&product, |bought| bought.product) {
-            Ok(at) => {
-                self.bought[at].count(time_s, self.baskets);
-                true
-            }
+            Ok(at) => self.bought[at].count(time_s, self.baskets),
             Err(at) => {
                 let mut new = Bought {
                     product,
@@ -184,9 +192,9 @@ impl User {
                 if self.bought.len() > BOUGHT_MAX {
                     self.forget_least(time_s);
                 }
-                false
             }
         }
+        place.is_ok()
     }
 
     fn forget_least(&mut self, now_s: i64) {
@@ -300,5 +308,49 @@ impl Counters {
             let category = &mut self.categories[product.listing.category as usize];
             category.trend.add(1.0, time_s, TREND_HALF_LIFE_S);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who bought more than is remembered in full was shown as new what they had bought long ago.
+    #[test]
+    fn what_was_ever_bought_is_known_also_without_the_room_to_count_it() {
+        let products = BOUGHT_MAX as u32 + 100;
+        let listings = vec![Listing { category: 0, brand: 0, price_cents: 5 }; products as usize];
+        let mut counters = Counters::new(&listings, 1);
+        for product in 0..products {
+            let lines = [Line { product, unit_cents: None }];
+            counters.count(&Basket { user: 0, time_s: i64::from(product) * DAY_S, lines: &lines });
+        }
+        let user = &counters.users[0];
+        assert_eq!((user.bought.len(), user.lines, user.repeats), (BOUGHT_MAX, products, 0));
+        assert!(user.find(0).is_none() && user.find(products - 1).is_some());
+        assert!((0..products).all(|product| user.knows(product)) && !user.knows(products));
+        counters.count(&Basket {
+            user: 0,
+            time_s: 2_000 * DAY_S,
+            lines: &[Line { product: 0, unit_cents: Some(9) }],
+        });
+        assert_eq!((counters.users[0].repeats, counters.products[0].repeats), (1, 1));
+        assert!(counters.users[0].find(0).is_some());
+    }
+
+    #[test]
+    fn a_habit_fades_with_baskets_and_a_price_is_told_against_the_usual_one() {
+        let mut counters = Counters::new(&[Listing { category: 0, brand: 0, price_cents: 100 }; 2], 1);
+        let mut buy = |day: i64, product, cents| {
+            let lines = [Line { product, unit_cents: Some(cents) }];
+            counters.count(&Basket { user: 0, time_s: day * DAY_S, lines: &lines });
+        };
+        buy(1, 0, 100);
+        (2..=7).for_each(|day| buy(day, 1, 100));
+        (8..=10).for_each(|day| buy(day, 1, 50));
+        let user = &counters.users[0];
+        let habit = user.find(0).unwrap().habit(user.baskets);
+        assert!((habit - (-9f32 / 6.0).exp2()).abs() < 1e-5, "{habit}");
+        assert!(counters.products[1].discount() < 0.8 && counters.products[0].discount() == 1.0);
     }
 }

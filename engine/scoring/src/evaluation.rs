@@ -38,9 +38,7 @@ pub fn truth(task: Task, known: &Counters, sales: &Sales, from_s: i64, to_s: i64
                 found.get_or_insert_with(|| products.collect());
             }
             Task::Discovery => {
-                found
-                    .get_or_insert_default()
-                    .extend(products.filter(|product| user.find(*product).is_none()));
+                found.get_or_insert_default().extend(products.filter(|product| !user.knows(*product)));
             }
         }
     }

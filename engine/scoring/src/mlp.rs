@@ -88,7 +88,8 @@ impl Mlp {
         let mut order: Vec<usize> = (0..examples.len()).collect();
         let steps = options.epochs * examples.len().div_ceil(options.batch.max(1));
         let mut step = 0usize;
-        let average_from = steps - steps / 3;
+        // The mean of the last third of all steps, at least of one.
+        let average_from = steps - (steps / 3).max(1).min(steps);
         let mut average = vec![0f64; WEIGHTS];
         for epoch in 0..options.epochs {
             random.shuffle(&mut order);
@@ -115,7 +116,10 @@ impl Mlp {
                 return None;
             }
         }
-        let averaged = (step - average_from.min(step)).max(1) as f64;
+        if step == 0 {
+            return Some(mlp);
+        }
+        let averaged = (step - average_from) as f64;
         mlp.weights
             .iter_mut()
             .zip(average.iter())

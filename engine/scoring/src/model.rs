@@ -15,6 +15,8 @@ use crate::counters::{Counters, Listing, User};
 use crate::mlp::Mlp;
 use crate::sealed::{self, Kind, SealError};
 
+/// How far from 0 a number of a factor may be: beyond, sums of squares of many are no numbers any more.
+const FACTOR_MAX: f32 = 1e12;
 /// Its name in the directory of a model.
 pub const FILE: &str = "model.onrush";
 const KIND: Kind = Kind { magic: *b"onrush-m", version: 1 };
@@ -158,9 +160,14 @@ impl Kept {
             let found = format!("{regularization} and {confidence}");
             return Some(format!("expected a regularization and a confidence above 0, found {found}"));
         }
-        let wrong = factors.iter().zip(0..).find(|(factor, _)| factor.iter().any(|value| !value.is_finite()));
+        let wrong = factors
+            .iter()
+            .zip(0..)
+            .find(|(factor, _)| factor.iter().any(|value| value.abs().is_nan() || value.abs() > FACTOR_MAX));
         if let Some((_, product)) = wrong {
-            return Some(format!("expected finite factors, found others of product {product}"));
+            return Some(format!(
+                "expected factors within {FACTOR_MAX:e}, found others of product {product}"
+            ));
         }
         let rankers = [("next_basket", &self.rankers.next_basket), ("discovery", &self.rankers.discovery)];
         let of_ranker = |(name, mlp): (&str, &Mlp)| mlp.fault().map(|fault| format!("{name}: {fault}"));

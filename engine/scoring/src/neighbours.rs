@@ -5,7 +5,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::factors::Sparse;
+use crate::factors::{GoOn, Sparse};
 
 /// Neighbours kept of a product.
 pub const NEIGHBOURS_MAX: usize = 32;
@@ -31,8 +31,8 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// Finds them; `by_user` has a row of (product, weight) for each user.
-    pub fn learn(by_user: &Sparse, products: usize) -> Self {
+    /// Finds them; `by_user` has a row of (product, weight) for each user. `None` if it was called off.
+    pub fn learn(by_user: &Sparse, products: usize, go_on: GoOn<'_>) -> Option<Self> {
         let by_product = by_user.transposed(products);
         // Products with enough buyers, numbered closely.
         let known: Vec<u32> =
@@ -50,9 +50,12 @@ impl Neighbours {
         let mut squares = vec![0f32; known.len()];
         users.iter().flatten().for_each(|(at, weight)| squares[*at as usize] += weight * weight);
         let roots: Vec<f32> = squares.iter().map(|sum| sum.sqrt()).collect();
-        let mut sums = vec![0f32; known.len()];
+        let mut sums = Sums { of: vec![0f32; known.len()], touched: Vec::new() };
         let mut neighbours = Self { starts: vec![0], all: Vec::new() };
         for (product, own) in place.iter().enumerate() {
+            if product % 1_024 == 0 && !go_on(product as f32 / products as f32) {
+                return None;
+            }
             if *own != u32::MAX {
                 let found = nearest(*own, by_product.row(product), &users, &roots, &mut sums);
                 let named = found
@@ -62,7 +65,7 @@ impl Neighbours {
             }
             neighbours.starts.push(neighbours.all.len() as u32);
         }
-        neighbours
+        Some(neighbours)
     }
 
     /// What is wrong with it for so many products; `None` if nothing is.
@@ -77,8 +80,10 @@ impl Neighbours {
         if self.starts.windows(2).any(|pair| pair[0] > pair[1]) {
             return Some("expected neighbours in the order of their products".into());
         }
-        let wrong =
-            self.all.iter().find(|found| found.product as usize >= products || !found.nearness.is_finite());
+        let wrong = self
+            .all
+            .iter()
+            .find(|found| found.product as usize >= products || !(0.0..=1.0).contains(&found.nearness));
         wrong.map(|found| format!("expected a neighbour below {products} that is near, found {found:?}"))
     }
 
@@ -90,42 +95,46 @@ impl Neighbours {
     }
 }
 
-/// The nearest products of one; `sums` is all zero before and after.
+/// A sum for each product, all zero between one use and the next.
+struct Sums {
+    of: Vec<f32>,
+    /// Which are not.
+    touched: Vec<u32>,
+}
+
+/// The nearest products of one.
 fn nearest(
     own: u32,
     buyers: &[(u32, f32)],
     users: &[Vec<(u32, f32)>],
     roots: &[f32],
-    sums: &mut [f32],
+    sums: &mut Sums,
 ) -> Vec<(f32, u32)> {
     for (user, _) in buyers {
         let row = &users[*user as usize];
         let held = row.binary_search_by_key(&own, |(at, _)| *at).map_or(0.0, |at| row[at].1);
         for (at, weight) in row {
-            sums[*at as usize] += held * weight;
-        }
-    }
-    sums[own as usize] = 0.0;
-    let root = roots[own as usize];
-    let mut best: Vec<(f32, u32)> = Vec::with_capacity(2 * NEIGHBOURS_MAX);
-    let mut least = 0f32;
-    for (at, sum) in sums.iter_mut().enumerate() {
-        let shared = std::mem::take(sum);
-        if shared <= least * root * roots[at] {
-            continue;
-        }
-        let nearness = shared / (root * roots[at] + SHRINK);
-        if nearness > least {
-            best.push((nearness, at as u32));
-            if best.len() == 2 * NEIGHBOURS_MAX {
-                best.select_nth_unstable_by(NEIGHBOURS_MAX, |a, b| b.0.total_cmp(&a.0));
-                best.truncate(NEIGHBOURS_MAX);
-                least = best.iter().map(|found| found.0).fold(f32::INFINITY, f32::min);
+            let sum = &mut sums.of[*at as usize];
+            if *sum == 0.0 {
+                sums.touched.push(*at);
             }
+            *sum += held * weight;
         }
     }
-    best.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    best.truncate(NEIGHBOURS_MAX);
+    let root = roots[own as usize];
+    let mut best: Vec<(f32, u32)> = Vec::with_capacity(sums.touched.len());
+    for at in sums.touched.drain(..) {
+        let shared = std::mem::take(&mut sums.of[at as usize]);
+        if at != own && shared > 0.0 {
+            best.push((shared / (root * roots[at as usize] + SHRINK), at));
+        }
+    }
+    let nearer = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    if best.len() > NEIGHBOURS_MAX {
+        best.select_nth_unstable_by(NEIGHBOURS_MAX, nearer);
+        best.truncate(NEIGHBOURS_MAX);
+    }
+    best.sort_unstable_by(nearer);
     best
 }
 
@@ -141,13 +150,14 @@ mod tests {
             let all = [Some(0), Some(1), (user % 2 == 0).then_some(2), (user < 2).then_some(3)];
             rows.push(all.into_iter().flatten().map(|product| (product, 1.0)));
         }
-        let neighbours = Neighbours::learn(&rows, 5);
+        let neighbours = Neighbours::learn(&rows, 5, &|_| true).unwrap();
         let names = |product| neighbours.of(product).iter().map(|found| found.product).collect::<Vec<_>>();
         assert_eq!(names(0), [1, 2]);
         assert_eq!(names(2).len(), 2);
         assert!(names(3).is_empty() && names(4).is_empty() && names(99).is_empty());
         let near: Vec<f32> = neighbours.of(0).iter().map(|found| found.nearness).collect();
         assert!(near[0] > near[1] && near[0] <= 1.0 && near[1] > 0.5, "{near:?}");
+        assert!(Neighbours::learn(&rows, 5, &|_| false).is_none(), "called off");
         assert_eq!(neighbours.fault(5), None);
         assert!(neighbours.fault(2).is_some() && neighbours.fault(6).is_some());
     }

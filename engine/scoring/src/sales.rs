@@ -36,12 +36,12 @@ pub struct Sales {
 impl Sales {
     /// Puts lines in order.
     pub fn of(mut sales: Vec<Sale>) -> Self {
-        sales.sort_by_key(|sale| (sale.time_s, sale.basket, sale.product));
+        sales.sort_by_key(|sale| (sale.time_s, sale.basket, sale.user, sale.product));
         let mut all = Self {
             users: sales.iter().map(|sale| sale.user as usize + 1).max().unwrap_or(0),
             ..Self::default()
         };
-        for basket in sales.chunk_by(|a, b| (a.time_s, a.basket) == (b.time_s, b.basket)) {
+        for basket in sales.chunk_by(|a, b| (a.time_s, a.basket, a.user) == (b.time_s, b.basket, b.user)) {
             for lines in basket.chunk_by(|a, b| a.product == b.product) {
                 all.lines.push(Line { product: lines[0].product, unit_cents: lines[0].unit_cents });
             }

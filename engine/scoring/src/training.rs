@@ -19,6 +19,8 @@ const WEEK_S: i64 = 7 * DAY_S;
 const AHEAD_WEEKS: i64 = 4;
 /// Lists that say anything, for each re-ranker.
 pub const EXAMPLES_MIN: usize = 50;
+/// Lists of each re-ranker, about: 300 MB at 100 candidates each.
+const EXAMPLES_MAX: usize = 20_000;
 
 /// How it learns.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -98,7 +100,8 @@ pub fn train(
     let mut counters = sales.counted(listings, begin_s);
     let early = Base::learn(&counters, begin_s, options.als, &part(0.0, 0.25));
     let early = early.ok_or(TrainError::Cancelled)?;
-    let examples = collect(sales, &mut counters, &early, options, begin_s..end_s);
+    let collected = collect(sales, &mut counters, &early, options, begin_s..end_s, &part(0.25, 0.2));
+    let examples = collected.ok_or(TrainError::Cancelled)?;
     let found = [examples.baskets.len(), examples.discoveries.len()];
     if found.iter().any(|count| *count < EXAMPLES_MIN) {
         return Err(TrainError::TooLittle { baskets: found[0], discoveries: found[1] });
@@ -120,7 +123,8 @@ fn collect(
     base: &Base,
     options: TrainOptions,
     weeks: std::ops::Range<i64>,
-) -> Examples {
+    go_on: GoOn<'_>,
+) -> Option<Examples> {
     let mut examples = Examples::default();
     let mut gathered = Gathered::default();
     let mut random = fastrand::Rng::with_seed(options.mlp.seed);
@@ -128,23 +132,32 @@ fn collect(
     while now_s < weeks.end {
         let left = (weeks.end - now_s) / WEEK_S;
         let moment = Moment::of(counters, base, now_s);
-        let mut add = |task: Task, examples: &mut Vec<Example>| {
-            for (user, bought) in truth(task, counters, sales, now_s, now_s + AHEAD_WEEKS * WEEK_S) {
+        let mut add = |task: Task, weeks: i64, examples: &mut Vec<Example>| {
+            let truth = truth(task, counters, sales, now_s, now_s + AHEAD_WEEKS * WEEK_S);
+            // Of a large shop some of the users say enough.
+            let share = EXAMPLES_MAX as f32 / (truth.len() * weeks as usize).max(1) as f32;
+            for (user, bought) in truth {
+                if share < 1.0 && random.f32() > share {
+                    continue;
+                }
                 gathered.gather(task, &counters.users[user as usize], &moment);
                 examples.extend(example(&gathered, &bought, options.others, &mut random));
             }
         };
         if left <= options.basket_weeks {
-            add(Task::NextBasket, &mut examples.baskets);
+            add(Task::NextBasket, options.basket_weeks, &mut examples.baskets);
         }
         if (AHEAD_WEEKS..AHEAD_WEEKS + options.discovery_weeks).contains(&left) {
-            add(Task::Discovery, &mut examples.discoveries);
+            add(Task::Discovery, options.discovery_weeks, &mut examples.discoveries);
         }
         now_s += WEEK_S;
         let week = sales.baskets_from(now_s - WEEK_S).take_while(|basket| basket.time_s < now_s);
         week.for_each(|basket| counters.count(&basket));
+        if !go_on(1.0 - (weeks.end - now_s).max(0) as f32 / (weeks.end - weeks.start) as f32) {
+            return None;
+        }
     }
-    examples
+    Some(examples)
 }
 
 /// A list of what was bought and of some that was not; `None` if nothing of what was bought came into question.

@@ -101,7 +101,7 @@ fn a_model_foretells_better_than_history_and_popularity_and_is_the_same_when_rea
         if task == Task::Discovery {
             let known = |(user, found): (&&_, &Vec<u32>)| {
                 let user: &onrush_scoring::counters::User = user;
-                found.iter().any(|product| user.find(*product).is_some())
+                found.iter().any(|product| user.knows(*product))
             };
             assert!(!users.iter().zip(&model).any(known), "nothing that was bought before is a discovery");
         }
@@ -127,7 +127,7 @@ fn a_damaged_file_and_one_that_does_not_fit_together_are_refused() {
         Model::read(dir.path()).err().unwrap().to_string()
     };
     type Spoil = fn(&mut Kept);
-    let table: [(Spoil, &str); 6] = [
+    let table: [(Spoil, &str); 7] = [
         (|kept| kept.ids.truncate(199), "model: expected 200 ids, as many as products, found 199"),
         (
             |kept| kept.learned.factors.truncate(199),
@@ -135,7 +135,11 @@ fn a_damaged_file_and_one_that_does_not_fit_together_are_refused() {
         ),
         (
             |kept| kept.learned.factors[3][5] = f32::NAN,
-            "model: expected finite factors, found others of product 3",
+            "model: expected factors within 1e12, found others of product 3",
+        ),
+        (
+            |kept| kept.learned.factors[4][0] = -1e13,
+            "expected factors within 1e12, found others of product 4",
         ),
         (|kept| kept.learned.confidence = f32::INFINITY, "a confidence above 0, found 5 and inf"),
         (|kept| kept.listings[0].category = 9_999, "model: expected a category below 200, found 9999"),

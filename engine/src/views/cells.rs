@@ -290,24 +290,31 @@ mod tests {
     fn cells_are_found_while_their_index_grows() {
         const CELLS: u32 = 5 * CHUNK as u32;
         let cells = Cells::default();
-        std::thread::scope(|threads| {
+        let written = AtomicU32::new(0);
+        let finds = |position: u32| {
+            let row = row(position);
+            cells.stock(&row.sku).is_some_and(|stock| stock.available == row.on_hand)
+        };
+        let (new, lost) = std::thread::scope(|threads| {
             let read = threads.spawn(|| {
-                let mut found = 0;
-                while found < CELLS {
-                    let row = row(found);
-                    match cells.stock(&row.sku) {
-                        Some(stock) => assert_eq!(stock.available, row.on_hand),
-                        None => continue,
-                    }
-                    found += 1;
+                let (mut seen, mut lost) = (0, 0);
+                while seen < CELLS {
+                    // What was there before stays findable, and so does what came long before.
+                    let there = written.load(Ordering::Acquire);
+                    lost +=
+                        (seen..there).filter(|position| !finds(*position) || !finds(position / 2)).count();
+                    seen = there;
                 }
+                lost
             });
+            let mut new = 0;
             for position in 0..CELLS {
-                assert!(cells.publish(position, &row(position)), "it is new");
-                assert!(cells.stock(&row(position / 2).sku).is_some());
+                new += u32::from(cells.publish(position, &row(position)));
+                written.store(position + 1, Ordering::Release);
             }
-            read.join().unwrap();
+            (new, read.join().unwrap())
         });
+        assert_eq!((new, lost), (CELLS, 0));
         assert_eq!(cells.len(), CELLS as usize);
         assert!(cells.stock(&row(CELLS).sku).is_none());
         let slots = cells.indices.last().unwrap().slots.len();

@@ -31,7 +31,7 @@ pub struct Evaluate {
 /// Says how well a model foretells.
 ///
 /// # Errors
-/// A file of no use, or a model that cannot be read.
+/// A file of no use, a model that cannot be read, or one that knows what it is to foretell.
 pub fn evaluate(command: &Evaluate) -> Result<Report, ModelCommandError> {
     let failed = |source| ModelCommandError::Model { directory: command.model.clone(), source };
     let model = Model::read(&command.model).map_err(failed)?;
@@ -44,6 +44,16 @@ pub fn evaluate(command: &Evaluate) -> Result<Report, ModelCommandError> {
     }
     let (past, test) = (Sales::of(past), Sales::of(test));
     let now_s = test.first_s();
+    for (file, sales) in [(&command.history, &past), (&command.test, &test)] {
+        if sales.baskets().next().is_none() {
+            return Err(ModelCommandError::Nothing { file: file.clone(), split_s: command.split_s });
+        }
+    }
+    // Who knows the answers foretells nothing.
+    let knows = [(&command.history, past.last_s()), (&command.model, model.origin.last_s)];
+    if let Some((what, last_s)) = knows.into_iter().find(|(_, last_s)| *last_s >= now_s) {
+        return Err(ModelCommandError::Foreknown { what: what.clone(), last_s, test_s: now_s });
+    }
     let mut counters = model.counters(past.users());
     past.baskets().for_each(|basket| counters.count(&basket));
     let sold = counters.products.iter().filter(|product| product.baskets > 0).count();

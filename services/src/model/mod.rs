@@ -38,8 +38,26 @@ pub enum ModelCommandError {
     /// There is too little to learn from, or it was called off.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// Nothing of a file is left to be looked at.
+    #[error("{file}: expected baskets on its side of the split, found none (split: {split_s:?})")]
+    Nothing {
+        /// Which.
+        file: PathBuf,
+        /// Where it is split.
+        split_s: Option<i64>,
+    },
+    /// What is to be foretold is known.
+    #[error("{}: expected nothing of {test_s} or later, when the test begins; found {last_s}", what.display())]
+    Foreknown {
+        /// The history, or the model.
+        what: PathBuf,
+        /// Its newest basket.
+        last_s: i64,
+        /// The first basket of the test.
+        test_s: i64,
+    },
     /// The model cannot be read or written.
-    #[error("{directory}: {source}")]
+    #[error("expected a model in {directory}: {source}")]
     Model {
         /// Where.
         directory: PathBuf,

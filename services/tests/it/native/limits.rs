@@ -79,7 +79,11 @@ async fn who_says_nothing_or_half_of_it_is_ended() {
 /// A byte now and then is progress, and a frame that never ends all the same.
 #[tokio::test]
 async fn a_frame_that_drips_is_ended_and_pauses_between_frames_are_not() {
-    let shop = Shop::open_with(|config| config.native.limits.frame = SOON);
+    let shop = Shop::open_with(|config| {
+        config.native.limits.frame = SOON;
+        // What still drips is taken in until the end was read.
+        config.native.limits.linger = Duration::from_secs(5);
+    });
     let mut pausing = Peer::open(shop.native(), "");
     let mut pong = move || {
         pausing.write(&ping());
