@@ -10,7 +10,9 @@ use crate::factors::{GoOn, Sparse};
 /// Neighbours kept of a product.
 pub const NEIGHBOURS_MAX: usize = 32;
 /// Buyers that a product needs to have neighbours, and to be one.
-const BUYERS_MIN: usize = 3;
+const BUYERS_MIN: usize = 5;
+/// Products of a user that count, those with the highest weight: what is looked at grows by the square.
+const OF_USER_MAX: usize = 256;
 /// What a cosine of few buyers is held down by.
 const SHRINK: f32 = 0.06;
 
@@ -39,14 +41,8 @@ impl Neighbours {
             (0..products as u32).filter(|at| by_product.row(*at as usize).len() >= BUYERS_MIN).collect();
         let mut place = vec![u32::MAX; products];
         known.iter().zip(0..).for_each(|(product, at)| place[*product as usize] = at);
-        let users: Vec<Vec<(u32, f32)>> = (0..by_user.rows())
-            .map(|user| {
-                let row = by_user.row(user);
-                let say = 1.0 / (2.0 + row.len() as f32).ln();
-                let found = row.iter().filter(|(product, _)| place[*product as usize] != u32::MAX);
-                found.map(|(product, weight)| (place[*product as usize], weight * say)).collect()
-            })
-            .collect();
+        let users: Vec<Vec<(u32, f32)>> =
+            (0..by_user.rows()).map(|user| held(by_user.row(user), &place)).collect();
         let mut squares = vec![0f32; known.len()];
         users.iter().flatten().for_each(|(at, weight)| squares[*at as usize] += weight * weight);
         let roots: Vec<f32> = squares.iter().map(|sum| sum.sqrt()).collect();
@@ -102,6 +98,19 @@ struct Sums {
     touched: Vec<u32>,
 }
 
+/// What counts of a user, by place.
+fn held(row: &[(u32, f32)], place: &[u32]) -> Vec<(u32, f32)> {
+    let say = 1.0 / (2.0 + row.len() as f32).ln();
+    let known = row.iter().map(|(product, weight)| (place[*product as usize], weight * say));
+    let mut held: Vec<(u32, f32)> = known.filter(|(at, _)| *at != u32::MAX).collect();
+    if held.len() > OF_USER_MAX {
+        held.select_nth_unstable_by(OF_USER_MAX, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        held.truncate(OF_USER_MAX);
+        held.sort_unstable_by_key(|(at, _)| *at);
+    }
+    held
+}
+
 /// The nearest products of one.
 fn nearest(
     own: u32,
@@ -112,7 +121,8 @@ fn nearest(
 ) -> Vec<(f32, u32)> {
     for (user, _) in buyers {
         let row = &users[*user as usize];
-        let held = row.binary_search_by_key(&own, |(at, _)| *at).map_or(0.0, |at| row[at].1);
+        let Ok(at) = row.binary_search_by_key(&own, |(at, _)| *at) else { continue };
+        let held = row[at].1;
         for (at, weight) in row {
             let sum = &mut sums.of[*at as usize];
             if *sum == 0.0 {

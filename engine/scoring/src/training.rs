@@ -42,9 +42,9 @@ impl Default for TrainOptions {
         Self {
             als: AlsOptions::default(),
             mlp: MlpOptions::default(),
-            basket_weeks: 6,
-            discovery_weeks: 3,
-            others: 100,
+            basket_weeks: 5,
+            discovery_weeks: 2,
+            others: 60,
         }
     }
 }
