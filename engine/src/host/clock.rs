@@ -6,11 +6,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::options::ClockOptions;
 
-/// Reads the wall clock once, when the engine opens; never goes backwards.
+/// Reads the wall clock once for itself, when the engine opens; never goes backwards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HostClock {
     opened: Instant,
     base_us: u64,
+    /// The clock that callers state their deadlines by.
+    wall_us: fn() -> u64,
 }
 
 /// The wall clock is too far from the last record to be believed. One that stands ahead would expire
@@ -43,12 +45,18 @@ impl HostClock {
     #[allow(clippy::disallowed_methods, reason = "the host is where the clock is read")]
     pub(crate) fn start(last_frame_us: u64, options: ClockOptions) -> Result<Self, ClockJump> {
         let base_us = begin((options.wall_us)(), last_frame_us, options)?;
-        Ok(Self { opened: Instant::now(), base_us })
+        Ok(Self { opened: Instant::now(), base_us, wall_us: options.wall_us })
     }
 
     /// Shard time in us since the epoch.
     pub(crate) fn now_us(&self) -> u64 {
         self.base_us + self.opened.elapsed().as_micros() as u64
+    }
+
+    /// By how much shard time is ahead of the wall clock, in us; below 0 if it is behind. A wall clock may be set
+    /// while the engine is open, so that this changes.
+    pub(crate) fn ahead_us(&self) -> i64 {
+        self.now_us().wrapping_sub((self.wall_us)()) as i64
     }
 }
 

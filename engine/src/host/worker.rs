@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use onrush_proto::{Lsn, Outcome, Refusal, Reply};
+use onrush_proto::{Lsn, Outcome, Refusal, Reply, Request};
 use onrush_storage::log::Log;
 
 use super::clock::HostClock;
@@ -195,16 +195,19 @@ impl Worker {
         while let Some((from, messages)) = self.station.receive_peer() {
             self.inputs.extend(messages.into_iter().map(|message| Input::Peer { from, message }));
         }
+        let mut deadlines = Deadlines { clock: self.clock, ahead_us: None };
         while !lagging && self.inputs.len() < self.inputs_max {
             match self.station.receive() {
                 Some(Parcel::One { port, tag, request }) => {
+                    let request = deadlines.in_shard_time(request);
                     self.inputs.push_back(Input::Request { to: ReplyTo { port, tag }, request });
                 }
                 Some(Parcel::Many { port, mut requests }) => {
                     let to = |tag| ReplyTo { port, tag };
-                    self.inputs.extend(
-                        requests.drain(..).map(|(tag, request)| Input::Request { to: to(tag), request }),
-                    );
+                    self.inputs.extend(requests.drain(..).map(|(tag, request)| Input::Request {
+                        to: to(tag),
+                        request: deadlines.in_shard_time(request),
+                    }));
                     if let Some(Sink::Queue(queue)) = self.outbox.sink(port) {
                         let _ = queue.spare_requests.push(requests);
                     }
@@ -386,4 +389,22 @@ impl Worker {
 
 fn stopped() -> Reply {
     Reply { outcome: Outcome::Refused(Refusal::Stopped), replayed: false, lsn: Lsn(0) }
+}
+
+/// Brings deadlines from the wall clock, by which callers state them, to shard time, which does not jump. By one
+/// look at both clocks for all that is taken together.
+struct Deadlines {
+    clock: HostClock,
+    ahead_us: Option<i64>,
+}
+
+impl Deadlines {
+    fn in_shard_time(&mut self, mut request: Request) -> Request {
+        if request.deadline_us != 0 {
+            let ahead_us = *self.ahead_us.get_or_insert_with(|| self.clock.ahead_us());
+            // 0 would be no deadline.
+            request.deadline_us = request.deadline_us.saturating_add_signed(ahead_us).max(1);
+        }
+        request
+    }
 }

@@ -2,10 +2,10 @@
 
 #![allow(missing_docs, reason = "rkyv derives public items without docs")]
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use onrush_proto::{Currency, Money, ProductRow, Sku, StockRow};
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -16,8 +16,6 @@ const CHUNK: usize = 1_024;
 const CHUNKS: usize = 4_096;
 /// Most SKUs one shard can publish.
 const CELLS_MAX: u32 = (CHUNK * CHUNKS) as u32;
-/// An index for a chunk of cells, and one for each time that their number doubles.
-const INDICES: usize = 1 + CHUNKS.ilog2() as usize;
 
 /// What validation and stock pages read.
 #[derive(Clone, Copy, PartialEq, Debug, Archive, Serialize, Deserialize)]
@@ -122,48 +120,13 @@ impl Index {
     }
 }
 
-/// An index for each size that there was: a reader may still walk a smaller one, so none is given up. Together the
-/// smaller ones take as much as the last.
-struct Indices {
-    grown: [OnceLock<Index>; INDICES],
-    last: AtomicUsize,
-}
-
-impl Default for Indices {
-    fn default() -> Self {
-        let indices = Self { grown: [const { OnceLock::new() }; INDICES], last: AtomicUsize::new(0) };
-        indices.grown[0].get_or_init(|| Index::with_slots(2 * CHUNK));
-        indices
-    }
-}
-
-impl Indices {
-    /// The one that has all cells. Who reads it writes nothing that others read.
-    fn last(&self) -> Option<&Index> {
-        self.grown[self.last.load(Ordering::Acquire)].get()
-    }
-
-    /// Puts a larger one in the place of the last.
-    fn grow(&self, index: Index) {
-        let next = self.last.load(Ordering::Relaxed) + 1;
-        if let Some(place) = self.grown.get(next) {
-            place.get_or_init(|| index);
-            // Pairs with the reader's acquire: who sees the number sees the index.
-            self.last.store(next, Ordering::Release);
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        self.grown.iter().filter_map(OnceLock::get).map(|index| size_of_val(&*index.slots)).sum()
-    }
-}
-
 /// Cells are made once and never move.
 type Chunk = Box<[OnceLock<Cell>]>;
 
 pub(super) struct Cells {
     chunks: Box<[OnceLock<Chunk>]>,
-    indices: Indices,
+    /// Looked at behind a guard, so that no counter is shared; a smaller one goes with its last reader.
+    index: ArcSwap<Index>,
     len: AtomicU32,
 }
 
@@ -171,7 +134,7 @@ impl Default for Cells {
     fn default() -> Self {
         Self {
             chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
-            indices: Indices::default(),
+            index: ArcSwap::from_pointee(Index::with_slots(2 * CHUNK)),
             len: AtomicU32::new(0),
         }
     }
@@ -184,7 +147,7 @@ impl Cells {
     }
 
     fn find(&self, sku: &Sku) -> Option<&Cell> {
-        let index = self.indices.last()?;
+        let index = self.index.load();
         for slot in index.probe(hash_of(sku)) {
             match slot.load(Ordering::Acquire) {
                 0 => return None,
@@ -223,7 +186,7 @@ impl Cells {
     }
 
     fn enter(&self, position: u32, sku: &Sku, len: usize) {
-        let Some(index) = self.indices.last() else { return };
+        let index = self.index.load();
         if 2 * len <= index.slots.len() {
             return index.insert(hash_of(sku), position);
         }
@@ -233,7 +196,7 @@ impl Cells {
                 grown.insert(hash_of(&cell.sku), at);
             }
         }
-        self.indices.grow(grown);
+        self.index.store(Arc::new(grown));
     }
 
     pub(super) fn publish_product(&self, row: ProductRow) {
@@ -254,7 +217,7 @@ impl Cells {
     pub(super) fn bytes(&self) -> u64 {
         let chunks = self.chunks.iter().filter(|chunk| chunk.get().is_some()).count();
         let cells = chunks * CHUNK * size_of::<OnceLock<Cell>>() + size_of_val(&*self.chunks);
-        (cells + self.indices.bytes()) as u64
+        (cells + size_of_val(&*self.index.load().slots)) as u64
     }
 
     pub(super) fn len(&self) -> usize {
@@ -317,13 +280,7 @@ mod tests {
         assert_eq!((new, lost), (CELLS, 0));
         assert_eq!(cells.len(), CELLS as usize);
         assert!(cells.stock(&row(CELLS).sku).is_none());
-        let slots = cells.indices.last().unwrap().slots.len();
+        let slots = cells.index.load().slots.len();
         assert!(slots >= 2 * CELLS as usize, "at most half full");
-        assert_eq!(cells.indices.bytes(), (2 * slots - 2 * CHUNK) * size_of::<AtomicU32>());
-    }
-
-    #[test]
-    fn there_is_an_index_for_all_cells() {
-        assert_eq!((2 * CHUNK) << (INDICES - 1), 2 * CELLS_MAX as usize);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::Guard;
 use onrush_proto::ProductRow;
 
-/// What is published of a SKU's catalogue row. Who only looks at it copies nothing and writes nothing that other
+/// What is published of a SKU's catalogue row. Who only looks at it copies nothing and counts nothing that other
 /// threads read; it is meant to be let go soon.
 pub struct ProductView(Guard<Option<Arc<ProductRow>>>);
 

@@ -409,6 +409,39 @@ fn a_clock_that_jumped_is_asked_about() {
     assert_eq!(audited(), 1, "accepted: the first hold is dead, the new one stands");
 }
 
+/// Whoever waits says so by the wall clock. It had been taken for shard time: after a start with a last record from
+/// a minute ahead, or a wall clock that was set back, all who wait less than that were told that they were late.
+#[test]
+fn a_deadline_is_of_the_wall_clock_however_far_shard_time_is_ahead() {
+    const NOW_US: u64 = 1_795_641_334_000_000;
+    const SECOND_US: u64 = 1_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let with = |wall_us| {
+        let clock = ClockOptions { wall_us, ..ClockOptions::default() };
+        Engine::open(EngineOptions { clock, ..options(dir.path()) }).unwrap()
+    };
+    let engine = with(|| NOW_US + 60 * SECOND_US);
+    let sku = stocked(&engine, "console", 10);
+    engine.close().unwrap();
+    let engine = with(|| NOW_US);
+    for (number, deadline_us, expected) in [
+        (1, NOW_US + SECOND_US, true),
+        (2, NOW_US + 3_600 * SECOND_US, true),
+        (3, u64::MAX, true),
+        (4, NOW_US - SECOND_US, false),
+        (5, 1, false),
+        (6, 0, true),
+    ] {
+        let request = onrush_proto::Request { deadline_us, ..order(&engine, sku, number) };
+        let reply = engine.handle().call_blocking(request);
+        match reply.outcome {
+            Outcome::Refused(Refusal::DeadlineExceeded) => assert!(!expected, "{deadline_us}"),
+            other => assert!(expected && matches!(other, Outcome::Accepted(_)), "{deadline_us}: {other:?}"),
+        }
+    }
+    engine.close().unwrap();
+}
+
 #[test]
 fn a_closed_door_answers() {
     let engine = Engine::open(EngineOptions::default()).unwrap();
