@@ -30,7 +30,7 @@ pub struct AlsOptions {
 
 impl Default for AlsOptions {
     fn default() -> Self {
-        Self { steps: 5, confidence: 8.0, regularization: 60.0, seed: 1, threads: 1 }
+        Self { steps: 4, confidence: 8.0, regularization: 60.0, seed: 1, threads: 1 }
     }
 }
 
