@@ -163,7 +163,7 @@ fn what_is_wrong_with_the_files_is_named_and_no_model_is_made() {
     }
     for line in ["model", "model train", "model evaluate --model trained", "model train --seed x"] {
         let (ok, _, error) = run(dir.path(), line);
-        assert!(!ok && error.contains("Usage"), "{line}: {error}");
+        assert!(!ok && error.contains("--help"), "{line}: {error}");
     }
     let (ok, _, error) = run(dir.path(), "model evaluate --model trained --history few.csv --test few.csv");
     assert!(!ok && error.starts_with("onrush: expected a model in trained: "), "{error}");
