@@ -7,6 +7,8 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use onrush_proto::{CustomerId, PutDocument, Refusal};
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::notice::{Notice, NoticeState};
 use super::post::{self, Post};
@@ -25,13 +27,26 @@ pub(super) fn callback_url(public_url: &str, id: &str) -> Option<String> {
     (!base.is_empty()).then(|| format!("{base}{PATH}?notification={id}"))
 }
 
+/// What is read of Twilio's form; its signature covers all of it.
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code, reason = "describes the form; it is read field by field")]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct TextStatus {
+    /// delivered, undelivered, failed; other states are on the way.
+    message_status: String,
+    /// Why it failed.
+    error_code: Option<String>,
+    /// The number that the text went to.
+    to: String,
+}
+
 /// What became of a text message: Twilio's call, signed by the account's token.
 #[utoipa::path(
     post,
     path = "/sms/status",
     tag = "notification",
     params(("notification" = String, Query, description = "The id of the notification, as Twilio was told")),
-    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = TextStatus, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 204, description = "Heard"),
         (status = 401, description = "Not signed by Twilio", body = Problem, content_type = "application/problem+json"),

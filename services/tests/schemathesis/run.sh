@@ -7,7 +7,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=services/tests/shop.sh
 . "$here/../shop.sh"
 
-packages schemathesis==4.32.5
+# Both: what is tried is the choice of hypothesis.
+packages schemathesis==4.32.5 hypothesis==6.170.17
 
 services=user,product,order,payment,shipping,notification,recommendation
 ACCESS=required ADMIN_EMAIL=admin@example.com ADMIN_PASSWORD='a long admin password' serve "$services"

@@ -3,6 +3,8 @@
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::consent::Consent;
 use super::request::{AuthorizationRequest, Back, BadRequest};
@@ -55,13 +57,44 @@ pub(super) async fn show(
     Ok(consent.page(&request, StatusCode::OK, ""))
 }
 
+/// What the form of that page brings: the request as it was asked for, and the user's word.
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code, reason = "describes the form; it is read field by field")]
+pub(super) struct AuthorizationForm {
+    /// The client.
+    client_id: String,
+    /// Where the answer goes.
+    redirect_uri: String,
+    /// code.
+    response_type: String,
+    /// What is asked for, with a space between.
+    scope: String,
+    /// SHA-256 of the verifier in base64url.
+    code_challenge: String,
+    /// S256.
+    code_challenge_method: String,
+    /// Comes back as it is.
+    state: Option<String>,
+    /// Comes back in the ID token.
+    nonce: Option<String>,
+    /// Ties the form to the browser that got it.
+    ticket: String,
+    /// Of the account.
+    email: Option<String>,
+    /// Of the account.
+    #[schema(format = Password)]
+    password: Option<String>,
+    /// allow; anything else denies.
+    decision: String,
+}
+
 /// The form of that page: the user's word, and their password.
 #[utoipa::path(
     post,
     path = "/oauth2/authorize",
     operation_id = "decide_authorization",
     tag = "oauth2",
-    request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "The form as the page has it"),
+    request_body(content = AuthorizationForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 303, description = "To the client, with code or error, state and iss"),
         (status = 400, description = "A page: the client or its address is not known", content((String = "text/html"), (Problem = "application/problem+json"))),
