@@ -50,20 +50,22 @@ pub struct Moment<'a> {
     pub counters: &'a Counters,
     /// What was learned.
     pub base: &'a Base,
+    /// What many bought of late.
+    pub chart: &'a Chart,
     /// The time, in unix seconds.
     pub now_s: i64,
-    chart: Chart,
 }
 
 /// The products that are bought most, the most bought first, with their factors one behind the other.
-struct Chart {
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Chart {
     products: Vec<u32>,
     factors: Vec<Factor>,
 }
 
-impl<'a> Moment<'a> {
+impl Chart {
     /// Puts in order what many bought of late.
-    pub fn of(counters: &'a Counters, base: &'a Base, now_s: i64) -> Self {
+    pub fn of(counters: &Counters, base: &Base, now_s: i64) -> Self {
         let score = |product: &Product| product.trend(now_s) + 2.0 * product.rush(now_s);
         let mut scored: Vec<(f32, u32)> = counters.products.iter().map(score).zip(0..).collect();
         scored.retain(|(score, _)| *score > 0.0);
@@ -71,7 +73,7 @@ impl<'a> Moment<'a> {
         scored.truncate(CHARTED_MAX);
         let products: Vec<u32> = scored.into_iter().map(|(_, product)| product).collect();
         let factors = products.iter().map(|product| *base.factor(*product)).collect();
-        Self { counters, base, now_s, chart: Chart { products, factors } }
+        Self { products, factors }
     }
 }
 
@@ -145,7 +147,7 @@ impl Gathered {
         );
         self.take(bounds.near);
         self.scored.clear();
-        scan(factor, &moment.chart, &mut self.scored);
+        scan(factor, moment.chart, &mut self.scored);
         self.scored.retain(|(_, product)| is_new(*product));
         self.take(bounds.factors);
     }
@@ -156,7 +158,7 @@ impl Gathered {
         for bought in &user.bought {
             let weight = weight(bought, now_s);
             let recent = if now_s - bought.last_s <= LATELY_S { bought.recent(now_s) } else { 0.0 };
-            for neighbour in moment.base.neighbours().of(bought.product) {
+            for neighbour in moment.base.neighbours(bought.product) {
                 let near = &mut self.near[neighbour.product as usize];
                 if *near == 0.0 {
                     self.touched.push(neighbour.product);

@@ -1,5 +1,8 @@
 //! What was counted of users, products and categories: O(1) for each line of a basket, but for the
 //! place of a product among those that its buyer bought before.
+//!
+//! Baskets may come in any sequence, as shards are read one after the other; a user's habit alone counts
+//! them as they come. Users and products can be added, and those that are wanted no more can leave.
 
 #![allow(missing_docs, reason = "rkyv derives public items without docs")]
 
@@ -19,6 +22,8 @@ const RUSH_HALF_LIFE_S: f32 = 4.0 * DAY_S as f32;
 const USUAL_LINES: f32 = 30.0;
 /// Products remembered of a user; beyond them the one that counts least leaves.
 pub const BOUGHT_MAX: usize = 1_024;
+/// Products of a user that are known to be nothing new; beyond them a product counts as new each time.
+pub const KNOWN_MAX: usize = 8_192;
 
 /// A product as the catalogue has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
@@ -52,7 +57,7 @@ pub struct Basket<'a> {
 }
 
 /// A product that a user bought.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct Bought {
     /// Number of the product.
     pub product: u32,
@@ -71,7 +76,7 @@ pub struct Bought {
 }
 
 /// What is known of a user.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Archive, Serialize, Deserialize)]
 pub struct User {
     /// What they bought, by the number of the product; at most [`BOUGHT_MAX`].
     pub bought: Vec<Bought>,
@@ -92,7 +97,7 @@ pub struct User {
 }
 
 /// What is known of a product.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct Product {
     /// As the catalogue has it.
     pub listing: Listing,
@@ -113,13 +118,13 @@ pub struct Product {
 }
 
 /// What is known of a category.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Archive, Serialize, Deserialize)]
 pub struct Category {
     trend: Decayed,
 }
 
 /// The counters.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Archive, Serialize, Deserialize)]
 pub struct Counters {
     /// By number.
     pub users: Vec<User>,
@@ -163,6 +168,11 @@ impl User {
         self.bought.get(at)
     }
 
+    /// Bytes that what they bought takes, about.
+    pub fn bytes(&self) -> usize {
+        self.bought.len() * size_of::<Bought>() + self.known.len() * size_of::<u32>()
+    }
+
     /// True if they ever bought a product.
     pub fn knows(&self, product: u32) -> bool {
         self.known.binary_search(&product).is_ok()
@@ -171,7 +181,9 @@ impl User {
     /// Counts a product of a basket; true if it was bought before.
     fn count(&mut self, product: u32, time_s: i64) -> bool {
         let place = self.known.binary_search(&product);
-        if let Err(place) = place {
+        if let Err(place) = place
+            && self.known.len() < KNOWN_MAX
+        {
             self.known.insert(place, product);
         }
         match self.bought.binary_search_by_key(&product, |bought| bought.product) {
@@ -195,6 +207,13 @@ impl User {
             }
         }
         place.is_ok()
+    }
+
+    /// Products have other numbers, or none any more; none overtakes another.
+    fn renumber(&mut self, numbers: &[Option<u32>]) {
+        let number = |product: u32| numbers.get(product as usize).copied().flatten();
+        self.bought.retain_mut(|bought| number(bought.product).inspect(|to| bought.product = *to).is_some());
+        self.known.retain_mut(|known| number(*known).inspect(|to| *known = *to).is_some());
     }
 
     fn forget_least(&mut self, now_s: i64) {
@@ -283,6 +302,56 @@ impl Counters {
         }
     }
 
+    /// The number of a user who comes now.
+    pub fn add_user(&mut self) -> u32 {
+        self.users.push(User::default());
+        (self.users.len() - 1) as u32
+    }
+
+    /// The number of a product that comes now.
+    pub fn add_product(&mut self, listing: Listing) -> u32 {
+        self.make_category(listing.category);
+        self.products.push(Product::new(listing));
+        (self.products.len() - 1) as u32
+    }
+
+    /// Says what the catalogue has now.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such product.
+    pub fn list(&mut self, product: u32, listing: Listing) {
+        self.make_category(listing.category);
+        self.products[product as usize].listing = listing;
+    }
+
+    fn make_category(&mut self, category: u32) {
+        let needed = category as usize + 1;
+        if self.categories.len() < needed {
+            self.categories.resize(needed, Category::default());
+        }
+    }
+
+    /// Keeps some users: the next ones move up.
+    pub fn retain_users(&mut self, keep: &[bool]) {
+        let mut kept = keep.iter();
+        self.users.retain(|_| kept.next() == Some(&true));
+    }
+
+    /// Keeps some products: the next ones move up. The new number of each, if it has one.
+    pub fn retain_products(&mut self, keep: &[bool]) -> Vec<Option<u32>> {
+        let mut next = 0;
+        let number = |kept: &bool| {
+            next += u32::from(*kept);
+            kept.then(|| next - 1)
+        };
+        let numbers: Vec<Option<u32>> = keep.iter().map(number).collect();
+        let mut kept = keep.iter();
+        self.products.retain(|_| kept.next() == Some(&true));
+        self.users.iter_mut().for_each(|user| user.renumber(&numbers));
+        numbers
+    }
+
     /// Counts a basket.
     ///
     /// # Panics
@@ -336,6 +405,36 @@ mod tests {
         });
         assert_eq!((counters.users[0].repeats, counters.products[0].repeats), (1, 1));
         assert!(counters.users[0].find(0).is_some());
+    }
+
+    #[test]
+    fn who_and_what_leaves_takes_nothing_of_the_others_along() {
+        let listing = |category| Listing { category, brand: 0, price_cents: 5 };
+        let mut counters = Counters::default();
+        for category in [0, 4, 2] {
+            counters.add_product(listing(category));
+        }
+        assert_eq!((counters.add_user(), counters.add_user(), counters.categories.len()), (0, 1, 5));
+        for (user, products) in [(0, [0, 1]), (1, [1, 2])] {
+            let lines = products.map(|product| Line { product, unit_cents: None });
+            counters.count(&Basket { user, time_s: DAY_S, lines: &lines });
+        }
+        counters.list(2, listing(7));
+        assert_eq!(counters.categories.len(), 8);
+        let before = counters.clone();
+        assert_eq!(counters.retain_products(&[false, true, true]), [None, Some(0), Some(1)]);
+        assert_eq!(counters.products, before.products[1..]);
+        let first = &counters.users[0];
+        assert_eq!((first.bought.len(), first.find(0).map(|found| found.baskets)), (1, Some(1)));
+        assert!(first.knows(0) && !first.knows(1) && counters.users[1].knows(1));
+        counters.retain_users(&[false, true]);
+        assert_eq!((counters.users.len(), counters.users[0].bought.len()), (1, 2));
+        counters.count(&Basket {
+            user: 0,
+            time_s: 2 * DAY_S,
+            lines: &[Line { product: 1, unit_cents: None }],
+        });
+        assert_eq!((counters.users[0].repeats, counters.products[1].repeats), (1, 1));
     }
 
     #[test]

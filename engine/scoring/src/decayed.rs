@@ -1,11 +1,15 @@
 //! A count in which what came earlier weighs less.
 
+#![allow(missing_docs, reason = "rkyv derives public items without docs")]
+
+use rkyv::{Archive, Deserialize, Serialize};
+
 /// Seconds of a day.
 pub const DAY_S: i64 = 24 * 3_600;
 
 /// A sum of events, each of which halves with its age. Adding is O(1), and events may come in any
 /// sequence: the sum is the same.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Archive, Serialize, Deserialize)]
 pub struct Decayed {
     value: f32,
     /// The newest event's time: the value is as of then.

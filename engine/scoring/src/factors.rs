@@ -93,6 +93,7 @@ pub struct Factors {
 }
 
 /// What all rows of a half step share.
+#[derive(Clone)]
 pub struct Half {
     /// The sum of squares of the other side, with the regularization.
     gram: Box<[Factor; DIMENSIONS]>,

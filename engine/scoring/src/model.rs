@@ -12,6 +12,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::base::{Base, Learned};
 use crate::candidates::{Gathered, Moment, Task};
 use crate::counters::{Counters, Listing, User};
+use crate::features::Features;
 use crate::mlp::Mlp;
 use crate::sealed::{self, Kind, SealError};
 
@@ -19,7 +20,7 @@ use crate::sealed::{self, Kind, SealError};
 const FACTOR_MAX: f32 = 1e12;
 /// Its name in the directory of a model.
 pub const FILE: &str = "model.onrush";
-const KIND: Kind = Kind { magic: *b"onrush-m", version: 1 };
+const KIND: Kind = Kind { magic: *b"onrush-m", version: 2 };
 
 /// The re-rankers, one for each task.
 #[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
@@ -31,6 +32,8 @@ pub struct Rankers {
 /// How a model came about.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Archive, Serialize, Deserialize)]
 pub struct Origin {
+    /// Counts what was published where it is used; 0 = made of files.
+    pub version: u64,
     /// Where random numbers began.
     pub seed: u64,
     /// When the newest basket was that it was learned of, in unix seconds.
@@ -44,8 +47,8 @@ pub struct Origin {
 /// All of a model, as it is kept.
 #[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
 pub struct Kept {
-    /// Ids of the products, by number.
-    pub ids: Vec<u32>,
+    /// Names of the products, by number.
+    pub names: Vec<String>,
     pub listings: Vec<Listing>,
     pub learned: Learned,
     pub rankers: Rankers,
@@ -53,9 +56,10 @@ pub struct Kept {
 }
 
 /// A model that ranks.
+#[derive(Clone)]
 pub struct Model {
-    /// Ids of the products, by number.
-    pub ids: Vec<u32>,
+    /// Names of the products, by number.
+    pub names: Vec<String>,
     /// Products as the catalogue had them.
     pub listings: Vec<Listing>,
     /// What was learned of all users at once.
@@ -90,30 +94,21 @@ impl Model {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, ModelError> {
-        let kept = rkyv::from_bytes::<Kept, Error>(KIND.open(bytes)?).map_err(ModelError::Archive)?;
-        match kept.fault() {
-            Some(fault) => Err(ModelError::Content(fault)),
-            None => Ok(Self::of(kept)),
-        }
+        Self::of(rkyv::from_bytes::<Kept, Error>(KIND.open(bytes)?).map_err(ModelError::Archive)?)
     }
 
-    fn of(kept: Kept) -> Self {
-        let Kept { ids, listings, learned, rankers, origin } = kept;
-        Self { ids, listings, base: Base::of(learned), rankers, origin }
+    /// A model of what is kept, if that fits together.
+    pub fn of(kept: Kept) -> Result<Self, ModelError> {
+        if let Some(fault) = kept.fault() {
+            return Err(ModelError::Content(fault));
+        }
+        let Kept { names, listings, learned, rankers, origin } = kept;
+        Ok(Self { names, listings, base: Base::of(learned), rankers, origin })
     }
 
     /// The best products of a user, the best first; at most so many.
     pub fn foretell(&self, task: Task, user: &User, moment: &Moment<'_>, desk: &mut Desk, most: usize) {
-        desk.gathered.gather(task, user, moment);
-        let ranker = match task {
-            Task::NextBasket => &self.rankers.next_basket,
-            Task::Discovery => &self.rankers.discovery,
-        };
-        ranker.score(&desk.gathered.features, &mut desk.scores);
-        desk.ranked.clear();
-        desk.ranked.extend(desk.scores.iter().copied().zip(desk.gathered.products.iter().copied()));
-        desk.ranked.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        desk.ranked.truncate(most);
+        desk.rank(task, user, moment, most, |features, scores| self.rankers.of(task).score(features, scores));
     }
 
     /// Counters of its catalogue, of which nothing was bought yet.
@@ -131,6 +126,36 @@ pub struct Desk {
     pub ranked: Vec<(f32, u32)>,
 }
 
+impl Rankers {
+    /// The one for a task.
+    pub fn of(&self, task: Task) -> &Mlp {
+        match task {
+            Task::NextBasket => &self.next_basket,
+            Task::Discovery => &self.discovery,
+        }
+    }
+}
+
+impl Desk {
+    /// Ranks the candidates of a user by what `score` says of their numbers; at most so many stay.
+    pub fn rank(
+        &mut self,
+        task: Task,
+        user: &User,
+        moment: &Moment<'_>,
+        most: usize,
+        score: impl FnOnce(&[Features], &mut Vec<f32>),
+    ) {
+        let Self { gathered, scores, ranked } = self;
+        gathered.gather(task, user, moment);
+        score(&gathered.features, scores);
+        ranked.clear();
+        ranked.extend(scores.iter().copied().zip(gathered.products.iter().copied()));
+        ranked.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        ranked.truncate(most);
+    }
+}
+
 impl Kept {
     /// Puts it in place of what a directory has, whole or not at all.
     pub fn write(&self, directory: &Path) -> Result<(), ModelError> {
@@ -143,14 +168,15 @@ impl Kept {
     fn fault(&self) -> Option<String> {
         let Learned { factors, neighbours, regularization, confidence } = &self.learned;
         let products = self.listings.len();
-        for (name, found) in [("ids", self.ids.len()), ("factors", factors.len())] {
+        for (name, found) in [("names", self.names.len()), ("factors", factors.len())] {
             if found != products {
                 return Some(format!("expected {products} {name}, as many as products, found {found}"));
             }
         }
-        let category = self.listings.iter().find(|listing| listing.category as usize >= products.max(1));
+        // As many categories as products, and one for those that have none.
+        let category = self.listings.iter().find(|listing| listing.category as usize > products);
         if let Some(listing) = category {
-            return Some(format!("expected a category below {products}, found {}", listing.category));
+            return Some(format!("expected a category of at most {products}, found {}", listing.category));
         }
         if !(regularization.is_finite()
             && *regularization > 0.0

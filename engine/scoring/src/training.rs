@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::base::Base;
-use crate::candidates::{Gathered, Moment, Task};
+use crate::candidates::{Chart, Gathered, Moment, Task};
 use crate::counters::{Counters, Listing};
 use crate::decayed::DAY_S;
 use crate::evaluation::truth;
@@ -131,7 +131,8 @@ fn collect(
     let mut now_s = weeks.start;
     while now_s < weeks.end {
         let left = (weeks.end - now_s) / WEEK_S;
-        let moment = Moment::of(counters, base, now_s);
+        let chart = Chart::of(counters, base, now_s);
+        let moment = Moment { counters, base, chart: &chart, now_s };
         let mut add = |task: Task, weeks: i64, examples: &mut Vec<Example>| {
             let truth = truth(task, counters, sales, now_s, now_s + AHEAD_WEEKS * WEEK_S);
             // Of a large shop some of the users say enough.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use onrush_scoring::baselines::{Popularity, history};
-use onrush_scoring::candidates::{Moment, Task};
+use onrush_scoring::candidates::{Chart, Moment, Task};
 use onrush_scoring::counters::User;
 use onrush_scoring::evaluation::{Score, score, truth};
 use onrush_scoring::model::{Desk, Model};
@@ -35,7 +35,7 @@ pub struct Evaluate {
 pub fn evaluate(command: &Evaluate) -> Result<Report, ModelCommandError> {
     let failed = |source| ModelCommandError::Model { directory: command.model.clone(), source };
     let model = Model::read(&command.model).map_err(failed)?;
-    let mut numbers = Numbers::of(&command.model, model.ids.iter().copied())?;
+    let mut numbers = Numbers::of(&command.model, model.names.iter().map(String::as_str))?;
     let mut past = numbers.sales(&command.history)?;
     let mut test = numbers.any_sales(&command.test)?;
     if let Some(split_s) = command.split_s {
@@ -57,7 +57,8 @@ pub fn evaluate(command: &Evaluate) -> Result<Report, ModelCommandError> {
     let mut counters = model.counters(past.users());
     past.baskets().for_each(|basket| counters.count(&basket));
     let sold = counters.products.iter().filter(|product| product.baskets > 0).count();
-    let moment = Moment::of(&counters, &model.base, now_s);
+    let chart = Chart::of(&counters, &model.base, now_s);
+    let moment = Moment { counters: &counters, base: &model.base, chart: &chart, now_s };
     let popularity = Popularity::of(&past, now_s);
     let mut desk = Desk::default();
     let mut of_task = |task: Task| {

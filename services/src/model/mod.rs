@@ -35,6 +35,14 @@ pub enum ModelCommandError {
         /// Which id.
         id: u32,
     },
+    /// A product of the model is none of files.
+    #[error("{file}: expected an id of digits as each product's name, found {name:?}")]
+    Name {
+        /// Which file.
+        file: PathBuf,
+        /// Which name.
+        name: String,
+    },
     /// There is too little to learn from, or it was called off.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -82,10 +90,12 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// Products in the order of a catalogue.
-    fn of(file: &Path, ids: impl Iterator<Item = u32>) -> Result<Self, ModelCommandError> {
+    /// Products in the order of a catalogue, by their names: those of files are ids.
+    fn of<'a>(file: &Path, names: impl Iterator<Item = &'a str>) -> Result<Self, ModelCommandError> {
         let mut numbers = Self::default();
-        for (number, id) in (0..).zip(ids) {
+        for (number, name) in (0..).zip(names) {
+            let named = |_| ModelCommandError::Name { file: file.to_path_buf(), name: name.to_owned() };
+            let id = name.parse().map_err(named)?;
             if numbers.products.insert(id, number).is_some() {
                 return Err(ModelCommandError::Twice { file: file.to_path_buf(), id });
             }

@@ -35,16 +35,16 @@ pub struct Train {
 /// A file of no use, too little to learn from, or a directory that cannot be written.
 pub fn train(command: &Train, told: &dyn Fn(f32)) -> Result<Origin, ModelCommandError> {
     let (mut categories, mut brands) = (HashMap::new(), HashMap::new());
-    let (mut ids, mut listings) = (Vec::new(), Vec::new());
+    let (mut names, mut listings) = (Vec::new(), Vec::new());
     for product in retail::products(&command.products)? {
-        ids.push(product.id);
+        names.push(product.id.to_string());
         listings.push(Listing {
             category: number(&mut categories, product.category),
             brand: number(&mut brands, product.brand),
             price_cents: product.price_cents,
         });
     }
-    let mut numbers = Numbers::of(&command.products, ids.iter().copied())?;
+    let mut numbers = Numbers::of(&command.products, names.iter().map(String::as_str))?;
     let mut sold = numbers.sales(&command.transactions)?;
     sold.retain(|sale| command.until_s.is_none_or(|until_s| sale.time_s < until_s));
     let sales = Sales::of(sold);
@@ -58,12 +58,13 @@ pub fn train(command: &Train, told: &dyn Fn(f32)) -> Result<Origin, ModelCommand
     };
     let Trained { base, rankers, .. } = onrush_scoring::training::train(&sales, &listings, options, &go_on)?;
     let origin = Origin {
+        version: 0,
         seed: command.seed,
         last_s: sales.last_s(),
         baskets: sales.baskets().count() as u64,
         cpu_s: cpu_s() - begun_s,
     };
-    let kept = Kept { ids, listings, learned: base.into_learned(), rankers, origin };
+    let kept = Kept { names, listings, learned: base.into_learned(), rankers, origin };
     let failed = |source| ModelCommandError::Model { directory: command.out.clone(), source };
     kept.write(&command.out).map_err(failed)?;
     Ok(origin)

@@ -148,7 +148,8 @@ mod tests {
         let (mut counters, now_us) = (Counters::new(Bounds::RECOMMENDED), 20_000 * DAY_US);
         for (sku, days) in [("long-ago", 100), ("then", 10), ("then", 10), ("now", 0)] {
             let (customer, time_us) = ("ada".parse().unwrap(), now_us - days * DAY_US);
-            counters.learn(&Lesson::Bought(Purchase { customer, time_us, skus: vec![sku.parse().unwrap()] }));
+            let lines = vec![(sku.parse().unwrap(), 499)];
+            counters.learn(&Lesson::Bought(Purchase { customer, time_us, lines }));
         }
         let board = Board::of(&counters, now_us);
         let rest: Vec<&str> = board.rest.iter().map(|shown| shown.sku.as_str()).collect();

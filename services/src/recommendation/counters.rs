@@ -1,21 +1,23 @@
-//! What was counted of products and customers. Bounded: when there is no room, the eighth of products
-//! (or customers) of which nothing was heard for longest is forgotten, at once, so that an event costs
-//! the same on average.
+//! What was counted of products and customers, and by which numbers scoring knows them. Bounded: when there is no
+//! room, the eighth of products (or customers) of which nothing was heard for longest is forgotten, at once, so that
+//! an event costs the same on average.
 
 #![allow(missing_docs, reason = "rkyv derives public items without docs")]
 
 use std::collections::HashMap;
 
 use onrush_proto::{BrandName, CategoryName, CustomerId, Sku};
+use onrush_scoring::counters as scoring;
 use rkyv::{Archive, Deserialize, Serialize};
 
-use super::history::History;
 use super::purchase::{Lesson, Listing, Purchase};
 use super::together::Together;
 use super::window::Trend;
 
 /// Lines of an order that count as bought together: their pairs grow by the square.
 const TOGETHER_MAX: usize = 12;
+/// Categories and brands that are told apart; later ones count as if they had no name.
+const NAMES_MAX: usize = 65_536;
 
 /// How much is remembered.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -24,11 +26,14 @@ pub(super) struct Bounds {
     pub(super) products: usize,
     /// Customers.
     pub(super) customers: usize,
+    /// Bytes of what customers bought.
+    pub(super) history_bytes: usize,
 }
 
 impl Bounds {
-    /// Up to about 125 MB of products and 115 MB of customers, where each has all it can.
-    pub(super) const RECOMMENDED: Self = Self { products: 131_072, customers: 100_000 };
+    /// Up to about 140 MB of products where each has all it can, and 280 MB of customers.
+    pub(super) const RECOMMENDED: Self =
+        Self { products: 131_072, customers: 250_000, history_bytes: 256 << 20 };
 }
 
 /// What is known of a product.
@@ -51,18 +56,16 @@ pub struct Sold {
     pub(super) together: Together,
 }
 
-/// What is known of a customer.
-#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
-pub struct Customer {
-    customer: CustomerId,
-    history: History,
-}
-
-/// All that is counted, without what finds it.
+/// All that is counted, without what finds it. Products and customers stand at the places that are their numbers in
+/// `scoring`.
 #[derive(Clone, PartialEq, Debug, Default, Archive, Serialize, Deserialize)]
 pub struct Counted {
     pub(super) products: Vec<Product>,
-    pub(super) customers: Vec<Customer>,
+    pub(super) customers: Vec<CustomerId>,
+    /// Names by their numbers; the first one is the empty name.
+    categories: Vec<CategoryName>,
+    brands: Vec<BrandName>,
+    pub(super) scoring: scoring::Counters,
     /// Paid orders.
     pub(super) purchases: u64,
 }
@@ -73,6 +76,12 @@ pub(super) struct Counters {
     counted: Counted,
     places: HashMap<Sku, u32>,
     seats: HashMap<CustomerId, u32>,
+    categories: HashMap<CategoryName, u32>,
+    brands: HashMap<BrandName, u32>,
+    /// Bytes of what customers bought.
+    history_bytes: usize,
+    /// Counts how often products got other places.
+    generation: u64,
 }
 
 impl Counters {
@@ -82,7 +91,18 @@ impl Counters {
 
     /// Goes on from what was counted before.
     pub(super) fn of(bounds: Bounds, counted: Counted) -> Self {
-        let mut counters = Self { bounds, counted, places: HashMap::new(), seats: HashMap::new() };
+        let mut counters = Self {
+            bounds,
+            categories: numbered(&counted.categories),
+            brands: numbered(&counted.brands),
+            counted,
+            places: HashMap::new(),
+            seats: HashMap::new(),
+            history_bytes: 0,
+            generation: 0,
+        };
+        number(&mut counters.counted.categories, &mut counters.categories, CategoryName::EMPTY);
+        number(&mut counters.counted.brands, &mut counters.brands, BrandName::EMPTY);
         counters.find_anew();
         counters
     }
@@ -91,20 +111,43 @@ impl Counters {
         &self.counted
     }
 
+    /// Changes when products get other places.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// A product by its place.
     pub(super) fn product(&self, place: u32) -> Option<&Product> {
         self.counted.products.get(place as usize)
     }
 
+    /// The place of a product.
+    pub(super) fn place_of(&self, sku: &Sku) -> Option<u32> {
+        self.places.get(sku).copied()
+    }
+
     /// A product by its SKU.
     pub(super) fn find(&self, sku: &Sku) -> Option<&Product> {
-        self.product(*self.places.get(sku)?)
+        self.product(self.place_of(sku)?)
     }
 
     /// What a customer bought.
-    pub(super) fn history(&self, customer: &CustomerId) -> Option<&History> {
+    pub(super) fn history(&self, customer: &CustomerId) -> Option<&scoring::User> {
         let seat = *self.seats.get(customer)?;
-        self.counted.customers.get(seat as usize).map(|known| &known.history)
+        self.counted.scoring.users.get(seat as usize)
+    }
+
+    /// Products as they were last told of.
+    pub(super) fn listings(&self) -> impl Iterator<Item = Listing> + '_ {
+        let Counted { products, scoring, .. } = &self.counted;
+        products.iter().zip(&scoring.products).map(|(product, known)| Listing {
+            sku: product.sku,
+            category: product.category,
+            brand: product.brand,
+            unit_minor: Some(known.listing.price_cents),
+            since_us: product.since_us,
+            time_us: product.heard_us,
+        })
     }
 
     /// Learns from what a record says.
@@ -116,37 +159,56 @@ impl Counters {
     }
 
     fn buy(&mut self, purchase: &Purchase) {
-        let Purchase { customer, time_us, skus } = purchase;
-        self.make_room(skus.len());
-        let places: Vec<u32> = skus.iter().map(|sku| self.place(sku)).collect();
+        let Purchase { customer, time_us, lines } = purchase;
+        self.make_room(lines.len());
+        let line = |(sku, unit_minor): &(Sku, i64)| scoring::Line {
+            product: self.place(sku),
+            unit_cents: Some(*unit_minor),
+        };
+        let lines: Vec<scoring::Line> = lines.iter().map(line).collect();
         let seat = self.seat(customer);
-        for place in &places {
-            self.counted.customers[seat].history.add(*place, *time_us);
-            let product = &mut self.counted.products[*place as usize];
+        let Counted { products, scoring, .. } = &mut self.counted;
+        for line in &lines {
+            let product = &mut products[line.product as usize];
             product.heard_us = product.heard_us.max(*time_us);
             product.sold.get_or_insert_default().trend.add(*time_us);
+            let listing = &mut scoring.products[line.product as usize].listing;
+            listing.price_cents = line.unit_cents.unwrap_or(listing.price_cents);
         }
-        let pairs = &places[..places.len().min(TOGETHER_MAX)];
+        let pairs = &lines[..lines.len().min(TOGETHER_MAX)];
         for one in pairs {
-            let Some(sold) = &mut self.counted.products[*one as usize].sold else { continue };
-            pairs.iter().filter(|other| *other != one).for_each(|other| sold.together.add(*other));
+            let Some(sold) = &mut products[one.product as usize].sold else { continue };
+            let others = pairs.iter().filter(|other| other.product != one.product);
+            others.for_each(|other| sold.together.add(other.product));
         }
+        let before = scoring.users[seat as usize].bytes();
+        let time_s = (time_us / 1_000_000) as i64;
+        scoring.count(&scoring::Basket { user: seat, time_s, lines: &lines });
+        self.history_bytes = self.history_bytes + scoring.users[seat as usize].bytes() - before;
         self.counted.purchases += 1;
     }
 
     fn list(&mut self, listing: &Listing) {
-        let Listing { sku, category, brand, since_us, time_us } = *listing;
+        let Listing { sku, category, brand, unit_minor, since_us, time_us } = *listing;
         self.make_room(1);
-        let place = self.place(&sku) as usize;
-        let product = &mut self.counted.products[place];
+        let place = self.place(&sku);
+        let Counted { products, categories, brands, scoring, .. } = &mut self.counted;
+        let product = &mut products[place as usize];
         (product.category, product.brand) = (category, brand);
         product.since_us = product.since_us.max(since_us);
         product.heard_us = product.heard_us.max(time_us);
+        let known = scoring.products[place as usize].listing;
+        let listing = scoring::Listing {
+            category: number(categories, &mut self.categories, category),
+            brand: number(brands, &mut self.brands, brand),
+            price_cents: unit_minor.unwrap_or(known.price_cents),
+        };
+        scoring.list(place, listing);
     }
 
     /// The place of a product; there is room for it.
     fn place(&mut self, sku: &Sku) -> u32 {
-        let products = &mut self.counted.products;
+        let Counted { products, scoring, .. } = &mut self.counted;
         *self.places.entry(*sku).or_insert_with(|| {
             products.push(Product {
                 sku: *sku,
@@ -156,18 +218,17 @@ impl Counters {
                 heard_us: 0,
                 sold: None,
             });
-            (products.len() - 1) as u32
+            scoring.add_product(scoring::Listing { category: 0, brand: 0, price_cents: 0 })
         })
     }
 
     /// The seat of a customer; there is room for one.
-    fn seat(&mut self, customer: &CustomerId) -> usize {
-        let customers = &mut self.counted.customers;
-        let seat = self.seats.entry(*customer).or_insert_with(|| {
-            customers.push(Customer { customer: *customer, history: History::default() });
-            (customers.len() - 1) as u32
-        });
-        *seat as usize
+    fn seat(&mut self, customer: &CustomerId) -> u32 {
+        let Counted { customers, scoring, .. } = &mut self.counted;
+        *self.seats.entry(*customer).or_insert_with(|| {
+            customers.push(*customer);
+            scoring.add_user()
+        })
     }
 
     /// Room for so many more products and a customer.
@@ -175,52 +236,69 @@ impl Counters {
         if self.counted.products.len() + products > self.bounds.products {
             self.forget_products();
         }
-        if self.counted.customers.len() >= self.bounds.customers {
-            let oldest = oldest_eighth(self.counted.customers.iter().map(|known| known.history.last_us));
-            let mut gone = oldest.iter();
-            self.counted.customers.retain(|_| gone.next() != Some(&true));
+        if self.counted.customers.len() >= self.bounds.customers
+            || self.history_bytes > self.bounds.history_bytes
+        {
+            let Counted { customers, scoring, .. } = &mut self.counted;
+            let keep = all_but_oldest(scoring.users.iter().map(|user| user.last_s));
+            let mut kept = keep.iter();
+            customers.retain(|_| kept.next() == Some(&true));
+            scoring.retain_users(&keep);
             self.find_anew();
         }
     }
 
     /// Places change, so everything that names one is told.
     fn forget_products(&mut self) {
-        let oldest = oldest_eighth(self.counted.products.iter().map(|product| product.heard_us));
-        let mut next = 0;
-        let place = |gone: &bool| {
-            next += u32::from(!gone);
-            (!gone).then(|| next - 1)
-        };
-        let places: Vec<Option<u32>> = oldest.iter().map(place).collect();
-        let mut gone = oldest.iter();
-        self.counted.products.retain(|_| gone.next() != Some(&true));
+        let Counted { products, scoring, .. } = &mut self.counted;
+        let keep = all_but_oldest(products.iter().map(|product| product.heard_us));
+        let mut kept = keep.iter();
+        products.retain(|_| kept.next() == Some(&true));
+        let places = scoring.retain_products(&keep);
         let moved = |place: &mut u32| places[*place as usize].inspect(|to| *place = *to).is_some();
-        for customer in &mut self.counted.customers {
-            customer.history.bought.retain_mut(|bought| moved(&mut bought.product));
-        }
-        for sold in self.counted.products.iter_mut().filter_map(|product| product.sold.as_mut()) {
+        for sold in products.iter_mut().filter_map(|product| product.sold.as_mut()) {
             sold.together.neighbours.retain_mut(|neighbour| moved(&mut neighbour.product));
         }
+        self.generation += 1;
         self.find_anew();
     }
 
     fn find_anew(&mut self) {
-        let Counted { products, customers, .. } = &self.counted;
+        let Counted { products, customers, scoring, .. } = &self.counted;
         self.places = (0..).zip(products).map(|(place, product)| (product.sku, place)).collect();
-        self.seats = (0..).zip(customers).map(|(seat, known)| (known.customer, seat)).collect();
+        self.seats = (0..).zip(customers).map(|(seat, customer)| (*customer, seat)).collect();
+        self.history_bytes = scoring.users.iter().map(scoring::User::bytes).sum();
     }
 }
 
-/// Which are among the eighth that was heard of longest ago, at least one.
-fn oldest_eighth(heard_us: impl Iterator<Item = u64>) -> Vec<bool> {
-    let mut ages: Vec<(u64, usize)> = heard_us.zip(0..).collect();
-    let mut oldest = vec![false; ages.len()];
+/// Names with their numbers.
+fn numbered<N: Copy + Eq + std::hash::Hash>(names: &[N]) -> HashMap<N, u32> {
+    names.iter().copied().zip(0..).collect()
+}
+
+/// The number of a name; that of the empty one if there are too many.
+fn number<N: Copy + Eq + std::hash::Hash>(names: &mut Vec<N>, numbers: &mut HashMap<N, u32>, name: N) -> u32 {
+    if let Some(known) = numbers.get(&name) {
+        return *known;
+    }
+    if names.len() == NAMES_MAX {
+        return 0;
+    }
+    names.push(name);
+    numbers.insert(name, (names.len() - 1) as u32);
+    (names.len() - 1) as u32
+}
+
+/// Which are not among the eighth that was heard of longest ago, which has at least one.
+fn all_but_oldest<T: Ord + Copy>(heard: impl Iterator<Item = T>) -> Vec<bool> {
+    let mut ages: Vec<(T, usize)> = heard.zip(0..).collect();
+    let mut keep = vec![true; ages.len()];
     let count = (ages.len() / 8).max(1).min(ages.len());
     if count > 0 {
         ages.select_nth_unstable(count - 1);
     }
-    ages[..count].iter().for_each(|(_, index)| oldest[*index] = true);
-    oldest
+    ages[..count].iter().for_each(|(_, index)| keep[*index] = false);
+    keep
 }
 
 #[cfg(test)]
@@ -232,8 +310,8 @@ mod tests {
     const START_US: u64 = 20_000 * DAY_US;
 
     fn bought(customer: &str, time_us: u64, skus: &[&str]) -> Lesson {
-        let skus = skus.iter().map(|sku| sku.parse().unwrap()).collect();
-        Lesson::Bought(Purchase { customer: customer.parse().unwrap(), time_us, skus })
+        let lines = skus.iter().map(|sku| (sku.parse().unwrap(), 499)).collect();
+        Lesson::Bought(Purchase { customer: customer.parse().unwrap(), time_us, lines })
     }
 
     /// Names and counts of a customer's history.
@@ -242,7 +320,7 @@ mod tests {
         let bought = history.map(|history| history.bought.as_slice()).unwrap_or_default();
         bought
             .iter()
-            .map(|bought| (counters.product(bought.product).unwrap().sku.to_string(), bought.orders))
+            .map(|bought| (counters.product(bought.product).unwrap().sku.to_string(), bought.baskets))
             .collect()
     }
 
@@ -280,7 +358,7 @@ mod tests {
 
     #[test]
     fn without_room_those_unheard_of_for_longest_are_forgotten_and_the_rest_stays_true() {
-        let mut counters = Counters::new(Bounds { products: 16, customers: 16 });
+        let mut counters = Counters::new(Bounds { products: 16, customers: 16, ..Bounds::RECOMMENDED });
         for number in 0..17u64 {
             let (customer, sku) = (format!("customer-{number}"), format!("sku-{number}"));
             let time_us = START_US + number * DAY_US;
@@ -307,12 +385,68 @@ mod tests {
         let listing = |category: &str, since_us| {
             let category = category.parse().unwrap();
             let (sku, brand) = ("tea".parse().unwrap(), BrandName::EMPTY);
-            Lesson::Listed(Listing { sku, category, brand, since_us, time_us: START_US + DAY_US })
+            Lesson::Listed(Listing {
+                sku,
+                category,
+                brand,
+                unit_minor: Some(7),
+                since_us,
+                time_us: START_US + DAY_US,
+            })
         };
         counters.learn(&listing("drinks", START_US));
         counters.learn(&listing("hot drinks", 0));
         let tea = counters.find(&"tea".parse().unwrap()).unwrap();
         assert_eq!((tea.category.as_str(), tea.since_us), ("hot drinks", START_US));
         assert!(tea.sold.is_none());
+    }
+
+    #[test]
+    fn places_are_the_numbers_of_scoring_whatever_comes_and_leaves() {
+        let bounds = Bounds { products: 24, customers: 10, ..Bounds::RECOMMENDED };
+        let mut counters = Counters::new(bounds);
+        for number in 0..200u64 {
+            let sku = format!("sku-{}", number % 37);
+            let category = format!("category-{}", number % 5);
+            counters.learn(&Lesson::Listed(Listing {
+                sku: sku.parse().unwrap(),
+                category: category.parse().unwrap(),
+                brand: BrandName::EMPTY,
+                unit_minor: Some(number as i64),
+                since_us: 0,
+                time_us: START_US + number,
+            }));
+            let customer = format!("customer-{}", number % 13);
+            counters.learn(&bought(&customer, START_US + number * DAY_US, &[&sku]));
+        }
+        let Counted { products, customers, categories, scoring, .. } = counters.counted();
+        assert_eq!((products.len(), customers.len()), (scoring.products.len(), scoring.users.len()));
+        assert!(products.len() <= 24 && customers.len() <= 10 && counters.generation() > 0);
+        for (product, known) in products.iter().zip(&scoring.products) {
+            let named = categories[known.listing.category as usize];
+            assert_eq!((product.category, known.listing.price_cents), (named, 499), "{product:?}");
+        }
+        assert_eq!(categories.len(), 6, "each name once, and the empty one");
+        for customer in customers {
+            let history = counters.history(customer).unwrap();
+            assert!(history.bought.iter().all(|bought| counters.product(bought.product).is_some()));
+        }
+        // As it is after a restart.
+        let again = Counters::of(bounds, counters.counted().clone());
+        assert_eq!(again.counted(), counters.counted());
+        assert_eq!(again.history_bytes, counters.history_bytes);
+    }
+
+    #[test]
+    fn customers_who_bought_much_leave_no_more_room_than_there_is() {
+        let bounds = Bounds { history_bytes: 4_000, ..Bounds::RECOMMENDED };
+        let mut counters = Counters::new(bounds);
+        for number in 0..400u64 {
+            let (customer, sku) = (format!("customer-{}", number / 10), format!("sku-{number}"));
+            counters.learn(&bought(&customer, START_US + number * DAY_US, &[&sku]));
+        }
+        assert!(counters.history_bytes < 5_000, "{}", counters.history_bytes);
+        assert!(counters.history(&"customer-0".parse().unwrap()).is_none());
+        assert_eq!(history(&counters, "customer-39").len(), 10);
     }
 }

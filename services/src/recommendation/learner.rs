@@ -1,30 +1,43 @@
-//! What all fronts share of Recommendation: the counters with their positions, what was made of them,
-//! and the file they are kept in.
+//! What all fronts share of Recommendation: what was learned with the positions up to which it was, what was made of
+//! it, and the files it is kept in: the counters with their mix, and the model in a directory of its own.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use onrush_proto::{CallerKey, Lsn, ShardId};
+use onrush_scoring::model::{self, Kept, Model as Network, ModelError};
 
 use super::board::Board;
 use super::counters::{Bounds, Counters};
+use super::knowledge::Knowledge;
 use super::mix::{Mix, Model};
 use super::operation::Operations;
 use super::purchase::{Lesson, Listing};
 use super::snapshot::{Snapshot, SnapshotError};
 use crate::backend::Backend;
 
-/// The counters, and up to where each shard's log is in them; the model in use.
+/// What is known, and up to where each shard's log is in it; the version of what ranks.
 struct Learned {
-    model: Model,
-    counters: Counters,
+    version: u64,
+    knowledge: Knowledge,
     cursors: Vec<Lsn>,
+}
+
+/// What can be put to use instead of what ranks now.
+pub(super) struct Candidate {
+    pub(super) mix: Mix,
+    /// `None` for the mix alone.
+    pub(super) network: Option<Kept>,
 }
 
 /// Learns from the log, and tells what it learned.
 pub struct Learner {
     pub(super) backend: Backend,
     path: PathBuf,
+    /// Directory of the model.
+    models: PathBuf,
     learned: RwLock<Learned>,
     board: RwLock<Arc<Board>>,
     /// Held by who writes the file: the counting thread or a training.
@@ -33,12 +46,13 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// A learner that knows nothing yet and keeps what it learns at `path`.
-    pub fn new(backend: Backend, path: PathBuf) -> Self {
-        let learned = RwLock::new(Learned::nothing(backend.shards()));
+    /// A learner that knows nothing yet, keeps what it counts at `path` and the model in the directory `models`.
+    pub fn new(backend: Backend, path: PathBuf, models: PathBuf) -> Self {
+        let learned = RwLock::new(Learned::nothing(backend.shards(), Model::default(), None));
         Self {
             backend,
             path,
+            models,
             learned,
             board: RwLock::default(),
             saving: Mutex::default(),
@@ -46,40 +60,70 @@ impl Learner {
         }
     }
 
-    /// Goes on from the snapshot, if there is one that can be used.
+    /// Goes on from what was kept, as far as it can be used.
     pub fn restore(&self) {
         let (directory, shards) = (directory(&self.backend), self.backend.shards());
+        let network = self.kept_network();
         let read = Snapshot::read(&self.path);
-        match read.and_then(|found| found.map(|found| found.of(directory, shards)).transpose()) {
+        let learned = match read.and_then(|found| found.map(|found| found.of(directory, shards)).transpose())
+        {
             Ok(Some(Snapshot { cursors, model, counted, .. })) => {
-                *self.write() = Learned {
-                    model,
-                    counters: Counters::of(Bounds::RECOMMENDED, counted),
-                    cursors: cursors.into_iter().map(Lsn).collect(),
-                };
+                let cursors = cursors.into_iter().map(Lsn).collect();
+                let counters = Counters::of(Bounds::RECOMMENDED, counted);
+                Learned { cursors, ..Learned::of(counters, model, network) }
             }
-            Ok(None) => {}
+            Ok(None) => Learned::nothing(shards, Model::default(), network),
             Err(error) => {
                 let file = self.path.display();
                 tracing::warn!(%file, %error, "the snapshot is not used: counters are rebuilt from the log");
+                Learned::nothing(shards, Model::default(), network)
+            }
+        };
+        *self.write() = learned;
+    }
+
+    /// The model that was published last; one that cannot be read is left where it is.
+    fn kept_network(&self) -> Option<Network> {
+        match Network::read(&self.models) {
+            Ok(network) => Some(network),
+            Err(ModelError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                let directory = self.models.display();
+                tracing::warn!(%directory, %error, "the model is not used: train another one");
+                None
             }
         }
     }
 
-    /// The model in use.
-    pub(super) fn model(&self) -> Model {
-        self.read().model
+    /// The version of what ranks.
+    pub(super) fn version(&self) -> u64 {
+        self.read().version
     }
 
-    /// Puts another mix to use, between one answer and the next; the new version.
-    pub(super) fn publish(&self, mix: Mix) -> u64 {
-        let version = {
-            let model = &mut self.write().model;
-            *model = Model { version: model.version + 1, mix };
-            model.version
+    /// Puts a candidate to use, between one answer and the next; the new version. If it cannot be kept, what ranks
+    /// stays.
+    pub(super) fn publish(&self, candidate: Candidate, now_us: u64) -> Result<u64, ModelError> {
+        let Candidate { mix, network } = candidate;
+        let version = self.version() + 1;
+        let network = match network {
+            Some(mut kept) => {
+                kept.origin.version = version;
+                kept.write(&self.models)?;
+                Some(Network::of(kept)?)
+            }
+            None => {
+                remove(&self.models.join(model::FILE))?;
+                None
+            }
         };
+        {
+            let mut learned = self.write();
+            learned.version = version;
+            learned.knowledge.put(mix, network);
+        }
+        self.refresh(now_us);
         self.save();
-        version
+        Ok(version)
     }
 
     /// Ends what is under way, and keeps what was learned.
@@ -102,13 +146,18 @@ impl Learner {
 
     /// Puts in order what is counted.
     pub(super) fn refresh(&self, now_us: u64) {
-        let board = Arc::new(Board::of(&self.read().counters, now_us));
+        let (board, outlook) = {
+            let learned = self.read();
+            let Knowledge { counters, .. } = &learned.knowledge;
+            (Arc::new(Board::of(counters, now_us)), learned.knowledge.outlook(now_us))
+        };
+        self.write().knowledge.take(outlook);
         *self.board.write().unwrap_or_else(PoisonError::into_inner) = board;
     }
 
-    /// Looks at the counters. Learning waits meanwhile.
-    pub(super) fn look<T>(&self, look: impl FnOnce(&Counters) -> T) -> T {
-        look(&self.read().counters)
+    /// Looks at what is known. Learning waits meanwhile.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Knowledge) -> T) -> T {
+        look(&self.read().knowledge)
     }
 
     /// Up to where a shard's log is counted.
@@ -124,23 +173,25 @@ impl Learner {
     /// Learns what a shard's records up to `cursor` say. What is counted already is passed over.
     pub(super) fn learn(&self, shard: ShardId, cursor: Lsn, lessons: &[(Lsn, Lesson)]) {
         let mut learned = self.write();
-        let Learned { counters, cursors, .. } = &mut *learned;
+        let Learned { knowledge, cursors, .. } = &mut *learned;
         let Some(counted) = cursors.get_mut(usize::from(shard.0)) else { return };
         let news = lessons.iter().filter(|(lsn, _)| lsn > counted);
-        news.for_each(|(_, lesson)| counters.learn(lesson));
+        news.for_each(|(_, lesson)| knowledge.counters.learn(lesson));
         *counted = cursor.max(*counted);
     }
 
     /// Learns of products as the catalogue has them.
     pub(super) fn list(&self, listings: impl Iterator<Item = Listing>) {
         let mut learned = self.write();
-        listings.for_each(|listing| learned.counters.learn(&Lesson::Listed(listing)));
+        listings.for_each(|listing| learned.knowledge.counters.learn(&Lesson::Listed(listing)));
     }
 
     /// Forgets everything: the log is not the one that was counted.
     pub(super) fn begin_anew(&self) {
         let mut learned = self.write();
-        *learned = Learned { model: learned.model, ..Learned::nothing(self.backend.shards()) };
+        let model = Model { version: learned.version, mix: learned.knowledge.mix };
+        let network = learned.knowledge.network().cloned();
+        *learned = Learned::nothing(self.backend.shards(), model, network);
     }
 
     /// Keeps what is counted in the file.
@@ -151,8 +202,8 @@ impl Learner {
             Snapshot {
                 directory: directory(&self.backend),
                 cursors: learned.cursors.iter().map(|cursor| cursor.0).collect(),
-                model: learned.model,
-                counted: learned.counters.counted().clone(),
+                model: Model { version: learned.version, mix: learned.knowledge.mix },
+                counted: learned.knowledge.counters.counted().clone(),
             }
         };
         if let Err(error) = snapshot.write(&self.path) {
@@ -175,13 +226,27 @@ impl Learner {
 }
 
 impl Learned {
-    fn nothing(shards: u16) -> Self {
-        let model = Model::default();
+    fn nothing(shards: u16, model: Model, network: Option<Network>) -> Self {
+        let cursors = vec![Lsn(0); usize::from(shards)];
+        Self { cursors, ..Self::of(Counters::new(Bounds::RECOMMENDED), model, network) }
+    }
+
+    /// Without positions. The files of counters and model may be of different times: the later version counts.
+    fn of(counters: Counters, model: Model, network: Option<Network>) -> Self {
+        let published = network.as_ref().map_or(0, |network| network.origin.version);
         Self {
-            model,
-            counters: Counters::new(Bounds::RECOMMENDED),
-            cursors: vec![Lsn(0); usize::from(shards)],
+            version: model.version.max(published),
+            knowledge: Knowledge::new(counters, model.mix, network),
+            cursors: Vec::new(),
         }
+    }
+}
+
+/// A file that is not there is gone already.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

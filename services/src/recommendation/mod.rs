@@ -3,8 +3,10 @@
 
 mod board;
 mod counters;
-mod history;
+mod held_out;
+mod knowledge;
 mod learner;
+mod learning;
 mod live;
 mod mix;
 mod ml;
@@ -104,8 +106,8 @@ impl Recommendations {
         };
         filter.excluded.extend(preferences.excluded().chain(skus.iter().copied()));
         let asked = Asked { customer, preferences, place, skus, filter, now_us: now_us() };
-        let (board, mix) = (self.learner.board(), self.learner.model().mix);
-        let ranked = self.learner.look(|counters| asked.rank(counters, &board, &mix));
+        let board = self.learner.board();
+        let ranked = self.learner.look(|knowledge| asked.rank(knowledge, &board));
         let products = live::page(&self.backend, ranked, max_unit_price, limit).await?;
         Ok(GetRecommendationsResponse { products, personalised: asked.is_personal() })
     }
@@ -138,7 +140,8 @@ impl Recommendations {
         if self.backend.product(&sku).await?.is_none() {
             return Err(Refusal::UnknownProduct.into());
         }
-        let mut found: Vec<(Shown, u64)> = self.learner.look(|counters| {
+        let mut found: Vec<(Shown, u64)> = self.learner.look(|knowledge| {
+            let counters = &knowledge.counters;
             let sold = counters.find(&sku).and_then(|product| product.sold.as_ref());
             let neighbours = sold.iter().flat_map(|sold| &sold.together.neighbours);
             let named = neighbours.filter_map(|found| {
@@ -242,22 +245,23 @@ impl RecommendationService for Recommendations {
     ) -> Result<Response<GetModelResponse>, Status> {
         self.gate.admit(request.metadata().as_ref(), Call::GetModel)?;
         let records_behind = self.learner.records_behind(&self.backend.ends().await?);
-        let model = self.learner.model();
-        let counted = |count: usize| count as u64;
-        let (products, customers, purchases) = self.learner.look(|counters| {
-            let counters = counters.counted();
-            (counted(counters.products.len()), counted(counters.customers.len()), counters.purchases)
+        let version = self.learner.version();
+        let ml_model = || NotReady(self.ml_model.as_ref()).to_string();
+        let answer = self.learner.look(|knowledge| {
+            let network = knowledge.network();
+            let counted = knowledge.counters.counted();
+            GetModelResponse {
+                version,
+                weights: Some(knowledge.mix.message()),
+                ml_ready: network.is_some(),
+                ml_detail: network.map_or_else(ml_model, |model| learning::told(&model.origin)),
+                products: counted.products.len() as u64,
+                customers: counted.customers.len() as u64,
+                purchases: counted.purchases,
+                records_behind,
+            }
         });
-        Ok(Response::new(GetModelResponse {
-            version: model.version,
-            weights: Some(model.mix.message()),
-            ml_ready: false,
-            ml_detail: NotReady(self.ml_model.as_ref()).to_string(),
-            products,
-            customers,
-            purchases,
-            records_behind,
-        }))
+        Ok(Response::new(answer))
     }
 }
 

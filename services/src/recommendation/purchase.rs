@@ -10,8 +10,8 @@ use onrush_proto::{
 pub(super) struct Purchase {
     pub(super) customer: CustomerId,
     pub(super) time_us: u64,
-    /// Each product once.
-    pub(super) skus: Vec<Sku>,
+    /// Each product once, with what one of it cost in minor units.
+    pub(super) lines: Vec<(Sku, i64)>,
 }
 
 /// A product as the catalogue has it.
@@ -20,6 +20,8 @@ pub(super) struct Listing {
     pub(super) sku: Sku,
     pub(super) category: CategoryName,
     pub(super) brand: BrandName,
+    /// The price of one, in minor units; `None` = nobody said.
+    pub(super) unit_minor: Option<i64>,
     /// When it was put for the first time; 0 = nobody knows.
     pub(super) since_us: u64,
     pub(super) time_us: u64,
@@ -41,10 +43,19 @@ impl Lesson {
             RecordKind::ProductPut => RowTag::Product,
             _ => return None,
         };
-        let (tag, bytes) = event.fact.rows().flatten().find(|(tag, _)| *tag == wanted)?;
-        let lesson = match Row::decode(tag, bytes) {
-            Ok(Row::Order(order)) => Self::Bought(Purchase::of(&order, event.time_us)),
-            Ok(Row::Product(row)) => Self::Listed(Listing::of(&row)),
+        let row = |wanted: RowTag| {
+            let (tag, bytes) = event.fact.rows().flatten().find(|(tag, _)| *tag == wanted)?;
+            Row::decode(tag, bytes).ok()
+        };
+        let lesson = match row(wanted)? {
+            Row::Order(order) => Self::Bought(Purchase::of(&order, event.time_us)),
+            Row::Product(product) => {
+                let unit_minor = match row(RowTag::Stock) {
+                    Some(Row::Stock(stock)) => Some(stock.price.minor),
+                    _ => None,
+                };
+                Self::Listed(Listing { unit_minor, ..Listing::of(&product) })
+            }
             _ => return None,
         };
         Some((event.lsn, lesson))
@@ -54,15 +65,17 @@ impl Lesson {
 impl Purchase {
     /// The engine takes no order with a SKU twice.
     fn of(order: &OrderRow, time_us: u64) -> Self {
-        Self { customer: order.customer, time_us, skus: order.lines.iter().map(|line| line.sku).collect() }
+        let lines = order.lines.iter().map(|line| (line.sku, line.unit_minor)).collect();
+        Self { customer: order.customer, time_us, lines }
     }
 }
 
 impl Listing {
+    /// As the catalogue has it, which says nothing of the price.
     pub(super) fn of(row: &ProductRow) -> Self {
         let ProductRow { sku, category, brand, version, changed_us, .. } = *row;
         // The row is changed in place: only the first version tells when it came.
         let since_us = if version == 1 { changed_us } else { 0 };
-        Self { sku, category, brand, since_us, time_us: changed_us }
+        Self { sku, category, brand, unit_minor: None, since_us, time_us: changed_us }
     }
 }

@@ -5,10 +5,12 @@ use std::collections::{HashMap, HashSet};
 
 use onrush_grpc::recommendation::v1 as wire;
 use onrush_proto::{BrandName, CategoryName, CustomerId, Money, Sku};
+use onrush_scoring::candidates::Task;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::board::{Board, Charted, Shown};
 use super::counters::Counters;
+use super::knowledge::Knowledge;
 use super::mix::{Mix, PREFERRED, SAME_CATEGORY, part};
 use super::preferences::Preferences;
 use super::window::Window;
@@ -17,6 +19,8 @@ use super::window::Window;
 const TURN_US: u64 = 24 * 3_600 * 1_000_000;
 /// What history weighs on the page of a product: who looks at it looks for something else.
 const HISTORY_ON_PAGE: f64 = 0.25;
+/// What speaks for a product that a model did not name, where one ranks: it stands below those it named.
+const UNFORETOLD: f64 = 1e-3;
 /// Orders with both products of which half the weight comes.
 const TOGETHER_HALF: f64 = 3.0;
 
@@ -69,6 +73,8 @@ pub(super) struct Ranked {
 /// What speaks for a product.
 struct Parts {
     shown: Shown,
+    /// How likely it is bought, against the likeliest, as the model has it.
+    foretold: Option<f64>,
     /// The decayed count, and the orders behind it.
     history: Option<(f64, u32)>,
     trend: Option<(f64, Window, u64)>,
@@ -91,8 +97,10 @@ impl Asked {
     }
 
     /// Puts candidates in order.
-    pub(super) fn rank(&self, counters: &Counters, board: &Board, mix: &Mix) -> Ranked {
+    pub(super) fn rank(&self, knowledge: &Knowledge, board: &Board) -> Ranked {
+        let Knowledge { counters, mix, .. } = knowledge;
         let mut parts = HashMap::new();
+        let is_foretold = self.is_personal() && self.foretell(knowledge, &mut parts);
         if self.is_personal() {
             self.history(counters, &mut parts);
         }
@@ -107,7 +115,8 @@ impl Asked {
         .collect();
         self.trends(board, mix, &near, &mut parts);
         let candidates = parts.into_values().filter(|parts| self.filter.keeps(&parts.shown));
-        let mut best: Vec<Candidate> = candidates.map(|parts| self.candidate(parts, mix, &near)).collect();
+        let weighed = candidates.map(|parts| self.candidate(parts, mix, is_foretold, &near));
+        let mut best: Vec<Candidate> = weighed.collect();
         best.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.shown.sku.cmp(&b.shown.sku)));
         Ranked {
             best,
@@ -116,12 +125,28 @@ impl Asked {
         }
     }
 
+    /// What the model says; false if it says nothing.
+    fn foretell(&self, knowledge: &Knowledge, parts: &mut HashMap<Sku, Parts>) -> bool {
+        let Some(customer) = &self.customer else { return false };
+        // Who looks at a product looks for something that they do not have.
+        let task = match self.place {
+            Place::ProductPage => Task::Discovery,
+            Place::Home | Place::Basket => Task::NextBasket,
+        };
+        let foretold = knowledge.foretold(customer, task, self.now_us);
+        for (place, likely) in &foretold {
+            let Some(product) = knowledge.counters.product(*place) else { continue };
+            Parts::of(parts, Shown::of(product)).foretold = Some(*likely);
+        }
+        !foretold.is_empty()
+    }
+
     fn history(&self, counters: &Counters, parts: &mut HashMap<Sku, Parts>) {
         let known = self.customer.as_ref().and_then(|customer| counters.history(customer));
-        for bought in known.iter().flat_map(|history| &history.bought) {
+        for bought in known.iter().flat_map(|user| &user.bought) {
             let Some(product) = counters.product(bought.product) else { continue };
-            let count = bought.count(self.now_us);
-            Parts::of(parts, Shown::of(product)).history = Some((count, bought.orders));
+            let count = f64::from(bought.history((self.now_us / 1_000_000) as i64));
+            Parts::of(parts, Shown::of(product)).history = Some((count, bought.baskets));
         }
     }
 
@@ -157,17 +182,26 @@ impl Asked {
         }
     }
 
-    fn candidate(&self, parts: Parts, mix: &Mix, near: &[CategoryName]) -> Candidate {
-        let mut weighed = Vec::with_capacity(3);
+    fn candidate(&self, parts: Parts, mix: &Mix, is_foretold: bool, near: &[CategoryName]) -> Candidate {
+        let mut weighed = Vec::with_capacity(4);
+        let personal = if self.place == Place::ProductPage { HISTORY_ON_PAGE } else { 1.0 };
+        // Where a model ranks, it has weighed history and trends already: they are told as reasons.
+        let own = match (is_foretold, parts.foretold) {
+            (true, Some(_)) => 0.0,
+            (true, None) => UNFORETOLD,
+            (false, _) => 1.0,
+        };
         let reason = |kind: wire::ReasonKind, orders: u64| wire::Reason {
             kind: kind.into(),
             orders,
             ..wire::Reason::default()
         };
+        let mut score = parts.foretold.map_or(0.0, |likely| mix.history * personal * likely);
         if let Some((count, orders)) = parts.history {
-            let weight = if self.place == Place::ProductPage { HISTORY_ON_PAGE } else { 1.0 };
             let why = reason(wire::ReasonKind::BoughtBefore, u64::from(orders));
-            weighed.push((mix.history * weight * part(count, 1.0), why));
+            weighed.push((own * mix.history * personal * part(count, 1.0), why));
+        } else if parts.foretold.is_some() {
+            weighed.push((0.0, reason(wire::ReasonKind::SimilarCustomers, 0)));
         }
         if let Some((all, sku, most)) = parts.together {
             let why = reason(wire::ReasonKind::BoughtTogether, u64::from(most));
@@ -176,10 +210,10 @@ impl Asked {
         }
         if let Some((share, window, orders)) = parts.trend {
             let why = reason(wire::ReasonKind::Trending, orders);
-            weighed.push((mix.trend * share, wire::Reason { window: window.message().into(), ..why }));
+            weighed.push((own * mix.trend * share, wire::Reason { window: window.message().into(), ..why }));
         }
         weighed.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        let mut score: f64 = weighed.iter().map(|(weight, _)| weight).sum();
+        score += weighed.iter().map(|(weight, _)| weight).sum::<f64>();
         let mut reasons: Vec<wire::Reason> = weighed.into_iter().map(|(_, why)| why).collect();
         if near.contains(&parts.shown.category) {
             score *= SAME_CATEGORY;
@@ -218,6 +252,12 @@ impl Asked {
 
 impl Parts {
     fn of(all: &mut HashMap<Sku, Self>, shown: Shown) -> &mut Self {
-        all.entry(shown.sku).or_insert(Self { shown, history: None, trend: None, together: None })
+        all.entry(shown.sku).or_insert(Self {
+            shown,
+            foretold: None,
+            history: None,
+            trend: None,
+            together: None,
+        })
     }
 }

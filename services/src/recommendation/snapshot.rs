@@ -17,7 +17,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::counters::Counted;
 use super::mix::Model;
 
-const KIND: Kind = Kind { magic: *b"onrush-r", version: 1 };
+const KIND: Kind = Kind { magic: *b"onrush-r", version: 2 };
 
 /// What a file holds.
 #[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
@@ -87,10 +87,14 @@ mod tests {
     fn snapshot() -> Snapshot {
         let mut counters = Counters::new(Bounds::RECOMMENDED);
         for number in 0..50u64 {
-            let skus = vec!["tea".parse().unwrap(), format!("sku-{number}").parse().unwrap()];
+            let skus = ["tea".parse().unwrap(), format!("sku-{number}").parse().unwrap()];
             let customer = format!("customer-{}", number % 7).parse().unwrap();
             let time_us = 1_700_000_000_000_000 + number * 60_000_000;
-            counters.learn(&Lesson::Bought(Purchase { customer, time_us, skus }));
+            counters.learn(&Lesson::Bought(Purchase {
+                customer,
+                time_us,
+                lines: skus.map(|sku| (sku, 499)).to_vec(),
+            }));
         }
         let model = Model { version: 3, ..Model::default() };
         Snapshot { directory: 7, cursors: vec![3, 0, 99], model, counted: counters.counted().clone() }

@@ -19,6 +19,7 @@ mod documents;
 mod gateway;
 mod health;
 mod json;
+mod learned;
 mod logs;
 mod metrics;
 mod model;

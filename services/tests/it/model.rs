@@ -13,7 +13,7 @@ const DAY_S: u32 = 86_400;
 const SPLIT_S: u32 = 84 * DAY_S;
 
 /// 80 buyers, each with eight products that they buy again when their time has come, and others now and then.
-fn files(dir: &Path) {
+pub(crate) fn files(dir: &Path) {
     let mut products = "id,name,category,brand,price_cents\n".to_owned();
     (0..120).for_each(|id| {
         writeln!(products, "{},Product {id},kind {},brand,{}", 500 + id, id % 4, 99 + id).unwrap()

@@ -351,7 +351,7 @@ async fn bad_input_is_refused_by_path() {
 
 impl Shop {
     /// Trains, and waits for the end.
-    async fn trained(&self, measure_only: bool) -> Operation {
+    pub(crate) async fn trained(&self, measure_only: bool) -> Operation {
         let begun = self.client.train_model(TrainModelRequest { measure_only }).await.unwrap();
         let operation_id = begun.operation.unwrap().operation_id;
         let ended = until("the training to end", async || {

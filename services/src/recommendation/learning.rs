@@ -1,0 +1,69 @@
+//! A model of a shop's own orders.
+
+use std::collections::{HashMap, HashSet};
+
+use onrush_proto::CustomerId;
+use onrush_scoring::counters::Listing;
+use onrush_scoring::factors::GoOn;
+use onrush_scoring::model::{Kept, Origin};
+use onrush_scoring::sales::{Sale, Sales};
+use onrush_scoring::training::{TrainError, TrainOptions, Trained, train};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::counters::Counters;
+use super::purchase::Purchase;
+
+/// Learns of what was bought up to a time, with products as counters of the same know them. Who is barred is left
+/// out. It takes one thread, as orders come first.
+pub(super) fn learn(
+    past: &[Purchase],
+    counters: &Counters,
+    barred: &HashSet<CustomerId>,
+    go_on: GoOn<'_>,
+) -> Result<Kept, TrainError> {
+    let begun_s = cpu_s();
+    let counted = counters.counted();
+    let listings: Vec<Listing> = counted.scoring.products.iter().map(|product| product.listing).collect();
+    let sales = sales(past, counters, barred);
+    let options = TrainOptions::default();
+    let Trained { base, rankers, .. } = train(&sales, &listings, options, go_on)?;
+    let origin = Origin {
+        // It gets one when it is published.
+        version: 0,
+        seed: options.mlp.seed,
+        last_s: sales.last_s(),
+        baskets: sales.baskets().count() as u64,
+        cpu_s: cpu_s() - begun_s,
+    };
+    let names = counted.products.iter().map(|product| product.sku.to_string()).collect();
+    Ok(Kept { names, listings, learned: base.into_learned(), rankers, origin })
+}
+
+/// What a model was learned of, for people.
+pub(super) fn told(origin: &Origin) -> String {
+    let Origin { baskets, last_s, .. } = origin;
+    format!("a model of {baskets} orders up to {last_s} (unix seconds)")
+}
+
+/// Lines of orders by number: products have their places, customers are numbered as they come.
+fn sales(past: &[Purchase], counters: &Counters, barred: &HashSet<CustomerId>) -> Sales {
+    let mut users: HashMap<CustomerId, u32> = HashMap::new();
+    let mut sales = Vec::new();
+    let willing = past.iter().filter(|purchase| !barred.contains(&purchase.customer));
+    for (purchase, basket) in willing.zip(0..) {
+        let next = users.len() as u32;
+        let user = *users.entry(purchase.customer).or_insert(next);
+        let time_s = (purchase.time_us / 1_000_000) as i64;
+        for (sku, unit_minor) in &purchase.lines {
+            let Some(product) = counters.place_of(sku) else { continue };
+            sales.push(Sale { basket, user, product, time_s, unit_cents: Some(*unit_minor) });
+        }
+    }
+    Sales::of(sales)
+}
+
+/// CPU time of this thread.
+fn cpu_s() -> f64 {
+    let spent = clock_gettime(ClockId::ThreadCPUTime);
+    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
+}
