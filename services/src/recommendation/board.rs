@@ -48,7 +48,7 @@ pub(super) struct Board {
     /// New products, the newest first.
     pub(super) new: Vec<Shown>,
     /// All other products, the most bought of four weeks first: what is left when the charts are sold out.
-    pub(super) rest: Vec<Shown>,
+    pub(super) rest: Vec<Charted>,
     categories: HashSet<CategoryName>,
     brands: HashSet<BrandName>,
 }
@@ -105,7 +105,10 @@ impl Board {
         Self {
             charts,
             new: new.into_iter().map(Shown::of).collect(),
-            rest: rest.into_iter().map(|(_, product)| Shown::of(product)).collect(),
+            rest: rest
+                .into_iter()
+                .map(|(orders, product)| Charted { shown: Shown::of(product), orders })
+                .collect(),
             categories: products.iter().map(|product| product.category).collect(),
             brands: products.iter().map(|product| product.brand).collect(),
         }
@@ -152,7 +155,7 @@ mod tests {
             counters.learn(&Lesson::Bought(Purchase { customer, time_us, lines }));
         }
         let board = Board::of(&counters, now_us);
-        let rest: Vec<&str> = board.rest.iter().map(|shown| shown.sku.as_str()).collect();
+        let rest: Vec<&str> = board.rest.iter().map(|charted| charted.shown.sku.as_str()).collect();
         assert_eq!(rest, ["then", "now", "long-ago"]);
         assert_eq!(board.chart(Window::Day).all.len(), 1);
     }

@@ -136,7 +136,7 @@ impl Field {
                 filter: Filter::default(),
                 now_us: self.cutoff_us,
             };
-            let ranked = asked.rank(&self.knowledge, &self.board).best;
+            let ranked = asked.rank(&self.knowledge, &self.board);
             let found = foretold(ranked.iter().map(|candidate| candidate.shown.sku), &basket.skus);
             sum.hit_rate += found.hit_rate;
             sum.recall += found.recall;

@@ -1,19 +1,19 @@
 //! Candidates that can be bought now, by the published stock.
 
 use std::collections::{HashSet, VecDeque};
-use std::vec::IntoIter;
 
 use onrush_engine::StockView;
 use onrush_grpc::recommendation::v1 as wire;
 use onrush_proto::{Money, Sku};
 
-use super::board::Shown;
-use super::rank::{Candidate, Ranked};
+use super::board::{Board, Shown};
+use super::rank::{Asked, Candidate};
 use crate::backend::Backend;
 use crate::field;
 use crate::status::Rejection;
 
-/// Candidates that are looked up at once.
+/// Candidates that are looked up at once: few at first, as most pages are short and most products are there.
+const CHUNK_FIRST: usize = 32;
 const CHUNK: usize = 256;
 /// Every so manieth place is a new product's.
 const NEW_EVERY: usize = 10;
@@ -38,22 +38,29 @@ impl<T> Showable for (Shown, T) {
 }
 
 /// What can be bought, in the order of a list.
-pub(super) struct Live<'a, T> {
+pub(super) struct Live<'a, I: Iterator> {
     backend: &'a Backend,
     max_unit_price: Option<Money>,
-    left: IntoIter<T>,
-    ready: VecDeque<(T, Money)>,
+    left: I,
+    chunk: usize,
+    ready: VecDeque<(I::Item, Money)>,
 }
 
-impl<'a, T: Showable> Live<'a, T> {
-    pub(super) fn of(backend: &'a Backend, list: Vec<T>, max_unit_price: Option<Money>) -> Self {
-        Self { backend, max_unit_price, left: list.into_iter(), ready: VecDeque::new() }
+impl<'a, I: Iterator<Item: Showable>> Live<'a, I> {
+    pub(super) fn of(
+        backend: &'a Backend,
+        list: impl IntoIterator<IntoIter = I>,
+        max_unit_price: Option<Money>,
+    ) -> Self {
+        let left = list.into_iter();
+        Self { backend, max_unit_price, left, chunk: CHUNK_FIRST, ready: VecDeque::new() }
     }
 
     /// The next that can be bought, with its price.
-    pub(super) async fn next(&mut self) -> Result<Option<(T, Money)>, Rejection> {
+    pub(super) async fn next(&mut self) -> Result<Option<(I::Item, Money)>, Rejection> {
         while self.ready.is_empty() {
-            let chunk: Vec<T> = self.left.by_ref().take(CHUNK).collect();
+            let chunk: Vec<I::Item> = self.left.by_ref().take(self.chunk).collect();
+            self.chunk = CHUNK;
             if chunk.is_empty() {
                 return Ok(None);
             }
@@ -68,7 +75,7 @@ impl<'a, T: Showable> Live<'a, T> {
     }
 
     /// The first so many.
-    pub(super) async fn take(mut self, limit: usize) -> Result<Vec<(T, Money)>, Rejection> {
+    pub(super) async fn take(mut self, limit: usize) -> Result<Vec<(I::Item, Money)>, Rejection> {
         let mut taken = Vec::new();
         while taken.len() < limit {
             let Some(next) = self.next().await? else { break };
@@ -86,22 +93,34 @@ impl<'a, T: Showable> Live<'a, T> {
 /// where that is not enough.
 pub(super) async fn page(
     backend: &Backend,
-    ranked: Ranked,
-    max_unit_price: Option<Money>,
+    asked: &Asked,
+    best: Vec<Candidate>,
+    board: &Board,
     limit: usize,
 ) -> Result<Vec<wire::RecommendedProduct>, Rejection> {
-    let Ranked { best, new, rest } = ranked;
-    let of = |list| Live::of(backend, list, max_unit_price);
-    let (mut best, mut new, mut rest) = (of(best), of(new), of(rest));
+    let max = asked.filter.max_unit_price;
+    let mut best = Live::of(backend, best, max);
+    let mut new = Live::of(backend, asked.new(board), max);
+    let mut rest = Live::of(backend, asked.rest(board), max);
     let (mut page, mut given) = (Vec::new(), HashSet::new());
     while page.len() < limit {
         let place = page.len() + 1;
         let is_last = place == limit && (NEW_FROM..NEW_EVERY).contains(&limit);
-        let lists = match place.is_multiple_of(NEW_EVERY) || is_last {
-            true => [&mut new, &mut best, &mut rest],
-            false => [&mut best, &mut new, &mut rest],
+        let found = match place.is_multiple_of(NEW_EVERY) || is_last {
+            true => match first(&mut new, &mut given).await? {
+                None => first(&mut best, &mut given).await?,
+                found => found,
+            },
+            false => match first(&mut best, &mut given).await? {
+                None => first(&mut new, &mut given).await?,
+                found => found,
+            },
         };
-        let Some((candidate, price)) = first(lists, &mut given).await? else { break };
+        let found = match found {
+            None => first(&mut rest, &mut given).await?,
+            found => found,
+        };
+        let Some((candidate, price)) = found else { break };
         // A new product stands where its turn is, not by its score.
         let above = page.last().map(|above: &wire::RecommendedProduct| above.score);
         page.push(message(candidate, price, above));
@@ -109,30 +128,27 @@ pub(super) async fn page(
     Ok(page)
 }
 
-/// The next product of the first list that has one which was not given.
-async fn first(
-    lists: [&mut Live<'_, Candidate>; 3],
+/// The next product of a list that was not given.
+async fn first<I: Iterator<Item = Candidate>>(
+    list: &mut Live<'_, I>,
     given: &mut HashSet<Sku>,
 ) -> Result<Option<(Candidate, Money)>, Rejection> {
-    for list in lists {
-        while let Some((candidate, price)) = list.next().await? {
-            if given.insert(candidate.shown.sku) {
-                return Ok(Some((candidate, price)));
-            }
+    while let Some((candidate, price)) = list.next().await? {
+        if given.insert(candidate.shown.sku) {
+            return Ok(Some((candidate, price)));
         }
     }
     Ok(None)
 }
 
 fn message(candidate: Candidate, price: Money, above: Option<f64>) -> wire::RecommendedProduct {
-    let Candidate { shown, score, reasons } = candidate;
-    let is_new = reasons.iter().any(|reason| reason.kind() == wire::ReasonKind::New);
+    let Candidate { shown, score, .. } = candidate;
     wire::RecommendedProduct {
         sku: shown.sku.to_string(),
         category: shown.category.to_string(),
         brand: shown.brand.to_string(),
         unit_price: Some(field::money_message(price)),
-        score: if is_new { above.unwrap_or(score) } else { score },
-        reasons,
+        score: if candidate.is_new() { above.unwrap_or(score) } else { score },
+        reasons: candidate.reasons(),
     }
 }

@@ -99,7 +99,6 @@ impl Recommendations {
         let limit = page_size(body.page_size)?;
         let (place, skus) = place(body.context, &body.skus)?;
         let mut filter = filter(body.filter)?;
-        let max_unit_price = filter.max_unit_price;
         let preferences = match &customer {
             Some(customer) => Preferences::of(&self.backend, customer).await?.value,
             None => Preferences::default(),
@@ -107,8 +106,8 @@ impl Recommendations {
         filter.excluded.extend(preferences.excluded().chain(skus.iter().copied()));
         let asked = Asked { customer, preferences, place, skus, filter, now_us: now_us() };
         let board = self.learner.board();
-        let ranked = self.learner.look(|knowledge| asked.rank(knowledge, &board));
-        let products = live::page(&self.backend, ranked, max_unit_price, limit).await?;
+        let best = self.learner.look(|knowledge| asked.rank(knowledge, &board));
+        let products = live::page(&self.backend, &asked, best, &board, limit).await?;
         Ok(GetRecommendationsResponse { products, personalised: asked.is_personal() })
     }
 
@@ -119,7 +118,8 @@ impl Recommendations {
         let board = self.learner.board();
         let chart = board.chart(window);
         let listed = if category.is_empty() { &chart.all } else { chart.category(&category) };
-        let listed = listed.iter().map(|charted| (charted.shown, charted.orders)).collect();
+        let listed: Vec<(Shown, u64)> =
+            listed.iter().map(|charted| (charted.shown, charted.orders)).collect();
         let live = Live::of(&self.backend, listed, None).take(limit).await?;
         let product = |((shown, orders), price): ((Shown, u64), _)| wire::TrendingProduct {
             sku: shown.sku.to_string(),
