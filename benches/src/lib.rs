@@ -20,6 +20,7 @@ pub mod machine;
 pub mod newcomer;
 pub mod outage;
 pub mod reach;
+pub mod recommend;
 pub mod replay;
 pub mod sale;
 pub mod samples;

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use onrush_benches::heap::Counting;
 use onrush_benches::{
-    Failure, counts, fsync, group, idle, logins, newcomer, outage, replay, shard, store, token, unary,
+    Failure, counts, fsync, group, idle, logins, newcomer, outage, recommend, replay, shard, store, token,
+    unary,
 };
 
 #[global_allocator]
@@ -28,6 +29,7 @@ enum Bench {
     Newcomer(newcomer::Args),
     Logins(logins::Args),
     Outage(outage::Args),
+    Recommend(recommend::Args),
     Counts(counts::Args),
 }
 
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Bench::Newcomer(args) => newcomer::run(&args),
         Bench::Logins(args) => logins::run(&args),
         Bench::Outage(args) => outage::run(&args),
+        Bench::Recommend(args) => recommend::run(&args),
         Bench::Counts(args) => counts::run(&args),
     };
     match measured {

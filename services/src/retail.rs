@@ -4,6 +4,8 @@
 //! Columns go by name, in any order; others are ignored. A wrong value stops the run and is named
 //! by file, line, column, what was expected and what was found.
 
+pub mod past;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
