@@ -30,8 +30,8 @@ const WEEK_S: i64 = 7 * 86_400;
 /// Connections of the client, and calls in flight where the peak is looked for.
 const CONNECTIONS: usize = 2;
 const IN_FLIGHT: usize = 4;
-/// Threads that serve calls are named so.
-const FRONT: &str = "front";
+/// Threads that serve calls, and those that rank.
+const SERVING: [&str; 2] = ["onrush-front", "onrush-scoring"];
 
 /// A model learned of a log of retail data, and the cost of what is answered by it
 #[derive(Clone, Debug, Parser)]
@@ -70,7 +70,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let method = format!(
         "{} weeks of sales before {} (one customer in {}) as paid orders in the log; TrainModel; then {} rounds of {} s \
          each: GetRecommendations by gRPC in this process with {IN_FLIGHT} in flight, then at half of that rate, and {} \
-         orders a second without and with them. CPU is that of the threads that serve",
+         orders a second without and with them. CPU is that of the threads that serve and rank",
         args.weeks, args.until, args.one_in, args.rounds, args.seconds, args.order_rate
     );
     machine::head("recommend: a model of the log", &method);
@@ -248,7 +248,7 @@ impl Shopping {
 
     /// CPU of a call in us, and calls per second, with some in flight.
     async fn peak(&self) -> Result<(f64, f64), Failure> {
-        let (before, begun) = (fronts_ns()?, Instant::now());
+        let (before, begun) = (serving_ns()?, Instant::now());
         let mut callers = JoinSet::new();
         for caller in 0..IN_FLIGHT {
             let (client, time) = (self.client.clone(), self.time);
@@ -270,7 +270,7 @@ impl Shopping {
         while let Some(ended) = callers.join_next().await {
             calls += ended??;
         }
-        let spent = fronts_ns()? - before;
+        let spent = serving_ns()? - before;
         Ok((spent as f64 / 1e3 / calls as f64, calls as f64 / begun.elapsed().as_secs_f64()))
     }
 
@@ -337,12 +337,12 @@ fn home(customer: &str) -> GetRecommendationsRequest {
     GetRecommendationsRequest { customer_id: customer.into(), ..Default::default() }
 }
 
-/// CPU time of the threads that serve calls, in ns.
-fn fronts_ns() -> Result<u64, Failure> {
+/// CPU time of the threads that serve calls and of those that rank, in ns.
+fn serving_ns() -> Result<u64, Failure> {
     let threads = cpu::threads_ns()?;
-    let fronts: u64 = threads.iter().filter(|(name, _)| name.contains(FRONT)).map(|(_, ns)| ns).sum();
-    match fronts {
-        0 => Err(Failure::unexpected(format!("threads named {FRONT}"), threads.keys())),
-        found => Ok(found),
+    let found: Vec<u64> = SERVING.iter().filter_map(|name| threads.get(*name)).copied().collect();
+    match found.len() == SERVING.len() {
+        true => Ok(found.iter().sum()),
+        false => Err(Failure::unexpected(format!("threads named {SERVING:?}"), threads.keys())),
     }
 }

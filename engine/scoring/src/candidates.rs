@@ -27,14 +27,16 @@ pub struct Bounds {
     pub near: usize,
     /// By the product of the factors.
     pub factors: usize,
+    /// Products of the user whose neighbours are looked at, those that weigh most. 96 cost a tenth of discovery.
+    pub near_of: usize,
 }
 
 impl Bounds {
     /// What each task looks at.
     pub fn of(task: Task) -> Self {
         match task {
-            Task::NextBasket => Self { history: 300, trends: 60, near: 60, factors: 30 },
-            Task::Discovery => Self { history: 0, trends: 120, near: 150, factors: 80 },
+            Task::NextBasket => Self { history: 300, trends: 60, near: 60, factors: 30, near_of: 256 },
+            Task::Discovery => Self { history: 0, trends: 120, near: 150, factors: 80, near_of: usize::MAX },
         }
     }
 }
@@ -84,11 +86,13 @@ pub struct Gathered {
     pub products: Vec<u32>,
     /// What speaks for each.
     pub features: Vec<Features>,
-    near: Vec<f32>,
-    near_recent: Vec<f32>,
+    /// How near each product is to what the user bought, all together and of late.
+    near: Vec<[f32; 2]>,
     touched: Vec<u32>,
     taken: Vec<bool>,
     scored: Vec<(f32, u32)>,
+    /// Of what was bought: how much it weighs, how much of that is of late, and the product.
+    weighed: Vec<(f32, f32, u32)>,
 }
 
 impl Gathered {
@@ -96,28 +100,23 @@ impl Gathered {
     pub fn gather(&mut self, task: Task, user: &User, moment: &Moment<'_>) {
         let Moment { counters, base, now_s, .. } = *moment;
         let count = counters.products.len();
-        self.near.resize(count, 0.0);
-        self.near_recent.resize(count, 0.0);
+        self.near.resize(count, [0.0; 2]);
         self.taken.resize(count, false);
         self.products.clear();
         self.features.clear();
         let factor = base.fold_in(user, now_s);
-        self.look_near(user, moment);
+        self.look_near(user, moment, Bounds::of(task).near_of);
         self.choose(task, user, &factor, moment);
         let person = Person::of(user, counters, now_s);
         for product in &self.products {
             let at = *product as usize;
             self.taken[at] = false;
-            let hints = Hints {
-                factor: product_of(&factor, base.factor(*product)),
-                near: self.near[at],
-                near_recent: self.near_recent[at],
-            };
+            let [near, near_recent] = self.near[at];
+            let hints = Hints { factor: product_of(&factor, base.factor(*product)), near, near_recent };
             self.features.push(person.features(*product, counters, hints));
         }
         for product in self.touched.drain(..) {
-            self.near[product as usize] = 0.0;
-            self.near_recent[product as usize] = 0.0;
+            self.near[product as usize] = [0.0; 2];
         }
     }
 
@@ -140,11 +139,7 @@ impl Gathered {
         self.take(bounds.trends);
         self.scored.clear();
         let near = self.touched.iter().filter(|product| is_new(**product));
-        self.scored.extend(
-            near.map(|product| {
-                (self.near[*product as usize] + self.near_recent[*product as usize], *product)
-            }),
-        );
+        self.scored.extend(near.map(|product| (self.near[*product as usize].iter().sum(), *product)));
         self.take(bounds.near);
         self.scored.clear();
         scan(factor, moment.chart, &mut self.scored);
@@ -153,18 +148,26 @@ impl Gathered {
     }
 
     /// How near everything is to what the user bought.
-    fn look_near(&mut self, user: &User, moment: &Moment<'_>) {
+    fn look_near(&mut self, user: &User, moment: &Moment<'_>, most: usize) {
         let now_s = moment.now_s;
-        for bought in &user.bought {
-            let weight = weight(bought, now_s);
+        self.weighed.clear();
+        self.weighed.extend(user.bought.iter().map(|bought| {
             let recent = if now_s - bought.last_s <= LATELY_S { bought.recent(now_s) } else { 0.0 };
-            for neighbour in moment.base.neighbours(bought.product) {
-                let near = &mut self.near[neighbour.product as usize];
+            (weight(bought, now_s), recent, bought.product)
+        }));
+        if self.weighed.len() > most {
+            let of = |(weight, recent, _): &(f32, f32, u32)| weight + recent;
+            self.weighed.select_nth_unstable_by(most, |a, b| of(b).total_cmp(&of(a)).then(a.2.cmp(&b.2)));
+            self.weighed.truncate(most);
+        }
+        for (weight, recent, product) in &self.weighed {
+            for neighbour in moment.base.neighbours(*product) {
+                let [near, near_recent] = &mut self.near[neighbour.product as usize];
                 if *near == 0.0 {
                     self.touched.push(neighbour.product);
                 }
                 *near += weight * neighbour.nearness;
-                self.near_recent[neighbour.product as usize] += recent * neighbour.nearness;
+                *near_recent += recent * neighbour.nearness;
             }
         }
     }

@@ -32,6 +32,8 @@ pub(super) struct Shown {
 pub(super) struct Charted {
     pub(super) shown: Shown,
     pub(super) orders: u64,
+    /// Its place when the chart was made.
+    pub(super) place: u32,
 }
 
 /// What is bought most in a window, the most bought first.
@@ -45,6 +47,8 @@ pub(super) struct Chart {
 #[derive(Default, Debug)]
 pub(super) struct Board {
     charts: [Chart; 4],
+    /// Of which places of products it speaks.
+    pub(super) generation: u64,
     /// New products, the newest first.
     pub(super) new: Vec<Shown>,
     /// All other products, the most bought of four weeks first: what is left when the charts are sold out.
@@ -61,12 +65,13 @@ impl Shown {
 
 impl Chart {
     fn of(counters: &Counters, window: Window, now_us: u64) -> Self {
-        let orders = |product: &Product| {
+        let orders = |(product, place): (&Product, u32)| {
             let sold = product.sold.as_ref()?;
             let orders = sold.trend.orders(window, now_us);
-            (orders > 0).then(|| Charted { shown: Shown::of(product), orders })
+            (orders > 0).then(|| Charted { shown: Shown::of(product), orders, place })
         };
-        let mut all: Vec<Charted> = counters.counted().products.iter().filter_map(orders).collect();
+        let products = counters.counted().products.iter().zip(0..);
+        let mut all: Vec<Charted> = products.filter_map(orders).collect();
         all.sort_unstable_by(|a, b| b.orders.cmp(&a.orders).then(a.shown.sku.cmp(&b.shown.sku)));
         let mut categories: HashMap<CategoryName, Vec<Charted>> = HashMap::new();
         for charted in all.iter().filter(|charted| !charted.shown.category.is_empty()) {
@@ -98,16 +103,18 @@ impl Board {
         let orders = |product: &Product| {
             product.sold.as_ref().map_or(0, |sold| sold.trend.orders(Window::Month, now_us))
         };
-        let others = products.iter().filter(|product| !is_new(product));
-        let mut rest: Vec<(u64, &Product)> = others.map(|product| (orders(product), product)).collect();
+        let others = products.iter().zip(0..).filter(|(product, _)| !is_new(product));
+        let mut rest: Vec<(u64, &Product, u32)> =
+            others.map(|(product, place)| (orders(product), product, place)).collect();
         rest.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.sku.cmp(&b.1.sku)));
         rest.truncate(REST_MAX);
         Self {
             charts,
+            generation: counters.generation(),
             new: new.into_iter().map(Shown::of).collect(),
             rest: rest
                 .into_iter()
-                .map(|(orders, product)| Charted { shown: Shown::of(product), orders })
+                .map(|(orders, product, place)| Charted { shown: Shown::of(product), orders, place })
                 .collect(),
             categories: products.iter().map(|product| product.category).collect(),
             brands: products.iter().map(|product| product.brand).collect(),

@@ -116,9 +116,10 @@ impl Field {
     /// What is tried next.
     pub(super) fn put(&mut self, mix: Mix, network: Option<Network>) {
         self.knowledge.put(mix, network);
-        self.knowledge.take(None);
+        // Nothing is known of what was tried before.
+        drop(self.knowledge.take(None));
         let outlook = self.knowledge.outlook(self.cutoff_us);
-        self.knowledge.take(outlook);
+        drop(self.knowledge.take(outlook));
     }
 
     /// How well that foretells baskets.
@@ -136,7 +137,7 @@ impl Field {
                 filter: Filter::default(),
                 now_us: self.cutoff_us,
             };
-            let ranked = asked.rank(&self.knowledge, &self.board);
+            let ranked = asked.rank(&self.knowledge, &self.board, DEPTH).best;
             let found = foretold(ranked.iter().map(|candidate| candidate.shown.sku), &basket.skus);
             sum.hit_rate += found.hit_rate;
             sum.recall += found.recall;

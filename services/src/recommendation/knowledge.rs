@@ -78,18 +78,27 @@ impl Knowledge {
         Some(Outlook { stamp, products, base, chart })
     }
 
-    /// Goes by an outlook, unless products have moved or the model is another one since.
-    pub(super) fn take(&mut self, outlook: Option<Outlook>) {
-        self.outlook = outlook.filter(|outlook| outlook.stamp == self.stamp());
+    /// Goes by an outlook, unless products have moved or the model is another one since. What went by until now is for
+    /// the caller to drop, who may hold a lock.
+    #[must_use]
+    pub(super) fn take(&mut self, outlook: Option<Outlook>) -> Option<Outlook> {
+        let next = outlook.filter(|outlook| outlook.stamp == self.stamp());
+        std::mem::replace(&mut self.outlook, next)
     }
 
-    /// What a customer is likely to buy, the likeliest first: places of products with how likely each is against the
-    /// first, in 0..=1. Nothing without a model, or of who bought nothing.
-    pub(super) fn foretold(&self, customer: &CustomerId, task: Task, now_us: u64) -> Vec<(u32, f64)> {
+    /// What a customer is likely to buy, the likeliest first: `tell` hears the place of each product, and how likely it
+    /// is against the first, in 0..=1. Nothing without a model, or of who bought nothing.
+    pub(super) fn foretell(
+        &self,
+        customer: &CustomerId,
+        task: Task,
+        now_us: u64,
+        mut tell: impl FnMut(u32, f64),
+    ) {
         let stamp = self.stamp();
         let outlook = self.outlook.as_ref().filter(|outlook| outlook.stamp == stamp);
-        let (Some(outlook), Some(model)) = (outlook, &self.network) else { return Vec::new() };
-        let Some(user) = self.counters.history(customer) else { return Vec::new() };
+        let (Some(outlook), Some(model)) = (outlook, &self.network) else { return };
+        let Some(user) = self.counters.history(customer) else { return };
         let Outlook { base, chart, .. } = outlook;
         let counters = &self.counters.counted().scoring;
         let moment = Moment { counters, base, chart, now_s: seconds(now_us) };
@@ -99,8 +108,8 @@ impl Knowledge {
             });
             let first = desk.ranked.first().map_or(0.0, |(score, _)| *score);
             // Scores are logarithms of odds within a list.
-            desk.ranked.iter().map(|(score, place)| (*place, f64::from((score - first).exp()))).collect()
-        })
+            desk.ranked.iter().for_each(|(score, place)| tell(*place, f64::from((score - first).exp())));
+        });
     }
 
     fn stamp(&self) -> Stamp {

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use arc_swap::ArcSwap;
 use onrush_proto::{CallerKey, Lsn, ShardId};
 use onrush_scoring::model::{self, Kept, Model as Network, ModelError};
 
@@ -15,8 +16,10 @@ use super::knowledge::Knowledge;
 use super::mix::{Mix, Model};
 use super::operation::Operations;
 use super::purchase::{Lesson, Listing};
+use super::scorers::Scorers;
 use super::snapshot::{Snapshot, SnapshotError};
 use crate::backend::Backend;
+use crate::status::Denial;
 
 /// What is known, and up to where each shard's log is in it; the version of what ranks.
 struct Learned {
@@ -39,10 +42,12 @@ pub struct Learner {
     /// Directory of the model.
     models: PathBuf,
     learned: RwLock<Learned>,
-    board: RwLock<Arc<Board>>,
+    /// Swapped, not locked: threads that serve look at it.
+    board: ArcSwap<Board>,
     /// Held by who writes the file: the counting thread or a training.
     saving: Mutex<()>,
     pub(super) operations: Operations,
+    scorers: Scorers,
 }
 
 impl Learner {
@@ -54,9 +59,10 @@ impl Learner {
             path,
             models,
             learned,
-            board: RwLock::default(),
+            board: ArcSwap::default(),
             saving: Mutex::default(),
             operations: Operations::default(),
+            scorers: Scorers::start(),
         }
     }
 
@@ -141,7 +147,7 @@ impl Learner {
 
     /// What everybody may be shown, as it was last put in order.
     pub(super) fn board(&self) -> Arc<Board> {
-        self.board.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.board.load_full()
     }
 
     /// Puts in order what is counted.
@@ -151,11 +157,35 @@ impl Learner {
             let Knowledge { counters, .. } = &learned.knowledge;
             (Arc::new(Board::of(counters, now_us)), learned.knowledge.outlook(now_us))
         };
-        self.write().knowledge.take(outlook);
-        *self.board.write().unwrap_or_else(PoisonError::into_inner) = board;
+        let last = self.write().knowledge.take(outlook);
+        self.board.store(board);
+        drop(last);
     }
 
-    /// Looks at what is known. Learning waits meanwhile.
+    /// Looks at what is known, on a thread that ranks.
+    ///
+    /// # Errors
+    /// Too many wait for these already.
+    pub(super) async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        look: impl FnOnce(&Knowledge) -> T + Send + 'static,
+    ) -> Result<T, Denial> {
+        self.later(|learner| learner.look(look)).await
+    }
+
+    /// Does something on a thread that ranks.
+    ///
+    /// # Errors
+    /// Too many wait for these already.
+    pub(super) async fn later<T: Send + 'static>(
+        self: &Arc<Self>,
+        job: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Denial> {
+        let learner = self.clone();
+        self.scorers.run(move || job(&learner)).await
+    }
+
+    /// Looks at what is known. Learning waits meanwhile, and this for learning: nothing for a thread that serves.
     pub(super) fn look<T>(&self, look: impl FnOnce(&Knowledge) -> T) -> T {
         look(&self.read().knowledge)
     }

@@ -89,6 +89,13 @@ impl<'a, I: Iterator<Item: Showable>> Live<'a, I> {
     }
 }
 
+/// Products to show.
+pub(super) struct Page {
+    pub(super) products: Vec<wire::RecommendedProduct>,
+    /// True if the best were all shown or looked at in vain: more of them would have changed the page.
+    pub(super) ran_out: bool,
+}
+
 /// A page: the best that can be bought, with places for new products among them, and what else there is
 /// where that is not enough.
 pub(super) async fn page(
@@ -97,12 +104,12 @@ pub(super) async fn page(
     best: Vec<Candidate>,
     board: &Board,
     limit: usize,
-) -> Result<Vec<wire::RecommendedProduct>, Rejection> {
+) -> Result<Page, Rejection> {
     let max = asked.filter.max_unit_price;
     let mut best = Live::of(backend, best, max);
     let mut new = Live::of(backend, asked.new(board), max);
     let mut rest = Live::of(backend, asked.rest(board), max);
-    let (mut page, mut given) = (Vec::new(), HashSet::new());
+    let (mut page, mut given, mut ran_out) = (Vec::new(), HashSet::new(), false);
     while page.len() < limit {
         let place = page.len() + 1;
         let is_last = place == limit && (NEW_FROM..NEW_EVERY).contains(&limit);
@@ -112,7 +119,10 @@ pub(super) async fn page(
                 found => found,
             },
             false => match first(&mut best, &mut given).await? {
-                None => first(&mut new, &mut given).await?,
+                None => {
+                    ran_out = true;
+                    first(&mut new, &mut given).await?
+                }
                 found => found,
             },
         };
@@ -125,7 +135,7 @@ pub(super) async fn page(
         let above = page.last().map(|above: &wire::RecommendedProduct| above.score);
         page.push(message(candidate, price, above));
     }
-    Ok(page)
+    Ok(Page { products: page, ran_out })
 }
 
 /// The next product of a list that was not given.

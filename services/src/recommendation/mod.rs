@@ -3,6 +3,7 @@
 
 mod board;
 mod counters;
+mod evidence;
 mod held_out;
 mod knowledge;
 mod learner;
@@ -14,6 +15,7 @@ mod operation;
 mod preferences;
 mod purchase;
 mod rank;
+mod scorers;
 mod snapshot;
 mod together;
 mod training;
@@ -47,12 +49,14 @@ use crate::field::{self, FieldError};
 use crate::serve::MESSAGE_BYTES_MAX;
 use crate::status::Rejection;
 use board::Shown;
-use live::Live;
+use live::{Live, Page};
 use operation::Operation;
 use preferences::{EXCLUDED_MAX, NAMES_MAX, Preferences, names};
-use rank::{Asked, Filter, Place};
+use rank::{Asked, Filter, Place, Ranked};
 use window::Window;
 
+/// How many of the best are put in order at first, beside the places of the page.
+const RANKED_FIRST: usize = 64;
 /// Products of a page if the caller does not say.
 const PAGE_SIZE_DEFAULT: usize = 20;
 /// Most products of a page.
@@ -105,10 +109,21 @@ impl Recommendations {
         };
         filter.excluded.extend(preferences.excluded().chain(skus.iter().copied()));
         let asked = Asked { customer, preferences, place, skus, filter, now_us: now_us() };
-        let board = self.learner.board();
-        let best = self.learner.look(|knowledge| asked.rank(knowledge, &board));
-        let products = live::page(&self.backend, &asked, best, &board, limit).await?;
-        Ok(GetRecommendationsResponse { products, personalised: asked.is_personal() })
+        let asked = Arc::new(asked);
+        let personalised = asked.is_personal();
+        let mut most = RANKED_FIRST + 2 * limit;
+        loop {
+            let board = self.learner.board();
+            let (seen, ranking) = (board.clone(), asked.clone());
+            let ranked = self.learner.ask(move |knowledge| ranking.rank(knowledge, &seen, most)).await?;
+            let Ranked { best, is_all } = ranked;
+            let Page { products, ran_out } = live::page(&self.backend, &asked, best, &board, limit).await?;
+            if is_all || !ran_out {
+                return Ok(GetRecommendationsResponse { products, personalised });
+            }
+            // Much of the best is sold out.
+            most = usize::MAX;
+        }
     }
 
     async fn trends(&self, body: GetTrendsRequest) -> Result<GetTrendsResponse, Rejection> {
@@ -140,7 +155,7 @@ impl Recommendations {
         if self.backend.product(&sku).await?.is_none() {
             return Err(Refusal::UnknownProduct.into());
         }
-        let mut found: Vec<(Shown, u64)> = self.learner.look(|knowledge| {
+        let neighbours = self.learner.ask(move |knowledge| {
             let counters = &knowledge.counters;
             let sold = counters.find(&sku).and_then(|product| product.sold.as_ref());
             let neighbours = sold.iter().flat_map(|sold| &sold.together.neighbours);
@@ -149,6 +164,7 @@ impl Recommendations {
             });
             named.collect()
         });
+        let mut found: Vec<(Shown, u64)> = neighbours.await?;
         found.sort_unstable_by(|(a, more), (b, less)| less.cmp(more).then(a.sku.cmp(&b.sku)));
         let live = Live::of(&self.backend, found, None).take(limit).await?;
         let product = |((shown, orders), price): ((Shown, u64), _)| wire::SimilarProduct {
@@ -244,23 +260,26 @@ impl RecommendationService for Recommendations {
         request: Request<GetModelRequest>,
     ) -> Result<Response<GetModelResponse>, Status> {
         self.gate.admit(request.metadata().as_ref(), Call::GetModel)?;
-        let records_behind = self.learner.records_behind(&self.backend.ends().await?);
-        let version = self.learner.version();
-        let ml_model = || NotReady(self.ml_model.as_ref()).to_string();
-        let answer = self.learner.look(|knowledge| {
-            let network = knowledge.network();
-            let counted = knowledge.counters.counted();
-            GetModelResponse {
-                version,
-                weights: Some(knowledge.mix.message()),
-                ml_ready: network.is_some(),
-                ml_detail: network.map_or_else(ml_model, |model| learning::told(&model.origin)),
-                products: counted.products.len() as u64,
-                customers: counted.customers.len() as u64,
-                purchases: counted.purchases,
-                records_behind,
-            }
+        let ends = self.backend.ends().await?;
+        let ml_model = NotReady(self.ml_model.as_ref()).to_string();
+        let answer = self.learner.later(move |learner| {
+            let (version, records_behind) = (learner.version(), learner.records_behind(&ends));
+            learner.look(|knowledge| {
+                let network = knowledge.network();
+                let counted = knowledge.counters.counted();
+                GetModelResponse {
+                    version,
+                    weights: Some(knowledge.mix.message()),
+                    ml_ready: network.is_some(),
+                    ml_detail: network.map_or(ml_model, |model| learning::told(&model.origin)),
+                    products: counted.products.len() as u64,
+                    customers: counted.customers.len() as u64,
+                    purchases: counted.purchases,
+                    records_behind,
+                }
+            })
         });
+        let answer = answer.await?;
         Ok(Response::new(answer))
     }
 }

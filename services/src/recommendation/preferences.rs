@@ -4,7 +4,7 @@ use onrush_grpc::recommendation::v1 as wire;
 use onrush_proto::{BrandName, CategoryName, CustomerId, DocKey, Refusal, Sku, Text};
 use serde::{Deserialize, Serialize};
 
-use super::board::{Board, Shown};
+use super::board::Board;
 use crate::backend::{Backend, ProductFilter};
 use crate::documents::{self, Versioned};
 use crate::field::{self, FieldError, shown};
@@ -60,13 +60,13 @@ impl Preferences {
     }
 
     /// True if the customer wants to see more of its category.
-    pub(super) fn like_category(&self, product: &Shown) -> bool {
-        self.categories.iter().any(|category| category == product.category.as_str())
+    pub(super) fn like_category(&self, name: &CategoryName) -> bool {
+        self.categories.iter().any(|category| category == name.as_str())
     }
 
     /// True if the customer wants to see more of its brand.
-    pub(super) fn like_brand(&self, product: &Shown) -> bool {
-        self.brands.iter().any(|brand| brand == product.brand.as_str())
+    pub(super) fn like_brand(&self, name: &BrandName) -> bool {
+        self.brands.iter().any(|brand| brand == name.as_str())
     }
 
     /// The categories that the customer wants to see more of.

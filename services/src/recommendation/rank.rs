@@ -1,15 +1,17 @@
 //! Who is shown what, and why: candidates from a model, from a customer's history, from the charts and from what is
 //! bought together, in one order. Whether they can be bought is looked at afterwards.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::RefCell;
+use std::collections::HashSet;
 
 use onrush_grpc::recommendation::v1 as wire;
 use onrush_proto::{BrandName, CategoryName, CustomerId, Money, Sku};
 use onrush_scoring::candidates::Task;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::board::{Board, Charted, Shown};
-use super::counters::Counters;
+use super::board::{Board, Shown};
+use super::counters::{Counters, Product};
+use super::evidence::{Evidence, Sheet};
 use super::knowledge::Knowledge;
 use super::mix::{Mix, PREFERRED, SAME_CATEGORY, part};
 use super::preferences::Preferences;
@@ -67,31 +69,34 @@ pub(super) struct Candidate {
 /// Why it may be.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Why {
-    /// What speaks for it, with what history, togetherness and trend weigh, and whether category and brand are preferred.
-    Weighed(Evidence, [f64; 3], [bool; 2]),
+    /// What speaks for it, with what history, togetherness and trend weigh, and whether category and brand are
+    /// preferred; the product that it is bought with.
+    Weighed(Evidence, [f64; 3], [bool; 2], Option<Sku>),
     /// It has its turn.
     New,
     /// It is there, and was bought so often in four weeks.
     There(u64),
 }
 
-/// What speaks for a product.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-struct Evidence {
-    /// How likely it is bought, against the likeliest, as the model has it.
-    foretold: Option<f64>,
-    /// The decayed count, and the orders behind it.
-    history: Option<(f64, u32)>,
-    /// Orders with both over all that is looked at, and the strongest of them.
-    together: Option<(u32, Sku, u32)>,
-    trend: Option<(f64, Window, u64)>,
+/// The best of all candidates.
+pub(super) struct Ranked {
+    /// The best first.
+    pub(super) best: Vec<Candidate>,
+    /// True if there are no more.
+    pub(super) is_all: bool,
 }
 
-/// What speaks for products, by SKU.
-type All = HashMap<Sku, (Shown, Evidence)>;
+/// How candidates are weighed.
+struct Weighing<'a> {
+    mix: &'a Mix,
+    /// True if a model ranks.
+    is_foretold: bool,
+    /// Categories of what is looked at.
+    near: &'a [CategoryName],
+}
 
-fn of(all: &mut All, shown: Shown) -> &mut Evidence {
-    &mut all.entry(shown.sku).or_insert((shown, Evidence::default())).1
+thread_local! {
+    static SHEET: RefCell<Sheet> = RefCell::default();
 }
 
 impl Filter {
@@ -100,10 +105,19 @@ impl Filter {
         self.categories.is_empty() && self.brands.is_empty() && self.max_unit_price.is_none()
     }
 
-    fn keeps(&self, product: &Shown) -> bool {
-        (self.categories.is_empty() || self.categories.contains(&product.category))
-            && (self.brands.is_empty() || self.brands.contains(&product.brand))
-            && !self.excluded.contains(&product.sku)
+    fn keeps_named(&self, sku: &Sku, category: &CategoryName, brand: &BrandName) -> bool {
+        (self.categories.is_empty() || self.categories.contains(category))
+            && (self.brands.is_empty() || self.brands.contains(brand))
+            && !self.excluded.contains(sku)
+    }
+
+    fn keeps_shown(&self, shown: &Shown) -> bool {
+        self.keeps_named(&shown.sku, &shown.category, &shown.brand)
+    }
+
+    fn keeps(&self, product: &Product) -> bool {
+        let Product { sku, category, brand, .. } = product;
+        self.keeps_named(sku, category, brand)
     }
 }
 
@@ -113,28 +127,58 @@ impl Asked {
         self.customer.is_some() && !self.preferences.opted_out
     }
 
-    /// Puts candidates in order, the best first.
-    pub(super) fn rank(&self, knowledge: &Knowledge, board: &Board) -> Vec<Candidate> {
+    /// Puts candidates in order; at most so many stay.
+    pub(super) fn rank(&self, knowledge: &Knowledge, board: &Board, most: usize) -> Ranked {
         let Knowledge { counters, mix, .. } = knowledge;
-        let mut all = All::new();
-        let is_foretold = self.is_personal() && self.foretell(knowledge, &mut all);
-        if self.is_personal() {
-            self.history(counters, &mut all);
-        }
-        self.together(counters, &mut all);
         let looked_at = self.skus.iter().filter(|_| self.place == Place::ProductPage);
         let looked_at = looked_at.filter_map(|sku| counters.find(sku)).map(|product| product.category);
         let near: Vec<CategoryName> = looked_at.filter(|category| !category.is_empty()).collect();
-        self.trends(board, mix, &near, &mut all);
-        let wanted = all.into_values().filter(|(shown, _)| self.filter.keeps(shown));
-        let weigh = |(shown, evidence)| self.candidate(shown, evidence, mix, is_foretold, &near);
-        let candidates: Vec<Candidate> = wanted.map(weigh).collect();
-        // Numbers are moved about more easily than candidates.
-        let mut order: Vec<(f64, usize)> =
-            candidates.iter().zip(0..).map(|(candidate, at)| (candidate.score, at)).collect();
-        let sku = |at: usize| candidates[at].shown.sku;
-        order.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| sku(a.1).cmp(&sku(b.1))));
-        order.into_iter().map(|(_, at)| candidates[at]).collect()
+        SHEET.with_borrow_mut(|sheet| {
+            sheet.clear(counters.counted().products.len());
+            let is_foretold = self.is_personal() && self.foretell(knowledge, sheet);
+            if self.is_personal() {
+                self.history(counters, sheet);
+            }
+            self.together(counters, sheet);
+            self.trends(counters, board, mix, &near, sheet);
+            let weighing = Weighing { mix, is_foretold, near: &near };
+            self.best(counters, sheet.found(), &weighing, most)
+        })
+    }
+
+    fn best(
+        &self,
+        counters: &Counters,
+        found: &[(u32, Evidence)],
+        weighing: &Weighing<'_>,
+        most: usize,
+    ) -> Ranked {
+        let wanted = found.iter().zip(0..).filter_map(|((place, evidence), at)| {
+            let product = counters.product(*place).filter(|product| self.filter.keeps(product))?;
+            Some((self.weigh(product, evidence, weighing).0, at))
+        });
+        let mut order: Vec<(f64, usize)> = wanted.collect();
+        let product = |at: usize| counters.product(found[at].0);
+        let sku = |at: usize| product(at).map(|product| product.sku);
+        let above =
+            |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then_with(|| sku(a.1).cmp(&sku(b.1)));
+        let is_all = order.len() <= most;
+        if !is_all {
+            order.select_nth_unstable_by(most, above);
+            order.truncate(most);
+        }
+        order.sort_unstable_by(above);
+        let candidate = |(score, at): (f64, usize)| {
+            let (product, evidence) = (product(at)?, found[at].1);
+            let (_, weights, liked) = self.weigh(product, &evidence, weighing);
+            let with = evidence.together.and_then(|(_, which, _)| self.skus.get(which)).copied();
+            Some(Candidate {
+                shown: Shown::of(product),
+                score,
+                why: Why::Weighed(evidence, weights, liked, with),
+            })
+        };
+        Ranked { best: order.into_iter().filter_map(candidate).collect(), is_all }
     }
 
     /// New products, beginning with another one for each customer and each day, so that each has its turn.
@@ -142,86 +186,93 @@ impl Asked {
         let name = self.customer.as_ref().filter(|_| self.is_personal());
         let name = name.map_or("", |customer| customer.as_str());
         let turn = xxh3_64(name.as_bytes()).wrapping_add(self.now_us / TURN_US);
-        let wanted = board.new.iter().filter(|shown| self.filter.keeps(shown)).count();
+        let wanted = board.new.iter().filter(|shown| self.filter.keeps_shown(shown)).count();
         let first = (turn % wanted.max(1) as u64) as usize;
-        let kept = || board.new.iter().filter(|shown| self.filter.keeps(shown));
+        let kept = || board.new.iter().filter(|shown| self.filter.keeps_shown(shown));
         let turned = kept().skip(first).chain(kept().take(first));
         turned.map(|shown| Candidate { shown: *shown, score: 0.0, why: Why::New })
     }
 
     /// What there is beside, the most bought first.
     pub(super) fn rest<'a>(&'a self, board: &'a Board) -> impl Iterator<Item = Candidate> + Send + 'a {
-        let wanted = board.rest.iter().filter(|charted| self.filter.keeps(&charted.shown));
+        let wanted = board.rest.iter().filter(|charted| self.filter.keeps_shown(&charted.shown));
         wanted.map(|charted| Candidate { shown: charted.shown, score: 0.0, why: Why::There(charted.orders) })
     }
 
     /// What the model says; false if it says nothing.
-    fn foretell(&self, knowledge: &Knowledge, all: &mut All) -> bool {
+    fn foretell(&self, knowledge: &Knowledge, sheet: &mut Sheet) -> bool {
         let Some(customer) = &self.customer else { return false };
         // Who looks at a product looks for something that they do not have.
         let task = match self.place {
             Place::ProductPage => Task::Discovery,
             Place::Home | Place::Basket => Task::NextBasket,
         };
-        let foretold = knowledge.foretold(customer, task, self.now_us);
-        for (place, likely) in &foretold {
-            let Some(product) = knowledge.counters.product(*place) else { continue };
-            of(all, Shown::of(product)).foretold = Some(*likely);
-        }
-        !foretold.is_empty()
+        let mut is_foretold = false;
+        knowledge.foretell(customer, task, self.now_us, |place, likely| {
+            sheet.of(place).foretold = Some(likely);
+            is_foretold = true;
+        });
+        is_foretold
     }
 
-    fn history(&self, counters: &Counters, all: &mut All) {
+    fn history(&self, counters: &Counters, sheet: &mut Sheet) {
         let known = self.customer.as_ref().and_then(|customer| counters.history(customer));
         for bought in known.iter().flat_map(|user| &user.bought) {
-            let Some(product) = counters.product(bought.product) else { continue };
             let count = f64::from(bought.history((self.now_us / 1_000_000) as i64));
-            of(all, Shown::of(product)).history = Some((count, bought.baskets));
+            sheet.of(bought.product).history = Some((count, bought.baskets));
         }
     }
 
-    fn together(&self, counters: &Counters, found: &mut All) {
-        for sku in &self.skus {
+    fn together(&self, counters: &Counters, sheet: &mut Sheet) {
+        for (sku, which) in self.skus.iter().zip(0..) {
             let sold = counters.find(sku).and_then(|product| product.sold.as_ref());
             for neighbour in sold.iter().flat_map(|sold| &sold.together.neighbours) {
-                let Some(product) = counters.product(neighbour.product) else { continue };
                 let orders = neighbour.orders();
-                let together = &mut of(found, Shown::of(product)).together;
+                let together = &mut sheet.of(neighbour.product).together;
                 *together = Some(match *together {
                     Some((all, other, most)) if most >= orders => (all.saturating_add(orders), other, most),
-                    Some((all, _, _)) => (all.saturating_add(orders), *sku, orders),
-                    None => (orders, *sku, orders),
+                    Some((all, _, _)) => (all.saturating_add(orders), which, orders),
+                    None => (orders, which, orders),
                 });
             }
         }
     }
 
     /// The chart of all, and of each category that is wanted: what sells there may be far down in all.
-    fn trends(&self, board: &Board, mix: &Mix, near: &[CategoryName], all: &mut All) {
+    fn trends(
+        &self,
+        counters: &Counters,
+        board: &Board,
+        mix: &Mix,
+        near: &[CategoryName],
+        sheet: &mut Sheet,
+    ) {
         let (window, chart) = board.chart_from(mix.window);
         let top = chart.all.first().map_or(1, |first| first.orders) as f64;
-        let wanted = near.iter().copied().chain(self.filter.categories.iter().copied());
-        let wanted = wanted.chain(self.preferences.categories());
-        let charted = |charted: &Charted, all: &mut All| {
-            let share = charted.orders as f64 / top;
-            of(all, charted.shown).trend = Some((share, window, charted.orders));
-        };
         // A filter may leave only what stands far down.
         let depth = if self.filter.is_open() { CHARTED_MAX } else { usize::MAX };
-        chart.all.iter().take(depth).for_each(|product| charted(product, all));
-        for category in wanted {
-            chart.category(&category).iter().for_each(|product| charted(product, all));
+        let wanted = near.iter().copied().chain(self.filter.categories.iter().copied());
+        let wanted: Vec<CategoryName> = wanted.chain(self.preferences.categories()).collect();
+        let of_categories = wanted.iter().flat_map(|category| chart.category(category));
+        for charted in chart.all.iter().take(depth).chain(of_categories) {
+            // Places are those of when the charts were made.
+            let place = match board.generation == counters.generation() {
+                true => Some(charted.place),
+                false => counters.place_of(&charted.shown.sku),
+            };
+            let Some(place) = place else { continue };
+            sheet.of(place).trend = Some((charted.orders as f64 / top, window, charted.orders));
         }
     }
 
-    fn candidate(
+    /// The score of a product; what history, togetherness and trend weigh in it; whether category and brand are preferred.
+    fn weigh(
         &self,
-        shown: Shown,
-        evidence: Evidence,
-        mix: &Mix,
-        is_foretold: bool,
-        near: &[CategoryName],
-    ) -> Candidate {
+        product: &Product,
+        evidence: &Evidence,
+        weighing: &Weighing<'_>,
+    ) -> (f64, [f64; 3], [bool; 2]) {
+        let Weighing { mix, is_foretold, near } = weighing;
         let personal = if self.place == Place::ProductPage { HISTORY_ON_PAGE } else { 1.0 };
         // Where a model ranks, it has weighed history and trends already: they are told as reasons.
         let own = match (is_foretold, evidence.foretold) {
@@ -229,18 +280,19 @@ impl Asked {
             (true, None) => UNFORETOLD,
             (false, _) => 1.0,
         };
-        let Evidence { foretold, history, together, trend } = evidence;
+        let Evidence { foretold, history, together, trend } = *evidence;
         let history = history.map_or(0.0, |(count, _)| own * mix.history * personal * part(count, 1.0));
         let together = together.map_or(0.0, |(all, _, _)| mix.together * part(f64::from(all), TOGETHER_HALF));
         let trend = trend.map_or(0.0, |(share, _, _)| own * mix.trend * share);
         let foretold = foretold.map_or(0.0, |likely| mix.history * personal * likely);
         let mut score = foretold + history + together + trend;
-        if near.contains(&shown.category) {
+        if near.contains(&product.category) {
             score *= SAME_CATEGORY;
         }
-        let liked = [self.preferences.like_category(&shown), self.preferences.like_brand(&shown)];
+        let liked =
+            [self.preferences.like_category(&product.category), self.preferences.like_brand(&product.brand)];
         liked.iter().filter(|liked| **liked).for_each(|_| score *= PREFERRED);
-        Candidate { shown, score, why: Why::Weighed(evidence, [history, together, trend], liked) }
+        (score, [history, together, trend], liked)
     }
 }
 
@@ -257,11 +309,11 @@ impl Candidate {
             let why = reason(wire::ReasonKind::Trending);
             wire::Reason { orders, window: window.message().into(), ..why }
         };
-        let (evidence, weights, liked) = match self.why {
+        let (evidence, weights, liked, with) = match self.why {
             Why::New => return vec![reason(wire::ReasonKind::New)],
             Why::There(0) => return vec![reason(wire::ReasonKind::Catalogue)],
             Why::There(orders) => return vec![many(orders, Window::Month)],
-            Why::Weighed(evidence, weights, liked) => (evidence, weights, liked),
+            Why::Weighed(evidence, weights, liked, with) => (evidence, weights, liked, with),
         };
         let own = match (evidence.history, evidence.foretold) {
             (Some((_, orders)), _) => {
@@ -271,7 +323,7 @@ impl Candidate {
             (None, Some(_)) => Some(reason(wire::ReasonKind::SimilarCustomers)),
             (None, None) => None,
         };
-        let together = evidence.together.map(|(_, sku, most)| {
+        let together = evidence.together.zip(with).map(|((_, _, most), sku)| {
             let why = reason(wire::ReasonKind::BoughtTogether);
             wire::Reason { orders: u64::from(most), sku: sku.to_string(), ..why }
         });
