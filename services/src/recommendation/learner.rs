@@ -21,6 +21,11 @@ use super::snapshot::{Snapshot, SnapshotError};
 use crate::backend::Backend;
 use crate::status::Denial;
 
+/// The counters, in the data directory.
+const COUNTERS_FILE: &str = "recommendation.counters";
+/// Directory of the model there.
+const MODEL_DIRECTORY: &str = "recommendation";
+
 /// What is known, and up to where each shard's log is in it; the version of what ranks.
 struct Learned {
     version: u64,
@@ -51,13 +56,13 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// A learner that knows nothing yet, keeps what it counts at `path` and the model in the directory `models`.
-    pub fn new(backend: Backend, path: PathBuf, models: PathBuf) -> Self {
+    /// A learner that knows nothing yet, and keeps what it learns in a data directory.
+    pub fn new(backend: Backend, data_dir: &Path) -> Self {
         let learned = RwLock::new(Learned::nothing(backend.shards(), Model::default(), None));
         Self {
             backend,
-            path,
-            models,
+            path: data_dir.join(COUNTERS_FILE),
+            models: data_dir.join(MODEL_DIRECTORY),
             learned,
             board: ArcSwap::default(),
             saving: Mutex::default(),

@@ -107,7 +107,7 @@ pub(super) async fn page(
 ) -> Result<Page, Rejection> {
     let max = asked.filter.max_unit_price;
     let mut best = Live::of(backend, best, max);
-    let mut new = Live::of(backend, asked.new(board), max);
+    let mut new = Live::of(backend, asked.newcomers(board), max);
     let mut rest = Live::of(backend, asked.rest(board), max);
     let (mut page, mut given, mut ran_out) = (Vec::new(), HashSet::new(), false);
     while page.len() < limit {

@@ -182,7 +182,7 @@ impl Asked {
     }
 
     /// New products, beginning with another one for each customer and each day, so that each has its turn.
-    pub(super) fn new<'a>(&'a self, board: &'a Board) -> impl Iterator<Item = Candidate> + Send + 'a {
+    pub(super) fn newcomers<'a>(&'a self, board: &'a Board) -> impl Iterator<Item = Candidate> + Send + 'a {
         let name = self.customer.as_ref().filter(|_| self.is_personal());
         let name = name.map_or("", |customer| customer.as_str());
         let turn = xxh3_64(name.as_bytes()).wrapping_add(self.now_us / TURN_US);

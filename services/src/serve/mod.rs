@@ -54,11 +54,6 @@ const BOOKS_FILE: &str = "gateway-simulated.books";
 /// The simulated carrier's books beside them.
 const CARRIER_FILE: &str = "carrier-simulated.books";
 
-/// What Recommendation counted.
-const COUNTERS_FILE: &str = "recommendation.counters";
-/// Directory of the model of recommendation, in the data directory.
-const MODEL_DIRECTORY: &str = "recommendation";
-
 /// Where mails are files.
 const MAIL_DIR: &str = "mail";
 
@@ -185,11 +180,7 @@ impl Serving {
         let shipping = Arc::new(desk);
         let (post, again) = Post::new(backend.clone(), outlets(config)?, config.notification.clone())?;
         let notification = Arc::new(post);
-        let recommendation = Arc::new(Learner::new(
-            backend.clone(),
-            config.data_dir.join(COUNTERS_FILE),
-            config.data_dir.join(MODEL_DIRECTORY),
-        ));
+        let recommendation = Arc::new(Learner::new(backend.clone(), &config.data_dir));
         let keyring = Arc::new(keyring(config)?);
         let worker = Worker::new(backend.clone(), gateways.clone(), traces.clone());
         let shop = Shop {
