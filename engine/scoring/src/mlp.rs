@@ -51,6 +51,15 @@ pub struct Mlp {
     weights: Vec<f32>,
 }
 
+/// A layer as plain numbers: `outputs = bias + inputs * weights`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Layer {
+    /// By inputs: a row is what one input adds to all outputs.
+    pub weights: Vec<f32>,
+    /// What outputs begin with, as many as there are.
+    pub bias: Vec<f32>,
+}
+
 /// Views of the weights: layers by their inputs, so that a row is what one input adds to all outputs.
 struct Layers<'a> {
     first: &'a [f32],
@@ -140,6 +149,28 @@ impl Mlp {
     /// The score of each candidate.
     pub fn score(&self, candidates: &[Features], scores: &mut Vec<f32>) {
         score_all(self, candidates, scores);
+    }
+
+    /// Its layers, with what brings features to a mean of 0 folded into the first; behind each but the last what is
+    /// below 0 becomes 0.
+    pub fn folded(&self) -> [Layer; 3] {
+        let layers = layers(&self.weights);
+        let mut weights = layers.first.to_vec();
+        let mut bias: Vec<f64> = layers.first_bias.iter().map(|value| f64::from(*value)).collect();
+        let scaling = self.means.iter().zip(&self.scales);
+        for ((mean, scale), row) in scaling.zip(weights.as_chunks_mut::<FIRST>().0) {
+            for (weight, bias) in row.iter_mut().zip(&mut bias) {
+                *weight *= scale;
+                *bias -= f64::from(*mean) * f64::from(*weight);
+            }
+        }
+        let bias = bias.into_iter().map(|value| value as f32).collect();
+        let layer = |weights: &[f32], bias: &[f32]| Layer { weights: weights.to_vec(), bias: bias.to_vec() };
+        [
+            Layer { weights, bias },
+            layer(layers.second, layers.second_bias),
+            layer(layers.last, layers.last_bias),
+        ]
     }
 
     fn teach(&self, example: &Example, passes: &mut Vec<Pass>, gradient: &mut [f32]) {

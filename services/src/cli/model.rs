@@ -9,7 +9,7 @@ use std::thread::available_parallelism;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use super::Failure;
-use crate::model::{Evaluate, ModelCommandError, Report, Train, evaluate, train};
+use crate::model::{Evaluate, ModelCommandError, Report, Score, Train, evaluate, score, train};
 
 pub(super) fn command() -> Command {
     let file = |name: &'static str, help: &'static str| {
@@ -38,18 +38,31 @@ pub(super) fn command() -> Command {
         file("history", "Sales that are known when it foretells").required(true),
         file("test", "Sales that it is to foretell").required(true),
         time("split", "Of the history counts what is before that time, of the test what is not"),
+        file("onnx", "Ranks next baskets by the network of that file in place of the model's own"),
         file("json", "Writes the figures there, too"),
+    ]);
+    let score = Command::new("score").hide(true).about("Scores rows of features, as JSON").args([
+        file("onnx", "The network").required(true),
+        file("model", "Directory of a model whose own network scores, too").required(true),
+        file("rows", "Rows of 32 floats of 32 bits, little-endian").required(true),
+        Arg::new("rounds")
+            .long("rounds")
+            .value_name("N")
+            .value_parser(value_parser!(u32))
+            .help("How often each scores them, in turns; the time is the median [default: 1]"),
     ]);
     Command::new("model")
         .about("Trains and evaluates models of recommendation on files")
         .subcommand_required(true)
         .subcommand(train)
         .subcommand(evaluate)
+        .subcommand(score)
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     match matches.subcommand() {
         Some(("train", matches)) => run_train(matches),
+        Some(("score", matches)) => run_score(matches),
         Some((_, matches)) => run_evaluate(matches),
         None => Ok(()),
     }
@@ -85,9 +98,13 @@ fn run_train(matches: &ArgMatches) -> Result<(), Failure> {
 }
 
 fn run_evaluate(matches: &ArgMatches) -> Result<(), Failure> {
-    let (model, history) = (path(matches, "model"), path(matches, "history"));
-    let command =
-        Evaluate { model, history, test: path(matches, "test"), split_s: matches.get_one("split").copied() };
+    let command = Evaluate {
+        model: path(matches, "model"),
+        history: path(matches, "history"),
+        test: path(matches, "test"),
+        split_s: matches.get_one("split").copied(),
+        onnx: matches.get_one("onnx").cloned(),
+    };
     let report = evaluate(&command).map_err(Failure::world)?;
     if let Some(file) = matches.get_one::<PathBuf>("json") {
         let mut text = serde_json::to_string_pretty(&report).map_err(Failure::world)?;
@@ -96,6 +113,17 @@ fn run_evaluate(matches: &ArgMatches) -> Result<(), Failure> {
         fs::write(file, text).map_err(failed)?;
     }
     say(&table(&report))
+}
+
+fn run_score(matches: &ArgMatches) -> Result<(), Failure> {
+    let command = Score {
+        onnx: path(matches, "onnx"),
+        model: path(matches, "model"),
+        rows: path(matches, "rows"),
+        rounds: matches.get_one::<u32>("rounds").map_or(1, |rounds| *rounds as usize),
+    };
+    let scored = score(&command).map_err(Failure::world)?;
+    say(&format!("{}\n", serde_json::to_string(&scored).map_err(Failure::world)?))
 }
 
 fn table(report: &Report) -> String {

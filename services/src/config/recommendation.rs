@@ -1,7 +1,7 @@
 //! Recommendation's settings.
 
 use super::{Config, ConfigError, Service, Value, parse};
-use crate::recommendation::{ModelFile, NotReady};
+use crate::recommendation::{Ml, ModelFile};
 
 pub(super) fn of(value: &Value) -> Result<Option<ModelFile>, ConfigError> {
     parse(value, "a file that ends in .onnx, or in .h5 with the .onnx beside it", |text| match text {
@@ -10,8 +10,11 @@ pub(super) fn of(value: &Value) -> Result<Option<ModelFile>, ConfigError> {
     })
 }
 
-/// Who names a model is told that none runs.
+/// Who names a model that cannot be used is told why.
 pub(super) fn warning(config: &Config) -> Option<String> {
     let file = config.ml_model.as_ref().filter(|_| config.serves(Service::Recommendation))?;
-    Some(format!("ML is not ready: {}", NotReady(Some(file))))
+    match Ml::load(Some(file)) {
+        Ml::Ready(_) => None,
+        Ml::NotReady(why) => Some(format!("ML is not ready: {why}")),
+    }
 }

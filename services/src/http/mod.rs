@@ -35,7 +35,7 @@ pub(crate) use json::{read, shallow};
 pub use page::{Page, escaped};
 pub use peer::Peer;
 pub use problem::{FieldProblem, Problem};
-pub use vital::Vital;
+pub use vital::{Ml, Vital};
 
 /// A service's routes with their description.
 pub type Routes = OpenApiRouter;

@@ -1,6 +1,5 @@
 //! `/health`: the process is alive. `/ready`: it takes calls.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -28,8 +27,8 @@ pub struct Vital {
     pub stop: watch::Receiver<bool>,
     /// Who reads the log for what this port serves.
     pub(crate) readers: Readers,
-    /// Says why no model ranks what this port recommends; `None` if it recommends nothing.
-    pub unranked: Option<Arc<dyn Fn() -> &'static str + Send + Sync>>,
+    /// Whether a model is there for what this port recommends; `None` if it recommends nothing.
+    pub ml: Option<Ml>,
 }
 
 /// How a process is.
@@ -43,19 +42,19 @@ struct Condition {
     stopped_shards: u16,
     /// Consumers of this port that no longer read a shard's log.
     stopped_consumers: usize,
-    /// At `/ready` of the port that recommends: whether a model ranks. Without one history and trends answer, and the port is
+    /// At `/ready` of the port that recommends: whether a model is loaded. Without one history and trends answer, and the port is
     /// ready all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     ml: Option<Ml>,
 }
 
-/// Whether a model ranks recommendations.
-#[derive(Clone, Serialize, ToSchema)]
-struct Ml {
-    /// True if one does.
-    ready: bool,
-    /// Why none does. Who may train is told more by GetModel.
-    detail: &'static str,
+/// Whether the model that was named for recommendations is loaded.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+pub struct Ml {
+    /// True if it is.
+    pub ready: bool,
+    /// How it is, or why there is none.
+    pub detail: &'static str,
 }
 
 pub(super) fn routes(vital: Vital) -> Routes {
@@ -107,7 +106,7 @@ async fn health(State(vital): State<Vital>) -> Json<Condition> {
 )]
 async fn ready(State(vital): State<Vital>) -> Response {
     let mut condition = vital.condition().await;
-    condition.ml = vital.unranked.map(|why| Ml { ready: false, detail: why() });
+    condition.ml = vital.ml;
     let ready = condition.is_ready();
     let mut response = Json(condition).into_response();
     if !ready {

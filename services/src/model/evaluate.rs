@@ -1,6 +1,6 @@
 //! `onrush model evaluate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onrush_scoring::baselines::{Popularity, history};
 use onrush_scoring::candidates::{Chart, Moment, Task};
@@ -9,6 +9,7 @@ use onrush_scoring::evaluation::{Score, score, truth};
 use onrush_scoring::model::{Desk, Model};
 use onrush_scoring::sales::Sales;
 
+use super::onnx::{Ranker, ScoreError};
 use super::report::{Baselines, OfTasks, Report};
 use super::{ModelCommandError, Numbers};
 
@@ -26,15 +27,53 @@ pub struct Evaluate {
     pub test: PathBuf,
     /// Where both are split, in unix seconds: of the history counts what is before, of the test what is not.
     pub split_s: Option<i64>,
+    /// A network in place of the model's own for next baskets, as an ONNX file.
+    pub onnx: Option<PathBuf>,
+}
+
+/// A network that ranks in place of the model's own.
+struct Other<'a> {
+    file: &'a Path,
+    ranker: Ranker,
+    desk: Desk,
+    /// Why it gave no scores, the first time.
+    failed: Option<ScoreError>,
+}
+
+impl<'a> Other<'a> {
+    fn read(file: &'a Path) -> Result<Self, ModelCommandError> {
+        let failed = |source| ModelCommandError::Ranker { file: file.to_path_buf(), source };
+        let ranker = Ranker::read(file).map_err(failed)?;
+        Ok(Self { file, ranker, desk: Desk::default(), failed: None })
+    }
+
+    /// The best products of a user, the best first; none once it failed.
+    fn foretell(&mut self, task: Task, user: &User, moment: &Moment<'_>, most: usize) -> Vec<u32> {
+        if self.failed.is_some() {
+            return Vec::new();
+        }
+        let Self { ranker, desk, failed, .. } = self;
+        desk.rank(task, user, moment, most, |features, scores| {
+            *failed = ranker.score(features, scores).err()
+        });
+        desk.ranked.iter().map(|(_, product)| *product).collect()
+    }
+
+    /// What went wrong, if anything did.
+    fn end(self) -> Result<(), ModelCommandError> {
+        let file = self.file.to_path_buf();
+        self.failed.map_or(Ok(()), |source| Err(ModelCommandError::Scores { file, source }))
+    }
 }
 
 /// Says how well a model foretells.
 ///
 /// # Errors
-/// A file of no use, a model that cannot be read, or one that knows what it is to foretell.
+/// A file of no use, a model or network that cannot be used, or one that knows what it is to foretell.
 pub fn evaluate(command: &Evaluate) -> Result<Report, ModelCommandError> {
     let failed = |source| ModelCommandError::Model { directory: command.model.clone(), source };
     let model = Model::read(&command.model).map_err(failed)?;
+    let mut other = command.onnx.as_deref().map(Other::read).transpose()?;
     let mut numbers = Numbers::of(&command.model, model.names.iter().map(String::as_str))?;
     let mut past = numbers.sales(&command.history)?;
     let mut test = numbers.any_sales(&command.test)?;
@@ -68,9 +107,12 @@ pub fn evaluate(command: &Evaluate) -> Result<Report, ModelCommandError> {
             score(&truth, &users.map(foretell).collect::<Vec<_>>(), sold)
         };
         [
-            scored(&mut |user| {
-                model.foretell(task, user, &moment, &mut desk, DEPTH);
-                desk.ranked.iter().map(|(_, product)| *product).collect()
+            scored(&mut |user| match other.as_mut().filter(|_| task == Task::NextBasket) {
+                Some(other) => other.foretell(task, user, &moment, DEPTH),
+                None => {
+                    model.foretell(task, user, &moment, &mut desk, DEPTH);
+                    desk.ranked.iter().map(|(_, product)| *product).collect()
+                }
             }),
             scored(&mut |user| popularity.foretell(task, user, DEPTH)),
             scored(&mut |user| history(user, now_s, DEPTH)),
@@ -78,6 +120,7 @@ pub fn evaluate(command: &Evaluate) -> Result<Report, ModelCommandError> {
     };
     let [next_basket, popular_basket, history90] = of_task(Task::NextBasket);
     let [discovery, popular_discovery, _] = of_task(Task::Discovery);
+    other.map_or(Ok(()), Other::end)?;
     Ok(Report {
         next_basket: next_basket.into(),
         discovery: discovery.into(),

@@ -4,19 +4,23 @@
 //! are numbered as they come.
 
 mod evaluate;
+pub mod onnx;
 mod report;
+mod score;
 mod train;
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use onnx::{RankerError, ScoreError};
 use onrush_scoring::model::ModelError;
 use onrush_scoring::sales::Sale;
 use onrush_scoring::training::TrainError;
 
 pub use evaluate::{Evaluate, evaluate};
 pub use report::Report;
+pub use score::{Score, score};
 pub use train::{Train, train};
 
 use crate::retail::{self, RetailError, SaleLine};
@@ -71,6 +75,38 @@ pub enum ModelCommandError {
         directory: PathBuf,
         /// Why.
         source: ModelError,
+    },
+    /// A network cannot be written.
+    #[error("{file}: expected a file to write to: {source}")]
+    Network {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A network cannot be used.
+    #[error("{file}: {source}")]
+    Ranker {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: RankerError,
+    },
+    /// A network gives candidates no scores.
+    #[error("{file}: {source}")]
+    Scores {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: ScoreError,
+    },
+    /// Rows cannot be read.
+    #[error("{file}: {source}")]
+    Rows {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// The report cannot be written.
     #[error("{file}: expected a file to write to: {source}")]

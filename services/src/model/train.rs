@@ -1,15 +1,17 @@
 //! `onrush model train`.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use onrush_scoring::counters::Listing;
-use onrush_scoring::model::{Kept, Origin};
+use onrush_scoring::model::{Kept, Origin, Rankers};
 use onrush_scoring::sales::Sales;
+use onrush_scoring::sealed;
 use onrush_scoring::training::{TrainOptions, Trained};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{ModelCommandError, Numbers};
+use super::{ModelCommandError, Numbers, onnx};
 use crate::retail;
 
 /// What is learned of, and where to.
@@ -64,10 +66,26 @@ pub fn train(command: &Train, told: &dyn Fn(f32)) -> Result<Origin, ModelCommand
         baskets: sales.baskets().count() as u64,
         cpu_s: cpu_s() - begun_s,
     };
+    networks(&rankers, &command.out)?;
     let kept = Kept { names, listings, learned: base.into_learned(), rankers, origin };
     let failed = |source| ModelCommandError::Model { directory: command.out.clone(), source };
     kept.write(&command.out).map_err(failed)?;
     Ok(origin)
+}
+
+/// Writes the networks beside the model, which comes last: what is beside it is of the same training or of a later one
+/// that did not end.
+fn networks(rankers: &Rankers, directory: &Path) -> Result<(), ModelCommandError> {
+    let failed = |file: &Path| {
+        let file = file.to_path_buf();
+        |source| ModelCommandError::Network { file, source }
+    };
+    fs::create_dir_all(directory).map_err(failed(directory))?;
+    for (name, mlp) in [("next_basket", &rankers.next_basket), ("discovery", &rankers.discovery)] {
+        let file = directory.join(name).with_extension("onnx");
+        sealed::replace(&file, &onnx::encode(mlp, name)).map_err(failed(&file))?;
+    }
+    Ok(())
 }
 
 fn number(numbers: &mut HashMap<String, u32>, name: String) -> u32 {

@@ -1,6 +1,7 @@
 //! The last stretch of the log, which nothing that is tried has seen: how well what customers bought there is foretold.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use onrush_proto::{CustomerId, Sku};
 use onrush_scoring::model::Model as Network;
@@ -9,6 +10,7 @@ use super::board::Board;
 use super::counters::{Bounds, Counters};
 use super::knowledge::Knowledge;
 use super::mix::Mix;
+use super::ml::Ml;
 use super::operation::Operation;
 use super::preferences::Preferences;
 use super::purchase::{Lesson, Listing, Purchase};
@@ -110,12 +112,13 @@ pub(super) struct Field {
 impl Field {
     pub(super) fn new(counters: Counters, cutoff_us: u64) -> Self {
         let board = Board::of(&counters, cutoff_us);
-        Self { knowledge: Knowledge::new(counters, Mix::default(), None), board, cutoff_us }
+        let knowledge = Knowledge::new(counters, Mix::default(), None, Arc::default());
+        Self { knowledge, board, cutoff_us }
     }
 
-    /// What is tried next.
-    pub(super) fn put(&mut self, mix: Mix, network: Option<Network>) {
-        self.knowledge.put(mix, network);
+    /// What is tried next: a mix, with a model or else the network that is named, if there is any.
+    pub(super) fn put(&mut self, mix: Mix, network: Option<Network>, named: Arc<Ml>) {
+        self.knowledge.put(mix, network, named);
         // Nothing is known of what was tried before.
         drop(self.knowledge.take(None));
         let outlook = self.knowledge.outlook(self.cutoff_us);

@@ -1,14 +1,20 @@
-//! What answers are made of: the counters, how parts of a ranking weigh, and the model that was learned last.
+//! What answers are made of: the counters, how parts of a ranking weigh, and the model that was learned last. While none
+//! was published, a network that `ML_MODEL_PATH` names puts next baskets in order, without factors and neighbours.
 
 use std::cell::RefCell;
+use std::sync::{Arc, Once};
 
 use onrush_proto::{CustomerId, Sku};
 use onrush_scoring::base::Base;
 use onrush_scoring::candidates::{Chart, Moment, Task};
+use onrush_scoring::features::Features;
+use onrush_scoring::mlp::Mlp;
 use onrush_scoring::model::{Desk, Model};
 
 use super::counters::Counters;
 use super::mix::Mix;
+use super::ml::Ml;
+use crate::model::onnx::Ranker;
 
 /// Products that are foretold of a customer.
 const FORETOLD_MAX: usize = 300;
@@ -23,7 +29,14 @@ pub(super) struct Knowledge {
     pub(super) counters: Counters,
     pub(super) mix: Mix,
     network: Option<Model>,
+    named: Arc<Ml>,
     outlook: Option<Outlook>,
+}
+
+/// What scores candidates.
+enum Scorer<'a> {
+    Learned(&'a Mlp),
+    Named(&'a Ranker),
 }
 
 /// Of which counters and of which model something was made.
@@ -46,28 +59,39 @@ pub(super) struct Outlook {
 }
 
 impl Knowledge {
-    pub(super) fn new(counters: Counters, mix: Mix, network: Option<Model>) -> Self {
-        Self { counters, mix, network, outlook: None }
+    pub(super) fn new(counters: Counters, mix: Mix, network: Option<Model>, named: Arc<Ml>) -> Self {
+        Self { counters, mix, network, named, outlook: None }
     }
 
-    /// The model, if one was learned.
+    /// The model, if one was published.
     pub(super) fn network(&self) -> Option<&Model> {
         self.network.as_ref()
     }
 
-    /// Puts another mix and another model to use, or none.
-    pub(super) fn put(&mut self, mix: Mix, network: Option<Model>) {
-        (self.mix, self.network) = (mix, network);
+    /// Puts a mix to use, and a model or none; a network that is named ranks without one.
+    pub(super) fn put(&mut self, mix: Mix, network: Option<Model>, named: Arc<Ml>) {
+        (self.mix, self.network, self.named) = (mix, network, named);
+    }
+
+    /// What ranks for a task.
+    fn scorer(&self, task: Task) -> Option<Scorer<'_>> {
+        match (&self.network, task) {
+            (Some(model), _) => Some(Scorer::Learned(model.rankers.of(task))),
+            (None, Task::NextBasket) => self.named.ranker().map(Scorer::Named),
+            (None, Task::Discovery) => None,
+        }
     }
 
     /// Looks at the counters as of a time; `None` without a model.
     pub(super) fn outlook(&self, now_us: u64) -> Option<Outlook> {
-        let (model, counters) = (self.network.as_ref()?, &self.counters);
+        self.scorer(Task::NextBasket)?;
+        let counters = &self.counters;
         let (stamp, products) = (self.stamp(), counters.counted().products.len());
         let same = self.outlook.as_ref().filter(|known| known.stamp == stamp && known.products == products);
-        let base = match same {
-            Some(known) => known.base.clone(),
-            None => {
+        let base = match (same, &self.network) {
+            (Some(known), _) => known.base.clone(),
+            (None, None) => Base::nothing(),
+            (None, Some(model)) => {
                 let place = |name: &String| name.parse().ok().and_then(|sku: Sku| counters.place_of(&sku));
                 let mut base = model.base.clone();
                 base.place(&model.names.iter().map(place).collect::<Vec<_>>());
@@ -97,15 +121,13 @@ impl Knowledge {
     ) {
         let stamp = self.stamp();
         let outlook = self.outlook.as_ref().filter(|outlook| outlook.stamp == stamp);
-        let (Some(outlook), Some(model)) = (outlook, &self.network) else { return };
+        let (Some(outlook), Some(scorer)) = (outlook, self.scorer(task)) else { return };
         let Some(user) = self.counters.history(customer) else { return };
         let Outlook { base, chart, .. } = outlook;
         let counters = &self.counters.counted().scoring;
         let moment = Moment { counters, base, chart, now_s: seconds(now_us) };
         DESK.with_borrow_mut(|desk| {
-            desk.rank(task, user, &moment, FORETOLD_MAX, |features, scores| {
-                model.rankers.of(task).score(features, scores);
-            });
+            desk.rank(task, user, &moment, FORETOLD_MAX, |features, scores| scorer.score(features, scores));
             let first = desk.ranked.first().map_or(0.0, |(score, _)| *score);
             // Scores are logarithms of odds within a list.
             desk.ranked.iter().for_each(|(score, place)| tell(*place, f64::from((score - first).exp())));
@@ -115,6 +137,25 @@ impl Knowledge {
     fn stamp(&self) -> Stamp {
         let version = self.network.as_ref().map_or(0, |model| model.origin.version);
         Stamp { generation: self.counters.generation(), version }
+    }
+}
+
+impl Scorer<'_> {
+    /// No scores, and so no ranking, if a network that was named makes no numbers of these.
+    fn score(&self, features: &[Features], scores: &mut Vec<f32>) {
+        match self {
+            Self::Learned(mlp) => mlp.score(features, scores),
+            Self::Named(ranker) => {
+                if let Err(error) = ranker.score(features, scores) {
+                    scores.clear();
+                    tracing::debug!(%error, "history and trends rank instead");
+                    static TOLD: Once = Once::new();
+                    TOLD.call_once(|| {
+                        tracing::warn!(%error, "the network of ML_MODEL_PATH failed: history and trends rank instead");
+                    });
+                }
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use super::board::Board;
 use super::counters::{Bounds, Counters};
 use super::knowledge::Knowledge;
 use super::mix::{Mix, Model};
+use super::ml::Ml;
 use super::operation::Operations;
 use super::purchase::{Lesson, Listing};
 use super::scorers::Scorers;
@@ -43,6 +44,8 @@ pub(super) struct Candidate {
 /// Learns from the log, and tells what it learned.
 pub struct Learner {
     pub(super) backend: Backend,
+    /// The network that `ML_MODEL_PATH` names.
+    pub(super) named: Arc<Ml>,
     path: PathBuf,
     /// Directory of the model.
     models: PathBuf,
@@ -57,10 +60,12 @@ pub struct Learner {
 
 impl Learner {
     /// A learner that knows nothing yet, and keeps what it learns in a data directory.
-    pub fn new(backend: Backend, data_dir: &Path) -> Self {
-        let learned = RwLock::new(Learned::nothing(backend.shards(), Model::default(), None));
+    pub fn new(backend: Backend, data_dir: &Path, named: Arc<Ml>) -> Self {
+        let nothing = Learned::nothing(backend.shards(), Model::default(), None, named.clone());
+        let learned = RwLock::new(nothing);
         Self {
             backend,
+            named,
             path: data_dir.join(COUNTERS_FILE),
             models: data_dir.join(MODEL_DIRECTORY),
             learned,
@@ -81,13 +86,13 @@ impl Learner {
             Ok(Some(Snapshot { cursors, model, counted, .. })) => {
                 let cursors = cursors.into_iter().map(Lsn).collect();
                 let counters = Counters::of(Bounds::RECOMMENDED, counted);
-                Learned { cursors, ..Learned::of(counters, model, network) }
+                Learned { cursors, ..Learned::of(counters, model, network, self.named.clone()) }
             }
-            Ok(None) => Learned::nothing(shards, Model::default(), network),
+            Ok(None) => Learned::nothing(shards, Model::default(), network, self.named.clone()),
             Err(error) => {
                 let file = self.path.display();
                 tracing::warn!(%file, %error, "the snapshot is not used: counters are rebuilt from the log");
-                Learned::nothing(shards, Model::default(), network)
+                Learned::nothing(shards, Model::default(), network, self.named.clone())
             }
         };
         *self.write() = learned;
@@ -130,7 +135,7 @@ impl Learner {
         {
             let mut learned = self.write();
             learned.version = version;
-            learned.knowledge.put(mix, network);
+            learned.knowledge.put(mix, network, self.named.clone());
         }
         self.refresh(now_us);
         self.save();
@@ -226,7 +231,7 @@ impl Learner {
         let mut learned = self.write();
         let model = Model { version: learned.version, mix: learned.knowledge.mix };
         let network = learned.knowledge.network().cloned();
-        *learned = Learned::nothing(self.backend.shards(), model, network);
+        *learned = Learned::nothing(self.backend.shards(), model, network, self.named.clone());
     }
 
     /// Keeps what is counted in the file.
@@ -261,17 +266,17 @@ impl Learner {
 }
 
 impl Learned {
-    fn nothing(shards: u16, model: Model, network: Option<Network>) -> Self {
+    fn nothing(shards: u16, model: Model, network: Option<Network>, named: Arc<Ml>) -> Self {
         let cursors = vec![Lsn(0); usize::from(shards)];
-        Self { cursors, ..Self::of(Counters::new(Bounds::RECOMMENDED), model, network) }
+        Self { cursors, ..Self::of(Counters::new(Bounds::RECOMMENDED), model, network, named) }
     }
 
     /// Without positions. The files of counters and model may be of different times: the later version counts.
-    fn of(counters: Counters, model: Model, network: Option<Network>) -> Self {
+    fn of(counters: Counters, model: Model, network: Option<Network>, named: Arc<Ml>) -> Self {
         let published = network.as_ref().map_or(0, |network| network.origin.version);
         Self {
             version: model.version.max(published),
-            knowledge: Knowledge::new(counters, model.mix, network),
+            knowledge: Knowledge::new(counters, model.mix, network, named),
             cursors: Vec::new(),
         }
     }

@@ -1,7 +1,10 @@
-//! The model that `ML_MODEL_PATH` names. Nothing here runs one: what is said is what would be needed.
+//! The model that `ML_MODEL_PATH` names.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
+
+use crate::model::onnx::{Ranker, RankerError};
 
 /// A model's file. What ends in `.h5` (Keras) stands for the `.onnx` beside it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,37 +31,81 @@ impl ModelFile {
     }
 }
 
-/// Why there is no model at work.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NotReady<'a>(pub Option<&'a ModelFile>);
+/// The network that `ML_MODEL_PATH` names, or why there is none. It is loaded once, at start.
+pub enum Ml {
+    /// It scores.
+    Ready(Ranker),
+    /// There is none.
+    NotReady(NotReady),
+}
 
-impl NotReady<'_> {
-    /// The same for anybody: without names of files.
+/// Why there is no network.
+#[derive(Debug)]
+pub enum NotReady {
+    /// None was named.
+    NotNamed,
+    /// The one that was named cannot be used.
+    Unusable {
+        /// Which.
+        file: ModelFile,
+        /// What is wrong with it.
+        error: RankerError,
+    },
+}
+
+impl Default for Ml {
+    fn default() -> Self {
+        Self::NotReady(NotReady::NotNamed)
+    }
+}
+
+impl Ml {
+    /// Loads what is named.
+    pub fn load(file: Option<&ModelFile>) -> Self {
+        let Some(file) = file else { return Self::NotReady(NotReady::NotNamed) };
+        match Ranker::read(&file.onnx()) {
+            Ok(ranker) => Self::Ready(ranker),
+            Err(error) => Self::NotReady(NotReady::Unusable { file: file.clone(), error }),
+        }
+    }
+
+    /// The network, if there is one.
+    pub fn ranker(&self) -> Option<&Ranker> {
+        match self {
+            Self::Ready(ranker) => Some(ranker),
+            Self::NotReady(_) => None,
+        }
+    }
+
+    /// How it is, for anybody: without names of files.
     pub fn in_short(&self) -> &'static str {
-        match self.0.map(|file| Path::exists(&file.onnx())) {
-            None => "no model was named by ML_MODEL_PATH",
-            Some(true) => "a model was named and is there, but this version does not run ONNX models",
-            Some(false) => "a model was named and there is no ONNX file of it",
+        match self {
+            Self::Ready(_) => "the model that ML_MODEL_PATH names is loaded",
+            Self::NotReady(NotReady::NotNamed) => "no model was named by ML_MODEL_PATH",
+            Self::NotReady(NotReady::Unusable { error, .. }) => error.in_short(),
         }
     }
 }
 
-impl fmt::Display for NotReady<'_> {
+impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let served = "recommendations come from history and trends";
-        let Some(file) = self.0 else {
-            return write!(f, "no model was named by ML_MODEL_PATH; {served}");
-        };
-        let onnx = file.onnx();
-        let there = Path::exists(&onnx);
-        match (there, file.converter()) {
-            (true, _) => {
-                write!(f, "{} is there, but this version does not run ONNX models; ", onnx.display())
+        match self {
+            Self::NotNamed => write!(f, "no model was named by ML_MODEL_PATH"),
+            Self::Unusable { file, error } => {
+                let onnx = file.onnx();
+                let is_missing =
+                    matches!(error, RankerError::Io(error) if error.kind() == io::ErrorKind::NotFound);
+                match is_missing {
+                    true => write!(f, "there is no {}", onnx.display()),
+                    false => write!(f, "{}: {error}", onnx.display()),
+                }?;
+                match file.converter() {
+                    Some(command) => write!(f, "; {command} makes it"),
+                    None => Ok(()),
+                }
             }
-            (false, None) => write!(f, "there is no {}; ", onnx.display()),
-            (false, Some(command)) => write!(f, "there is no {}, which {command} makes; ", onnx.display()),
         }?;
-        write!(f, "{served}")
+        write!(f, "; recommendations come from history and trends")
     }
 }
 
@@ -73,19 +120,27 @@ mod tests {
         for name in ["model.pb", "model", ".h5", ""] {
             assert_eq!(ModelFile::named(&at(name)), None, "{name}");
         }
-        let keras = ModelFile::named(&at("model.h5")).unwrap();
-        let said = NotReady(Some(&keras)).to_string();
-        assert!(NotReady(Some(&keras)).in_short().ends_with("no ONNX file of it"));
+        let said = |name: &str| match Ml::load(ModelFile::named(&at(name)).as_ref()) {
+            Ml::Ready(_) => panic!("{name} is ready"),
+            Ml::NotReady(why) => (why.to_string(), Ml::NotReady(why).in_short()),
+        };
         let command = format!("tf2onnx.convert --keras {} --output {}", at("model.h5"), at("model.onnx"));
-        assert!(said.contains(&command), "{said}");
-        let onnx = ModelFile::named(&at("model.onnx")).unwrap();
-        let said = NotReady(Some(&onnx)).to_string();
-        assert!(said.starts_with("there is no ") && !said.contains("convert"), "{said}");
-        std::fs::write(onnx.onnx(), "x").unwrap();
-        for file in [&keras, &onnx] {
-            let said = NotReady(Some(file)).to_string();
-            assert!(said.contains("does not run ONNX models") && !said.contains("convert"), "{said}");
-            assert!(NotReady(Some(file)).in_short().contains("does not run"));
+        let (whole, short) = said("model.h5");
+        assert!(whole.starts_with("there is no ") && whole.contains(&command), "{whole}");
+        assert!(short.ends_with("no ONNX file of it"), "{short}");
+        let (whole, _) = said("model.onnx");
+        assert!(whole.starts_with("there is no ") && !whole.contains("convert"), "{whole}");
+        std::fs::write(at("model.onnx"), "x").unwrap();
+        for name in ["model.h5", "model.onnx"] {
+            let (whole, short) = said(name);
+            let expected = format!("{}: expected an ONNX file, found ", at("model.onnx"));
+            assert!(whole.starts_with(&expected), "{whole}");
+            assert_eq!(whole.contains(&command), name == "model.h5", "{whole}");
+            assert!(short.ends_with("damaged or no ONNX file"), "{short}");
         }
+        std::fs::create_dir(at("other.onnx")).unwrap();
+        assert!(said("other.onnx").0.contains("expected a file, found a directory"));
+        assert!(Ml::load(None).ranker().is_none());
+        assert_eq!(Ml::load(None).in_short(), "no model was named by ML_MODEL_PATH");
     }
 }

@@ -40,7 +40,7 @@ use tonic::codegen::http::HeaderMap;
 use tonic::{Request, Response, Status};
 
 pub use learner::Learner;
-pub use ml::{ModelFile, NotReady};
+pub use ml::{Ml, ModelFile, NotReady};
 
 use crate::access::{Call, Gate, unauthenticated};
 use crate::backend::Backend;
@@ -68,7 +68,7 @@ const SKUS_MAX: usize = 100;
 pub struct Recommendations {
     backend: Backend,
     learner: Arc<Learner>,
-    ml_model: Option<ModelFile>,
+    ml: Arc<Ml>,
     gate: Arc<Gate>,
 }
 
@@ -77,10 +77,10 @@ impl Recommendations {
     pub fn server(
         backend: Backend,
         learner: Arc<Learner>,
-        ml_model: Option<ModelFile>,
+        ml: Arc<Ml>,
         gate: Arc<Gate>,
     ) -> RecommendationServiceServer<Self> {
-        RecommendationServiceServer::new(Self { backend, learner, ml_model, gate })
+        RecommendationServiceServer::new(Self { backend, learner, ml, gate })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
@@ -261,7 +261,7 @@ impl RecommendationService for Recommendations {
     ) -> Result<Response<GetModelResponse>, Status> {
         self.gate.admit(request.metadata().as_ref(), Call::GetModel)?;
         let ends = self.backend.ends().await?;
-        let ml_model = NotReady(self.ml_model.as_ref()).to_string();
+        let ml = self.ml.clone();
         let answer = self.learner.later(move |learner| {
             let (version, records_behind) = (learner.version(), learner.records_behind(&ends));
             learner.look(|knowledge| {
@@ -270,8 +270,8 @@ impl RecommendationService for Recommendations {
                 GetModelResponse {
                     version,
                     weights: Some(knowledge.mix.message()),
-                    ml_ready: network.is_some(),
-                    ml_detail: network.map_or(ml_model, |model| learning::told(&model.origin)),
+                    ml_ready: network.is_some() || ml.ranker().is_some(),
+                    ml_detail: network.map_or_else(|| ml.in_short().into(), |model| learning::told(&model.origin)),
                     products: counted.products.len() as u64,
                     customers: counted.customers.len() as u64,
                     purchases: counted.purchases,

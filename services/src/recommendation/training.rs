@@ -20,6 +20,7 @@ use super::held_out::{Basket, Field, HeldOut, Score};
 use super::learner::{Candidate, Learner};
 use super::learning;
 use super::mix::Mix;
+use super::ml::Ml;
 use super::operation::{Ended, Operation};
 use super::preferences::Preferences;
 use super::purchase::{Lesson, Purchase};
@@ -80,13 +81,14 @@ fn train(learner: &Arc<Learner>, operation: &Operation, measure_only: bool) -> R
     let (chooses, measures) = (half(0), half(1));
     let (running, ranks) = learner.look(|knowledge| (knowledge.mix, knowledge.network().cloned()));
     let choice = choose(&mut field, &running, network.as_ref(), &chooses, operation)?;
-    let mut measure = |mix: Mix, network: Option<&Network>| {
-        field.put(mix, network.cloned());
+    let mut measure = |mix: Mix, network: Option<&Network>, named: &Arc<Ml>| {
+        field.put(mix, network.cloned(), named.clone());
         field.score(&measures, operation)
     };
-    let now = measure(running, ranks.as_ref())?;
-    let new = measure(choice.mix, network.as_ref().filter(|_| choice.by_model))?;
-    let (popularity, history) = (measure(POPULARITY, None)?, measure(HISTORY, None)?);
+    let nothing = Arc::default();
+    let now = measure(running, ranks.as_ref(), &learner.named)?;
+    let new = measure(choice.mix, network.as_ref().filter(|_| choice.by_model), &nothing)?;
+    let (popularity, history) = (measure(POPULARITY, None, &nothing)?, measure(HISTORY, None, &nothing)?);
     let detail = choice.told(kept.as_ref(), chooses.len());
     let is_better = new.ndcg > now.ndcg && new.ndcg > history.ndcg;
     let (state, model_version) = match is_better && !measure_only {
@@ -158,7 +160,7 @@ fn choose(
     let mixes = candidates(running);
     let mut best = (f64::NEG_INFINITY, *running);
     for (mix, tried) in mixes.iter().zip(1u32..) {
-        field.put(*mix, None);
+        field.put(*mix, None, Arc::default());
         let score = field.score(baskets, operation)?;
         if score.ndcg > best.0 {
             best = (score.ndcg, *mix);
@@ -168,7 +170,7 @@ fn choose(
     let (ndcg, mix) = best;
     let by_model = match network {
         Some(network) => {
-            field.put(mix, Some(network.clone()));
+            field.put(mix, Some(network.clone()), Arc::default());
             field.score(baskets, operation)?.ndcg > ndcg
         }
         None => false,

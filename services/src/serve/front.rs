@@ -1,7 +1,6 @@
 //! A front: one thread, one runtime, one socket per service.
 
 use std::net::TcpListener as StdListener;
-use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ use crate::notification::{self, Notifications};
 use crate::order::Orders;
 use crate::payment::Payments;
 use crate::product::Products;
-use crate::recommendation::{self, NotReady, Recommendations};
+use crate::recommendation::{self, Recommendations};
 use crate::remote::EngineServer;
 use crate::session::Sessions;
 use crate::shipping::{self, Shipping};
@@ -108,7 +107,7 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
         shipping: desk,
         notification: post,
         recommendation: learner,
-        ml_model,
+        ml,
         metrics,
         traces,
     } = shop.clone();
@@ -123,12 +122,9 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
         Service::User => Main::User(users.clone().server()),
         Service::Shipping => Main::Shipping(shipping.clone().server()),
         Service::Notification => Main::Notification(Notifications::server(post.clone(), gate.clone())),
-        Service::Recommendation => Main::Recommendation(Recommendations::server(
-            backend.clone(),
-            learner,
-            ml_model.clone(),
-            gate.clone(),
-        )),
+        Service::Recommendation => {
+            Main::Recommendation(Recommendations::server(backend.clone(), learner, ml.clone(), gate.clone()))
+        }
     };
     let routes = match service {
         Service::Product | Service::Order | Service::Recommendation => http::Routes::new(),
@@ -137,13 +133,10 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
         Service::Shipping => shipping::routes::routes(shipping),
         Service::Notification => notification::routes::routes(post),
     };
-    let unranked = (service == Service::Recommendation).then(|| {
-        let why: Arc<dyn Fn() -> &'static str + Send + Sync> =
-            Arc::new(move || NotReady(ml_model.as_ref()).in_short());
-        why
-    });
+    let ml = (service == Service::Recommendation)
+        .then(|| http::Ml { ready: ml.ranker().is_some(), detail: ml.in_short() });
     let readers = Readers { positions: metrics.positions.clone(), group: group(service) };
-    let vital = http::Vital { backend: backend.clone(), stop: stop.clone(), readers, unranked };
+    let vital = http::Vital { backend: backend.clone(), stop: stop.clone(), readers, ml };
     let meter = metrics.meter(service, Edge::Grpc, transcoding::methods(&counted(service)));
     let admin = Admin::server(backend.clone(), pays.then_some(gateways), reconciler, gate.clone());
     let mut rest = Routes::new(admin).add_service(PortHealth::server(service, vital.clone()));

@@ -141,7 +141,7 @@ mod tests {
 
     fn vital(engine: &Engine, stop: watch::Receiver<bool>, positions: &Positions) -> Vital {
         let readers = Readers { positions: positions.clone(), group: Some("shipping") };
-        Vital { backend: Backend::local(engine.handle()), stop, readers, unranked: None }
+        Vital { backend: Backend::local(engine.handle()), stop, readers, ml: None }
     }
 
     #[tokio::test]

@@ -34,7 +34,7 @@ use crate::notification::push::{Push, PushError};
 use crate::notification::smtp::{Smtp, SmtpError};
 use crate::notification::twilio::{Twilio, TwilioError};
 use crate::notification::{FromError, Outlets, Post};
-use crate::recommendation::{Learner, ModelFile};
+use crate::recommendation::{Learner, Ml};
 use crate::remote::{EngineToken, Remote, RemoteError};
 use crate::settlements::Settlements;
 use crate::shipping::Desk;
@@ -144,7 +144,7 @@ pub(crate) struct Shop {
     shipping: Arc<Desk>,
     notification: Arc<Post>,
     recommendation: Arc<Learner>,
-    ml_model: Option<ModelFile>,
+    ml: Arc<Ml>,
     metrics: Arc<Metrics>,
     traces: Traces,
 }
@@ -180,7 +180,8 @@ impl Serving {
         let shipping = Arc::new(desk);
         let (post, again) = Post::new(backend.clone(), outlets(config)?, config.notification.clone())?;
         let notification = Arc::new(post);
-        let recommendation = Arc::new(Learner::new(backend.clone(), &config.data_dir));
+        let ml = Arc::new(named(config));
+        let recommendation = Arc::new(Learner::new(backend.clone(), &config.data_dir, ml.clone()));
         let keyring = Arc::new(keyring(config)?);
         let worker = Worker::new(backend.clone(), gateways.clone(), traces.clone());
         let shop = Shop {
@@ -196,7 +197,7 @@ impl Serving {
             shipping: shipping.clone(),
             notification: notification.clone(),
             recommendation: recommendation.clone(),
-            ml_model: config.ml_model.clone(),
+            ml,
             metrics: Arc::default(),
             traces,
         };
@@ -404,6 +405,11 @@ fn simulated(config: &Config) -> Result<Simulated, BooksError> {
 
 fn books_path(data_dir: &Path) -> PathBuf {
     data_dir.join(BOOKS_FILE)
+}
+
+/// The network that a setting names for Recommendation, if it is served.
+fn named(config: &Config) -> Ml {
+    Ml::load(config.ml_model.as_ref().filter(|_| config.serves(Service::Recommendation)))
 }
 
 fn outlets(config: &Config) -> Result<Outlets, ServeError> {

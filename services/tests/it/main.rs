@@ -22,6 +22,7 @@ mod json;
 mod learned;
 mod logs;
 mod metrics;
+mod ml;
 mod model;
 mod money;
 mod native;

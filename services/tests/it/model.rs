@@ -55,6 +55,29 @@ fn run(dir: &Path, line: &str) -> (bool, String, String) {
     (output.status.success(), text(output.stdout), text(output.stderr))
 }
 
+/// The network that stands beside the model ranks as the model's own does, and another one otherwise.
+fn the_network_beside_it_ranks_alike(dir: &Path, evaluate: &str, own: &Value) {
+    let by = |file: &str| {
+        let (ok, _, error) = run(dir, &format!("{evaluate} --onnx {file}"));
+        assert!(ok, "{error}");
+        serde_json::from_slice::<Value>(&fs::read(dir.join("found.json")).unwrap()).unwrap()
+    };
+    let same = by("trained/next_basket.onnx");
+    for name in ["recall10", "recall20", "ndcg10", "coverage10", "users"] {
+        let number = |of: &Value| of["next_basket"][name].as_f64().unwrap();
+        assert!((number(&same) - number(own)).abs() < 1e-3, "{name}: {same}");
+    }
+    assert_eq!(same["discovery"], own["discovery"]);
+    assert_ne!(by("trained/discovery.onnx")["next_basket"], same["next_basket"]);
+    for (file, expected) in [
+        ("trained/model.onrush", "onrush: trained/model.onrush: expected an ONNX file, found "),
+        ("nowhere.onnx", "onrush: nowhere.onnx: expected a readable file, found: "),
+    ] {
+        let (ok, _, error) = run(dir, &format!("{evaluate} --onnx {file}"));
+        assert!(!ok && error.starts_with(expected), "{file}: {error}");
+    }
+}
+
 #[test]
 fn a_model_of_files_foretells_and_says_how_well() {
     let dir = tempfile::tempdir().unwrap();
@@ -81,6 +104,8 @@ fn a_model_of_files_foretells_and_says_how_well() {
     assert!(number("/train_cpu_s") > 0.0 && found.pointer("/baselines/history90/discovery").is_none());
     assert!(number("/next_basket/ndcg10") > number("/baselines/history90/next_basket/ndcg10"), "{found}");
     assert!(number("/discovery/ndcg10") > number("/baselines/popularity28/discovery/ndcg10"), "{found}");
+
+    the_network_beside_it_ranks_alike(dir.path(), &format!("{evaluate} --split {SPLIT_S}"), &found);
 
     // Who knows the answers foretells nothing.
     let all = "model evaluate --model trained --history sales.csv --test sales.csv";

@@ -1,0 +1,96 @@
+//! The network that `ML_MODEL_PATH` names: a good file, a wrong one, a damaged one, none.
+
+use std::path::Path;
+
+use onrush_grpc::recommendation::v1::{GetModelRequest, GetModelResponse};
+use onrush_scoring::features::Features;
+use onrush_scoring::mlp::{Example, Mlp, MlpOptions};
+use onrush_services::config::{Config, Service};
+use onrush_services::model::onnx::{Ranker, encode};
+use onrush_services::recommendation::ModelFile;
+use serde_json::{Value, json};
+
+use crate::shop::Shop;
+
+/// A network that learned of drawn lists that the first feature makes a product bought.
+fn network() -> Mlp {
+    let mut drawn = 1u32;
+    let mut draw = || {
+        drawn = drawn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (drawn >> 16) as f32 / 8192.0
+    };
+    let mut list = |_| {
+        let candidates: Vec<Features> = (0..10).map(|_| std::array::from_fn(|_| draw())).collect();
+        let most = (0..10).max_by(|a, b| candidates[*a][0].total_cmp(&candidates[*b][0])).unwrap();
+        let targets = (0..10).map(|at| f32::from(u8::from(at == most))).collect();
+        Example { candidates, targets }
+    };
+    let examples: Vec<Example> = (0..200).map(&mut list).collect();
+    Mlp::learn(&examples, MlpOptions::default(), &|_| true).unwrap()
+}
+
+/// What GetModel and `/ready` say of a shop whose setting names a file.
+async fn said(path: &Path) -> (GetModelResponse, Value) {
+    let model = ModelFile::named(path.to_str().unwrap());
+    assert!(model.is_some(), "{}", path.display());
+    let shop = Shop::open_with(|config: &mut Config| {
+        config.services.push((Service::Recommendation, 0));
+        config.ml_model = model;
+    });
+    shop.stock("tea", 499, 3).await;
+    let model = shop.client.get_model(GetModelRequest {}).await.unwrap();
+    let ready = format!("{}/ready", shop.address(Service::Recommendation));
+    let ready = reqwest::get(ready).await.unwrap();
+    assert_eq!(ready.status(), 200, "recommendations come from history and trends");
+    (model, ready.json::<Value>().await.unwrap()["ml"].clone())
+}
+
+#[tokio::test]
+async fn a_network_that_was_exported_is_loaded_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mlp = network();
+    std::fs::write(dir.path().join("model.onnx"), encode(&mlp, "next_basket")).unwrap();
+    let expected = "the model that ML_MODEL_PATH names is loaded";
+    // The Keras file stands for the one beside it, and need not be there.
+    for name in ["model.onnx", "model.h5"] {
+        let (model, ready) = said(&dir.path().join(name)).await;
+        assert_eq!((model.ml_ready, model.ml_detail.as_str()), (true, expected), "{name}");
+        assert_eq!(ready, json!({"ready": true, "detail": expected}), "{name}");
+    }
+    let ranker = Ranker::read(&dir.path().join("model.onnx")).unwrap();
+    let rows: Vec<Features> = (0..70).map(|row| std::array::from_fn(|at| ((row * at) % 9) as f32)).collect();
+    let (mut found, mut own) = (Vec::new(), Vec::new());
+    ranker.score(&rows, &mut found).unwrap();
+    mlp.score(&rows, &mut own);
+    for (found, own) in found.iter().zip(&own) {
+        assert!((found - own).abs() <= 1e-4 * own.abs().max(1.0), "{found} and {own}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_no_use_leaves_history_and_trends_and_names_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = encode(&network(), "next_basket");
+    // The width of the first weights says 33.
+    let dims = good.windows(4).position(|bytes| bytes == [0x0a, 0x02, 32, 64]).unwrap();
+    let mut wrong = good.clone();
+    wrong[dims + 2] = 33;
+    let put = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+    put("wrong.onnx", &wrong);
+    put("cut.onnx", &good[..good.len() / 2]);
+    put("text.onnx", b"no network at all");
+    std::fs::create_dir(dir.path().join("directory.onnx")).unwrap();
+    for (name, expected) in [
+        ("wrong.onnx", "parts of its file are damaged or do not fit together"),
+        ("cut.onnx", "its file is damaged or no ONNX file"),
+        ("text.h5", "its file is damaged or no ONNX file"),
+        ("directory.onnx", "its file cannot be read"),
+        ("nowhere.onnx", "there is no ONNX file of it"),
+        ("nowhere.h5", "there is no ONNX file of it"),
+    ] {
+        let (model, ready) = said(&dir.path().join(name)).await;
+        let detail = format!("a model was named, and {expected}");
+        assert_eq!((model.ml_ready, &model.ml_detail), (false, &detail), "{name}");
+        assert_eq!(ready, json!({"ready": false, "detail": detail}), "{name}");
+    }
+}
