@@ -271,7 +271,8 @@ impl RecommendationService for Recommendations {
                     version,
                     weights: Some(knowledge.mix.message()),
                     ml_ready: network.is_some() || ml.ranker().is_some(),
-                    ml_detail: network.map_or_else(|| ml.in_short().into(), |model| learning::told(&model.origin)),
+                    ml_detail: network
+                        .map_or_else(|| ml.in_short().into(), |model| learning::told(&model.origin)),
                     products: counted.products.len() as u64,
                     customers: counted.customers.len() as u64,
                     purchases: counted.purchases,

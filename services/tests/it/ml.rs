@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use onrush_grpc::recommendation::v1::{GetModelRequest, GetModelResponse};
+use onrush_grpc::recommendation::v1::{
+    GetModelRequest, GetModelResponse, GetRecommendationsRequest, ReasonKind,
+};
 use onrush_scoring::features::Features;
 use onrush_scoring::mlp::{Example, Mlp, MlpOptions};
 use onrush_services::config::{Config, Service};
@@ -11,9 +13,15 @@ use onrush_services::recommendation::ModelFile;
 use serde_json::{Value, json};
 
 use crate::shop::Shop;
+use crate::wait::until;
 
 /// A network that learned of drawn lists that the first feature makes a product bought.
 fn network() -> Mlp {
+    learned(|features| features[0])
+}
+
+/// A network that learned of drawn lists what is bought of each: the highest by this.
+fn learned(by: fn(&Features) -> f32) -> Mlp {
     let mut drawn = 1u32;
     let mut draw = || {
         drawn = drawn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -21,7 +29,7 @@ fn network() -> Mlp {
     };
     let mut list = |_| {
         let candidates: Vec<Features> = (0..10).map(|_| std::array::from_fn(|_| draw())).collect();
-        let most = (0..10).max_by(|a, b| candidates[*a][0].total_cmp(&candidates[*b][0])).unwrap();
+        let most = (0..10).max_by(|a, b| by(&candidates[*a]).total_cmp(&by(&candidates[*b]))).unwrap();
         let targets = (0..10).map(|at| f32::from(u8::from(at == most))).collect();
         Example { candidates, targets }
     };
@@ -92,5 +100,37 @@ async fn a_file_of_no_use_leaves_history_and_trends_and_names_no_file() {
         let detail = format!("a model was named, and {expected}");
         assert_eq!((model.ml_ready, &model.ml_detail), (false, &detail), "{name}");
         assert_eq!(ready, json!({"ready": false, "detail": detail}), "{name}");
+    }
+}
+
+/// Plain history puts first what was bought before; this network, by the first feature, puts it last.
+#[tokio::test]
+async fn a_named_network_puts_next_baskets_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.onnx");
+    std::fs::write(&path, encode(&learned(|features| -features[0]), "next_basket")).unwrap();
+    let file = ModelFile::named(path.to_str().unwrap());
+    for (named, expected) in [(None, "tea"), (file, "pot")] {
+        let is_named = named.is_some();
+        let shop = Shop::open_with(|config: &mut Config| {
+            config.services.push((Service::Recommendation, 0));
+            config.ml_model = named;
+        });
+        for sku in ["tea", "pot"] {
+            shop.stock(sku, 499, 100).await;
+        }
+        shop.bought("bob", &["pot"]).await;
+        for _ in 0..3 {
+            shop.bought("ada", &["tea"]).await;
+        }
+        shop.until_counted("tea", 3).await;
+        let request = GetRecommendationsRequest { customer_id: "ada".into(), ..Default::default() };
+        let found = until("the order of the page", async || {
+            let found = shop.client.get_recommendations(request.clone()).await.unwrap().products;
+            if found.len() == 2 && found[0].sku == expected { Ok(found) } else { Err(found) }
+        })
+        .await;
+        let kinds: Vec<ReasonKind> = found[0].reasons.iter().map(|reason| reason.kind()).collect();
+        assert_eq!(kinds.contains(&ReasonKind::SimilarCustomers), is_named, "{found:#?}");
     }
 }

@@ -21,7 +21,7 @@ fn recommending(config: &mut Config) {
 
 impl Shop {
     /// A paid order of a customer's for one unit of each.
-    async fn bought(&self, customer: &str, skus: &[&str]) {
+    pub(crate) async fn bought(&self, customer: &str, skus: &[&str]) {
         let lines: Vec<(&str, i64)> = skus.iter().map(|sku| (*sku, 1)).collect();
         let created = self.client.create_order(order("", customer, &lines)).await.unwrap();
         self.client.process_payment(payment("", &created.order_id, "pm_card")).await.unwrap();
@@ -41,7 +41,7 @@ impl Shop {
     }
 
     /// Orders with a SKU in the last hour, once they are so many; more would be counted twice.
-    async fn until_counted(&self, sku: &str, orders: u64) {
+    pub(crate) async fn until_counted(&self, sku: &str, orders: u64) {
         let found = until("orders to be counted", async || {
             let request = trends(TrendWindow::Hour);
             let products = self.client.get_trends(request).await.unwrap().products;
