@@ -31,7 +31,8 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// Up to about 140 MB of products where each has all it can, and 280 MB of customers.
+    /// Up to about 140 MB of products where each has all it can, and of customers 30 MB and up to twice what they
+    /// bought, as lists double when they grow.
     pub(super) const RECOMMENDED: Self =
         Self { products: 131_072, customers: 250_000, history_bytes: 256 << 20 };
 }
@@ -109,6 +110,11 @@ impl Counters {
 
     pub(super) fn counted(&self) -> &Counted {
         &self.counted
+    }
+
+    /// The same in place of others: no place is what it was there.
+    pub(super) fn instead_of(self, others: &Self) -> Self {
+        Self { generation: others.generation + 1, ..self }
     }
 
     /// Changes when products get other places.

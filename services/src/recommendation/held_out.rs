@@ -118,7 +118,7 @@ impl Field {
 
     /// What is tried next: a mix, with a model or else the network that is named, if there is any.
     pub(super) fn put(&mut self, mix: Mix, network: Option<Network>, named: Arc<Ml>) {
-        self.knowledge.put(mix, network, named);
+        drop(self.knowledge.put(mix, network, named));
         // Nothing is known of what was tried before.
         drop(self.knowledge.take(None));
         let outlook = self.knowledge.outlook(self.cutoff_us);

@@ -1,4 +1,4 @@
-//! What answers are made of: the counters, how parts of a ranking weigh, and the model that was learned last. While none
+//! What answers are made of: the counters, how parts of a ranking weigh, and the model that was learned last. While nothing
 //! was published, a network that `ML_MODEL_PATH` names puts next baskets in order, without factors and neighbours.
 
 use std::cell::RefCell;
@@ -18,6 +18,10 @@ use crate::model::onnx::Ranker;
 
 /// Products that are foretold of a customer.
 const FORETOLD_MAX: usize = 300;
+/// How likely the last of them is told to be at least, and how much more the first: scores may lie so far apart that
+/// nothing else would keep their order.
+const LIKELY_MIN: f64 = 0.002;
+const LIKELY_BY_RANK: f64 = 0.008;
 
 thread_local! {
     /// What ranking needs, kept between answers.
@@ -68,9 +72,17 @@ impl Knowledge {
         self.network.as_ref()
     }
 
-    /// Puts a mix to use, and a model or none; a network that is named ranks without one.
-    pub(super) fn put(&mut self, mix: Mix, network: Option<Model>, named: Arc<Ml>) {
-        (self.mix, self.network, self.named) = (mix, network, named);
+    /// The network that is named, as long as it may rank.
+    pub(super) fn named(&self) -> &Arc<Ml> {
+        &self.named
+    }
+
+    /// Puts a mix to use, and a model or none; a network that is named ranks without one. The last model is for the
+    /// caller to drop, who may hold a lock.
+    #[must_use]
+    pub(super) fn put(&mut self, mix: Mix, network: Option<Model>, named: Arc<Ml>) -> Option<Model> {
+        (self.mix, self.named) = (mix, named);
+        std::mem::replace(&mut self.network, network)
     }
 
     /// What ranks for a task.
@@ -82,13 +94,18 @@ impl Knowledge {
         }
     }
 
-    /// Looks at the counters as of a time; `None` without a model.
+    /// Looks at the counters as of a time; `None` if neither a model nor a network ranks.
     pub(super) fn outlook(&self, now_us: u64) -> Option<Outlook> {
         self.scorer(Task::NextBasket)?;
+        Some(self.outlook_of(self.network.as_ref(), now_us))
+    }
+
+    /// The same for a model that may be put to use.
+    pub(super) fn outlook_of(&self, network: Option<&Model>, now_us: u64) -> Outlook {
         let counters = &self.counters;
-        let (stamp, products) = (self.stamp(), counters.counted().products.len());
+        let (stamp, products) = (self.stamp_of(network), counters.counted().products.len());
         let same = self.outlook.as_ref().filter(|known| known.stamp == stamp && known.products == products);
-        let base = match (same, &self.network) {
+        let base = match (same, network) {
             (Some(known), _) => known.base.clone(),
             (None, None) => Base::nothing(),
             (None, Some(model)) => {
@@ -99,15 +116,17 @@ impl Knowledge {
             }
         };
         let chart = Chart::of(&counters.counted().scoring, &base, seconds(now_us));
-        Some(Outlook { stamp, products, base, chart })
+        Outlook { stamp, products, base, chart }
     }
 
-    /// Goes by an outlook, unless products have moved or the model is another one since. What went by until now is for
-    /// the caller to drop, who may hold a lock.
+    /// Goes by an outlook. One that is late stays out: products have moved since, or the model is another one. What is
+    /// of no use any more is for the caller to drop, who may hold a lock.
     #[must_use]
     pub(super) fn take(&mut self, outlook: Option<Outlook>) -> Option<Outlook> {
-        let next = outlook.filter(|outlook| outlook.stamp == self.stamp());
-        std::mem::replace(&mut self.outlook, next)
+        match outlook {
+            Some(late) if late.stamp != self.stamp() => Some(late),
+            next => std::mem::replace(&mut self.outlook, next),
+        }
     }
 
     /// What a customer is likely to buy, the likeliest first: `tell` hears the place of each product, and how likely it
@@ -129,13 +148,21 @@ impl Knowledge {
         DESK.with_borrow_mut(|desk| {
             desk.rank(task, user, &moment, FORETOLD_MAX, |features, scores| scorer.score(features, scores));
             let first = desk.ranked.first().map_or(0.0, |(score, _)| *score);
-            // Scores are logarithms of odds within a list.
-            desk.ranked.iter().for_each(|(score, place)| tell(*place, f64::from((score - first).exp())));
+            for ((score, place), rank) in desk.ranked.iter().zip(0u32..) {
+                let by_rank = LIKELY_MIN + LIKELY_BY_RANK * (1.0 - f64::from(rank) / FORETOLD_MAX as f64);
+                // Scores are logarithms of odds within a list.
+                let odds = f64::from(score - first).exp();
+                tell(*place, by_rank + (1.0 - LIKELY_MIN - LIKELY_BY_RANK) * odds);
+            }
         });
     }
 
     fn stamp(&self) -> Stamp {
-        let version = self.network.as_ref().map_or(0, |model| model.origin.version);
+        self.stamp_of(self.network.as_ref())
+    }
+
+    fn stamp_of(&self, network: Option<&Model>) -> Stamp {
+        let version = network.map_or(0, |model| model.origin.version);
         Stamp { generation: self.counters.generation(), version }
     }
 }
@@ -161,4 +188,96 @@ impl Scorer<'_> {
 
 fn seconds(time_us: u64) -> i64 {
     (time_us / 1_000_000) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_scoring::base::Learned;
+    use onrush_scoring::factors::Sparse;
+    use onrush_scoring::mlp::MlpOptions;
+    use onrush_scoring::model::{Kept, Origin, Rankers};
+    use onrush_scoring::neighbours::Neighbours;
+
+    use super::*;
+    use crate::recommendation::counters::Bounds;
+    use crate::recommendation::purchase::{Lesson, Purchase};
+
+    const NOW_US: u64 = 1_700_000_000_000_000;
+    const SKUS: [&str; 3] = ["tea", "cup", "pot"];
+
+    fn counters() -> Counters {
+        let mut counters = Counters::new(Bounds::RECOMMENDED);
+        let lines = SKUS.map(|sku| (sku.parse().unwrap(), 499)).to_vec();
+        let customer = "ada".parse().unwrap();
+        counters.learn(&Lesson::Bought(Purchase { customer, time_us: NOW_US, lines }));
+        counters
+    }
+
+    /// A model that has learned nothing, and knows a product that is not there.
+    fn model(version: u64) -> Model {
+        let names = ["cup", "gone", "tea", "pot"].map(str::to_owned).to_vec();
+        let neighbours = Neighbours::learn(&Sparse::new(), 4, &|_| true).unwrap();
+        let mlp = || Mlp::learn(&[], MlpOptions::default(), &|_| true).unwrap();
+        Model::of(Kept {
+            listings: counters()
+                .counted()
+                .scoring
+                .products
+                .iter()
+                .map(|known| known.listing)
+                .cycle()
+                .take(4)
+                .collect(),
+            names,
+            learned: Learned {
+                factors: vec![[0.1; 64]; 4],
+                neighbours,
+                regularization: 1.0,
+                confidence: 1.0,
+            },
+            rankers: Rankers { next_basket: mlp(), discovery: mlp() },
+            origin: Origin { version, ..Origin::default() },
+        })
+        .unwrap()
+    }
+
+    fn told(knowledge: &Knowledge) -> Vec<f64> {
+        let mut told = Vec::new();
+        let ada = "ada".parse().unwrap();
+        knowledge.foretell(&ada, Task::NextBasket, NOW_US, |_, likely| told.push(likely));
+        told
+    }
+
+    /// A board that was begun before a model was published took the model's outlook away when it was ready: nothing
+    /// was foretold for up to a minute.
+    #[test]
+    fn an_outlook_that_is_late_takes_nothing_away() {
+        let mut knowledge = Knowledge::new(counters(), Mix::default(), Some(model(1)), Arc::default());
+        assert!(told(&knowledge).is_empty(), "there is no outlook yet");
+        let early = knowledge.outlook(NOW_US);
+        let next = model(2);
+        let outlook = knowledge.outlook_of(Some(&next), NOW_US);
+        assert!(knowledge.put(Mix::default(), Some(next), Arc::default()).is_some());
+        assert!(knowledge.take(Some(outlook)).is_none());
+        assert_eq!(told(&knowledge).len(), SKUS.len());
+        assert!(knowledge.take(early).is_some(), "it goes back");
+        assert_eq!(told(&knowledge).len(), SKUS.len());
+        // Products that stand elsewhere are not those that the outlook names.
+        let others = Counters::new(Bounds::RECOMMENDED);
+        let old = std::mem::replace(&mut knowledge.counters, others);
+        knowledge.counters = counters().instead_of(&old);
+        assert!(told(&knowledge).is_empty());
+        assert!(knowledge.take(None).is_some());
+    }
+
+    /// Scores that lay far apart were all told as 0, and what nobody foretold stood above them.
+    #[test]
+    fn what_is_foretold_keeps_its_order_however_far_scores_lie_apart() {
+        let mut knowledge = Knowledge::new(counters(), Mix::default(), Some(model(1)), Arc::default());
+        let outlook = knowledge.outlook(NOW_US);
+        drop(knowledge.take(outlook));
+        let told = told(&knowledge);
+        assert!(told.is_sorted_by(|above, below| above > below), "{told:?}");
+        assert!(told.iter().all(|likely| (LIKELY_MIN..=1.0).contains(likely)), "{told:?}");
+    }
 }

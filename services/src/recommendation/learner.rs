@@ -41,6 +41,15 @@ pub(super) struct Candidate {
     pub(super) network: Option<Kept>,
 }
 
+/// Why something was not published.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PublishError {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Counters(#[from] SnapshotError),
+}
+
 /// Learns from the log, and tells what it learned.
 pub struct Learner {
     pub(super) backend: Backend,
@@ -61,7 +70,7 @@ pub struct Learner {
 impl Learner {
     /// A learner that knows nothing yet, and keeps what it learns in a data directory.
     pub fn new(backend: Backend, data_dir: &Path, named: Arc<Ml>) -> Self {
-        let nothing = Learned::nothing(backend.shards(), Model::default(), None, named.clone());
+        let nothing = Learned::nothing(backend.shards(), Model::default(), None, &named);
         let learned = RwLock::new(nothing);
         Self {
             backend,
@@ -72,7 +81,7 @@ impl Learner {
             board: ArcSwap::default(),
             saving: Mutex::default(),
             operations: Operations::default(),
-            scorers: Scorers::start(),
+            scorers: Scorers::default(),
         }
     }
 
@@ -86,13 +95,13 @@ impl Learner {
             Ok(Some(Snapshot { cursors, model, counted, .. })) => {
                 let cursors = cursors.into_iter().map(Lsn).collect();
                 let counters = Counters::of(Bounds::RECOMMENDED, counted);
-                Learned { cursors, ..Learned::of(counters, model, network, self.named.clone()) }
+                Learned { cursors, ..Learned::of(counters, model, network, &self.named) }
             }
-            Ok(None) => Learned::nothing(shards, Model::default(), network, self.named.clone()),
+            Ok(None) => Learned::nothing(shards, Model::default(), network, &self.named),
             Err(error) => {
                 let file = self.path.display();
                 tracing::warn!(%file, %error, "the snapshot is not used: counters are rebuilt from the log");
-                Learned::nothing(shards, Model::default(), network, self.named.clone())
+                Learned::nothing(shards, Model::default(), network, &self.named)
             }
         };
         *self.write() = learned;
@@ -117,29 +126,45 @@ impl Learner {
     }
 
     /// Puts a candidate to use, between one answer and the next; the new version. If it cannot be kept, what ranks
-    /// stays.
-    pub(super) fn publish(&self, candidate: Candidate, now_us: u64) -> Result<u64, ModelError> {
+    /// stays. From then on no network that is named ranks.
+    pub(super) fn publish(&self, candidate: Candidate, now_us: u64) -> Result<u64, PublishError> {
         let Candidate { mix, network } = candidate;
         let version = self.version() + 1;
-        let network = match network {
+        match network {
+            // The file says which version it is, whatever becomes of the counters'.
             Some(mut kept) => {
                 kept.origin.version = version;
                 kept.write(&self.models)?;
-                Some(Network::of(kept)?)
+                self.swap(version, mix, Some(Network::of(kept)?), now_us);
+                self.save();
             }
+            // The file of an older model is passed over once the counters' has the version of the mix.
             None => {
-                remove(&self.models.join(model::FILE))?;
-                None
+                let (last, last_mix, network) = {
+                    let learned = self.read();
+                    let Knowledge { mix, .. } = &learned.knowledge;
+                    (learned.version, *mix, learned.knowledge.network().cloned())
+                };
+                self.swap(version, mix, None, now_us);
+                if let Err(error) = self.write_counters() {
+                    self.swap(last, last_mix, network, now_us);
+                    return Err(error.into());
+                }
+                remove(&self.models.join(model::FILE)).map_err(ModelError::Io)?;
             }
-        };
-        {
-            let mut learned = self.write();
-            learned.version = version;
-            learned.knowledge.put(mix, network, self.named.clone());
         }
-        self.refresh(now_us);
-        self.save();
         Ok(version)
+    }
+
+    fn swap(&self, version: u64, mix: Mix, network: Option<Network>, now_us: u64) {
+        let outlook =
+            network.as_ref().map(|model| self.look(|knowledge| knowledge.outlook_of(Some(model), now_us)));
+        let mut learned = self.write();
+        learned.version = version;
+        let last = learned.knowledge.put(mix, network, named_at(version, &self.named));
+        let unused = learned.knowledge.take(outlook);
+        drop(learned);
+        drop((last, unused));
     }
 
     /// Ends what is under way, and keeps what was learned.
@@ -231,11 +256,21 @@ impl Learner {
         let mut learned = self.write();
         let model = Model { version: learned.version, mix: learned.knowledge.mix };
         let network = learned.knowledge.network().cloned();
-        *learned = Learned::nothing(self.backend.shards(), model, network, self.named.clone());
+        let mut anew = Learned::nothing(self.backend.shards(), model, network, &self.named);
+        let Knowledge { counters, .. } = &mut anew.knowledge;
+        *counters = Counters::new(Bounds::RECOMMENDED).instead_of(&learned.knowledge.counters);
+        *learned = anew;
+        self.board.store(Arc::default());
     }
 
     /// Keeps what is counted in the file.
     pub(super) fn save(&self) {
+        if let Err(error) = self.write_counters() {
+            self.unsaved(&error);
+        }
+    }
+
+    fn write_counters(&self) -> Result<(), SnapshotError> {
         let _alone = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = {
             let learned = self.read();
@@ -246,9 +281,7 @@ impl Learner {
                 counted: learned.knowledge.counters.counted().clone(),
             }
         };
-        if let Err(error) = snapshot.write(&self.path) {
-            self.unsaved(&error);
-        }
+        snapshot.write(&self.path)
     }
 
     fn unsaved(&self, error: &SnapshotError) {
@@ -266,20 +299,24 @@ impl Learner {
 }
 
 impl Learned {
-    fn nothing(shards: u16, model: Model, network: Option<Network>, named: Arc<Ml>) -> Self {
+    fn nothing(shards: u16, model: Model, network: Option<Network>, named: &Arc<Ml>) -> Self {
         let cursors = vec![Lsn(0); usize::from(shards)];
         Self { cursors, ..Self::of(Counters::new(Bounds::RECOMMENDED), model, network, named) }
     }
 
-    /// Without positions. The files of counters and model may be of different times: the later version counts.
-    fn of(counters: Counters, model: Model, network: Option<Network>, named: Arc<Ml>) -> Self {
-        let published = network.as_ref().map_or(0, |network| network.origin.version);
-        Self {
-            version: model.version.max(published),
-            knowledge: Knowledge::new(counters, model.mix, network, named),
-            cursors: Vec::new(),
-        }
+    /// Without positions. The files of counters and model may be of different times: the later version counts, and a
+    /// model that is older than the mix was withdrawn for that.
+    fn of(counters: Counters, model: Model, network: Option<Network>, named: &Arc<Ml>) -> Self {
+        let network = network.filter(|network| network.origin.version >= model.version);
+        let version = network.as_ref().map_or(model.version, |network| network.origin.version);
+        let named = named_at(version, named);
+        Self { version, knowledge: Knowledge::new(counters, model.mix, network, named), cursors: Vec::new() }
     }
+}
+
+/// The network that is named ranks until something is published, which was better.
+fn named_at(version: u64, named: &Arc<Ml>) -> Arc<Ml> {
+    if version == 0 { named.clone() } else { Arc::default() }
 }
 
 /// A file that is not there is gone already.

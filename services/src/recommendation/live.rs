@@ -115,7 +115,11 @@ pub(super) async fn page(
         let is_last = place == limit && (NEW_FROM..NEW_EVERY).contains(&limit);
         let found = match place.is_multiple_of(NEW_EVERY) || is_last {
             true => match first(&mut new, &mut given).await? {
-                None => first(&mut best, &mut given).await?,
+                None => {
+                    let found = first(&mut best, &mut given).await?;
+                    ran_out |= found.is_none();
+                    found
+                }
                 found => found,
             },
             false => match first(&mut best, &mut given).await? {

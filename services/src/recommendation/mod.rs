@@ -68,7 +68,6 @@ const SKUS_MAX: usize = 100;
 pub struct Recommendations {
     backend: Backend,
     learner: Arc<Learner>,
-    ml: Arc<Ml>,
     gate: Arc<Gate>,
 }
 
@@ -77,10 +76,9 @@ impl Recommendations {
     pub fn server(
         backend: Backend,
         learner: Arc<Learner>,
-        ml: Arc<Ml>,
         gate: Arc<Gate>,
     ) -> RecommendationServiceServer<Self> {
-        RecommendationServiceServer::new(Self { backend, learner, ml, gate })
+        RecommendationServiceServer::new(Self { backend, learner, gate })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
@@ -261,7 +259,6 @@ impl RecommendationService for Recommendations {
     ) -> Result<Response<GetModelResponse>, Status> {
         self.gate.admit(request.metadata().as_ref(), Call::GetModel)?;
         let ends = self.backend.ends().await?;
-        let ml = self.ml.clone();
         let answer = self.learner.later(move |learner| {
             let (version, records_behind) = (learner.version(), learner.records_behind(&ends));
             learner.look(|knowledge| {
@@ -270,9 +267,12 @@ impl RecommendationService for Recommendations {
                 GetModelResponse {
                     version,
                     weights: Some(knowledge.mix.message()),
-                    ml_ready: network.is_some() || ml.ranker().is_some(),
-                    ml_detail: network
-                        .map_or_else(|| ml.in_short().into(), |model| learning::told(&model.origin)),
+                    ml_ready: network.is_some() || knowledge.named().ranker().is_some(),
+                    ml_detail: match network {
+                        Some(model) => learning::told(&model.origin),
+                        None if version > 0 => "history and trends rank: TrainModel found them better".into(),
+                        None => knowledge.named().in_short().into(),
+                    },
                     products: counted.products.len() as u64,
                     customers: counted.customers.len() as u64,
                     purchases: counted.purchases,

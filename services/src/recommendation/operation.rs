@@ -1,5 +1,5 @@
 //! Trainings: one at a time, each an operation that can be asked about and called off. They live as
-//! long as the process; what they publish lives in the counters' file.
+//! long as the process; what they publish lives in files.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -24,7 +24,7 @@ const HISTORY_ON_PAGE: f64 = 0.25;
 /// How far down the chart of all is looked where nothing is filtered.
 const CHARTED_MAX: usize = 300;
 /// What speaks for a product that a model did not name, where one ranks: it stands below those it named.
-const UNFORETOLD: f64 = 1e-3;
+const UNFORETOLD: f64 = 1e-4;
 /// Orders with both products of which half the weight comes.
 const TOGETHER_HALF: f64 = 3.0;
 
@@ -292,7 +292,7 @@ impl Asked {
         let liked =
             [self.preferences.like_category(&product.category), self.preferences.like_brand(&product.brand)];
         liked.iter().filter(|liked| **liked).for_each(|_| score *= PREFERRED);
-        (score, [history, together, trend], liked)
+        (score, [foretold + history, together, trend], liked)
     }
 }
 
@@ -320,7 +320,7 @@ impl Candidate {
                 let why = reason(wire::ReasonKind::BoughtBefore);
                 Some(wire::Reason { orders: u64::from(orders), ..why })
             }
-            (None, Some(_)) => Some(reason(wire::ReasonKind::SimilarCustomers)),
+            (None, Some(_)) => Some(reason(wire::ReasonKind::Foretold)),
             (None, None) => None,
         };
         let together = evidence.together.zip(with).map(|((_, _, most), sku)| {

@@ -2,7 +2,7 @@
 //! wait for what is counted and for who ranks.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, available_parallelism};
 
 use tokio::sync::oneshot;
@@ -15,12 +15,13 @@ const WAITING_MAX: usize = 1_024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads; they end with it.
-pub(super) struct Scorers(SyncSender<Job>);
+/// The threads, once there is a question; they end with it.
+#[derive(Default)]
+pub(super) struct Scorers(OnceLock<SyncSender<Job>>);
 
 impl Scorers {
-    /// Starts one for every two cores.
-    pub(super) fn start() -> Self {
+    /// One for every two cores.
+    fn start() -> SyncSender<Job> {
         let (sender, receiver) = sync_channel::<Job>(WAITING_MAX);
         let jobs = Arc::new(Mutex::new(receiver));
         let cores = available_parallelism().map_or(1, usize::from);
@@ -31,7 +32,7 @@ impl Scorers {
                 tracing::error!(%error, "expected a thread to rank on");
             }
         }
-        Self(sender)
+        sender
     }
 
     /// Has one of them do something.
@@ -50,10 +51,12 @@ impl Scorers {
         };
         let (told, wait) = oneshot::channel();
         let job = Box::new(move || {
-            // Who asked may have gone.
-            let _ = told.send(job());
+            // Who asked may have gone while it waited, or while it was done.
+            if !told.is_closed() {
+                let _ = told.send(job());
+            }
         });
-        match self.0.try_send(job) {
+        match self.0.get_or_init(Self::start).try_send(job) {
             Ok(()) => wait.await.map_err(|_| overloaded("one that broke off")),
             Err(TrySendError::Full(_)) => Err(overloaded("more")),
             Err(TrySendError::Disconnected(_)) => Err(overloaded("nobody to rank")),
@@ -81,7 +84,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_too_much_is_refused_and_what_panics_is_told() {
-        let scorers = Arc::new(Scorers::start());
+        let scorers = Arc::new(Scorers::default());
         assert_eq!(scorers.run(|| 7).await.unwrap(), 7);
         let broken = scorers.run(|| panic!("as this test wants it")).await;
         assert!(broken.unwrap_err().message.contains("broke off"));

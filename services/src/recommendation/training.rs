@@ -17,6 +17,7 @@ use onrush_scoring::model::{Kept, Model as Network};
 use onrush_scoring::training::TrainError;
 
 use super::held_out::{Basket, Field, HeldOut, Score};
+use super::knowledge::Knowledge;
 use super::learner::{Candidate, Learner};
 use super::learning;
 use super::mix::Mix;
@@ -79,18 +80,23 @@ fn train(learner: &Arc<Learner>, operation: &Operation, measure_only: bool) -> R
     // One half chooses, the other one measures.
     let half = |which: usize| baskets.iter().skip(which).step_by(2).collect::<Vec<_>>();
     let (chooses, measures) = (half(0), half(1));
-    let (running, ranks) = learner.look(|knowledge| (knowledge.mix, knowledge.network().cloned()));
+    let ranks =
+        |knowledge: &Knowledge| (knowledge.mix, knowledge.network().cloned(), knowledge.named().clone());
+    let (running, ranks, named) = learner.look(ranks);
     let choice = choose(&mut field, &running, network.as_ref(), &chooses, operation)?;
     let mut measure = |mix: Mix, network: Option<&Network>, named: &Arc<Ml>| {
         field.put(mix, network.cloned(), named.clone());
         field.score(&measures, operation)
     };
     let nothing = Arc::default();
-    let now = measure(running, ranks.as_ref(), &learner.named)?;
+    let now = measure(running, ranks.as_ref(), &named)?;
     let new = measure(choice.mix, network.as_ref().filter(|_| choice.by_model), &nothing)?;
     let (popularity, history) = (measure(POPULARITY, None, &nothing)?, measure(HISTORY, None, &nothing)?);
     let detail = choice.told(kept.as_ref(), chooses.len());
     let is_better = new.ndcg > now.ndcg && new.ndcg > history.ndcg;
+    if operation.is_cancelled() {
+        return Err(Unfinished::Cancelled);
+    }
     let (state, model_version) = match is_better && !measure_only {
         true => {
             let candidate = Candidate { mix: choice.mix, network: kept.filter(|_| choice.by_model) };

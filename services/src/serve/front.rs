@@ -123,7 +123,7 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
         Service::Shipping => Main::Shipping(shipping.clone().server()),
         Service::Notification => Main::Notification(Notifications::server(post.clone(), gate.clone())),
         Service::Recommendation => {
-            Main::Recommendation(Recommendations::server(backend.clone(), learner, ml.clone(), gate.clone()))
+            Main::Recommendation(Recommendations::server(backend.clone(), learner, gate.clone()))
         }
     };
     let routes = match service {

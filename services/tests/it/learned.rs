@@ -109,7 +109,7 @@ async fn a_model_of_the_log_is_trained_published_kept_and_refused_when_damaged()
             kinds.extend(product.reasons.iter().map(|reason| reason.kind() as i32));
         }
     }
-    assert!(kinds.contains(&(ReasonKind::SimilarCustomers as i32)), "{kinds:?}");
+    assert!(kinds.contains(&(ReasonKind::Foretold as i32)), "{kinds:?}");
 
     // The same again finds nothing better.
     let kept = shop.trained(false).await;

@@ -131,6 +131,6 @@ async fn a_named_network_puts_next_baskets_in_order() {
         })
         .await;
         let kinds: Vec<ReasonKind> = found[0].reasons.iter().map(|reason| reason.kind()).collect();
-        assert_eq!(kinds.contains(&ReasonKind::SimilarCustomers), is_named, "{found:#?}");
+        assert_eq!(kinds.contains(&ReasonKind::Foretold), is_named, "{found:#?}");
     }
 }
