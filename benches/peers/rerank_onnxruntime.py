@@ -4,10 +4,11 @@ python3 benches/peers/rerank_onnxruntime.py [ROUNDS]
 
 Trains a model on a few drawn sales (services/tests/onnx/sales.py). Each of five turns runs the binary, which scores the rows
 by the model's own network and by its ONNX file (tract), one after the other, and then ONNX Runtime on the same file; times are
-medians of the rounds, the ratios are of medians. Needs numpy and onnxruntime of PyPI, and says what is missing.
+medians of the rounds, the ratios are of medians. The binary is built, or the one that ONRUSH names. Needs numpy and onnxruntime of PyPI, and says what is missing.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -40,8 +41,9 @@ def needed():
 
 def onrush(*arguments):
     """What the release binary prints."""
-    command = ["cargo", "run", "--release", "-q", "-p", "onrush-services", "--bin", "onrush", "--", "model"]
-    return subprocess.run([*command, *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    built = os.environ.get("ONRUSH")
+    command = [built] if built else ["cargo", "run", "--release", "-q", "--bin", "onrush", "--"]
+    return subprocess.run([*command, "model", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def theirs(session, rows, rounds):
