@@ -72,9 +72,10 @@ pub struct LogStats {
 /// A shard's log, opened for appending. There is one per directory; readers are made from it.
 pub struct Log {
     options: LogOptions,
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) index: Arc<SegmentIndex>,
-    active: Option<Arc<Segment>>,
-    chain: Chain,
+    pub(super) active: Option<Arc<Segment>>,
+    pub(super) chain: Chain,
     term: u64,
     pub(super) supply: Supply,
     /// A segment's header and first frame, which are one write.
@@ -94,7 +95,7 @@ impl Log {
             return Err(OpenError::SegmentBytes { found: options.segment_bytes });
         }
         let Recovered { report, chain, segments, prepared, spares } = recover(disk.as_ref(), &options)?;
-        let preparer = Preparer::new(disk, &options, spares);
+        let preparer = Preparer::new(Arc::clone(&disk), &options, spares);
         let mut supply = Supply::start(preparer, options.prepare, prepared).map_err(OpenError::Thread)?;
         let active = segments.back().cloned();
         if active.is_none() {
@@ -105,6 +106,7 @@ impl Log {
         }
         let log = Self {
             options,
+            disk,
             index: Arc::new(SegmentIndex::new(segments, chain.next_lsn)),
             active,
             chain,
@@ -129,6 +131,19 @@ impl Log {
         self.write(frame, time_us, 0)
     }
 
+    /// As [`append`](Self::append), with the flags of the frame's kind.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_flagged(
+        &mut self,
+        frame: &mut FrameBuf,
+        time_us: u64,
+        flags: u16,
+    ) -> Result<FrameInfo, AppendError> {
+        self.write(frame, time_us, flags & !FLAG_SEAL)
+    }
+
     /// Appends an empty seal frame, when the log falls idle or closes, so that damage to what is in
     /// front of it is never taken for a tear. Does nothing if the last frame is a seal or there is none.
     ///
@@ -151,6 +166,16 @@ impl Log {
     /// The last durable record's Lsn; one below the first Lsn to come if there is none.
     pub fn end_lsn(&self) -> u64 {
         self.chain.next_lsn.saturating_sub(1)
+    }
+
+    /// The last frame's index, seals not counted; 0 if there is none.
+    pub fn end_index(&self) -> u64 {
+        self.chain.index
+    }
+
+    /// The last frame's term; 0 if there is none.
+    pub fn end_term(&self) -> u64 {
+        self.chain.term
     }
 
     /// The oldest Lsn that can be read; one past the end if there is none.
@@ -196,6 +221,7 @@ impl Log {
             term: self.term,
             time_us,
             flags,
+            index: self.chain.index + u64::from(flags & FLAG_SEAL == 0),
         };
         let end = self.active.as_ref().map(|segment| (segment.end() + frame.padded_bytes(), segment));
         let crc = match end {
@@ -236,7 +262,7 @@ impl Log {
         if let Err(source) = segment.file.disk.write_durable(offset, frame.buf()) {
             return Err(self.poison(segment.file.name.clone(), offset, source));
         }
-        segment.publish(info.first_lsn, place.previous_crc, offset + frame.padded_bytes());
+        segment.publish(&info, place.previous_crc, offset + frame.padded_bytes());
         Ok(crc)
     }
 
@@ -270,7 +296,7 @@ impl Log {
             return Err(self.poison(file.name, 0, source));
         }
         let segment = Segment::new(file, header);
-        segment.publish(info.first_lsn, place.previous_crc, FRAMES_START + frame.padded_bytes());
+        segment.publish(&info, place.previous_crc, FRAMES_START + frame.padded_bytes());
         self.activate(Arc::new(segment));
         Ok(crc)
     }
@@ -300,7 +326,7 @@ impl Log {
         }
     }
 
-    fn poison(&mut self, file: String, offset: u64, source: io::Error) -> AppendError {
+    pub(super) fn poison(&mut self, file: String, offset: u64, source: io::Error) -> AppendError {
         self.poisoned = true;
         AppendError::Write { file, offset, source }
     }

@@ -10,6 +10,8 @@ pub(super) struct Chain {
     pub(super) crc: u32,
     pub(super) term: u64,
     pub(super) time_us: u64,
+    /// Frames so far, seals not counted.
+    pub(super) index: u64,
     /// True if the last frame is a seal.
     pub(super) sealed: bool,
 }
@@ -17,7 +19,7 @@ pub(super) struct Chain {
 impl Chain {
     /// In front of the first frame of a log.
     pub(super) fn start(first_lsn: u64) -> Self {
-        Self { next_lsn: first_lsn, crc: 0, term: 0, time_us: 0, sealed: false }
+        Self { next_lsn: first_lsn, crc: 0, term: 0, time_us: 0, index: 0, sealed: false }
     }
 
     /// Where the next frame of a segment stands.
@@ -30,6 +32,7 @@ impl Chain {
         self.crc = crc;
         self.term = info.term;
         self.time_us = info.time_us;
+        self.index = info.index;
         self.sealed = info.is_seal();
     }
 

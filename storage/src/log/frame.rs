@@ -13,8 +13,9 @@
 //! | 32 | 8 | term |
 //! | 40 | 8 | shard time in microseconds |
 //! | 48 | 4 | number of records |
-//! | 52 | 2 | flags: 1 = seal |
-//! | 54 | 10 | zero |
+//! | 52 | 2 | flags: 1 = seal, 2 = members |
+//! | 54 | 2 | zero |
+//! | 56 | 8 | index: frames so far, this one counted, seals not |
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -27,6 +28,9 @@ pub(super) const FRAME_HEADER_BYTES: usize = size_of::<FrameHeader>();
 
 /// Set in [`FrameInfo::flags`] of the empty frame that a log appends when it falls idle or closes.
 pub const FLAG_SEAL: u16 = 1;
+
+/// Set in [`FrameInfo::flags`] of a frame whose one record says who belongs to the log's group.
+pub const FLAG_MEMBERS: u16 = 2;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"ONRF");
 const CRC_BYTES: usize = 4;
@@ -44,7 +48,8 @@ pub(super) struct FrameHeader {
     time_us: U64,
     record_count: U32,
     flags: U16,
-    zero: [u8; 10],
+    zero: U16,
+    index: U64,
 }
 
 /// What a frame says about itself.
@@ -58,8 +63,11 @@ pub struct FrameInfo {
     pub term: u64,
     /// Shard time in microseconds.
     pub time_us: u64,
-    /// [`FLAG_SEAL`] or nothing.
+    /// [`FLAG_SEAL`], [`FLAG_MEMBERS`] or nothing.
     pub flags: u16,
+    /// Which frame of the log this is, counted from 1. All replicas of a log have the same frame at an index;
+    /// a seal is each replica's own and has the index of the frame in front of it.
+    pub index: u64,
 }
 
 impl FrameInfo {
@@ -119,7 +127,8 @@ impl FrameHeader {
             time_us: U64::new(info.time_us),
             record_count: U32::new(info.record_count),
             flags: U16::new(info.flags),
-            zero: [0; 10],
+            zero: U16::ZERO,
+            index: U64::new(info.index),
         }
     }
 
@@ -154,6 +163,7 @@ impl FrameHeader {
             term: self.term.get(),
             time_us: self.time_us.get(),
             flags: self.flags.get(),
+            index: self.index.get(),
         }
     }
 
@@ -296,6 +306,20 @@ impl Frame {
     /// As [`FrameView::parse`].
     pub fn parse(bytes: &[u8]) -> Result<Self, FrameError> {
         Ok(FrameView::parse(bytes)?.to_frame())
+    }
+
+    /// A frame that stands in no log: without an epoch and without a frame before it.
+    pub(super) fn unplaced(info: FrameInfo, body: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES + body.len());
+        bytes.resize(FRAME_HEADER_BYTES, 0);
+        bytes.extend_from_slice(body);
+        finish(&mut bytes, Place { epoch: 0, first_lsn: info.first_lsn, previous_crc: 0 }, info);
+        Self { bytes }
+    }
+
+    /// A frame without records: how a leader begins its term.
+    pub fn empty(info: FrameInfo) -> Self {
+        Self::unplaced(FrameInfo { record_count: 0, ..info }, &[])
     }
 
     /// The frame, to be read.

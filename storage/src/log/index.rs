@@ -57,6 +57,28 @@ impl SegmentIndex {
         segments.get(after.checked_sub(1)?).cloned()
     }
 
+    /// The last segment that begins in front of the frame with this index; the oldest if none does.
+    pub(super) fn holding_index(&self, index: u64) -> Option<Arc<Segment>> {
+        let segments = self.read();
+        let in_front = |segment: &Arc<Segment>| segment.first_index().is_some_and(|first| first < index);
+        let after = segments.partition_point(in_front);
+        segments.get(after.saturating_sub(1)).cloned()
+    }
+
+    /// The last segment whose first frame has this index or an earlier one.
+    pub(super) fn last_from(&self, index: u64) -> Option<Arc<Segment>> {
+        let segments = self.read();
+        let from = |segment: &&Arc<Segment>| segment.first_index().is_some_and(|first| first <= index);
+        segments.iter().rev().find(from).cloned()
+    }
+
+    /// Takes the newest segment out, if it is newer than number `sequence`.
+    pub(super) fn pop_behind(&self, sequence: u64) -> Option<Arc<Segment>> {
+        let mut segments = self.write();
+        let newer = segments.back().is_some_and(|segment| segment.header.sequence > sequence);
+        if newer { segments.pop_back() } else { None }
+    }
+
     /// The oldest segment.
     pub(super) fn first(&self) -> Option<Arc<Segment>> {
         self.read().front().cloned()

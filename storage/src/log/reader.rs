@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::frame::{FrameError, FrameView, Place};
+use super::frame::{FrameError, FrameInfo, FrameView, Place};
 use super::index::SegmentIndex;
 use super::segment::{Mark, Segment};
 use super::window::{Fault, Window};
@@ -65,12 +65,18 @@ pub struct LogReader {
 struct Position {
     segment: Arc<Segment>,
     next: Mark,
+    /// [`Segment::cuts`] when it was read.
+    cuts: u64,
 }
 
 impl Position {
     fn start(segment: Arc<Segment>) -> Self {
         let next = segment.start();
-        Self { segment, next }
+        Self::at(segment, next)
+    }
+
+    fn at(segment: Arc<Segment>, next: Mark) -> Self {
+        Self { cuts: segment.cuts(), segment, next }
     }
 
     fn place(&self) -> Place {
@@ -107,12 +113,26 @@ impl LogReader {
         self.skip_to(lsn)
     }
 
+    /// Stands in front of the frame with this index, or behind all frames if it is one past the last.
+    ///
+    /// # Errors
+    /// As [`next_frame`](Self::next_frame).
+    pub fn seek_index(&mut self, index: u64) -> Result<(), ReadError> {
+        let Some(segment) = self.index.holding_index(index) else { return Ok(()) };
+        let next = segment.mark_for_index(index);
+        self.wanted = None;
+        self.position = Some(Position::at(segment, next));
+        self.window.clear();
+        self.skip(|info| info.index < index || info.is_seal())
+    }
+
     /// The next whole frame, checked; `None` at the end, for now. Seals come too: frames without records.
     ///
     /// # Errors
     /// [`ReadError::Corrupt`] and [`ReadError::Read`] name file and offset; the reader stays in front of
     /// the frame.
     pub fn next_frame(&mut self) -> Result<Option<FrameView<'_>>, ReadError> {
+        self.forget_cut()?;
         if !self.advance()? {
             return Ok(None);
         }
@@ -122,12 +142,25 @@ impl LogReader {
         Ok(Some(view))
     }
 
+    /// After frames were taken back, finds anew what it stood in front of.
+    fn forget_cut(&mut self) -> Result<(), ReadError> {
+        let cut = |position: &&Position| position.cuts != position.segment.cuts();
+        match self.position.as_ref().filter(cut).map(|position| position.next.lsn) {
+            Some(lsn) => self.seek(lsn.min(self.index.next_lsn())),
+            None => Ok(()),
+        }
+    }
+
     /// Skips the frames in front of `lsn`.
     fn skip_to(&mut self, lsn: u64) -> Result<(), ReadError> {
+        self.skip(|info| info.next_lsn() <= lsn)
+    }
+
+    fn skip(&mut self, passed: impl Fn(&FrameInfo) -> bool) -> Result<(), ReadError> {
         while self.advance()? {
             let Some(position) = &mut self.position else { break };
             let view = read(&mut self.window, position)?;
-            if view.info().next_lsn() > lsn {
+            if !passed(&view.info()) {
                 break;
             }
             position.next = after(&position.next, &view);
@@ -166,7 +199,7 @@ impl LogReader {
         };
         if let Some(segment) = self.index.holding(found) {
             let next = segment.mark_for(found);
-            return Ok(Some(Position { segment, next }));
+            return Ok(Some(Position::at(segment, next)));
         }
         let first = self.index.first_lsn();
         if found < first { Err(ReadError::OutOfRange { first, found }) } else { Ok(None) }
@@ -189,6 +222,7 @@ fn after(mark: &Mark, view: &FrameView<'_>) -> Mark {
     let header = view.header();
     Mark {
         lsn: view.info().next_lsn(),
+        index: view.info().index,
         offset: mark.offset + header.padded_bytes(),
         previous_crc: header.crc.get(),
     }

@@ -29,6 +29,8 @@ pub struct Recovery {
     pub last_time_us: u64,
     /// The term of the last frame; 0 if there is none.
     pub term: u64,
+    /// The index of the last frame, seals not counted; 0 if there is none.
+    pub index: u64,
     /// What a crash tore and recovery cut off: never acknowledged, unless the last unsealed frame
     /// was damaged later.
     pub cut: Option<Cut>,
@@ -174,6 +176,7 @@ pub(super) fn recover(disk: &dyn Disk, options: &LogOptions) -> Result<Recovered
         end_lsn: chain.next_lsn.saturating_sub(1),
         last_time_us: chain.time_us,
         term: chain.term,
+        index: chain.index,
         sealed: chain.sealed && cut.is_none(),
         cut,
     };

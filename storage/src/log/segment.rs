@@ -25,6 +25,7 @@ use std::sync::{PoisonError, RwLock};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::frame::FrameInfo;
 use super::segment_file::SegmentFile;
 use crate::disk::SECTOR_BYTES;
 
@@ -170,6 +171,8 @@ pub(super) fn is_spare(name: &str) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark {
     pub(super) lsn: u64,
+    /// The frame's own index.
+    pub(super) index: u64,
     pub(super) offset: u64,
     pub(super) previous_crc: u32,
 }
@@ -180,6 +183,8 @@ pub(super) struct Segment {
     pub(super) file: SegmentFile,
     end: AtomicU64,
     closed: AtomicBool,
+    /// How often frames were taken back from here.
+    cuts: AtomicU64,
     marks: RwLock<Vec<Mark>>,
 }
 
@@ -191,19 +196,46 @@ impl Segment {
             file,
             end: AtomicU64::new(FRAMES_START),
             closed: AtomicBool::new(false),
+            cuts: AtomicU64::new(0),
             marks: RwLock::new(Vec::with_capacity(marks)),
         }
     }
 
     /// Publishes the frame between the present end and `end`: from here on readers see it.
-    pub(super) fn publish(&self, lsn: u64, previous_crc: u32, end: u64) {
+    pub(super) fn publish(&self, info: &FrameInfo, previous_crc: u32, end: u64) {
         let offset = self.end.load(Ordering::Relaxed);
         let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
         if marks.last().is_none_or(|mark| offset - mark.offset >= MARK_STRIDE_BYTES) {
-            marks.push(Mark { lsn, offset, previous_crc });
+            marks.push(Mark { lsn: info.first_lsn, index: info.index, offset, previous_crc });
         }
         drop(marks);
         self.end.store(end, Ordering::Release);
+    }
+
+    /// Takes back the frames from offset `end` on.
+    pub(super) fn cut(&self, end: u64) {
+        self.marks.write().unwrap_or_else(PoisonError::into_inner).retain(|mark| mark.offset < end);
+        self.end.store(end, Ordering::Release);
+        self.closed.store(false, Ordering::Release);
+        self.cuts.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often frames were taken back: what a reader has read ahead is not there any more.
+    pub(super) fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
+    }
+
+    /// The index of the first frame; `None` if there is none.
+    pub(super) fn first_index(&self) -> Option<u64> {
+        self.marks.read().unwrap_or_else(PoisonError::into_inner).first().map(|mark| mark.index)
+    }
+
+    /// The last mark in front of the frame with this index.
+    pub(super) fn mark_for_index(&self, index: u64) -> Mark {
+        let marks = self.marks.read().unwrap_or_else(PoisonError::into_inner);
+        // A seal has the index of the frame in front of it.
+        let after = marks.partition_point(|mark| mark.index < index);
+        after.checked_sub(1).map_or_else(|| self.start(), |at| marks[at])
     }
 
     /// Says that no frame follows in this segment; the next one is in the index already.
@@ -229,7 +261,12 @@ impl Segment {
 
     /// The place of the first frame.
     pub(super) fn start(&self) -> Mark {
-        Mark { lsn: self.header.first_lsn, offset: FRAMES_START, previous_crc: self.header.previous_crc }
+        Mark {
+            lsn: self.header.first_lsn,
+            index: 0,
+            offset: FRAMES_START,
+            previous_crc: self.header.previous_crc,
+        }
     }
 }
 

@@ -135,6 +135,18 @@ impl Supply {
         self.next.take().ok_or_else(|| worker_gone(sequence))
     }
 
+    /// Gives up the segment that stands ready, or is being made so; the name of its file, which is to be removed.
+    pub(super) fn withdraw(&mut self, sequence: u64) -> Option<String> {
+        if let Maker::Worker(worker) = &self.maker
+            && std::mem::take(&mut self.asked)
+            && self.next.is_none()
+        {
+            // One that could not be made is not there to be removed.
+            self.next = worker.wait(sequence).ok();
+        }
+        self.next.take().map(|prepared| prepared.file.name)
+    }
+
     /// Puts a released segment aside. A worker's failure shows at the next [`check`](Self::check).
     pub(super) fn retire(&mut self, file: String) -> Result<(), Failure> {
         match &mut self.maker {

@@ -217,7 +217,7 @@ fn remove(disk: &dyn Disk, name: &str) -> Result<(), OpenError> {
     disk.remove(name).map_err(|source| OpenError::Write { file: name.to_owned(), source })
 }
 
-fn zero(file: &SegmentFile, from: u64, to: u64) -> Result<(), OpenError> {
+pub(super) fn zero(file: &SegmentFile, from: u64, to: u64) -> Result<(), OpenError> {
     let mut zeros = AlignedBuf::default();
     let mut offset = from;
     while offset < to {

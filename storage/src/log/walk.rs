@@ -106,7 +106,7 @@ impl Walk {
                 return Ok(Some(error));
             }
             offset += header.padded_bytes();
-            segment.publish(place.first_lsn, place.previous_crc, offset);
+            segment.publish(&header.info(), place.previous_crc, offset);
             self.chain.advance_past(&header);
         }
         Ok(None)

@@ -21,6 +21,7 @@ mod log_crash;
 mod log_real;
 mod log_retention;
 mod log_stage;
+mod log_truncate;
 mod log_vote;
 mod store_crash;
 mod store_damage;
