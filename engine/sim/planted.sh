@@ -26,6 +26,13 @@ declare -A story=(
   [26]="snapshots: the checkpoint in one is older than the log is released to"
   [23]="recovery: a name that was not synced is believed"
   [25]="subscriptions: the tail hands out what it has, not what comes next"
+  [35]="consensus: entries of earlier terms are committed by counting"
+  [36]="consensus: a vote for a log that lacks entries"
+  [37]="consensus: entries are taken behind another entry than the leader's"
+  [38]="consensus: what the leader has on disk is committed"
+  [39]="consensus: a restarted member votes though it may have heard a leader right before"
+  [40]="consensus: entries that are taken back are acknowledged"
+  [41]="consensus: a new leader answers before it knows what was committed"
 )
 wrappers=$(mktemp -d)
 trap 'rm -rf "$wrappers"' EXIT
@@ -41,8 +48,11 @@ for bug in "$@"; do
   wrapper="$wrappers/planted-$bug"
   printf '#!/bin/sh\nexec "$@" --cfg '"'"'planted="%s"'"'"'\n' "$bug" > "$wrapper"
   chmod +x "$wrapper"
+  # Those of consensus need a cluster.
+  nodes=1
+  [ "$bug" -lt 35 ] || nodes=3
   if line=$(RUSTC_WORKSPACE_WRAPPER="$wrapper" cargo run --quiet --release -p onrush-sim -- \
-    --seeds 1000 --failures 1); then
+    --nodes $nodes --seeds 1000 --failures 1); then
     echo "$bug ${story[$bug]:-}: NOT FOUND in 1000 seeds"
     missed=1
   else

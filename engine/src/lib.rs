@@ -23,6 +23,7 @@ mod lists;
 mod options;
 mod port;
 pub mod recover;
+pub mod replication;
 pub mod rules;
 pub mod shard;
 mod stages;

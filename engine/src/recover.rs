@@ -61,7 +61,7 @@ impl RecoverError {
 pub struct LogPosition {
     /// Its first record.
     pub first_lsn: u64,
-    /// Its last record.
+    /// Its last record that counts: of a replica's log the last one that is known to be committed.
     pub end_lsn: u64,
     /// Time of its last frame in us.
     pub time_us: u64,
@@ -104,7 +104,7 @@ pub fn recover(
     shard.set_stored(history.min(current));
     load(&mut shard, &stored, &checkpoint)?;
     stored.each_product(product)?;
-    let (replayed, replayed_bytes) = replay(&mut shard, &mut reader, from)?;
+    let (replayed, replayed_bytes) = replay(&mut shard, &mut reader, (from, log.end_lsn))?;
     shard.resume(log.end_lsn, log.time_us);
     let mut absorber = Absorber::new(history, current, checkpoint.orders, checkpoint.holds);
     stored.each_offset(|row| absorber.note_offset(&row))?;
@@ -162,10 +162,17 @@ fn load(shard: &mut Shard, stored: &Stored, checkpoint: &Checkpoint) -> Result<(
     Ok(())
 }
 
-fn replay(shard: &mut Shard, reader: &mut LogReader, from: u64) -> Result<(u64, u64), RecoverError> {
+fn replay(
+    shard: &mut Shard,
+    reader: &mut LogReader,
+    (from, to): (u64, u64),
+) -> Result<(u64, u64), RecoverError> {
     let (mut records, mut bytes) = (0, 0);
     reader.seek(from + 1)?;
     while let Some(frame) = reader.next_frame()? {
+        if frame.info().first_lsn > to {
+            break;
+        }
         let time_us = frame.info().time_us;
         bytes += frame.bytes().len() as u64;
         for record in frame.records().filter(|record| record.lsn > from) {

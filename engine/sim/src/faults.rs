@@ -39,6 +39,20 @@ pub enum Fault {
     LoseStore,
     /// A snapshot is damaged and the store is lost.
     DamageSnapshot,
+    /// Power is lost at all nodes.
+    CrashAll,
+    /// A node neither hears nor is heard.
+    CutOff,
+    /// A node hears nobody.
+    Deaf,
+    /// Nobody hears a node.
+    Mute,
+    /// One node is not heard by one other.
+    CutLink,
+    /// A process stands still for a while.
+    Pause,
+    /// A leader is told to hand its office over.
+    Transfer,
 }
 
 impl Fault {
@@ -64,6 +78,35 @@ impl Fault {
         (Self::DamageSnapshot, 5),
     ];
 
+    /// The kinds of a cluster, each at one node.
+    pub(crate) const OF_CLUSTERS: [(Self, u64); 18] = [
+        (Self::Crash, 20),
+        (Self::CrashAll, 4),
+        (Self::CrashInWrite, 18),
+        (Self::CrashInStep, 14),
+        (Self::Kill, 12),
+        (Self::WriteError, 6),
+        (Self::SyncError, 4),
+        (Self::DiskFull, 3),
+        (Self::SlowSync, 10),
+        (Self::CrashInFlush, 8),
+        (Self::LoseStore, 4),
+        (Self::CutOff, 14),
+        (Self::Deaf, 8),
+        (Self::Mute, 8),
+        (Self::CutLink, 10),
+        (Self::Pause, 12),
+        (Self::Transfer, 14),
+        (Self::EntryError, 2),
+    ];
+
+    /// All kinds, of a node alone and of a cluster.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let alone = Self::WEIGHTS.map(|(fault, _)| fault);
+        let of_clusters = Self::OF_CLUSTERS.map(|(fault, _)| fault);
+        alone.into_iter().chain(of_clusters.into_iter().filter(move |fault| !alone.contains(fault)))
+    }
+
     /// The name on the command line.
     pub fn name(self) -> String {
         let mut name = String::new();
@@ -78,7 +121,7 @@ impl Fault {
 
     /// The kind of a name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::WEIGHTS.into_iter().map(|(fault, _)| fault).find(|fault| fault.name() == name)
+        Self::all().find(|fault| fault.name() == name)
     }
 }
 
@@ -106,7 +149,7 @@ impl FaultSet {
 
     /// The kinds in it.
     pub fn iter(self) -> impl Iterator<Item = Fault> {
-        Fault::WEIGHTS.into_iter().map(|(fault, _)| fault).filter(move |fault| self.has(*fault))
+        Fault::all().filter(move |fault| self.has(*fault))
     }
 }
 
@@ -117,13 +160,13 @@ mod tests {
     #[test]
     fn names_lead_to_kinds_and_back() {
         let mut all = FaultSet::default();
-        for (fault, _) in Fault::WEIGHTS {
+        for fault in Fault::all() {
             assert_eq!(Fault::from_name(&fault.name()), Some(fault));
             assert!(!all.has(fault));
             all = all.with(fault);
         }
         assert_eq!(Fault::CrashInWrite.name(), "crash-in-write");
-        assert_eq!(all.iter().count(), Fault::WEIGHTS.len());
+        assert_eq!(all.iter().count(), Fault::all().count());
         assert!(!all.without(Fault::Kill).has(Fault::Kill));
     }
 }

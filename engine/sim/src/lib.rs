@@ -36,6 +36,7 @@
 //! that keeps its position elsewhere and was ahead of a lost tail is put back by hand.
 
 mod clients;
+mod cluster;
 mod dice;
 mod faults;
 mod invariants;

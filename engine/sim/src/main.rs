@@ -82,7 +82,8 @@ fn run_round(call: &Call, seeds: &[u64]) -> Vec<Outcome> {
 fn find_planted(call: &Call) -> bool {
     let mut all = true;
     for (bug, number) in Planted::ALL {
-        let run = RunOptions { planted: Some(bug), ..call.run };
+        let nodes = if bug.of_clusters() { call.run.nodes.max(3) } else { 1 };
+        let run = RunOptions { planted: Some(bug), nodes, ..call.run };
         let call = Call { run, ..*call };
         let seeds: Vec<u64> = (1..=PLANTED_SEEDS_MAX).collect();
         let mut rounds = seeds.chunks(ROUND_SEEDS * call.jobs);

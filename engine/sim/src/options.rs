@@ -6,6 +6,8 @@ use crate::planted::Planted;
 /// What every seed of a call shares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RunOptions {
+    /// Number of nodes. Several are a cluster of one shard.
+    pub nodes: usize,
     /// Number of shards; drawn from the seed if not given.
     pub shards: Option<u16>,
     /// Events of the load phase.
@@ -25,6 +27,7 @@ pub struct RunOptions {
 impl Default for RunOptions {
     fn default() -> Self {
         Self {
+            nodes: 1,
             shards: None,
             events: 6_000,
             clients: None,
@@ -45,6 +48,7 @@ impl RunOptions {
                 line.push_str(&format!(" --{name} {value}"));
             }
         };
+        add("nodes", (self.nodes > 1).then(|| self.nodes.to_string()));
         add("shards", self.shards.map(|shards| shards.to_string()));
         add("events", Some(self.events.to_string()));
         add("clients", self.clients.map(|clients| clients.to_string()));
@@ -76,7 +80,7 @@ pub struct Call {
 }
 
 /// The options, in the words of the command line.
-pub const USAGE: &str = "onrush-sim [--seeds N] [--first S] [--seed S] [--events E] [--shards N] \
+pub const USAGE: &str = "onrush-sim [--seeds N] [--first S] [--seed S] [--events E] [--nodes N] [--shards N] \
                          [--clients N] [--skus N] [--without FAULT,...] [--planted NN|all] \
                          [--failures N] [--jobs N] [--shrink] [--verbose]";
 
@@ -117,13 +121,21 @@ impl Call {
             "--events" => self.run.events = number()?,
             "--clients" => self.run.clients = Some(count()?),
             "--skus" => self.run.skus = Some(count()?),
+            "--nodes" => {
+                let nodes = number()? as usize;
+                let sizes = [1, 3, 5, 7];
+                self.run.nodes = *sizes
+                    .iter()
+                    .find(|size| **size == nodes)
+                    .ok_or_else(|| format!("--nodes: expected 1, 3, 5 or 7, found {nodes}"))?;
+            }
             "--shards" => {
                 let shards = u16::try_from(number()?).ok().filter(|shards| (1..=64).contains(shards));
                 self.run.shards = Some(shards.ok_or("--shards: expected 1 to 64")?);
             }
             "--without" => {
                 for name in value.split(',') {
-                    let known = || Fault::WEIGHTS.map(|(fault, _)| fault.name()).join(", ");
+                    let known = || Fault::all().map(Fault::name).collect::<Vec<_>>().join(", ");
                     let fault = Fault::from_name(name)
                         .ok_or_else(|| format!("--without: expected some of {}, found {name}", known()))?;
                     self.run.without = self.run.without.with(fault);
@@ -151,6 +163,7 @@ mod tests {
     #[test]
     fn the_command_of_a_run_leads_to_the_run() {
         let run = RunOptions {
+            nodes: 3,
             shards: Some(4),
             events: 77,
             clients: Some(2),

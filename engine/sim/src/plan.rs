@@ -18,6 +18,7 @@ pub(crate) mod purpose {
     pub(crate) const SECRET: u64 = 6;
     pub(crate) const GATEWAY: u64 = 7;
     pub(crate) const READERS: u64 = 8;
+    pub(crate) const NETWORK: u64 = 9;
 }
 
 /// The configuration of one run, drawn from its seed.
@@ -52,6 +53,18 @@ pub(crate) struct Plan {
     pub(crate) wishes: [u64; 8],
     /// Weights of how far time passes at once: from microseconds to a quarter of an hour.
     pub(crate) strides: [u64; 5],
+    /// Nodes of a cluster; 1 for a node alone.
+    pub(crate) nodes: usize,
+    /// Chances in a thousand that a message between nodes is lost, doubled, out of order.
+    pub(crate) network: (u64, u64, u64),
+    /// Election timeout in us; heartbeats are a sixth of it.
+    pub(crate) election_us: u64,
+    /// By how many millionths the clocks of nodes may run fast or slow.
+    pub(crate) drift_ppm: u64,
+    /// Most bytes of entries in one message.
+    pub(crate) message_bytes_max: usize,
+    /// Bytes of entries that a member keeps in memory.
+    pub(crate) recent_bytes_max: usize,
 }
 
 impl Plan {
@@ -95,6 +108,12 @@ impl Plan {
                 [50, 45, 5, 1, 0],
                 [0, 0, 20, 20, 5],
             ]),
+            nodes: options.nodes,
+            network: (dice.pick(&[0, 5, 50, 200]), dice.pick(&[0, 5, 50]), dice.pick(&[0, 5, 100])),
+            election_us: dice.pick(&[10_000, 50_000, 300_000]),
+            drift_ppm: dice.pick(&[0, 1_000, 30_000]),
+            message_bytes_max: dice.pick(&[1, 8 << 10, 64 << 10]),
+            recent_bytes_max: dice.pick(&[1, 16 << 10, 1 << 20]),
         }
     }
 

@@ -33,11 +33,19 @@ pub enum Planted {
     AckNextBatch,
     /// What is decided while a frame is written is published with that frame.
     PublishNextBatch,
+    /// A vote is not written before it is given.
+    VoteNotWritten,
+    /// What rests on a write leaves before it.
+    AnswerBeforeWrite,
+    /// A leader answers reads without knowing that it still leads.
+    ReadUnconfirmed,
+    /// A deposed leader keeps what it has decided.
+    KeepDecided,
 }
 
 impl Planted {
     /// All of the host's bugs, with the numbers under which `--planted` knows them.
-    pub const ALL: [(Self, usize); 13] = [
+    pub const ALL: [(Self, usize); 17] = [
         (Self::AckBeforeAppend, 1),
         (Self::ForgetReclaims, 2),
         (Self::AbsorbBeyondCeiling, 3),
@@ -51,7 +59,16 @@ impl Planted {
         (Self::DecideWhenPoisoned, 18),
         (Self::AckNextBatch, 27),
         (Self::PublishNextBatch, 28),
+        (Self::VoteNotWritten, 31),
+        (Self::AnswerBeforeWrite, 32),
+        (Self::ReadUnconfirmed, 33),
+        (Self::KeepDecided, 34),
     ];
+
+    /// True for a bug of a cluster's host.
+    pub fn of_clusters(self) -> bool {
+        self.number() > 30
+    }
 
     /// The number under which `--planted` knows it.
     pub fn number(self) -> usize {

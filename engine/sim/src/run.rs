@@ -1,5 +1,6 @@
 //! One seed: run twice, equal traces.
 
+use crate::cluster;
 use crate::options::RunOptions;
 use crate::plan::Plan;
 use crate::report::{Failure, Violation};
@@ -52,6 +53,18 @@ pub struct Passed {
     pub delivered: u64,
     /// Gaps that subscribers were told of.
     pub gaps: u64,
+    /// Leaders elected.
+    pub elections: u64,
+    /// Leaders that lost their office with something decided.
+    pub deposed: u64,
+    /// Times that a node took entries back.
+    pub truncations: u64,
+    /// Offices handed over.
+    pub transfers: u64,
+    /// Links cut.
+    pub cuts: u64,
+    /// Processes that stood still.
+    pub pauses: u64,
     /// The hash of all that happened.
     pub trace: u64,
 }
@@ -81,6 +94,12 @@ impl Passed {
         self.from_snapshots += other.from_snapshots;
         self.delivered += other.delivered;
         self.gaps += other.gaps;
+        self.elections += other.elections;
+        self.deposed += other.deposed;
+        self.truncations += other.truncations;
+        self.transfers += other.transfers;
+        self.cuts += other.cuts;
+        self.pauses += other.pauses;
         self.trace ^= other.trace.rotate_left(1);
     }
 }
@@ -102,6 +121,9 @@ pub fn run_seed(options: &RunOptions, seed: u64) -> Result<Passed, Box<Failure>>
 
 fn run_once(options: &RunOptions, seed: u64) -> Result<Passed, Box<Failure>> {
     let plan = Plan::new(options, seed);
+    if plan.nodes > 1 {
+        return run_cluster(options, plan);
+    }
     let mut world = World::new(plan.clone(), options.verbose);
     let outcome = world.run();
     let (event, trace) = (world.event, world.trace.0);
@@ -133,6 +155,34 @@ fn run_once(options: &RunOptions, seed: u64) -> Result<Passed, Box<Failure>> {
         delivered: summary.delivered,
         gaps: summary.gaps,
         trace,
+        ..Passed::default()
+    })
+}
+
+fn run_cluster(options: &RunOptions, plan: Plan) -> Result<Passed, Box<Failure>> {
+    let mut world = cluster::World::new(plan.clone(), options.verbose);
+    let outcome = world.run();
+    let (event, trace) = (world.event, world.trace.0);
+    if let Err(violation) = outcome {
+        return Err(Box::new(failure(options, &plan, event, violation)));
+    }
+    let (summary, book) = (world.summary, &world.mirror.books[0]);
+    Ok(Passed {
+        events: event,
+        crashes: summary.crashes,
+        records: book.end_lsn,
+        orders: book.orders.len() as u64,
+        faults: summary.faults,
+        kills: summary.kills,
+        poisoned: summary.poisoned,
+        elections: summary.elections,
+        deposed: summary.deposed,
+        truncations: summary.truncations,
+        transfers: summary.transfers,
+        cuts: summary.cuts,
+        pauses: summary.pauses,
+        trace,
+        ..Passed::default()
     })
 }
 

@@ -61,7 +61,7 @@ impl Shrinker {
     }
 
     fn drop_faults(&mut self) {
-        for (fault, _) in Fault::WEIGHTS {
+        for fault in Fault::all() {
             let options = self.smallest.options;
             self.try_with(RunOptions { without: options.without.with(fault), ..options });
         }

@@ -20,19 +20,34 @@
 //! | [`audit`] | the product's audit is clean and counts what the books count; after a lost tail it names what rested on it | at the end |
 //! | [`liveness`] | when faults and load end, everything comes to an end and fresh orders are taken on every shard | at the end |
 //!
+//! Of a cluster:
+//!
+//! | file | what must hold | when it is checked |
+//! |---|---|---|
+//! | [`elections`] | one leader in a term | after everything a node does |
+//! | [`matching`] | an index and a term name one entry, behind one entry | every entry written to any disk |
+//! | [`commits`] | what is committed is on the disks of a quorum, stays, and every later leader has it | after everything a node does, every restart |
+//! | [`monotone`] | terms in which a node has spoken survive it; applied <= committed <= written | after everything a node does |
+//! | [`linear`] | a read shows no less than anybody had been told when it was asked | every read |
+//!
 //! Idempotency as clients see it is judged reply by reply in `clients::oracle`.
 
 pub(crate) mod audit;
 pub(crate) mod baskets;
+pub(crate) mod commits;
 pub(crate) mod damage;
 pub(crate) mod delivery;
 pub(crate) mod durable;
+pub(crate) mod elections;
 pub(crate) mod expiry;
 pub(crate) mod keys;
 pub(crate) mod ledger;
 pub(crate) mod limits;
+pub(crate) mod linear;
 pub(crate) mod liveness;
 pub(crate) mod lsns;
+pub(crate) mod matching;
+pub(crate) mod monotone;
 pub(crate) mod orders;
 pub(crate) mod payments;
 pub(crate) mod poison;

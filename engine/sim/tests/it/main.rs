@@ -6,7 +6,8 @@ use onrush_sim::{Passed, Planted, RunOptions, run_seed, shrink};
 
 /// Short runs: these tests are built without optimisation as well.
 fn short(planted: Option<Planted>) -> RunOptions {
-    RunOptions { events: 1_200, planted, ..RunOptions::default() }
+    let nodes = if planted.is_some_and(Planted::of_clusters) { 3 } else { 1 };
+    RunOptions { events: 1_200, nodes, planted, ..RunOptions::default() }
 }
 
 #[test]
@@ -38,6 +39,36 @@ fn a_few_seeds_hold_and_go_through_everything() {
         total.delivered,
     ];
     assert!(went_through.iter().all(|count| *count > 0), "{total:?}");
+}
+
+#[test]
+fn a_few_clusters_hold_and_go_through_everything() {
+    for nodes in [3, 5] {
+        let (mut total, mut traces) = (Passed::default(), BTreeSet::new());
+        for seed in 1..=16 {
+            match run_seed(&RunOptions { nodes, ..short(None) }, seed) {
+                Ok(passed) => {
+                    assert!(traces.insert(passed.trace), "seed {seed} runs like another one");
+                    total.add(&passed);
+                }
+                Err(failure) => panic!("{failure}"),
+            }
+        }
+        let went_through = [
+            total.crashes,
+            total.records,
+            total.orders,
+            total.kills,
+            total.poisoned,
+            total.elections,
+            total.deposed,
+            total.truncations,
+            total.transfers,
+            total.cuts,
+            total.pauses,
+        ];
+        assert!(went_through.iter().all(|count| *count > 0), "{nodes} nodes: {total:?}");
+    }
 }
 
 #[test]

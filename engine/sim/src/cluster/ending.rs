@@ -1,0 +1,181 @@
+//! The liveness phase: faults and load end, and the nodes must come to one leader, one log and one state.
+
+use onrush_engine::replication::RoleKind;
+use onrush_proto::{CancelOrder, Command, CreateOrder, OrderLine, Outcome, Receipt, Refusal, Request};
+use smallvec::smallvec;
+
+use super::World;
+use crate::clients::Shop;
+use crate::invariants::{self, liveness};
+use crate::report::{Verdict, Violation};
+
+/// Simulated seconds within which everything open comes to an end: longer than any hold.
+const SECONDS_MAX: u64 = 30;
+/// Orders that a healed cluster must take.
+const FRESH_ORDERS: usize = 20;
+/// Rounds within which nodes that hear each other come to rest while no time passes.
+const ROUNDS_MAX: usize = 20_000;
+
+impl World {
+    pub(super) fn end(&mut self) -> Verdict {
+        self.tell(|| "the load ends".to_owned());
+        self.healed = true;
+        self.network.calm();
+        for at in 0..self.nodes.len() {
+            self.stop(at);
+            self.nodes[at].disk.crash();
+            self.start(at)?;
+        }
+        drop(self.oracle.lost());
+        self.floors.clear();
+        self.elect()?;
+        for _ in 0..SECONDS_MAX {
+            self.let_time_pass(1_000_000)?;
+            for command in self.gateway.truths(&self.mirror) {
+                self.send_request(Request::unkeyed(command))?;
+            }
+            self.settle()?;
+        }
+        liveness::at_rest(&self.mirror)?;
+        invariants::payments::settled(&self.mirror)?;
+        self.retry_everything()?;
+        self.let_time_pass(SECONDS_MAX * 1_000_000)?;
+        self.fresh_orders()?;
+        self.agree()?;
+        self.full_check()
+    }
+
+    /// Time passes in steps that a leader keeps its office through.
+    fn let_time_pass(&mut self, us: u64) -> Verdict {
+        let until_us = self.now_us + us;
+        // Between heartbeats nothing happens: what is due is stepped to.
+        let step = (self.plan.election_us / 4).max(1);
+        while self.now_us < until_us {
+            self.now_us += step;
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// One leader, soon.
+    fn elect(&mut self) -> Verdict {
+        for _ in 0..200 {
+            self.now_us += self.plan.election_us / 8;
+            self.settle()?;
+            if self.leader().is_some() {
+                return Ok(());
+            }
+        }
+        let roles: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| {
+                node.live.as_ref().map(|live| (live.replica.raft().role(), live.replica.raft().term()))
+            })
+            .collect();
+        Err(liveness::stuck("a leader within 25 election timeouts", roles))
+    }
+
+    fn leader(&self) -> Option<usize> {
+        self.nodes.iter().position(|node| node.live.as_ref().is_some_and(|live| live.replica.holds_office()))
+    }
+
+    /// Lets everything happen that can happen without time passing.
+    fn settle(&mut self) -> Verdict {
+        for _ in 0..ROUNDS_MAX {
+            let mut busy = self.deliver()?;
+            for at in 0..self.nodes.len() {
+                if self.nodes[at].live.is_none() {
+                    self.start(at)?;
+                }
+                busy |= self.has_work(at);
+                self.advance(at)?;
+            }
+            if !busy && self.network.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(liveness::stuck("a cluster that comes to rest", self.oracle.waiting()))
+    }
+
+    /// All nodes hold the same log, and the same of it applied.
+    fn agree(&mut self) -> Verdict {
+        self.let_time_pass(self.plan.election_us)?;
+        let leaders = self.nodes.iter().filter_map(|node| node.live.as_ref());
+        let leaders = leaders.filter(|live| live.replica.raft().role() == RoleKind::Leader).count();
+        if leaders != 1 {
+            return Err(liveness::stuck("one leader", leaders));
+        }
+        let state = |node: &super::member::Node| {
+            let live = node.live.as_ref()?;
+            let raft = live.replica.raft();
+            Some((raft.log().last(), raft.commit(), live.replica.applied(), live.applied_lsn))
+        };
+        let states: Vec<_> = self.nodes.iter().map(state).collect();
+        let end = self.mirror.books[0].end_lsn;
+        let same =
+            states.iter().all(|state| *state == states[0] && state.is_some_and(|state| state.3 == end));
+        if same { Ok(()) } else { Err(liveness::stuck("the same log at all nodes, applied", (end, states))) }
+    }
+
+    /// Each acknowledged key still gets its receipt.
+    fn retry_everything(&mut self) -> Verdict {
+        let past: Vec<Request> = self.workload.past().to_vec();
+        for mut request in past {
+            let known = self.oracle.receipt(request.key.0);
+            request.deadline_us = 0;
+            let key = request.key;
+            let outcome = self.ask_and_wait(request)?;
+            if outcome == Outcome::Refused(Refusal::KeyInProgress) {
+                return Err(liveness::stuck("no running key", key));
+            }
+            if let (Some(known), Outcome::Accepted(receipt)) = (known, &outcome)
+                && known != *receipt
+            {
+                return Err(liveness::stuck("the first receipt again", outcome));
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_and_wait(&mut self, request: Request) -> Result<Outcome, Violation> {
+        self.last_outcome = None;
+        for _ in 0..20 {
+            self.send_request(request.clone())?;
+            self.settle()?;
+            match self.last_outcome.take() {
+                // Sent to a node that does not lead, as clients do now and then.
+                Some(Outcome::Refused(Refusal::Stopped)) => {}
+                Some(outcome) => return Ok(outcome),
+                None => return Err(liveness::stuck("an answer", self.oracle.waiting())),
+            }
+        }
+        Err(liveness::stuck("a node that leads", self.leader()))
+    }
+
+    /// Orders for goods that nobody has touched, each called off again to make room.
+    fn fresh_orders(&mut self) -> Verdict {
+        let ware = Shop::fresh(self.mirror.map, 0);
+        for command in [ware.put(ware.price, true), ware.stock()] {
+            let request = self.workload.keyed(command);
+            let outcome = self.ask_and_wait(request)?;
+            if !matches!(outcome, Outcome::Accepted(_)) {
+                return Err(liveness::stuck("fresh goods", outcome));
+            }
+        }
+        for _ in 0..FRESH_ORDERS {
+            let customer = self.workload.shop.customers[0];
+            let create = CreateOrder { customer, lines: smallvec![OrderLine::new(ware.sku, 1)], hold_us: 0 };
+            let request = self.workload.keyed(Command::CreateOrder(create));
+            let outcome = self.ask_and_wait(request)?;
+            let Outcome::Accepted(Receipt::Order { order, .. }) = outcome else {
+                return Err(liveness::stuck("a fresh order taken", outcome));
+            };
+            let outcome = self.ask_and_wait(Request::unkeyed(Command::CancelOrder(CancelOrder { order })))?;
+            if !matches!(outcome, Outcome::Accepted(_)) {
+                return Err(liveness::stuck("a fresh order called off", outcome));
+            }
+        }
+        Ok(())
+    }
+}

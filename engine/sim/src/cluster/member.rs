@@ -1,0 +1,311 @@
+//! One node: its disk, its store, and a life of its replica.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use onrush_engine::flush::Stored;
+use onrush_engine::recover::{LogPosition, RecoverError, Recovered, recover_with_views};
+use onrush_engine::replication::{
+    EntryError, EntryLog, Members, NodeId, Output, Raft, RaftOptions, Replica, Timing, found,
+};
+use onrush_engine::shard::{Effects, Input, Shard, ShardOptions, Want};
+use onrush_engine::views::{ShardViews, ViewRows};
+use onrush_engine::{Flusher, Snapshots, Station, Tail};
+use onrush_proto::{FactView, ShardId};
+use onrush_storage::disk::{Disk, FaultDisk};
+use onrush_storage::log::{AppendError, FrameBuf, Log, LogOptions, OpenError, Prepare, VoteError, VoteFile};
+use onrush_storage::store::{Keyspace, Store};
+
+use crate::node::CutStore;
+use crate::plan::Plan;
+use crate::report::{Verdict, Violation};
+
+/// Rounds of fetching after which a turn's wants should have ended.
+const FETCHES_MAX: usize = 1_000;
+
+/// What survives crashes of a node.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    /// How its clock runs, in millionths of the true time.
+    pub(crate) pace_ppm: u64,
+    pub(crate) disk: FaultDisk,
+    pub(crate) store: CutStore,
+    /// The terms of the entries that are on disk, by index: the truth, whatever the product believes.
+    pub(crate) on_disk: Vec<u64>,
+    /// The entries that stay, while others are being taken back.
+    pub(crate) taking_back: Option<usize>,
+    /// The highest term in which it has said anything.
+    pub(crate) spoke_in: u64,
+    /// When the durable write under way comes back.
+    pub(crate) stalled_until_us: u64,
+    /// When a process that stands still goes on.
+    pub(crate) paused_until_us: u64,
+    pub(crate) live: Option<Live>,
+}
+
+/// One life of a node.
+pub(crate) struct Live {
+    pub(crate) replica: Replica,
+    pub(crate) log: Log,
+    pub(crate) votes: VoteFile,
+    /// What is to be written, in order.
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) shard: Shard,
+    pub(crate) stored: Stored,
+    pub(crate) station: Arc<Station>,
+    pub(crate) views: Arc<ShardViews>,
+    pub(crate) flusher: Option<Flusher>,
+    pub(crate) inbox: VecDeque<Input>,
+    pub(crate) open: Effects,
+    /// The last record and the shard time that were applied.
+    pub(crate) applied_lsn: u64,
+    pub(crate) applied_us: u64,
+    frame: FrameBuf,
+    rows: ViewRows,
+    wants: Vec<Want>,
+}
+
+/// How a start ended that is no violation.
+pub(crate) enum Started {
+    Up,
+    /// The disk failed again.
+    DiskFailed,
+}
+
+/// Why something was not written.
+#[derive(Debug)]
+pub(crate) enum WriteFailed {
+    Append(AppendError),
+    Vote(VoteError),
+    Truncate(onrush_storage::log::TruncateError),
+}
+
+impl std::fmt::Display for WriteFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Append(error) => error.fmt(f),
+            Self::Vote(error) => error.fmt(f),
+            Self::Truncate(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn new(number: usize, disk_seed: u64) -> Self {
+        Self {
+            id: NodeId(number as u64),
+            pace_ppm: 1_000_000,
+            disk: FaultDisk::new(disk_seed),
+            store: CutStore::default(),
+            on_disk: Vec::new(),
+            taking_back: None,
+            spoke_in: 0,
+            stalled_until_us: 0,
+            paused_until_us: 0,
+            live: None,
+        }
+    }
+
+    /// Writes the entry that the group begins with.
+    pub(crate) fn found(&mut self, plan: &Plan, members: &Members, now_us: u64) -> Verdict {
+        let log = Log::open(Arc::new(self.disk.clone()), log_options(plan, 1));
+        let (mut log, _) = log.map_err(|error| failed("a new log", &error))?;
+        found(&mut log, members, now_us).map_err(|error| failed("a group that is founded", &error))?;
+        self.on_disk.push(0);
+        Ok(())
+    }
+
+    /// Starts the node's next life: what its store has is what it knows to be committed.
+    pub(crate) fn start(
+        &mut self,
+        plan: &Plan,
+        options: ShardOptions,
+        (members, epoch, now_us): (&Members, u64, u64),
+    ) -> Result<Started, Violation> {
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let (log, votes) =
+            match (Log::open(Arc::clone(&disk), log_options(plan, epoch)), VoteFile::open(&disk)) {
+                (Ok((log, _)), Ok(votes)) => (log, votes),
+                (Err(OpenError::Read { .. } | OpenError::Write { .. }), _) | (_, Err(VoteError::Io(_))) => {
+                    return Ok(Started::DiskFailed);
+                }
+                (Err(error), _) => return Err(failed("a log that opens", &error)),
+                (_, Err(error)) => return Err(failed("a vote that opens", &error)),
+            };
+        let entries = match EntryLog::open(log.reader(), members.clone(), plan.recent_bytes_max) {
+            Ok(entries) => entries,
+            Err(EntryError::Read(onrush_storage::log::ReadError::Read { .. })) => {
+                return Ok(Started::DiskFailed);
+            }
+            Err(error) => return Err(failed("entries that read", &error)),
+        };
+        let end_lsn = self.store.applied(Keyspace::History).max(self.store.applied(Keyspace::Current));
+        let (applied, time_us) = applied(&log, end_lsn)?;
+        let at = LogPosition { first_lsn: log.first_lsn(), end_lsn, time_us };
+        let (recovered, views) = match recover_with_views(options, &self.store, log.reader(), at) {
+            Ok(rebuilt) => rebuilt,
+            Err(RecoverError::Log(onrush_storage::log::ReadError::Read { .. })) => {
+                return Ok(Started::DiskFailed);
+            }
+            Err(error) => return Err(failed("a shard that recovers", &error)),
+        };
+        let raft_options = RaftOptions {
+            timing: Timing {
+                election_us: plan.election_us,
+                heartbeat_us: plan.election_us / 6,
+                skew_us: plan.election_us / 10,
+            },
+            message_bytes_max: plan.message_bytes_max,
+            in_flight_bytes_max: plan.message_bytes_max * 4,
+            ..RaftOptions::new(self.id, epoch)
+        };
+        // How the group was founded is committed from the beginning.
+        let raft = Raft::new(raft_options, votes.vote(), entries, applied.max(1), now_us);
+        let Recovered { shard, absorber, replayed_from, .. } = recovered;
+        let tail = Arc::new(Tail::new(end_lsn, log.reader(), plan.tail_bytes_max));
+        let station = Arc::new(Station::new(ShardId(0), 1, Arc::clone(&tail)));
+        station.set_ceiling(shard.store_ceiling());
+        let unused = Arc::new(FaultDisk::new(0));
+        let snapshots = Snapshots::new(ShardId(0), unused, u64::MAX).by_hand();
+        let store = Box::new(self.store.clone());
+        let flusher =
+            Flusher::new(Arc::clone(&station), replayed_from, absorber, store, (plan.flush, snapshots));
+        self.live = Some(Live {
+            replica: Replica::new(raft, applied),
+            log,
+            votes,
+            outputs: VecDeque::new(),
+            shard,
+            stored: Stored::new(self.store.reader()),
+            station,
+            views,
+            flusher: Some(flusher),
+            inbox: VecDeque::new(),
+            open: Effects::default(),
+            applied_lsn: end_lsn,
+            applied_us: time_us,
+            frame: FrameBuf::new(),
+            rows: ViewRows::default(),
+            wants: Vec::new(),
+        });
+        Ok(Started::Up)
+    }
+
+    /// Drops what the shard has decided and was not committed: its memory is rebuilt from store and log.
+    pub(crate) fn rebuild(&mut self, options: ShardOptions) -> Verdict {
+        let Some(live) = &mut self.live else { return Ok(()) };
+        let at = LogPosition {
+            first_lsn: live.log.first_lsn(),
+            end_lsn: live.applied_lsn,
+            time_us: live.applied_us,
+        };
+        let rebuilt = recover_with_views(options, &self.store, live.log.reader(), at);
+        let (recovered, views) = rebuilt.map_err(|error| failed("a shard that is rebuilt", &error))?;
+        (live.shard, live.views) = (recovered.shard, views);
+        live.open = Effects::default();
+        Ok(())
+    }
+}
+
+fn failed(expected: &str, error: &dyn std::fmt::Display) -> Violation {
+    Violation::new("replay", expected, error.to_string())
+}
+
+fn log_options(plan: &Plan, epoch: u64) -> LogOptions {
+    LogOptions {
+        segment_bytes: plan.segment_bytes,
+        prepare: Prepare::Inline,
+        spares_max: 2,
+        ..LogOptions::new(0, epoch)
+    }
+}
+
+/// The entry that ends with a record, and its time.
+fn applied(log: &Log, end_lsn: u64) -> Result<(u64, u64), Violation> {
+    let mut reader = log.reader();
+    let mut found = (0, 0);
+    while let Some(frame) = reader.next_frame().map_err(|error| failed("a log that reads", &error))? {
+        let info = frame.info();
+        if info.next_lsn() > end_lsn + 1 {
+            break;
+        }
+        // What the store has ends with a record: behind it there may be entries without any.
+        if info.record_count > 0 && !info.is_seal() {
+            found = (info.index, info.time_us);
+        }
+    }
+    Ok(found)
+}
+
+impl Live {
+    /// Makes an output durable.
+    pub(crate) fn write(&mut self, output: &Output, skip_vote: bool) -> Result<(), WriteFailed> {
+        if let Some(vote) = output.vote.filter(|_| !skip_vote) {
+            self.votes.save(vote).map_err(WriteFailed::Vote)?;
+        }
+        if let Some(index) = output.truncate_after {
+            self.log.truncate_after(index).map_err(WriteFailed::Truncate)?;
+        }
+        for entry in &output.append {
+            let info = entry.info();
+            self.frame.clear();
+            self.frame.push_all(&entry.frame().view());
+            self.log.set_term(info.term);
+            let appended = self.log.append_flagged(&mut self.frame, info.time_us, info.flags);
+            let appended = appended.map_err(WriteFailed::Append)?;
+            assert_eq!(appended, info, "an entry stands where its leader put it");
+        }
+        Ok(())
+    }
+
+    /// Applies an entry that another leader decided.
+    pub(crate) fn apply(&mut self, entry: &onrush_engine::replication::Entry) -> Verdict {
+        let info = entry.info();
+        for record in entry.frame().view().records() {
+            let fact = FactView::new(record.kind, record.payload).and_then(|view| view.read(record.key_hash));
+            let fact = fact.map_err(|error| failed("a fact in every record", &error))?;
+            self.shard.replay(fact, record.lsn, info.time_us);
+        }
+        self.shard.resume(info.next_lsn() - 1, info.time_us);
+        self.shard.settle_replay();
+        self.rows.stage(self.shard.state_mut());
+        self.views.publish(&mut self.rows);
+        let ceiling = self.shard.store_ceiling();
+        self.show(entry, ceiling);
+        Ok(())
+    }
+
+    /// Shows a committed entry to the flusher and to subscribers.
+    pub(crate) fn show(&mut self, entry: &onrush_engine::replication::Entry, ceiling: u64) {
+        let info = entry.info();
+        (self.applied_lsn, self.applied_us) = (info.next_lsn() - 1, info.time_us);
+        if info.record_count > 0 {
+            self.station.commit(entry.frame().clone(), ceiling);
+        }
+        self.station.set_ceiling(ceiling);
+        self.shard.set_stored(self.station.stored());
+    }
+
+    /// True if a turn has something to do, and the open batch has room for it.
+    pub(crate) fn is_ready(&self, now_us: u64) -> bool {
+        let due = self.shard.next_deadline_us().is_some_and(|deadline| deadline <= now_us);
+        !self.shard.is_full(&self.open) && (due || !self.inbox.is_empty())
+    }
+
+    /// Decides what has arrived into the open batch.
+    pub(crate) fn turn(&mut self, now_us: u64) -> Verdict {
+        for _ in 0..FETCHES_MAX {
+            self.wants.clear();
+            self.shard.wants(self.inbox.iter(), &mut self.wants);
+            if self.wants.is_empty() {
+                self.shard.turn(now_us, &mut self.inbox, &mut self.open);
+                return Ok(());
+            }
+            for want in std::mem::take(&mut self.wants) {
+                let found = self.stored.fetch(&self.shard, want);
+                self.shard.warm(found.map_err(|error| failed("a store that reads", &error))?);
+            }
+        }
+        Err(Violation::new("liveness", "wants that end", format!("{:?}", self.wants)))
+    }
+}

@@ -1,0 +1,93 @@
+//! The network between nodes: it loses, doubles and reorders, and it can be cut, also one way.
+
+use std::collections::VecDeque;
+
+use onrush_engine::replication::Message;
+
+use crate::dice::Dice;
+
+/// One queue per ordered pair of nodes.
+pub(crate) struct Network {
+    nodes: usize,
+    queues: Vec<VecDeque<Message>>,
+    cut: Vec<bool>,
+    /// Chances in a thousand that a message is lost, doubled, or overtakes those in front of it.
+    pub(crate) loss: u64,
+    pub(crate) doubling: u64,
+    pub(crate) disorder: u64,
+}
+
+/// Messages that wait for one node from another; a full queue loses the oldest.
+const QUEUE_MAX: usize = 512;
+
+impl Network {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self {
+            nodes,
+            queues: (0..nodes * nodes).map(|_| VecDeque::new()).collect(),
+            cut: vec![false; nodes * nodes],
+            loss: 0,
+            doubling: 0,
+            disorder: 0,
+        }
+    }
+
+    fn pair(&self, from: usize, to: usize) -> usize {
+        from * self.nodes + to
+    }
+
+    pub(crate) fn send(&mut self, message: Message) {
+        let pair = self.pair(message.from.0 as usize, message.to.0 as usize);
+        if self.queues[pair].len() == QUEUE_MAX {
+            self.queues[pair].pop_front();
+        }
+        self.queues[pair].push_back(message);
+    }
+
+    /// The next message to arrive anywhere, if the network lets it through: `None` if nothing is under way.
+    pub(crate) fn next(&mut self, dice: &mut Dice) -> Option<Option<Message>> {
+        let busy: Vec<usize> = (0..self.queues.len()).filter(|at| !self.queues[*at].is_empty()).collect();
+        if busy.is_empty() {
+            return None;
+        }
+        let pair = busy[dice.index(busy.len())];
+        let queue = &mut self.queues[pair];
+        let at = if dice.below(1_000) < self.disorder { dice.index(queue.len()) } else { 0 };
+        let message = queue.get(at).cloned();
+        if dice.below(1_000) >= self.doubling {
+            queue.remove(at);
+        }
+        let lost = self.cut[pair] || dice.below(1_000) < self.loss;
+        Some(message.filter(|_| !lost))
+    }
+
+    /// Cuts a node off: what it sends, what it hears, or both.
+    pub(crate) fn cut_off(&mut self, node: usize, sends: bool, hears: bool) {
+        for other in (0..self.nodes).filter(|other| *other != node) {
+            let (out, back) = (self.pair(node, other), self.pair(other, node));
+            self.cut[out] |= sends;
+            self.cut[back] |= hears;
+        }
+    }
+
+    /// Cuts one direction between two nodes.
+    pub(crate) fn cut(&mut self, from: usize, to: usize) {
+        let pair = self.pair(from, to);
+        self.cut[pair] = true;
+    }
+
+    /// Every link works again.
+    pub(crate) fn mend(&mut self) {
+        self.cut.fill(false);
+    }
+
+    /// Nothing goes wrong any more.
+    pub(crate) fn calm(&mut self) {
+        self.mend();
+        (self.loss, self.doubling, self.disorder) = (0, 0, 0);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queues.iter().all(VecDeque::is_empty)
+    }
+}

@@ -1,0 +1,108 @@
+//! What goes wrong with nodes and the network, and when.
+
+use onrush_storage::disk::FaultPlan;
+
+use super::World;
+use crate::faults::Fault;
+use crate::node::{CutStore, FlushCrash};
+use crate::report::Verdict;
+
+impl World {
+    /// Perhaps something fails, and what has failed comes back.
+    pub(super) fn maybe_fault(&mut self) -> Verdict {
+        for at in 0..self.nodes.len() {
+            if self.nodes[at].live.is_none() && self.faults.percent(4) {
+                self.start(at)?;
+            }
+        }
+        if self.faults.below(1_000) < 4 {
+            self.network.mend();
+        }
+        if self.faults.below(10_000) >= self.plan.faults_per_10k {
+            return Ok(());
+        }
+        let at = self.faults.index(self.nodes.len());
+        let weights = Fault::OF_CLUSTERS.map(|(_, weight)| weight);
+        let (fault, _) = Fault::OF_CLUSTERS[self.faults.weighted(&weights)];
+        self.trace.number(fault as u64);
+        if self.plan.without.has(fault) {
+            return Ok(());
+        }
+        self.tell(|| format!("{} at node {at}", fault.name()));
+        self.summary.faults += 1;
+        self.fail(fault, at);
+        Ok(())
+    }
+
+    fn fail(&mut self, fault: Fault, at: usize) {
+        let (count, millis) =
+            (self.faults.within(1, 8), self.faults.within(1, 8) * self.plan.election_us / 3);
+        let other = self.faults.index(self.nodes.len());
+        let flush = self.faults.pick(&[FlushCrash::Before, FlushCrash::HistoryOnly, FlushCrash::CurrentOnly]);
+        let full = FaultPlan { space_bytes: Some(0), ..self.plan.calm() };
+        let until_us = self.now_us + millis;
+        match fault {
+            Fault::Crash => self.lose_power(at),
+            Fault::CrashAll => (0..self.nodes.len()).for_each(|at| self.lose_power(at)),
+            Fault::Kill => {
+                self.summary.kills += 1;
+                self.stop(at);
+            }
+            Fault::LoseStore => {
+                self.lose_power(at);
+                self.nodes[at].store = CutStore::default();
+            }
+            Fault::CutOff => self.cut(|network| network.cut_off(at, true, true)),
+            Fault::Deaf => self.cut(|network| network.cut_off(at, false, true)),
+            Fault::Mute => self.cut(|network| network.cut_off(at, true, false)),
+            Fault::CutLink => self.cut(|network| network.cut(at, other)),
+            Fault::Transfer => self.transfer(at),
+            Fault::Pause => {
+                self.summary.pauses += 1;
+                self.nodes[at].paused_until_us = until_us;
+            }
+            Fault::SlowSync => self.nodes[at].stalled_until_us = until_us,
+            Fault::CrashInFlush => self.nodes[at].store.crash_in_flush(flush),
+            Fault::CrashInWrite => self.nodes[at].disk.crash_after_writes(count.div_ceil(2)),
+            Fault::CrashInStep => self.nodes[at].disk.crash_after_steps(count),
+            Fault::WriteError => self.nodes[at].disk.fail_next_write(),
+            Fault::SyncError => self.nodes[at].disk.fail_next_sync(),
+            Fault::EntryError => self.nodes[at].disk.fail_entry(count.div_ceil(2)),
+            Fault::DiskFull => self.nodes[at].disk.faults(full),
+            _ => {}
+        }
+    }
+
+    fn cut(&mut self, links: impl FnOnce(&mut super::Network)) {
+        self.summary.cuts += 1;
+        links(&mut self.network);
+    }
+
+    /// Power is lost at one node.
+    fn lose_power(&mut self, at: usize) {
+        self.summary.crashes += 1;
+        self.stop(at);
+        self.nodes[at].disk.crash();
+    }
+
+    /// The process of a node ends.
+    pub(super) fn stop(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.live = None;
+        node.stalled_until_us = 0;
+        node.paused_until_us = 0;
+    }
+
+    /// A leader is told to hand its office to another node.
+    fn transfer(&mut self, at: usize) {
+        let leads =
+            |node: &super::member::Node| node.live.as_ref().is_some_and(|live| live.replica.holds_office());
+        let Some(leader) = self.nodes.iter().position(leads) else { return };
+        let (to, now_us) = (self.nodes[at].id, self.clock_us(leader));
+        let Some(live) = &mut self.nodes[leader].live else { return };
+        if live.replica.raft_mut().hand_over(to, now_us).is_ok() {
+            self.summary.transfers += 1;
+        }
+        self.take_output(leader);
+    }
+}

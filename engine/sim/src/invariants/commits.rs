@@ -1,0 +1,73 @@
+//! What is committed stays: it is on the disks of a quorum when it is said to be, every later leader has it, every
+//! node applies the same at the same place (Ongaro, 3.2: leader completeness, state machine safety).
+
+use onrush_engine::replication::RoleKind;
+
+use crate::cluster::Node;
+use crate::mirror::Mirror;
+use crate::report::{Verdict, Violation};
+
+const NAME: &str = "commits";
+
+/// The terms of the committed entries, by index.
+#[derive(Default)]
+pub(crate) struct Commits {
+    terms: Vec<u64>,
+}
+
+impl Commits {
+    /// Looks at what a node believes to be committed; what nobody knew before is entered in the books.
+    pub(crate) fn look(&mut self, mirror: &mut Mirror, nodes: &[Node], at: usize) -> Verdict {
+        let Some(live) = &nodes[at].live else { return Ok(()) };
+        let raft = live.replica.raft();
+        if raft.role() == RoleKind::Leader
+            && let Some(last) = self.terms.last()
+            // A leader that does not know yet that its term is over lacks what later ones have committed.
+            && raft.term() >= *last
+            && raft.log().term(self.terms.len() as u64) != Some(*last)
+        {
+            let expected =
+                format!("committed entry {} of term {last} with leader {}", self.terms.len(), raft.id());
+            return Err(Violation::new(NAME, expected, format!("{:?}", raft.log().last())));
+        }
+        let known = raft.commit().min(self.terms.len() as u64);
+        if known > 0 && raft.log().term(known) != Some(self.terms[known as usize - 1]) {
+            let expected = format!("entry {known} of term {}", self.terms[known as usize - 1]);
+            let found = format!("{:?} committed at {}", raft.log().term(known), raft.id());
+            return Err(Violation::new(NAME, expected, found));
+        }
+        while raft.commit() > self.terms.len() as u64 {
+            let index = self.terms.len() as u64 + 1;
+            let failed = |error: String| Violation::new(NAME, format!("entry {index} to be read"), error);
+            let entries = raft.log().read(index, index, 0).map_err(|error| failed(error.to_string()))?;
+            let entry = entries.first().ok_or_else(|| failed("nothing".to_owned()))?;
+            let term = entry.position().term;
+            let has = |node: &&Node| node.on_disk.get(index as usize - 1) == Some(&term);
+            let copies = nodes.iter().filter(has).count();
+            if copies <= nodes.len() / 2 {
+                let expected = format!("committed entry {index} of term {term} on the disks of a quorum");
+                return Err(Violation::new(NAME, expected, format!("{copies} of {}", nodes.len())));
+            }
+            self.terms.push(term);
+            if entry.info().record_count > 0 {
+                mirror.enter(0, &entry.frame().view())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A restarted node still has every entry that it said was on its disk, and was not taking back.
+    pub(crate) fn survived(&self, node: &mut Node) -> Verdict {
+        let Some(live) = &node.live else { return Ok(()) };
+        let log = live.replica.raft().log();
+        let found: Vec<u64> = (1..=log.last().index).map_while(|index| log.term(index)).collect();
+        let common = node.on_disk.iter().zip(&found).take_while(|(a, b)| a == b).count();
+        let kept = node.taking_back.take().map_or(node.on_disk.len(), |kept| kept.min(node.on_disk.len()));
+        if common < kept {
+            let expected = format!("the first {kept} entries on the disk of {}", node.id);
+            return Err(Violation::new(NAME, expected, format!("{common} of {}", found.len())));
+        }
+        node.on_disk = found;
+        Ok(())
+    }
+}

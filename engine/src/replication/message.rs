@@ -1,0 +1,80 @@
+//! What the members of a group say to each other.
+
+use super::entry::{Entry, Position};
+use super::members::NodeId;
+
+/// A message of one group. Messages may be lost, late, out of order and doubled.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Message {
+    /// Who says it.
+    pub from: NodeId,
+    /// To whom.
+    pub to: NodeId,
+    /// The sender's term; of a [`Ballot`] that is a poll, the term that it would begin.
+    pub term: u64,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a message says.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Body {
+    /// Asks for a vote.
+    Ballot(Ballot),
+    /// Answers a ballot.
+    Vote {
+        /// True for the answer to a poll.
+        poll: bool,
+        /// True if the sender is for it.
+        granted: bool,
+    },
+    /// A leader's entries, and how far they are committed; without entries a sign of life.
+    Append(Append),
+    /// Answers [`Append`].
+    Appended {
+        /// [`Append::sent_us`], by which the leader knows that it was still followed then.
+        sent_us: u64,
+        /// How far the logs are equal and durable.
+        result: AppendResult,
+    },
+    /// The leader gives its office to the one that this is sent to.
+    TakeOffice,
+}
+
+/// A candidate's request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ballot {
+    /// The last entry of its log.
+    pub last: Position,
+    /// True if it only asks whether a vote would be granted (*pre-vote*): nobody's term changes.
+    pub poll: bool,
+    /// True if the leader has asked for it: voters do not hold it against the candidate that they hear a leader.
+    pub asked: bool,
+}
+
+/// Entries from a leader.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Append {
+    /// The entry in front of them.
+    pub previous: Position,
+    /// The last committed entry.
+    pub commit: u64,
+    /// The leader's clock when it was sent, in us.
+    pub sent_us: u64,
+    /// In order and without a gap.
+    pub entries: Vec<Entry>,
+}
+
+/// What came of an [`Append`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AppendResult {
+    /// The follower's log is the leader's up to this index, and on disk.
+    Matched(u64),
+    /// The follower's log has no entry like the one in front of those.
+    Missing {
+        /// [`Append::previous`]'s index.
+        tested: u64,
+        /// Where the follower's log may be equal.
+        hint: u64,
+    },
+}

@@ -1,0 +1,25 @@
+//! The replicated log: what a quorum has on disk is what happened.
+//!
+//! One group per shard, one entry per batch: an [`Entry`] is the frame that the log writes. [`Raft`] decides which
+//! entries are committed; it has no clock, no thread, no socket and no randomness but a seed's, so that the
+//! simulator runs it as the product does.
+
+mod election;
+mod entry;
+mod entry_log;
+mod following;
+mod group_record;
+mod leading;
+mod members;
+mod message;
+mod progress;
+mod raft;
+mod replica;
+
+pub use entry::{Entry, Position};
+pub use entry_log::{EntryError, EntryLog};
+pub use group_record::{GROUP_KEY, GroupRecordError, found, group_fact, group_key};
+pub use members::{MEMBERS_MAX, Members, MembersError, NodeId};
+pub use message::{Append, AppendResult, Ballot, Body, Message};
+pub use raft::{Declined, Output, Raft, RaftError, RaftOptions, RoleKind, Timing};
+pub use replica::{Release, Replica};
