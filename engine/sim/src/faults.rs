@@ -53,6 +53,10 @@ pub enum Fault {
     Pause,
     /// A leader is told to hand its office over.
     Transfer,
+    /// The group changes by a node.
+    Change,
+    /// A disk is lost for good, and the node comes back as another one.
+    ReplaceDisk,
 }
 
 impl Fault {
@@ -79,7 +83,7 @@ impl Fault {
     ];
 
     /// The kinds of a cluster, each at one node.
-    pub(crate) const OF_CLUSTERS: [(Self, u64); 18] = [
+    pub(crate) const OF_CLUSTERS: [(Self, u64); 20] = [
         (Self::Crash, 20),
         (Self::CrashAll, 4),
         (Self::CrashInWrite, 18),
@@ -97,6 +101,8 @@ impl Fault {
         (Self::CutLink, 10),
         (Self::Pause, 12),
         (Self::Transfer, 14),
+        (Self::Change, 24),
+        (Self::ReplaceDisk, 6),
         (Self::EntryError, 2),
     ];
 

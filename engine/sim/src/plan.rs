@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) strides: [u64; 5],
     /// Nodes of a cluster; 1 for a node alone.
     pub(crate) nodes: usize,
+    /// Nodes that do not belong to the group at first.
+    pub(crate) spare_nodes: usize,
     /// Chances in a thousand that a message between nodes is lost, doubled, out of order.
     pub(crate) network: (u64, u64, u64),
     /// Election timeout in us; heartbeats are a sixth of it.
@@ -109,6 +111,7 @@ impl Plan {
                 [0, 0, 20, 20, 5],
             ]),
             nodes: options.nodes,
+            spare_nodes: dice.pick(&[0, 1, 1, 2]),
             network: (dice.pick(&[0, 5, 50, 200]), dice.pick(&[0, 5, 50]), dice.pick(&[0, 5, 100])),
             election_us: dice.pick(&[10_000, 50_000, 300_000]),
             drift_ppm: dice.pick(&[0, 1_000, 30_000]),

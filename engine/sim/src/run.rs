@@ -65,6 +65,10 @@ pub struct Passed {
     pub cuts: u64,
     /// Processes that stood still.
     pub pauses: u64,
+    /// Changes of a group.
+    pub changes: u64,
+    /// Disks that were lost for good.
+    pub replaced: u64,
     /// The hash of all that happened.
     pub trace: u64,
 }
@@ -100,6 +104,8 @@ impl Passed {
         self.transfers += other.transfers;
         self.cuts += other.cuts;
         self.pauses += other.pauses;
+        self.changes += other.changes;
+        self.replaced += other.replaced;
         self.trace ^= other.trace.rotate_left(1);
     }
 }
@@ -181,6 +187,8 @@ fn run_cluster(options: &RunOptions, plan: Plan) -> Result<Passed, Box<Failure>>
         transfers: summary.transfers,
         cuts: summary.cuts,
         pauses: summary.pauses,
+        changes: summary.changes,
+        replaced: summary.replaced,
         trace,
         ..Passed::default()
     })

@@ -70,6 +70,29 @@ impl Raft {
         self.is_in_office() && self.commit >= self.log.members_index()
     }
 
+    /// Whether the group can become `next` now.
+    ///
+    /// # Errors
+    /// [`Declined`], and why.
+    pub fn check_change(&self, next: &Members) -> Result<(), Declined> {
+        let Role::Leader(leading) = &self.role else {
+            return Err(Declined::NotLeader { leader: self.leader });
+        };
+        if let Some(transfer) = &leading.transfer {
+            return Err(Declined::HandingOver(transfer.to));
+        }
+        if !self.may_change() || !self.members().leads_to(next) {
+            return Err(Declined::Changing);
+        }
+        let commit = self.commit;
+        let matched = |node: &NodeId| leading.followers.get(node).map_or(0, |follower| follower.matched);
+        let is_new = |node: &NodeId| *node != self.options.id && !self.members().is_voter(*node);
+        match next.voters().filter(is_new).find(|node| matched(node) < commit) {
+            Some(node) => Err(Declined::Behind { node, matched: matched(&node), commit }),
+            None => Ok(()),
+        }
+    }
+
     /// The group to change to, once the change to both is committed: the leader proposes it.
     pub fn change_to_finish(&self) -> Option<Members> {
         let finish = self.log.members().is_changing() && self.may_change();

@@ -15,6 +15,7 @@ mod message;
 mod progress;
 mod raft;
 mod replica;
+mod wire;
 
 pub use entry::{Entry, Position};
 pub use entry_log::{EntryError, EntryLog};
@@ -23,3 +24,4 @@ pub use members::{MEMBERS_MAX, Members, MembersError, NodeId};
 pub use message::{Append, AppendResult, Ballot, Body, Message};
 pub use raft::{Declined, Output, Raft, RaftError, RaftOptions, RoleKind, Timing};
 pub use replica::{Release, Replica};
+pub use wire::{MESSAGE_VERSION, MessageError};

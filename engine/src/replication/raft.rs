@@ -147,6 +147,18 @@ pub enum Declined {
     /// The node has no vote here, and cannot lead.
     #[error("expected a voter, found {0}")]
     NoVoter(NodeId),
+    /// The node is to have a vote, and lacks entries: it follows as a learner first.
+    #[error(
+        "expected a voter to have every committed entry on disk, {node} has them up to {matched} of {commit}"
+    )]
+    Behind {
+        /// The node.
+        node: NodeId,
+        /// How far its log is known to be equal.
+        matched: u64,
+        /// How far it has to be.
+        commit: u64,
+    },
 }
 
 pub(super) enum Role {
@@ -340,8 +352,8 @@ impl Raft {
         let entry = Entry::new(frame, FrameInfo { time_us, flags, ..self.next_info() });
         let index = entry.position().index;
         let next = entry.members().map_err(|source| EntryError::Members { index, source })?;
-        if next.is_some_and(|next| !self.may_change() || !self.members().leads_to(&next)) {
-            return Ok(Err(Declined::Changing));
+        if let Some(Err(declined)) = next.map(|next| self.check_change(&next)) {
+            return Ok(Err(declined));
         }
         let position = entry.position();
         self.lead_entry(entry, now_us)?;

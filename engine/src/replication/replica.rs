@@ -2,9 +2,12 @@
 
 use std::collections::VecDeque;
 
+use onrush_storage::log::FLAG_MEMBERS;
+
 use super::entry::Entry;
+use super::members::Members;
 use super::raft::{Declined, Output, Raft, RaftError, RoleKind};
-use crate::shard::Effects;
+use crate::shard::{Effects, Shard};
 
 /// What may leave, in the order of the log.
 pub enum Release {
@@ -115,6 +118,25 @@ impl Replica {
         let term = self.raft.term();
         self.waiting.push_back(Waiting { index, term, is_entry, decided_us: now_us, batch });
         Ok(Ok(()))
+    }
+
+    /// Sends a change of the group on its way: in a batch of its own, which the shard records in front of everything
+    /// that it decides from now on. `open` must be empty.
+    ///
+    /// # Errors
+    /// [`Declined`], and nothing was recorded; outside of that, a member that must stop.
+    pub fn change_group(
+        &mut self,
+        shard: &mut Shard,
+        next: &Members,
+        now_us: u64,
+    ) -> Result<Result<(), Declined>, RaftError> {
+        if let Err(declined) = self.raft.check_change(next) {
+            return Ok(Err(declined));
+        }
+        let mut batch = Effects::default();
+        shard.record_group(next, now_us, &mut batch);
+        Ok(self.propose(batch, FLAG_MEMBERS, now_us)?.map_err(|(_, declined)| declined))
     }
 
     /// True if [`release`](Self::release) has something.

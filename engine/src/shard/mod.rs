@@ -25,6 +25,7 @@ pub use effects::{Effects, HoldRequest, Input, Part, PeerMessage, ReplyTo};
 use wants::Asked;
 pub use wants::{Found, Want};
 
+use crate::replication::{Members, group_fact};
 use crate::rules::Context;
 use crate::state::{State, StateLimits};
 use crate::tables::FixedState;
@@ -347,6 +348,16 @@ impl Shard {
             hasher: self.options.hasher,
             map: self.options.map,
         }
+    }
+
+    /// Records who belongs to the group from here on, as the only record of a batch.
+    pub(crate) fn record_group(&mut self, members: &Members, now_us: u64, out: &mut Effects) {
+        self.now_us = self.now_us.max(now_us);
+        out.time_us = self.now_us;
+        // Nothing reads the version, and the row of before may be cold: it rises with the log.
+        let fact = group_fact(members, self.next_lsn, self.now_us);
+        self.record(fact, out);
+        out.store_ceiling = self.store_ceiling();
     }
 
     /// Appends a fact to the frame and applies it. Returns its position.

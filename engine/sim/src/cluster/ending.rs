@@ -111,7 +111,13 @@ impl World {
             let raft = live.replica.raft();
             Some((raft.log().last(), raft.commit(), live.replica.applied(), live.applied_lsn))
         };
-        let states: Vec<_> = self.nodes.iter().map(state).collect();
+        let Some(leader) = self.leader().and_then(|at| self.nodes[at].live.as_ref()) else {
+            return Err(liveness::stuck("a leader", self.nodes.len()));
+        };
+        let members = leader.replica.raft().members();
+        // Nobody tells those who do not belong to the group; and lost numbers never come back.
+        let there = self.nodes.iter().filter(|node| members.contains(node.id));
+        let states: Vec<_> = there.map(state).collect();
         let end = self.mirror.books[0].end_lsn;
         let same =
             states.iter().all(|state| *state == states[0] && state.is_some_and(|state| state.3 == end));

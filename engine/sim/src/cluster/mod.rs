@@ -3,6 +3,7 @@
 //! One event is one thing that happens to one node, or to the network between them. What is committed first
 //! anywhere is entered in the auditor's books, and every other node must come to the same.
 
+mod change;
 mod ending;
 mod member;
 mod network;
@@ -33,6 +34,8 @@ use network::Network;
 
 /// When simulated time begins, in us since the epoch.
 const BEGIN_US: u64 = 1_700_000_000_000_000;
+/// Node numbers that lead to one place are so far apart.
+const PLACES: u64 = 100;
 /// Events between two full checks.
 const FULL_CHECK_EVENTS: u64 = 1_000;
 
@@ -52,6 +55,10 @@ pub(crate) struct Summary {
     pub(crate) transfers: u64,
     pub(crate) cuts: u64,
     pub(crate) pauses: u64,
+    /// Changes of the group that went through.
+    pub(crate) changes: u64,
+    /// Disks that were replaced.
+    pub(crate) replaced: u64,
 }
 
 /// A cluster and everything around it.
@@ -98,9 +105,9 @@ impl World {
             node.pace_ppm = 1_000_000 + dice.below(2 * plan.drift_ppm + 1) - plan.drift_ppm;
             node
         };
-        let nodes: Vec<Node> = (0..plan.nodes).map(node).collect();
-        let members = Members::of(nodes.iter().map(|node| node.id));
-        let mut network = Network::new(plan.nodes);
+        let nodes: Vec<Node> = (0..plan.nodes + plan.spare_nodes).map(node).collect();
+        let members = Members::of(nodes.iter().take(plan.nodes).map(|node| node.id));
+        let mut network = Network::new(nodes.len());
         (network.loss, network.doubling, network.disorder) = plan.network;
         Self {
             event: 0,
@@ -232,7 +239,7 @@ impl World {
     }
 }
 
-/// The place of a node in the list.
+/// The place of a node in the list. A node whose disk was replaced has another number, and the same place.
 fn place(node: NodeId) -> usize {
-    node.0 as usize
+    (node.0 % PLACES) as usize
 }

@@ -37,7 +37,7 @@ impl Network {
     }
 
     pub(crate) fn send(&mut self, message: Message) {
-        let pair = self.pair(message.from.0 as usize, message.to.0 as usize);
+        let pair = self.pair(super::place(message.from), super::place(message.to));
         if self.queues[pair].len() == QUEUE_MAX {
             self.queues[pair].pop_front();
         }

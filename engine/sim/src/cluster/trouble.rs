@@ -30,11 +30,10 @@ impl World {
         }
         self.tell(|| format!("{} at node {at}", fault.name()));
         self.summary.faults += 1;
-        self.fail(fault, at);
-        Ok(())
+        self.fail(fault, at)
     }
 
-    fn fail(&mut self, fault: Fault, at: usize) {
+    fn fail(&mut self, fault: Fault, at: usize) -> Verdict {
         let (count, millis) =
             (self.faults.within(1, 8), self.faults.within(1, 8) * self.plan.election_us / 3);
         let other = self.faults.index(self.nodes.len());
@@ -57,6 +56,8 @@ impl World {
             Fault::Mute => self.cut(|network| network.cut_off(at, true, false)),
             Fault::CutLink => self.cut(|network| network.cut(at, other)),
             Fault::Transfer => self.transfer(at),
+            Fault::Change => return self.change(at),
+            Fault::ReplaceDisk => return self.replace_disk(at),
             Fault::Pause => {
                 self.summary.pauses += 1;
                 self.nodes[at].paused_until_us = until_us;
@@ -71,6 +72,7 @@ impl World {
             Fault::DiskFull => self.nodes[at].disk.faults(full),
             _ => {}
         }
+        Ok(())
     }
 
     fn cut(&mut self, links: impl FnOnce(&mut super::Network)) {

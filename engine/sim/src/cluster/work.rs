@@ -2,10 +2,11 @@
 
 use onrush_engine::replication::{Output, Release};
 use onrush_engine::shard::{Effects, Input, ReplyTo};
-use onrush_proto::{Lsn, Outcome, Receipt, Refusal, Reply, Request};
+use onrush_proto::{Lsn, Outcome, Receipt, Refusal, Reply, Request, ShardId};
 
 use super::member::WriteFailed;
 use super::{World, place};
+use crate::faults::Fault;
 use crate::invariants;
 use crate::planted::Planted;
 use crate::report::{Verdict, Violation};
@@ -21,6 +22,7 @@ enum Step {
     Release,
     Turn,
     Propose,
+    FinishChange,
 }
 
 impl World {
@@ -29,7 +31,7 @@ impl World {
         self.event += 1;
         self.trace.number(self.event);
         let eager = self.plan.eagerness;
-        let kind = self.schedule.weighted(&[30 * eager, 24 * eager, 20, 4, 12, 5, 1]);
+        let kind = self.schedule.weighted(&[30 * eager, 24 * eager, 20, 4, 12, 5, 1, 1]);
         self.trace.number(kind as u64);
         match kind {
             0 => self.advance_any(),
@@ -45,9 +47,13 @@ impl World {
                 let at = self.schedule.index(self.nodes.len());
                 self.absorb(at)
             }
-            _ => {
+            6 => {
                 let at = self.schedule.index(self.nodes.len());
                 self.seal(at)
+            }
+            _ => {
+                let at = self.schedule.index(self.nodes.len());
+                if self.plan.without.has(Fault::Change) { Ok(()) } else { self.change(at) }
             }
         }?;
         self.maybe_fault()
@@ -95,6 +101,7 @@ impl World {
         can(live.replica.waiting() > 0 || live.replica.applied() < raft.applicable(), Step::Release);
         can(leads && live.is_ready(now_us), Step::Turn);
         can(leads && !live.open.is_empty() && live.replica.waiting() < PIPELINE_MAX, Step::Propose);
+        can(leads && live.open.is_empty() && raft.change_to_finish().is_some(), Step::FinishChange);
         steps
     }
 
@@ -125,6 +132,7 @@ impl World {
             Step::Release => self.release(at),
             Step::Turn => self.turn(at),
             Step::Propose => self.propose(at),
+            Step::FinishChange => self.finish_change(at),
         }?;
         self.look_at_office(at)
     }
@@ -175,7 +183,9 @@ impl World {
                 onrush_engine::replication::Body::Vote { poll: true, .. } => 0,
                 _ => message.term,
             });
-            self.trace.text(&message);
+            let mut bytes = Vec::new();
+            message.encode(ShardId(0), &mut bytes);
+            self.trace.bytes(&bytes);
             self.network.send(message);
         }
     }
@@ -228,7 +238,11 @@ impl World {
         Ok(())
     }
 
-    fn consensus_failed(&mut self, at: usize, error: &onrush_engine::replication::RaftError) -> Verdict {
+    pub(super) fn consensus_failed(
+        &mut self,
+        at: usize,
+        error: &onrush_engine::replication::RaftError,
+    ) -> Verdict {
         let reads = format!("{error}");
         if reads.contains("cannot read") {
             self.tell(|| format!("node {at} stops: {reads}"));

@@ -1,7 +1,7 @@
 //! What is committed stays: it is on the disks of a quorum when it is said to be, every later leader has it, every
 //! node applies the same at the same place (Ongaro, 3.2: leader completeness, state machine safety).
 
-use onrush_engine::replication::RoleKind;
+use onrush_engine::replication::{Members, RoleKind};
 
 use crate::cluster::Node;
 use crate::mirror::Mirror;
@@ -13,6 +13,8 @@ const NAME: &str = "commits";
 #[derive(Default)]
 pub(crate) struct Commits {
     terms: Vec<u64>,
+    /// The group by the last committed entry about it.
+    pub(crate) members: Option<Members>,
 }
 
 impl Commits {
@@ -43,10 +45,13 @@ impl Commits {
             let entry = entries.first().ok_or_else(|| failed("nothing".to_owned()))?;
             let term = entry.position().term;
             let has = |node: &&Node| node.on_disk.get(index as usize - 1) == Some(&term);
-            let copies = nodes.iter().filter(has).count();
-            if copies <= nodes.len() / 2 {
+            let holders: Vec<_> = nodes.iter().filter(has).map(|node| node.id).collect();
+            if !raft.members().is_quorum(|node| holders.contains(&node)) {
                 let expected = format!("committed entry {index} of term {term} on the disks of a quorum");
-                return Err(Violation::new(NAME, expected, format!("{copies} of {}", nodes.len())));
+                return Err(Violation::new(NAME, expected, format!("{holders:?} of {:?}", raft.members())));
+            }
+            if let Ok(Some(members)) = entry.members() {
+                self.members = Some(members);
             }
             self.terms.push(term);
             if entry.info().record_count > 0 {
@@ -54,6 +59,11 @@ impl Commits {
             }
         }
         Ok(())
+    }
+
+    /// Committed entries.
+    pub(crate) fn len(&self) -> usize {
+        self.terms.len()
     }
 
     /// A restarted node still has every entry that it said was on its disk, and was not taking back.

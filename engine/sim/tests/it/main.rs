@@ -66,6 +66,7 @@ fn a_few_clusters_hold_and_go_through_everything() {
             total.transfers,
             total.cuts,
             total.pauses,
+            total.changes,
         ];
         assert!(went_through.iter().all(|count| *count > 0), "{nodes} nodes: {total:?}");
     }
