@@ -90,6 +90,8 @@ pub(crate) struct World {
     floors: BTreeMap<u64, u64>,
     epochs: u64,
     last_outcome: Option<onrush_proto::Outcome>,
+    /// A leader that has just been elected, and the event at which it is gone again.
+    doomed: Option<(usize, u64)>,
     healed: bool,
 }
 
@@ -135,6 +137,7 @@ impl World {
             floors: BTreeMap::new(),
             epochs: 0,
             last_outcome: None,
+            doomed: None,
             healed: false,
             plan,
         }

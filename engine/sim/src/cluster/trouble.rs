@@ -18,6 +18,13 @@ impl World {
         if self.faults.below(1_000) < 4 {
             self.network.mend();
         }
+        if let Some((at, _)) = self.doomed.take_if(|(_, event)| self.event >= *event) {
+            self.tell(|| format!("the new leader is gone: node {at}"));
+            match self.faults.percent(50) {
+                true => self.lose_power(at),
+                false => self.cut(|network| network.cut_off(at, true, true)),
+            }
+        }
         if self.faults.below(10_000) >= self.plan.faults_per_10k {
             return Ok(());
         }
@@ -73,6 +80,14 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A new leader is gone more often than others: what it has sent to some and not to all is where logs come apart.
+    pub(super) fn perhaps_doom(&mut self, at: usize) {
+        let exposed = self.plan.faults_per_10k > 0 && !self.healed && !self.plan.without.has(Fault::Crash);
+        if exposed && self.faults.percent(25) {
+            self.doomed = Some((at, self.event + self.faults.within(1, 60)));
+        }
     }
 
     fn cut(&mut self, links: impl FnOnce(&mut super::Network)) {

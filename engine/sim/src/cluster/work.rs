@@ -154,7 +154,10 @@ impl World {
         let leads = live.replica.raft().role();
         if led != leads {
             let term = live.replica.raft().term();
-            self.summary.elections += u64::from(leads == onrush_engine::replication::RoleKind::Leader);
+            if leads == onrush_engine::replication::RoleKind::Leader {
+                self.summary.elections += 1;
+                self.perhaps_doom(at);
+            }
             self.tell(|| format!("node {at} becomes {leads:?} in term {term}"));
         }
         self.take_output(at);
