@@ -102,7 +102,8 @@ impl World {
         let mut fresh = Node::new(at, seed);
         (fresh.id, fresh.pace_ppm, fresh.store) = (NodeId(number), pace_ppm, CutStore::default());
         fresh.found(&self.plan, &self.members, super::BEGIN_US)?;
-        self.nodes[at] = fresh;
+        let lost = std::mem::replace(&mut self.nodes[at], fresh);
+        self.commits.buried(lost.id, lost.on_disk);
         Ok(())
     }
 }

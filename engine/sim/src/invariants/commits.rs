@@ -1,7 +1,7 @@
 //! What is committed stays: it is on the disks of a quorum when it is said to be, every later leader has it, every
 //! node applies the same at the same place (Ongaro, 3.2: leader completeness, state machine safety).
 
-use onrush_engine::replication::{Members, RoleKind};
+use onrush_engine::replication::{Members, NodeId, RoleKind};
 
 use crate::cluster::Node;
 use crate::mirror::Mirror;
@@ -13,6 +13,8 @@ const NAME: &str = "commits";
 #[derive(Default)]
 pub(crate) struct Commits {
     terms: Vec<u64>,
+    /// What was on disks that are lost: it counts as what it was when it was acknowledged. Their nodes never vote again.
+    graves: Vec<(NodeId, Vec<u64>)>,
     /// The group by the last committed entry about it.
     pub(crate) members: Option<Members>,
 }
@@ -45,7 +47,9 @@ impl Commits {
             let entry = entries.first().ok_or_else(|| failed("nothing".to_owned()))?;
             let term = entry.position().term;
             let has = |node: &&Node| node.on_disk.get(index as usize - 1) == Some(&term);
-            let holders: Vec<_> = nodes.iter().filter(has).map(|node| node.id).collect();
+            let mut holders: Vec<_> = nodes.iter().filter(has).map(|node| node.id).collect();
+            let had = |grave: &&(NodeId, Vec<u64>)| grave.1.get(index as usize - 1) == Some(&term);
+            holders.extend(self.graves.iter().filter(had).map(|(node, _)| *node));
             if !raft.members().is_quorum(|node| holders.contains(&node)) {
                 let expected = format!("committed entry {index} of term {term} on the disks of a quorum");
                 return Err(Violation::new(NAME, expected, format!("{holders:?} of {:?}", raft.members())));
@@ -59,6 +63,11 @@ impl Commits {
             }
         }
         Ok(())
+    }
+
+    /// A disk is lost for good.
+    pub(crate) fn buried(&mut self, node: NodeId, on_disk: Vec<u64>) {
+        self.graves.push((node, on_disk));
     }
 
     /// Committed entries.
