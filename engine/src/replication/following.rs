@@ -45,7 +45,11 @@ impl Raft {
         let differs = differs && !(cfg!(planted = "37") && previous.index <= self.log.last().index);
         if differs && previous.index >= before {
             let last = self.log.last().index;
-            let hint = if previous.index > last { last } else { self.log.in_front_of_term(previous.index) };
+            let hint = match previous.index > last {
+                true => last,
+                // What is committed is the same everywhere.
+                false => self.log.in_front_of_term(previous.index).max(self.commit),
+            };
             return Ok(AppendResult::Missing { tested: previous.index, hint });
         }
         let mut matched = previous.index;

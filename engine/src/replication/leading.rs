@@ -254,7 +254,8 @@ impl Raft {
         }
         let last = self.log.last().index;
         let Some(follower) = self.follower(from) else { return Ok(()) };
-        follower.heard_us = follower.heard_us.max(sent_us);
+        // Nobody has answered what was not sent yet, or what was never in the log.
+        follower.heard_us = follower.heard_us.max(sent_us.min(now_us));
         match result {
             AppendResult::Matched(index) if index <= last => {
                 follower.matched(index);
@@ -264,12 +265,12 @@ impl Raft {
                     self.send_to(from, now_us)?;
                 }
             }
-            AppendResult::Missing { tested, hint } => {
+            AppendResult::Missing { tested, hint } if tested <= last => {
                 if follower.missing(tested, hint) {
                     self.send_to(from, now_us)?;
                 }
             }
-            AppendResult::Matched(_) => {}
+            AppendResult::Matched(_) | AppendResult::Missing { .. } => {}
         }
         Ok(())
     }

@@ -31,6 +31,9 @@ impl Default for Timing {
     }
 }
 
+/// The highest term that a message may name.
+const TERM_MAX: u64 = u64::MAX / 2;
+
 /// What a member is told when it is made.
 #[derive(Clone, Copy, Debug)]
 pub struct RaftOptions {
@@ -303,7 +306,8 @@ impl Raft {
     /// [`RaftError`]: this member must stop.
     pub fn step(&mut self, message: Message, now_us: u64) -> Result<(), RaftError> {
         let Message { from, to, term, body } = message;
-        if to != self.options.id || from == self.options.id {
+        // No group comes to such a term; whoever names one would end all elections.
+        if to != self.options.id || from == self.options.id || term > TERM_MAX {
             return Ok(());
         }
         match body {

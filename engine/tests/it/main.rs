@@ -15,6 +15,7 @@ mod payments;
 mod recovery;
 mod refunds;
 mod render;
+mod replication;
 mod rig;
 mod second_try;
 mod snapshots;

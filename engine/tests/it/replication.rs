@@ -1,0 +1,261 @@
+//! Groups of members that hear each other at once: what happens when nothing goes wrong, told step by step. What happens
+//! when something does is the simulator's.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use onrush_engine::replication::{
+    Body, Declined, EntryLog, Members, Message, NodeId, Position, Raft, RaftOptions, RoleKind, group_fact,
+};
+use onrush_proto::row::RowEncoder;
+use onrush_storage::log::{FLAG_MEMBERS, FrameBuf, Vote};
+
+const ELECTION_US: u64 = 300_000;
+
+/// Members whose disks write at once.
+struct Group {
+    rafts: BTreeMap<NodeId, Raft>,
+    under_way: VecDeque<Message>,
+    deaf: BTreeSet<NodeId>,
+    now_us: u64,
+}
+
+impl Group {
+    fn of(nodes: &[u64]) -> Self {
+        let members = Members::of(nodes.iter().copied().map(NodeId)).unwrap();
+        Self::with(nodes, &members)
+    }
+
+    fn with(nodes: &[u64], members: &Members) -> Self {
+        let raft = |node: &u64| {
+            let log = EntryLog::new(members.clone(), 1 << 20);
+            let options = RaftOptions::new(NodeId(*node), *node);
+            (NodeId(*node), Raft::new(options, Vote::default(), log, 0, 0))
+        };
+        Self {
+            rafts: nodes.iter().map(raft).collect(),
+            under_way: VecDeque::new(),
+            deaf: BTreeSet::new(),
+            now_us: 0,
+        }
+    }
+
+    fn raft(&mut self, node: u64) -> &mut Raft {
+        self.rafts.get_mut(&NodeId(node)).unwrap()
+    }
+
+    /// Lets everything happen that needs no time.
+    fn settle(&mut self) {
+        loop {
+            let mut busy = false;
+            for raft in self.rafts.values_mut() {
+                let output = raft.take_output();
+                busy |= !output.is_empty();
+                self.under_way.extend(output.now);
+                if let Some(last) = output.append.last() {
+                    raft.persisted(last.position(), self.now_us).unwrap();
+                }
+                self.under_way.extend(output.later);
+            }
+            while let Some(message) = self.under_way.pop_front() {
+                busy = true;
+                if !self.deaf.contains(&message.from)
+                    && !self.deaf.contains(&message.to)
+                    && let Some(raft) = self.rafts.get_mut(&message.to)
+                {
+                    raft.step(message, self.now_us).unwrap();
+                }
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+
+    fn pass(&mut self, us: u64) {
+        let until_us = self.now_us + us;
+        while self.now_us < until_us {
+            self.now_us += 10_000;
+            for raft in self.rafts.values_mut() {
+                raft.tick(self.now_us).unwrap();
+            }
+            self.settle();
+        }
+    }
+
+    fn leaders(&self) -> Vec<u64> {
+        let leads = |raft: &&Raft| raft.role() == RoleKind::Leader;
+        self.rafts.values().filter(leads).map(|raft| raft.id().0).collect()
+    }
+
+    fn leader(&mut self) -> u64 {
+        self.pass(3 * ELECTION_US);
+        let leaders: Vec<u64> =
+            self.leaders().into_iter().filter(|node| !self.deaf.contains(&NodeId(*node))).collect();
+        assert_eq!(leaders.len(), 1, "{leaders:?}");
+        leaders[0]
+    }
+
+    fn propose(&mut self, node: u64, payload: &[u8]) -> Result<Position, Declined> {
+        let mut frame = FrameBuf::new();
+        frame.push(1, 2, payload);
+        let now_us = self.now_us;
+        self.raft(node).propose(&frame, 5, 0, now_us).unwrap()
+    }
+
+    fn change(&mut self, node: u64, next: &Members) -> Result<Position, Declined> {
+        let fact = group_fact(next, 1, 5);
+        let (mut frame, mut payload) = (FrameBuf::new(), Vec::new());
+        fact.encode(&mut RowEncoder::default(), &mut payload);
+        frame.push(fact.kind as u16, fact.key_hash, &payload);
+        let now_us = self.now_us;
+        self.raft(node).propose(&frame, 5, FLAG_MEMBERS, now_us).unwrap()
+    }
+
+    /// Leaders finish what they have begun to change.
+    fn finish_changes(&mut self) {
+        for node in self.leaders() {
+            if let Some(next) = self.raft(node).change_to_finish() {
+                self.change(node, &next).unwrap();
+            }
+        }
+        self.settle();
+    }
+
+    /// The payloads that a member knows to be committed.
+    fn committed(&mut self, node: u64) -> Vec<Vec<u8>> {
+        let raft = self.raft(node);
+        let entries = raft.log().read(1, raft.commit(), usize::MAX).unwrap();
+        let records = entries.iter().flat_map(|entry| {
+            let view = entry.frame().view();
+            view.records().map(|record| (record.kind, record.payload.to_vec())).collect::<Vec<_>>()
+        });
+        records.filter(|(kind, _)| *kind == 1).map(|(_, payload)| payload).collect()
+    }
+}
+
+#[test]
+fn a_member_alone_commits_what_it_has_written() {
+    let mut group = Group::of(&[1]);
+    assert_eq!(group.leader(), 1);
+    group.propose(1, b"a").unwrap();
+    assert!(group.committed(1).is_empty(), "it is not on disk yet");
+    group.settle();
+    assert_eq!(group.committed(1), [b"a"]);
+}
+
+#[test]
+fn three_members_elect_one_and_come_to_the_same_log() {
+    let mut group = Group::of(&[1, 2, 3]);
+    let leader = group.leader();
+    for payload in [b"a", b"b", b"c"] {
+        group.propose(leader, payload).unwrap();
+    }
+    group.pass(100_000);
+    for node in [1, 2, 3] {
+        assert_eq!(group.committed(node), [b"a", b"b", b"c"], "node {node}");
+        assert_eq!(group.raft(node).leader(), Some(NodeId(leader)));
+    }
+    let other = 1 + leader % 3;
+    let declined = group.propose(other, b"d").unwrap_err();
+    assert_eq!(declined, Declined::NotLeader { leader: Some(NodeId(leader)) });
+}
+
+#[test]
+fn a_leader_that_nobody_hears_steps_down_and_loses_what_it_alone_has() {
+    let mut group = Group::of(&[1, 2, 3]);
+    let old = group.leader();
+    group.deaf.insert(NodeId(old));
+    group.propose(old, b"lost").unwrap();
+    group.settle();
+    let asked_us = group.now_us;
+    let new = group.leader();
+    assert_ne!(new, old);
+    assert_eq!(group.raft(old).role(), RoleKind::Candidate, "it asks around, and nobody hears");
+    let now_us = group.now_us;
+    assert!(!group.raft(old).led_since(asked_us, now_us), "no read is answered by it");
+    assert!(group.raft(new).led_since(now_us, now_us), "by its lease");
+    group.propose(new, b"kept").unwrap();
+    group.settle();
+    let term = group.raft(new).term();
+    group.deaf.clear();
+    group.pass(ELECTION_US);
+    assert_eq!(group.committed(old), [b"kept"]);
+    assert_eq!((group.leaders(), group.raft(new).term()), (vec![new], term), "its return disturbs nobody");
+}
+
+#[test]
+fn the_office_goes_to_whom_it_is_given() {
+    let mut group = Group::of(&[1, 2, 3]);
+    let old = group.leader();
+    let new = 1 + old % 3;
+    group.propose(old, b"a").unwrap();
+    let now_us = group.now_us;
+    group.raft(old).hand_over(NodeId(new), now_us).unwrap();
+    assert_eq!(group.propose(old, b"b").unwrap_err(), Declined::HandingOver(NodeId(new)));
+    group.settle();
+    assert_eq!(group.leaders(), [new]);
+    assert_eq!(group.committed(new), [b"a"]);
+    let now_us = group.now_us;
+    assert_eq!(group.raft(new).hand_over(NodeId(9), now_us), Err(Declined::NoVoter(NodeId(9))));
+}
+
+#[test]
+fn a_node_follows_before_it_votes_and_a_leader_that_goes_leads_to_the_end() {
+    let founders = Members::of([1, 2, 3].map(NodeId)).unwrap();
+    let mut group = Group::with(&[1, 2, 3, 4], &founders);
+    let leader = group.leader();
+    assert_ne!(leader, 4, "it has no vote");
+    group.deaf.insert(NodeId(4));
+    let learner = founders.changing_to(founders.voters(), [NodeId(4)]).unwrap();
+    group.change(leader, &learner).unwrap();
+    group.settle();
+    let others = [1, 2, 3].map(NodeId).into_iter().filter(|node| node.0 != leader);
+    let voters: Vec<NodeId> = others.chain([NodeId(4)]).collect();
+    let next = learner.changing_to(voters.iter().copied(), []).unwrap();
+    let behind = group.change(leader, &next).unwrap_err();
+    assert!(matches!(behind, Declined::Behind { node: NodeId(4), .. }), "{behind}");
+    group.deaf.clear();
+    group.pass(100_000);
+    group.change(leader, &next).unwrap();
+    assert_eq!(group.change(leader, &learner).unwrap_err(), Declined::Changing);
+    group.settle();
+    group.finish_changes();
+    assert!(!group.leaders().contains(&leader), "it does not belong to the group any more");
+    let new = group.leader();
+    let members = group.raft(new).members().clone();
+    assert_eq!(
+        (members.voters().collect::<BTreeSet<_>>(), members.is_changing()),
+        (voters.into_iter().collect(), false)
+    );
+    group.propose(new, b"a").unwrap();
+    group.pass(100_000);
+    assert_eq!(group.committed(4), [b"a"]);
+}
+
+#[test]
+fn a_restarted_member_votes_for_nobody_who_could_overtake_a_lease() {
+    let mut group = Group::of(&[1, 2, 3]);
+    let leader = group.leader();
+    let (restarted, candidate) = (1 + leader % 3, 1 + (leader + 1) % 3);
+    let vote = Vote { term: group.raft(leader).term(), voted_for: None };
+    let members = Members::of([1, 2, 3].map(NodeId)).unwrap();
+    let mut log = EntryLog::new(members, 1 << 20);
+    let raft = group.raft(leader);
+    for entry in raft.log().read(1, u64::MAX, usize::MAX).unwrap() {
+        log.push(entry).unwrap();
+    }
+    let options = RaftOptions::new(NodeId(restarted), 77);
+    let mut raft = Raft::new(options, vote, log, 0, group.now_us);
+    let ballot = onrush_engine::replication::Ballot {
+        last: Position { term: 9, index: 9 },
+        poll: false,
+        asked: false,
+    };
+    let message =
+        Message { from: NodeId(candidate), to: NodeId(restarted), term: 9, body: Body::Ballot(ballot) };
+    raft.step(message.clone(), group.now_us + ELECTION_US - 1).unwrap();
+    assert!(raft.take_output().is_empty(), "it may have heard the leader right before");
+    raft.step(message, group.now_us + ELECTION_US).unwrap();
+    let said: Vec<Body> = raft.take_output().later.into_iter().map(|message| message.body).collect();
+    assert_eq!(said, [Body::Vote { poll: false, granted: true }]);
+}
