@@ -32,6 +32,9 @@ declare -A story=(
   [38]="consensus: what the leader has on disk is committed"
   [39]="consensus: a restarted member votes though it may have heard a leader right before"
   [40]="consensus: entries that are taken back are acknowledged"
+  [42]="consensus: only the new voters count while a group changes"
+  [45]="consensus: a lease goes on though another one was asked to lead"
+  [46]="consensus: members vote though they hear a leader"
   [41]="consensus: a new leader answers before it knows what was committed"
 )
 wrappers=$(mktemp -d)

@@ -101,6 +101,9 @@ impl Raft {
 
     /// True if a leader was heard so lately that nobody else may lead.
     fn hears_a_leader(&self, now_us: u64) -> bool {
+        if cfg!(planted = "46") {
+            return false;
+        }
         match &self.role {
             Role::Leader(_) => self.quorum_heard_us(now_us) + self.options.timing.election_us > now_us,
             _ => self.heard_us + self.options.timing.election_us > now_us,
@@ -123,6 +126,9 @@ impl Raft {
         let expected = self.vote.term + u64::from(poll && granted);
         let Role::Candidate(candidate) = &mut self.role else { return Ok(()) };
         if candidate.poll != poll || term != expected {
+            return Ok(());
+        }
+        if !self.log.members().is_voter(from) {
             return Ok(());
         }
         candidate.votes.insert(from, granted);

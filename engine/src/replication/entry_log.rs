@@ -131,7 +131,7 @@ impl EntryLog {
         self.members[self.members.len() - 1].0
     }
 
-    /// The term of an entry; `None` if it is not there, or was released.
+    /// The term of an entry; `None` if it is not there. What is released while the log is open is still known here.
     pub fn term(&self, index: u64) -> Option<u64> {
         if index == self.before.index {
             return Some(self.before.term);
@@ -253,6 +253,9 @@ impl EntryLog {
                 bytes += entry.bytes();
                 entries.push(entry.clone());
             }
+        }
+        if entries.is_empty() && from <= to {
+            return Err(EntryError::Gap { expected: from, found: first.min(self.last.index) });
         }
         Ok(entries)
     }

@@ -1,6 +1,8 @@
 //! The follower's side: entries come in.
 
-use super::entry::Entry;
+use onrush_storage::log::FLAG_MEMBERS;
+
+use super::entry::{Entry, Position};
 use super::members::NodeId;
 use super::message::{Append, AppendResult, Body};
 use super::raft::{Raft, RaftError, Role};
@@ -32,12 +34,14 @@ impl Raft {
             self.follow(term, Some(from), now_us);
         }
         self.heard_us = now_us;
-        let result = self.take_entries(append)?;
-        self.say_later(from, self.vote.term, Body::Appended { sent_us, result });
+        if let Some(result) = self.take_entries(append)? {
+            self.say_later(from, self.vote.term, Body::Appended { sent_us, result });
+        }
         Ok(())
     }
 
-    fn take_entries(&mut self, append: Append) -> Result<AppendResult, RaftError> {
+    /// `None` for a message that no leader sends.
+    fn take_entries(&mut self, append: Append) -> Result<Option<AppendResult>, RaftError> {
         let Append { previous, commit, entries, .. } = append;
         let before = self.log.first_index() - 1;
         let differs = self.log.term(previous.index) != Some(previous.term);
@@ -50,21 +54,56 @@ impl Raft {
                 // What is committed is the same everywhere.
                 false => self.log.in_front_of_term(previous.index).max(self.commit),
             };
-            return Ok(AppendResult::Missing { tested: previous.index, hint });
+            return Ok(Some(AppendResult::Missing { tested: previous.index, hint }));
+        }
+        if !self.is_sound(previous, &entries)? {
+            return Ok(None);
         }
         let mut matched = previous.index;
         for entry in entries {
-            if entry.position().index != matched + 1 {
-                // A gap in a message: what is behind it belongs to nothing.
-                break;
-            }
             matched += 1;
             if matched > before {
                 self.take_entry(entry)?;
             }
         }
         self.commit = self.commit.max(commit.min(matched));
-        Ok(AppendResult::Matched(matched))
+        Ok(Some(AppendResult::Matched(matched)))
+    }
+
+    /// True if entries continue each other and the log, as those of a leader do: nothing is taken, and nothing taken
+    /// back, for a message that lies.
+    fn is_sound(&self, previous: Position, entries: &[Entry]) -> Result<bool, RaftError> {
+        let mut before = previous;
+        let mut next_lsn = None;
+        for entry in entries {
+            let (position, info) = (entry.position(), entry.info());
+            let follows = position.index == before.index + 1
+                && (before.term..=self.vote.term).contains(&position.term)
+                && info.flags & !FLAG_MEMBERS == 0
+                && entry.members().is_ok();
+            let is_here = self.log.term(position.index) == Some(position.term);
+            if next_lsn.is_none() && !is_here {
+                next_lsn = self.next_lsn_behind(before.index)?;
+            }
+            if !follows || next_lsn.is_some_and(|lsn| lsn != info.first_lsn) {
+                return Ok(false);
+            }
+            next_lsn = next_lsn.map(|_| info.next_lsn());
+            before = position;
+        }
+        Ok(true)
+    }
+
+    /// The Lsn behind an entry of the log; `None` in front of all of them.
+    fn next_lsn_behind(&self, index: u64) -> Result<Option<u64>, RaftError> {
+        if index == self.log.last().index {
+            return Ok(Some(self.log.next_lsn()));
+        }
+        if index < self.log.first_index() {
+            return Ok(None);
+        }
+        let entries = self.log.read(index, index, 0)?;
+        Ok(entries.first().map(|entry| entry.info().next_lsn()))
     }
 
     fn take_entry(&mut self, entry: Entry) -> Result<(), RaftError> {

@@ -31,7 +31,10 @@ pub enum GroupRecordError {
     Members(#[from] MembersError),
 }
 
-/// The document's key. Nobody but the group itself writes it.
+/// The collection that holds it. Nobody but the group itself writes there.
+pub(crate) const GROUP_COLLECTION: &str = "cluster";
+
+/// The document's key.
 pub const GROUP_KEY: &str = "cluster/members";
 
 /// The document's key as the store has it.

@@ -15,6 +15,9 @@ pub(super) struct Leading {
     /// The entry with which the term began.
     pub(super) begun_at: u64,
     pub(super) transfer: Option<Transfer>,
+    /// What was committed an election timeout ago or longer, and what was at the last look, when.
+    long_committed: u64,
+    committed_at: (u64, u64),
     /// True once another one was asked to lead: it may be elected whatever was promised to this one.
     asked_another: bool,
 }
@@ -34,6 +37,8 @@ impl Raft {
             followers: BTreeMap::new(),
             heartbeat_due_us: now_us + self.options.timing.heartbeat_us,
             begun_at: next,
+            long_committed: self.commit,
+            committed_at: (self.commit, now_us),
             transfer: None,
             asked_another: false,
         };
@@ -84,7 +89,8 @@ impl Raft {
         if !self.may_change() || !self.members().leads_to(next) {
             return Err(Declined::Changing);
         }
-        let commit = self.commit;
+        // Under load the present commit is always ahead of a disk that is slower than others.
+        let commit = leading.long_committed;
         let matched = |node: &NodeId| leading.followers.get(node).map_or(0, |follower| follower.matched);
         let is_new = |node: &NodeId| *node != self.options.id && !self.members().is_voter(*node);
         match next.voters().filter(is_new).find(|node| matched(node) < commit) {
@@ -108,6 +114,10 @@ impl Raft {
         }
         let Role::Leader(leading) = &mut self.role else { return Ok(()) };
         leading.transfer.take_if(|transfer| now_us >= transfer.until_us);
+        if now_us >= leading.committed_at.1 + self.options.timing.election_us {
+            leading.long_committed = leading.committed_at.0;
+            leading.committed_at = (self.commit, now_us);
+        }
         if now_us >= leading.heartbeat_due_us {
             leading.heartbeat_due_us = now_us + self.options.timing.heartbeat_us;
             let nodes: Vec<NodeId> = leading.followers.keys().copied().collect();
@@ -134,9 +144,20 @@ impl Raft {
         }
         let heard_us = self.quorum_heard_us(now_us);
         let timing = &self.options.timing;
-        let lease =
-            !leading.asked_another && heard_us + timing.election_us.saturating_sub(timing.skew_us) > now_us;
+        let lease = (!leading.asked_another || cfg!(planted = "45"))
+            && heard_us + timing.election_us.saturating_sub(timing.skew_us) > now_us;
         lease || heard_us >= asked_us
+    }
+
+    /// Asks the followers whether this member still leads, without waiting for the next sign of life: for what
+    /// [`led_since`](Self::led_since) is to tell soon and no lease does.
+    ///
+    /// # Errors
+    /// If entries cannot be read.
+    pub fn ask_followers(&mut self, now_us: u64) -> Result<(), RaftError> {
+        let Role::Leader(leading) = &mut self.role else { return Ok(()) };
+        leading.heartbeat_due_us = now_us;
+        self.tick_leader(now_us)
     }
 
     /// Hands the office to another voter, once it has every entry. Nothing is begun meanwhile.
@@ -155,6 +176,11 @@ impl Raft {
         leading.transfer = Some(Transfer { to, until_us, asked: false });
         self.finish_hand_over();
         Ok(())
+    }
+
+    /// True while the office is being handed over: nothing is begun.
+    pub fn is_handing_over(&self) -> bool {
+        matches!(&self.role, Role::Leader(leading) if leading.transfer.is_some())
     }
 
     fn finish_hand_over(&mut self) {

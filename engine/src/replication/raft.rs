@@ -31,8 +31,8 @@ impl Default for Timing {
     }
 }
 
-/// The highest term that a message may name.
-const TERM_MAX: u64 = u64::MAX / 2;
+/// By how much a message may raise the term: more than elections ever do, and so little that terms never end.
+const TERM_STEP_MAX: u64 = 1 << 32;
 
 /// What a member is told when it is made.
 #[derive(Clone, Copy, Debug)]
@@ -199,8 +199,10 @@ impl Raft {
     /// A member that begins as a follower. `vote` is what it has promised, `log` what it holds, and `commit` what is
     /// known to be committed of that: what its store has.
     pub fn new(options: RaftOptions, vote: Vote, log: EntryLog, commit: u64, now_us: u64) -> Self {
-        let term = vote.term.max(log.last().term);
-        let vote = if term > vote.term { Vote { term, voted_for: None } } else { vote };
+        // Promises are written before entries of their term. If they are lost, nothing more is promised in that term.
+        let term = log.last().term;
+        let lost = term > vote.term;
+        let vote = if lost { Vote { term, voted_for: Some(options.id.0) } } else { vote };
         let mut raft = Self {
             commit: commit.clamp(log.first_index() - 1, log.last().index),
             options,
@@ -213,6 +215,9 @@ impl Raft {
             dice: options.seed,
             out: Output::default(),
         };
+        if lost {
+            raft.promise(vote);
+        }
         raft.await_leader(now_us);
         raft
     }
@@ -306,8 +311,8 @@ impl Raft {
     /// [`RaftError`]: this member must stop.
     pub fn step(&mut self, message: Message, now_us: u64) -> Result<(), RaftError> {
         let Message { from, to, term, body } = message;
-        // No group comes to such a term; whoever names one would end all elections.
-        if to != self.options.id || from == self.options.id || term > TERM_MAX {
+        let is_far = term > self.vote.term.saturating_add(TERM_STEP_MAX);
+        if to != self.options.id || from == self.options.id || is_far {
             return Ok(());
         }
         match body {
@@ -317,7 +322,8 @@ impl Raft {
             Body::Appended { sent_us, result } => {
                 return self.appended(from, term, (sent_us, result), now_us);
             }
-            Body::TakeOffice => return self.take_office(term, now_us),
+            Body::TakeOffice if self.leader == Some(from) => return self.take_office(term, now_us),
+            Body::TakeOffice => {}
         }
         Ok(())
     }

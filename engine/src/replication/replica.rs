@@ -107,6 +107,10 @@ impl Replica {
         now_us: u64,
     ) -> Result<Result<(), (Box<Effects>, Declined)>, RaftError> {
         let batch = Box::new(batch);
+        if !self.holds_office() {
+            let leader = self.raft.leader();
+            return Ok(Err((batch, Declined::NotLeader { leader })));
+        }
         let is_entry = !batch.frame.is_empty();
         let mut index = self.raft.log().last().index;
         if is_entry {
@@ -114,6 +118,9 @@ impl Replica {
                 Ok(position) => index = position.index,
                 Err(declined) => return Ok(Err((batch, declined))),
             }
+        }
+        if !is_entry && !self.raft.led_since(now_us, now_us) {
+            self.raft.ask_followers(now_us)?;
         }
         let term = self.raft.term();
         self.waiting.push_back(Waiting { index, term, is_entry, decided_us: now_us, batch });
@@ -131,6 +138,9 @@ impl Replica {
         next: &Members,
         now_us: u64,
     ) -> Result<Result<(), Declined>, RaftError> {
+        if !self.holds_office() {
+            return Ok(Err(Declined::NotLeader { leader: self.raft.leader() }));
+        }
         if let Err(declined) = self.raft.check_change(next) {
             return Ok(Err(declined));
         }
@@ -139,10 +149,14 @@ impl Replica {
         Ok(self.propose(batch, FLAG_MEMBERS, now_us)?.map_err(|(_, declined)| declined))
     }
 
+    fn may_say(&self, said: &Waiting, now_us: u64) -> bool {
+        said.term == self.raft.term() && self.raft.led_since(said.decided_us, now_us)
+    }
+
     /// True if [`release`](Self::release) has something.
     pub fn may_release(&self, now_us: u64) -> bool {
         match self.waiting.front().filter(|first| !first.is_entry && first.index <= self.applied) {
-            Some(said) => self.raft.led_since(said.decided_us, now_us),
+            Some(said) => self.may_say(said, now_us),
             None => self.applied < self.raft.applicable(),
         }
     }
@@ -156,7 +170,7 @@ impl Replica {
             && !first.is_entry
             && first.index <= self.applied
         {
-            if !self.raft.led_since(first.decided_us, now_us) {
+            if !self.may_say(first, now_us) {
                 return Ok(None);
             }
             return Ok(self.waiting.pop_front().map(|said| Release::Said(said.batch)));

@@ -6,6 +6,7 @@ use onrush_proto::{
 };
 
 use super::{Accepted, Context, Decision};
+use crate::replication::GROUP_COLLECTION;
 use crate::state::State;
 use crate::tables::hash_of;
 
@@ -39,6 +40,10 @@ pub fn delete(state: &State, context: &Context, delete: &DeleteDocument) -> Deci
 
 fn check_key(key: &DocKey) -> Result<(), Refusal> {
     match key.as_str().split_once('/') {
+        // Who belongs to the group of a shard's log is the group's own affair.
+        Some((GROUP_COLLECTION, _)) => {
+            Err(Refusal::Invalid { field: "key", expected: "a collection other than cluster" })
+        }
         Some((collection, id)) if !collection.is_empty() && !id.is_empty() => Ok(()),
         _ => Err(Refusal::Invalid { field: "key", expected: "collection/id" }),
     }

@@ -136,15 +136,19 @@ impl Supply {
     }
 
     /// Gives up the segment that stands ready, or is being made so; the name of its file, which is to be removed.
-    pub(super) fn withdraw(&mut self, sequence: u64) -> Option<String> {
+    pub(super) fn withdraw(&mut self, sequence: u64) -> Result<Option<String>, Failure> {
         if let Maker::Worker(worker) = &self.maker
             && std::mem::take(&mut self.asked)
             && self.next.is_none()
         {
-            // One that could not be made is not there to be removed.
-            self.next = worker.wait(sequence).ok();
+            match worker.wait(sequence) {
+                Ok(prepared) => self.next = Some(prepared),
+                // On a full disk none was made. After any other failure one may be there, under its name.
+                Err(Failure { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {}
+                Err(failure) => return Err(failure),
+            }
         }
-        self.next.take().map(|prepared| prepared.file.name)
+        Ok(self.next.take().map(|prepared| prepared.file.name))
     }
 
     /// Puts a released segment aside. A worker's failure shows at the next [`check`](Self::check).

@@ -90,7 +90,7 @@ impl Log {
         let newest = self.active.as_ref().map_or(kept.header.sequence, |active| active.header.sequence);
         let remove =
             |log: &Self, file: String| log.disk.remove(&file).map_err(|source| Failure { file, source });
-        if let Some(file) = self.supply.withdraw(newest + 1) {
+        if let Some(file) = self.supply.withdraw(newest + 1)? {
             remove(self, file)?;
         }
         while let Some(segment) = self.index.pop_behind(kept.header.sequence) {

@@ -16,6 +16,7 @@ use onrush_storage::disk::{Disk, FaultDisk};
 use onrush_storage::log::{AppendError, FrameBuf, Log, LogOptions, OpenError, Prepare, VoteError, VoteFile};
 use onrush_storage::store::{Keyspace, Store};
 
+use crate::invariants::monotone::Seen;
 use crate::node::CutStore;
 use crate::plan::Plan;
 use crate::report::{Verdict, Violation};
@@ -60,6 +61,7 @@ pub(crate) struct Live {
     /// The last record and the shard time that were applied.
     pub(crate) applied_lsn: u64,
     pub(crate) applied_us: u64,
+    pub(crate) seen: Seen,
     frame: FrameBuf,
     rows: ViewRows,
     wants: Vec<Want>,
@@ -78,6 +80,8 @@ pub(crate) enum WriteFailed {
     Append(AppendError),
     Vote(VoteError),
     Truncate(onrush_storage::log::TruncateError),
+    /// An entry does not stand where its leader put it.
+    Elsewhere(String),
 }
 
 impl std::fmt::Display for WriteFailed {
@@ -86,6 +90,7 @@ impl std::fmt::Display for WriteFailed {
             Self::Append(error) => error.fmt(f),
             Self::Vote(error) => error.fmt(f),
             Self::Truncate(error) => error.fmt(f),
+            Self::Elsewhere(found) => found.fmt(f),
         }
     }
 }
@@ -140,6 +145,10 @@ impl Node {
             Err(error) => return Err(failed("entries that read", &error)),
         };
         let end_lsn = self.store.applied(Keyspace::History).max(self.store.applied(Keyspace::Current));
+        if log.end_lsn() < end_lsn {
+            let expected = format!("a log that reaches record {end_lsn}, which its store has");
+            return Err(Violation::new("commits", expected, log.end_lsn().to_string()));
+        }
         let (applied, time_us) = applied(&log, end_lsn)?;
         let at = LogPosition { first_lsn: log.first_lsn(), end_lsn, time_us };
         let (recovered, views) = match recover_with_views(options, &self.store, log.reader(), at) {
@@ -149,16 +158,7 @@ impl Node {
             }
             Err(error) => return Err(failed("a shard that recovers", &error)),
         };
-        let raft_options = RaftOptions {
-            timing: Timing {
-                election_us: plan.election_us,
-                heartbeat_us: plan.election_us / 6,
-                skew_us: plan.election_us / 10,
-            },
-            message_bytes_max: plan.message_bytes_max,
-            in_flight_bytes_max: plan.message_bytes_max * 4,
-            ..RaftOptions::new(self.id, epoch)
-        };
+        let raft_options = raft_options(plan, self.id, epoch);
         // How the group was founded is committed from the beginning.
         let raft = Raft::new(raft_options, votes.vote(), entries, applied.max(1), now_us);
         let Recovered { shard, absorber, replayed_from, .. } = recovered;
@@ -184,6 +184,7 @@ impl Node {
             open: Effects::default(),
             applied_lsn: end_lsn,
             applied_us: time_us,
+            seen: Seen::default(),
             frame: FrameBuf::new(),
             rows: ViewRows::default(),
             wants: Vec::new(),
@@ -209,6 +210,19 @@ impl Node {
 
 fn failed(expected: &str, error: &dyn std::fmt::Display) -> Violation {
     Violation::new("replay", expected, error.to_string())
+}
+
+fn raft_options(plan: &Plan, id: NodeId, seed: u64) -> RaftOptions {
+    RaftOptions {
+        timing: Timing {
+            election_us: plan.election_us,
+            heartbeat_us: plan.election_us / 6,
+            skew_us: plan.election_us / 10,
+        },
+        message_bytes_max: plan.message_bytes_max,
+        in_flight_bytes_max: plan.message_bytes_max * 4,
+        ..RaftOptions::new(id, seed)
+    }
 }
 
 fn log_options(plan: &Plan, epoch: u64) -> LogOptions {
@@ -253,7 +267,9 @@ impl Live {
             self.log.set_term(info.term);
             let appended = self.log.append_flagged(&mut self.frame, info.time_us, info.flags);
             let appended = appended.map_err(WriteFailed::Append)?;
-            assert_eq!(appended, info, "an entry stands where its leader put it");
+            if appended != info {
+                return Err(WriteFailed::Elsewhere(format!("{info:?} of its leader, {appended:?} here")));
+            }
         }
         Ok(())
     }

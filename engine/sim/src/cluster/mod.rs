@@ -204,17 +204,34 @@ impl World {
             return Ok(());
         }
         self.commits.survived(&mut self.nodes[at])?;
+        self.same_on_disk(at)?;
         self.tell(|| format!("node {at} starts"));
         self.check_node(at)
     }
 
+    /// What a restarted node reads from its disk is what was written there.
+    fn same_on_disk(&mut self, at: usize) -> Verdict {
+        let Some(live) = &self.nodes[at].live else { return Ok(()) };
+        let log = live.replica.raft().log();
+        let entries = log.read(1, u64::MAX, usize::MAX);
+        let entries =
+            entries.map_err(|error| Violation::new("matching", "entries that read", error.to_string()))?;
+        let mut before = 0;
+        for entry in entries {
+            self.matching.written(&entry, before)?;
+            before = entry.position().term;
+        }
+        Ok(())
+    }
+
     /// What must hold of a node after each thing that it did.
     fn check_node(&mut self, at: usize) -> Verdict {
-        let node = &self.nodes[at];
-        let Some(live) = &node.live else { return Ok(()) };
+        let node = &mut self.nodes[at];
+        let Some(live) = &mut node.live else { return Ok(()) };
         let raft = live.replica.raft();
         self.elections.look(node.id, raft)?;
-        invariants::monotone::look(node.spoke_in, raft, live.replica.applied())?;
+        let node_is_at = (node.spoke_in, node.on_disk.len());
+        invariants::monotone::look(node_is_at, raft, live.replica.applied(), &mut live.seen)?;
         self.commits.look(&mut self.mirror, &self.nodes, at)
     }
 

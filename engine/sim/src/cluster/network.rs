@@ -36,6 +36,12 @@ impl Network {
         from * self.nodes + to
     }
 
+    /// A message that its receiver did not take yet.
+    pub(crate) fn again(&mut self, message: Message) {
+        let pair = self.pair(super::place(message.from), super::place(message.to));
+        self.queues[pair].push_front(message);
+    }
+
     pub(crate) fn send(&mut self, message: Message) {
         let pair = self.pair(super::place(message.from), super::place(message.to));
         if self.queues[pair].len() == QUEUE_MAX {

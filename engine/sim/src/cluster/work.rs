@@ -1,6 +1,6 @@
 //! What can happen when nothing fails.
 
-use onrush_engine::replication::{Output, Release};
+use onrush_engine::replication::{Message, Output, Release};
 use onrush_engine::shard::{Effects, Input, ReplyTo};
 use onrush_proto::{Lsn, Outcome, Receipt, Refusal, Reply, Request, ShardId};
 
@@ -16,7 +16,7 @@ const PIPELINE_MAX: usize = 8;
 
 /// One thing that a node can do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Step {
+pub(super) enum Step {
     Tick,
     Write,
     Release,
@@ -82,14 +82,14 @@ impl World {
         self.now_us += self.schedule.within(1, most);
     }
 
-    fn steps(&self, at: usize) -> Vec<Step> {
+    pub(super) fn steps(&self, at: usize) -> Vec<Step> {
         let node = &self.nodes[at];
         let Some(live) = &node.live else { return Vec::new() };
         if node.paused_until_us > self.now_us {
             return Vec::new();
         }
         let (now_us, raft) = (self.clock_us(at), live.replica.raft());
-        let leads = live.replica.holds_office();
+        let leads = live.replica.holds_office() && !raft.is_handing_over();
         let mut steps = Vec::new();
         let mut can = |can: bool, step: Step| {
             if can {
@@ -106,8 +106,14 @@ impl World {
     }
 
     pub(super) fn has_work(&self, at: usize) -> bool {
-        // What is committed nowhere yet waits for others.
-        self.steps(at).into_iter().any(|step| step != Step::Release || self.may_release(at))
+        // What is committed nowhere yet waits for others, and what is decided behind it waits with it.
+        let is_full = |live: &super::member::Live| live.replica.waiting() >= PIPELINE_MAX;
+        let is_full = self.nodes[at].live.as_ref().is_some_and(is_full);
+        self.steps(at).into_iter().any(|step| match step {
+            Step::Release => self.may_release(at),
+            Step::Turn => !is_full,
+            _ => true,
+        })
     }
 
     fn may_release(&self, at: usize) -> bool {
@@ -178,7 +184,7 @@ impl World {
         self.send(at, now);
     }
 
-    fn send(&mut self, at: usize, messages: Vec<onrush_engine::replication::Message>) {
+    fn send(&mut self, at: usize, messages: Vec<Message>) {
         for message in messages {
             self.nodes[at].spoke_in = self.nodes[at].spoke_in.max(match &message.body {
                 // A poll names a term that nobody is in.
@@ -189,7 +195,10 @@ impl World {
             let mut bytes = Vec::new();
             message.encode(ShardId(0), &mut bytes);
             self.trace.bytes(&bytes);
-            self.network.send(message);
+            // What arrives is what was read from these bytes.
+            if let Ok((_, message)) = Message::decode(&bytes) {
+                self.network.send(message);
+            }
         }
     }
 
@@ -235,6 +244,9 @@ impl World {
     }
 
     fn write_failed(&mut self, at: usize, error: &WriteFailed) -> Verdict {
+        if let WriteFailed::Elsewhere(found) = error {
+            return Err(Violation::new("matching", "an entry where its leader put it", found.clone()));
+        }
         self.tell(|| format!("node {at} stops: {error}"));
         self.summary.poisoned += 1;
         self.stop(at);
@@ -367,7 +379,8 @@ impl World {
         let floor = self.floors.remove(&to.tag).unwrap_or(0);
         let is_unknown = matches!(reply.outcome, Outcome::Refused(Refusal::Stopped));
         let is_read = self.oracle.request(to.tag).is_some_and(|request| request.command.is_read());
-        if is_read && !is_unknown {
+        let is_refusal = matches!(reply.outcome, Outcome::Refused(_)) && reply.lsn.0 > 0;
+        if (is_read || is_refusal) && !is_unknown && !reply.replayed {
             invariants::linear::read(floor, reply)?;
         }
         self.answered_lsn = self.answered_lsn.max(reply.lsn.0);
@@ -387,7 +400,12 @@ impl World {
         let at = place(message.to);
         let now_us = self.clock_us(at);
         let node = &self.nodes[at];
-        if node.live.is_some() && node.paused_until_us <= self.now_us {
+        if node.live.is_some() && node.paused_until_us > self.now_us {
+            // A process that stands still reads later.
+            self.network.again(message);
+            return Ok(false);
+        }
+        if node.live.is_some() {
             self.with_raft(at, |raft| raft.step(message, now_us))?;
             self.look_at_office(at)?;
         }
