@@ -99,7 +99,7 @@ impl Fault {
         (Self::Deaf, 8),
         (Self::Mute, 8),
         (Self::CutLink, 10),
-        (Self::Pause, 12),
+        (Self::Pause, 30),
         (Self::Transfer, 14),
         (Self::Change, 24),
         (Self::ReplaceDisk, 6),

@@ -74,6 +74,7 @@ impl Plan {
         let mut dice = Dice::new(seed, purpose::PLAN);
         let drawn = dice.pick(&[1, 2, 2, 4]);
         let segment_bytes = dice.pick(&[48 << 10, 64 << 10, 96 << 10, 256 << 10]);
+        let reads = if options.nodes > 1 { dice.pick(&[1, 10]) } else { 1 };
         Self {
             seed,
             shards: options.shards.unwrap_or(drawn),
@@ -103,7 +104,7 @@ impl Plan {
             },
             tail_bytes_max: dice.pick(&[1, 4 << 10, 32 << 10, 1 << 20]),
             buffered: dice.percent(30),
-            wishes: [45, 6, 4, 22, 8, 5, 4, 6].map(|weight| weight * dice.pick(&[0, 1, 1, 2, 4]) + 1),
+            wishes: [45, 6, 4, 22, 8, 5, 4, 6 * reads].map(|weight| weight * dice.pick(&[0, 1, 1, 2, 4]) + 1),
             strides: dice.pick(&[
                 [50, 30, 15, 4, 1],
                 [70, 30, 0, 0, 0],

@@ -37,15 +37,13 @@ pub enum Planted {
     VoteNotWritten,
     /// What rests on a write leaves before it.
     AnswerBeforeWrite,
-    /// A leader answers reads without knowing that it still leads.
-    ReadUnconfirmed,
     /// A deposed leader keeps what it has decided.
     KeepDecided,
 }
 
 impl Planted {
     /// All of the host's bugs, with the numbers under which `--planted` knows them.
-    pub const ALL: [(Self, usize); 17] = [
+    pub const ALL: [(Self, usize); 16] = [
         (Self::AckBeforeAppend, 1),
         (Self::ForgetReclaims, 2),
         (Self::AbsorbBeyondCeiling, 3),
@@ -61,7 +59,6 @@ impl Planted {
         (Self::PublishNextBatch, 28),
         (Self::VoteNotWritten, 31),
         (Self::AnswerBeforeWrite, 32),
-        (Self::ReadUnconfirmed, 33),
         (Self::KeepDecided, 34),
     ];
 

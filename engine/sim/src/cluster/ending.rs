@@ -205,7 +205,8 @@ impl World {
             let Outcome::Accepted(Receipt::Order { order, .. }) = outcome else {
                 return Err(liveness::stuck("a fresh order taken", outcome));
             };
-            let outcome = self.ask_and_wait(Request::unkeyed(Command::CancelOrder(CancelOrder { order })))?;
+            let request = self.workload.keyed(Command::CancelOrder(CancelOrder { order }));
+            let outcome = self.ask_and_wait(request)?;
             if !matches!(outcome, Outcome::Accepted(_)) {
                 return Err(liveness::stuck("a fresh order called off", outcome));
             }

@@ -20,9 +20,14 @@ impl World {
         }
         if let Some((at, _)) = self.doomed.take_if(|(_, event)| self.event >= *event) {
             self.tell(|| format!("the new leader is gone: node {at}"));
-            match self.faults.percent(50) {
-                true => self.lose_power(at),
-                false => self.cut(|network| network.cut_off(at, true, true)),
+            let pause_us = self.faults.within(1, 4) * self.plan.election_us;
+            match self.faults.below(4) {
+                0 | 1 => self.lose_power(at),
+                2 => self.cut(|network| network.cut_off(at, true, true)),
+                _ => {
+                    self.summary.pauses += 1;
+                    self.nodes[at].paused_until_us = self.now_us + pause_us;
+                }
             }
         }
         if self.faults.below(10_000) >= self.plan.faults_per_10k {
@@ -66,8 +71,14 @@ impl World {
             Fault::Change => return self.change(at),
             Fault::ReplaceDisk => return self.replace_disk(at),
             Fault::Pause => {
+                // A leader that stands still is the one that others overtake.
+                let leads = |node: &super::member::Node| {
+                    node.live.as_ref().is_some_and(|live| live.replica.holds_office())
+                };
+                let leader = self.nodes.iter().position(leads).filter(|_| self.faults.percent(60));
                 self.summary.pauses += 1;
-                self.nodes[at].paused_until_us = until_us;
+                let until_us = until_us + 2 * self.plan.election_us;
+                self.nodes[leader.unwrap_or(at)].paused_until_us = until_us;
             }
             Fault::SlowSync => self.nodes[at].stalled_until_us = until_us,
             Fault::CrashInFlush => self.nodes[at].store.crash_in_flush(flush),
@@ -86,7 +97,7 @@ impl World {
     pub(super) fn perhaps_doom(&mut self, at: usize) {
         let exposed = self.plan.faults_per_10k > 0 && !self.healed && !self.plan.without.has(Fault::Crash);
         if exposed && self.faults.percent(25) {
-            self.doomed = Some((at, self.event + self.faults.within(1, 60)));
+            self.doomed = Some((at, self.event + self.faults.within(1, 200)));
         }
     }
 

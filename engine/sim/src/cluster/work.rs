@@ -347,9 +347,8 @@ impl World {
     /// The next thing that is committed leaves, or is applied.
     fn release(&mut self, at: usize) -> Verdict {
         let now_us = self.clock_us(at);
-        let unsure = self.plan.has(Planted::ReadUnconfirmed);
         let Some(live) = &mut self.nodes[at].live else { return Ok(()) };
-        let released = match live.replica.release(if unsure { 0 } else { now_us }) {
+        let released = match live.replica.release(now_us) {
             Ok(released) => released,
             Err(error) => return self.consensus_failed(at, &error),
         };
