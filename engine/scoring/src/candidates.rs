@@ -1,10 +1,13 @@
 //! Which products come into question for a user, and what speaks for each.
 
-use crate::base::{Base, weight};
+use crate::base::{Base, Fold, weight};
+use crate::best::Best;
 use crate::counters::{Counters, Product, User};
 use crate::decayed::DAY_S;
 use crate::factors::Factor;
-use crate::features::{Features, Hints, Person};
+use crate::features::{Features, Hints, Person, Standing};
+use crate::scan::{AlignedBytes, Instructions, ItemFactors as _, ItemMatrix, ItemRows, Pass, Query};
+use crate::section::Section;
 use crate::wide::{dot, widest};
 
 /// What is foretold.
@@ -33,7 +36,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// What each task looks at.
-    pub fn of(task: Task) -> Self {
+    pub const fn of(task: Task) -> Self {
         match task {
             Task::NextBasket => Self { history: 300, trends: 60, near: 60, factors: 30, near_of: 256 },
             Task::Discovery => Self { history: 0, trends: 120, near: 150, factors: 80, near_of: usize::MAX },
@@ -42,9 +45,11 @@ impl Bounds {
 }
 
 /// How long ago what counts as bought lately was, at most.
-const LATELY_S: i64 = 21 * DAY_S;
+pub(crate) const LATELY_S: i64 = 21 * DAY_S;
 /// Products of a chart: the ones whose factors are looked through.
 const CHARTED_MAX: usize = 3_000;
+/// Products whose nearness is looked at together.
+const LANES: usize = 16;
 
 /// All that is known at a time.
 pub struct Moment<'a> {
@@ -58,11 +63,15 @@ pub struct Moment<'a> {
     pub now_s: i64,
 }
 
-/// The products that are bought most, the most bought first, with their factors one behind the other.
-#[derive(Clone, PartialEq, Debug, Default)]
+/// What is known of products at a time whoever asks: what speaks for each, and those that are bought most, the most
+/// bought first, with their factors in blocks.
+#[derive(Debug, Default)]
 pub struct Chart {
-    products: Vec<u32>,
-    factors: Vec<Factor>,
+    pub(crate) now_s: i64,
+    standings: Vec<Standing>,
+    pub(crate) products: Vec<u32>,
+    /// `None` if there are none that can be scanned.
+    factors: Option<ItemMatrix<AlignedBytes>>,
 }
 
 impl Chart {
@@ -71,11 +80,23 @@ impl Chart {
         let score = |product: &Product| product.trend(now_s) + 2.0 * product.rush(now_s);
         let mut scored: Vec<(f32, u32)> = counters.products.iter().map(score).zip(0..).collect();
         scored.retain(|(score, _)| *score > 0.0);
-        scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        scored.truncate(CHARTED_MAX);
+        let above = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        if scored.len() > CHARTED_MAX {
+            scored.select_nth_unstable_by(CHARTED_MAX, above);
+            scored.truncate(CHARTED_MAX);
+        }
+        scored.sort_unstable_by(above);
         let products: Vec<u32> = scored.into_iter().map(|(_, product)| product).collect();
-        let factors = products.iter().map(|product| *base.factor(*product)).collect();
-        Self { products, factors }
+        let factors: Vec<Factor> = products.iter().map(|product| base.factor(*product)).collect();
+        let numbers = 0..counters.products.len() as u32;
+        let standings = numbers.map(|number| Standing::of(number, counters, base, now_s)).collect();
+        Self { now_s, standings, products, factors: ItemMatrix::build(&factors).ok() }
+    }
+
+    /// What speaks for a product; one that came later is looked at anew.
+    fn standing(&self, product: u32, moment: &Moment<'_>) -> Standing {
+        let known = self.standings.get(product as usize).copied();
+        known.unwrap_or_else(|| Standing::of(product, moment.counters, moment.base, self.now_s))
     }
 }
 
@@ -86,120 +107,182 @@ pub struct Gathered {
     pub products: Vec<u32>,
     /// What speaks for each.
     pub features: Vec<Features>,
-    /// How near each product is to what the user bought, all together and of late.
-    near: Vec<[f32; 2]>,
-    touched: Vec<u32>,
     taken: Vec<bool>,
-    scored: Vec<(f32, u32)>,
+    person: Person,
+    fold: Fold,
+    near: Near,
+    best: Best,
+    scan: Scan,
+    standings: Vec<Standing>,
+    products_of: Vec<f32>,
+}
+
+/// The pass over the factors of a chart.
+struct Scan(Pass);
+
+/// How near everything is to what a user bought.
+#[derive(Default)]
+struct Near {
+    /// By the place among what can be near: all together, and of late.
+    sums: Vec<[f32; 2]>,
     /// Of what was bought: how much it weighs, how much of that is of late, and the product.
     weighed: Vec<(f32, f32, u32)>,
+    /// Where the neighbours of each lie.
+    ranges: Vec<(u32, u32)>,
 }
 
 impl Gathered {
     /// Gathers the candidates of a user.
     pub fn gather(&mut self, task: Task, user: &User, moment: &Moment<'_>) {
-        let Moment { counters, base, now_s, .. } = *moment;
-        let count = counters.products.len();
-        self.near.resize(count, [0.0; 2]);
-        self.taken.resize(count, false);
-        self.products.clear();
-        self.features.clear();
-        let factor = base.fold_in(user, now_s);
-        self.look_near(user, moment, Bounds::of(task).near_of);
+        let Moment { counters, base, chart, now_s } = *moment;
+        let Self { products, taken, person, fold, near, .. } = self;
+        products.clear();
+        taken.resize(counters.products.len(), false);
+        person.look(user, counters, now_s);
+        near.look(user, &person.counts, moment, Bounds::of(task).near_of);
+        let counts =
+            user.bought.iter().zip(&person.counts).map(|(bought, [count, _])| (bought.product, *count));
+        let factor = base.fold(counts, fold);
         self.choose(task, user, &factor, moment);
-        let person = Person::of(user, counters, now_s);
-        for product in &self.products {
-            let at = *product as usize;
-            self.taken[at] = false;
-            let [near, near_recent] = self.near[at];
-            let hints = Hints { factor: product_of(&factor, base.factor(*product)), near, near_recent };
-            self.features.push(person.features(*product, counters, hints));
-        }
-        for product in self.touched.drain(..) {
-            self.near[product as usize] = [0.0; 2];
+        let Self { products, features, taken, person, near, standings, products_of, .. } = self;
+        standings.clear();
+        standings.extend(products.iter().map(|product| chart.standing(*product, moment)));
+        products_of_factors(&factor, base.factors(), standings, products_of);
+        features.clear();
+        for ((product, standing), factor) in products.iter().zip(standings.iter()).zip(products_of.iter()) {
+            taken[*product as usize] = false;
+            let hints = Hints { factor: *factor, near: near.of(standing.near) };
+            features.push(person.features(user, *product, standing, hints));
         }
     }
 
     /// Which products come into question.
     fn choose(&mut self, task: Task, user: &User, factor: &Factor, moment: &Moment<'_>) {
-        let (bounds, now_s) = (Bounds::of(task), moment.now_s);
-        if bounds.history > 0 {
-            self.scored.clear();
-            self.scored.extend(
-                user.bought
-                    .iter()
-                    .map(|bought| (bought.history(now_s) + bought.recent(now_s), bought.product)),
-            );
-            self.take(bounds.history);
-        }
+        let Self { products, taken, person, near, best, scan, .. } = self;
+        let bounds = Bounds::of(task);
         let is_new = |product: u32| task == Task::NextBasket || !user.knows(product);
-        self.scored.clear();
-        let trends = moment.chart.products.iter().filter(|product| is_new(**product)).take(bounds.trends);
-        self.scored.extend(trends.map(|product| (0.0, *product)));
-        self.take(bounds.trends);
-        self.scored.clear();
-        let near = self.touched.iter().filter(|product| is_new(**product));
-        self.scored.extend(near.map(|product| (self.near[*product as usize].iter().sum(), *product)));
-        self.take(bounds.near);
-        self.scored.clear();
-        scan(factor, moment.chart, &mut self.scored);
-        self.scored.retain(|(_, product)| is_new(*product));
-        self.take(bounds.factors);
+        let mut take = |product: u32| {
+            if !std::mem::replace(&mut taken[product as usize], true) {
+                products.push(product);
+            }
+        };
+        if bounds.history > 0 {
+            best.begin(bounds.history);
+            let bought = user.bought.iter().zip(&person.counts);
+            bought.for_each(|(bought, [history, recent])| best.offer(history + recent, bought.product));
+            best.all().for_each(&mut take);
+        }
+        let charted = moment.chart.products.iter().copied();
+        charted.filter(|product| is_new(*product)).take(bounds.trends).for_each(&mut take);
+        best.begin(bounds.near);
+        nearest(&near.sums, moment.base.near(), &is_new, best);
+        best.all().for_each(&mut take);
+        scan.highest(bounds.factors, factor, moment.chart, &is_new, take);
     }
+}
 
-    /// How near everything is to what the user bought.
-    fn look_near(&mut self, user: &User, moment: &Moment<'_>, most: usize) {
-        let now_s = moment.now_s;
-        self.weighed.clear();
-        self.weighed.extend(user.bought.iter().map(|bought| {
-            let recent = if now_s - bought.last_s <= LATELY_S { bought.recent(now_s) } else { 0.0 };
-            (weight(bought, now_s), recent, bought.product)
+impl Near {
+    /// Looks at the neighbours of what a user bought, whose decayed counts these are.
+    fn look(&mut self, user: &User, counts: &[[f32; 2]], moment: &Moment<'_>, most: usize) {
+        let Self { sums, weighed, ranges } = self;
+        weighed.clear();
+        weighed.extend(user.bought.iter().zip(counts).map(|(bought, [history, recent])| {
+            let is_late = moment.now_s - bought.last_s <= LATELY_S;
+            (weight(*history), if is_late { *recent } else { 0.0 }, bought.product)
         }));
-        if self.weighed.len() > most {
+        if weighed.len() > most {
             let of = |(weight, recent, _): &(f32, f32, u32)| weight + recent;
-            self.weighed.select_nth_unstable_by(most, |a, b| of(b).total_cmp(&of(a)).then(a.2.cmp(&b.2)));
-            self.weighed.truncate(most);
+            weighed.select_nth_unstable_by(most, |a, b| of(b).total_cmp(&of(a)).then(a.2.cmp(&b.2)));
+            weighed.truncate(most);
+            // In the sequence of the history, in which nearness is summed up.
+            weighed.sort_unstable_by_key(|(_, _, product)| *product);
         }
-        for (weight, recent, product) in &self.weighed {
-            for neighbour in moment.base.neighbours(*product) {
-                let [near, near_recent] = &mut self.near[neighbour.product as usize];
-                if *near == 0.0 {
-                    self.touched.push(neighbour.product);
-                }
-                *near += weight * neighbour.nearness;
-                *near_recent += recent * neighbour.nearness;
+        sums.clear();
+        sums.resize(moment.base.near().len(), [0.0; 2]);
+        ranges.clear();
+        ranges.extend(weighed.iter().map(|(_, _, product)| moment.base.near_range(*product)));
+        for ((weight, recent, _), range) in weighed.iter().zip(ranges.iter()) {
+            for neighbour in moment.base.near_in(*range) {
+                let [near, near_recent] = &mut sums[neighbour.product as usize];
+                *near += *weight * neighbour.nearness;
+                *near_recent += *recent * neighbour.nearness;
             }
         }
     }
 
-    /// Takes the best of what is scored.
-    fn take(&mut self, most: usize) {
-        if most == 0 {
-            return;
-        }
-        if self.scored.len() > most {
-            self.scored.select_nth_unstable_by(most, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        }
-        for (_, product) in self.scored.iter().take(most) {
-            let taken = &mut self.taken[*product as usize];
-            if !std::mem::replace(taken, true) {
-                self.products.push(*product);
+    /// How near what has a place is; what has none is not.
+    fn of(&self, place: u32) -> [f32; 2] {
+        self.sums.get(place as usize).copied().unwrap_or_default()
+    }
+}
+
+/// Offers what is near, and new if it has to be.
+fn nearest(sums: &[[f32; 2]], products: &[u32], is_new: &dyn Fn(u32) -> bool, best: &mut Best) {
+    let mut from = 0;
+    // What is not near at all is not among them.
+    while let Some(at) = next_at_least(sums, from, best.at_least().max(f32::from_bits(1))) {
+        let lanes = sums[at..].iter().zip(&products[at..]).take(LANES);
+        for ([all, late], product) in lanes {
+            let near = all + late;
+            if near > 0.0 && near >= best.at_least() && is_new(*product) {
+                best.offer(near, *product);
             }
         }
+        from = at + LANES;
     }
 }
 
 widest! {
-    fn scan(factor: &Factor, chart: &Chart, scored: &mut Vec<(f32, u32)>) {
-        scored.reserve(chart.products.len());
-        for (product, other) in chart.products.iter().zip(&chart.factors) {
-            scored.push((dot(factor, other), *product));
+    /// The first lanes from a place on of which one is so near; `None` if there are no more.
+    fn next_at_least(sums: &[[f32; 2]], from: usize, least: f32) -> Option<usize> {
+        let rest = sums.get(from..)?;
+        let (lanes, last) = rest.as_chunks::<LANES>();
+        for (some, at) in lanes.iter().zip(0..) {
+            let mut found = false;
+            for [all, late] in some {
+                found |= all + late >= least;
+            }
+            if found {
+                return Some(from + at * LANES);
+            }
+        }
+        (!last.is_empty()).then(|| from + lanes.len() * LANES)
+    }
+}
+
+widest! {
+    /// The product of a user's factor and of each product's.
+    fn products_of_factors(factor: &Factor, factors: &ItemRows<Section>, standings: &[Standing], found: &mut Vec<f32>) {
+        found.clear();
+        standings.iter().for_each(|standing| factors.touch(standing.learned));
+        for standing in standings {
+            found.push(factors.factor(standing.learned).map_or(0.0, |other| dot(factor, &other)));
         }
     }
 }
 
-widest! {
-    fn product_of(factor: &Factor, product: &Factor) -> f32 {
-        dot(factor, product)
+impl Scan {
+    /// Takes the products of a chart with the highest products of factors.
+    fn highest(
+        &mut self,
+        most: usize,
+        factor: &Factor,
+        chart: &Chart,
+        is_new: &dyn Fn(u32) -> bool,
+        take: impl FnMut(u32),
+    ) {
+        let Some(factors) = &chart.factors else { return };
+        let query = [Query { user: factor, k: most }];
+        // A factor that is no number is near nothing.
+        let found = self.0.exact(factors, &query, &mut |_, at| is_new(chart.products[at as usize]));
+        let found = found.ok().and_then(|found| found.first()).into_iter().flatten();
+        found.map(|found| chart.products[found.item as usize]).for_each(take);
+    }
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        let most = Bounds::of(Task::NextBasket).factors.max(Bounds::of(Task::Discovery).factors);
+        Self(Pass::new(most, Instructions::widest()))
     }
 }

@@ -8,6 +8,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use crate::copy_on_write::Shared;
 use crate::decayed::{DAY_S, Decayed};
 
 /// In which time what a user bought counts half: the baseline's, and a short one.
@@ -127,7 +128,7 @@ pub struct Category {
 #[derive(Clone, PartialEq, Debug, Default, Archive, Serialize, Deserialize)]
 pub struct Counters {
     /// By number.
-    pub users: Vec<User>,
+    pub users: Vec<Shared<User>>,
     /// By number.
     pub products: Vec<Product>,
     /// By number.
@@ -296,7 +297,7 @@ impl Counters {
     pub fn new(listings: &[Listing], users: usize) -> Self {
         let categories = listings.iter().map(|listing| listing.category as usize + 1).max().unwrap_or(0);
         Self {
-            users: vec![User::default(); users],
+            users: vec![Shared::default(); users],
             products: listings.iter().map(|listing| Product::new(*listing)).collect(),
             categories: vec![Category::default(); categories],
         }
@@ -304,7 +305,7 @@ impl Counters {
 
     /// The number of a user who comes now.
     pub fn add_user(&mut self) -> u32 {
-        self.users.push(User::default());
+        self.users.push(Shared::default());
         (self.users.len() - 1) as u32
     }
 
@@ -348,7 +349,7 @@ impl Counters {
         let numbers: Vec<Option<u32>> = keep.iter().map(number).collect();
         let mut kept = keep.iter();
         self.products.retain(|_| kept.next() == Some(&true));
-        self.users.iter_mut().for_each(|user| user.renumber(&numbers));
+        self.users.iter_mut().for_each(|user| user.change().renumber(&numbers));
         numbers
     }
 
@@ -359,7 +360,7 @@ impl Counters {
     /// If a number is of no user or product.
     pub fn count(&mut self, basket: &Basket<'_>) {
         let Basket { user, time_s, lines } = *basket;
-        let user = &mut self.users[user as usize];
+        let user = self.users[user as usize].change();
         if user.baskets == 0 {
             (user.first_s, user.last_s) = (time_s, time_s);
         }

@@ -6,9 +6,50 @@ use crate::candidates::Task;
 use crate::counters::Counters;
 use crate::sales::Sales;
 
+/// How well a list foretells what was bought, or the mean over many; of the first so many of a list.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Hits {
+    /// 1 if anything among them was bought; as a mean the share of such lists.
+    pub hit_rate: f64,
+    /// Share of what was bought that is among them.
+    pub recall: f64,
+    /// The same, where what stands above counts more, against the best order.
+    pub ndcg: f64,
+}
+
+impl Hits {
+    /// Of a list's first `depth`: whether each was bought, the first one first; of so many that were.
+    pub fn of(depth: usize, list: impl IntoIterator<Item = bool>, bought: usize) -> Self {
+        let gain = |place: usize| 1.0 / (place as f64 + 2.0).log2();
+        let (mut hits, mut gained) = (0usize, 0.0);
+        for (place, _) in list.into_iter().take(depth).enumerate().filter(|(_, is_bought)| *is_bought) {
+            hits += 1;
+            gained += gain(place);
+        }
+        let ideal: f64 = (0..bought.min(depth)).map(gain).sum();
+        Self {
+            hit_rate: f64::from(u8::from(hits > 0)),
+            recall: hits as f64 / bought.max(1) as f64,
+            ndcg: if ideal > 0.0 { gained / ideal } else { 0.0 },
+        }
+    }
+
+    /// The mean of many; 0 of none.
+    pub fn mean(all: &[Self]) -> Self {
+        let mean = |of: fn(&Self) -> f64| all.iter().map(of).sum::<f64>() / all.len().max(1) as f64;
+        Self {
+            hit_rate: mean(|hits| hits.hit_rate),
+            recall: mean(|hits| hits.recall),
+            ndcg: mean(|hits| hits.ndcg),
+        }
+    }
+}
+
 /// Means over users.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Score {
+    /// Share of users who bought anything among the first 10.
+    pub hit_rate10: f64,
     /// Share of what was bought that is among the first 10.
     pub recall10: f64,
     /// The same among the first 20.
@@ -48,25 +89,20 @@ pub fn truth(task: Task, known: &Counters, sales: &Sales, from_s: i64, to_s: i64
 
 /// Scores what was foretold, 20 products for each.
 pub fn score(truth: &Truth, foretold: &[Vec<u32>], products_sold: usize) -> Score {
-    let mut sum = Score { users: truth.len(), ..Score::default() };
-    let mut shown: BTreeSet<u32> = BTreeSet::new();
-    for ((_, bought), foretold) in truth.iter().zip(foretold) {
-        let hits =
-            |depth: usize| foretold.iter().take(depth).filter(|product| bought.contains(product)).count();
-        sum.recall10 += hits(10) as f64 / bought.len() as f64;
-        sum.recall20 += hits(20) as f64 / bought.len() as f64;
-        let gain = |place: usize| 1.0 / (place as f64 + 2.0).log2();
-        let found = foretold.iter().take(10).zip(0..).filter(|(product, _)| bought.contains(product));
-        let gained: f64 = found.map(|(_, place)| gain(place)).sum();
-        let ideal: f64 = (0..bought.len().min(10)).map(gain).sum();
-        sum.ndcg10 += gained / ideal;
-        shown.extend(foretold.iter().take(10));
-    }
-    let count = truth.len().max(1) as f64;
+    let of = |depth: usize| -> Vec<Hits> {
+        let lists = truth.iter().zip(foretold);
+        let hits = lists.map(|((_, bought), list)| {
+            Hits::of(depth, list.iter().map(|product| bought.contains(product)), bought.len())
+        });
+        hits.collect()
+    };
+    let (ten, twenty) = (Hits::mean(&of(10)), Hits::mean(&of(20)));
+    let shown: BTreeSet<u32> = foretold.iter().flat_map(|list| list.iter().take(10)).copied().collect();
     Score {
-        recall10: sum.recall10 / count,
-        recall20: sum.recall20 / count,
-        ndcg10: sum.ndcg10 / count,
+        hit_rate10: ten.hit_rate,
+        recall10: ten.recall,
+        recall20: twenty.recall,
+        ndcg10: ten.ndcg,
         coverage10: shown.len() as f64 / products_sold.max(1) as f64,
         users: truth.len(),
     }
@@ -97,7 +133,12 @@ mod tests {
             assert_eq!((found.recall10, found.recall20, found.users), (recall10, recall20, 1), "{bought:?}");
             assert!((found.ndcg10 - ndcg10).abs() < 1e-12, "{bought:?}: {found:?}");
             assert_eq!(found.coverage10, foretold.len().min(10) as f64 / 40.0);
+            assert_eq!(found.hit_rate10, f64::from(u8::from(recall10 > 0.0)));
         }
+        let [hit, miss] = [true, false].map(|is_bought| Hits::of(10, [is_bought], 2));
+        let half = Hits { hit_rate: 0.5, recall: 0.25, ndcg: hit.ndcg / 2.0 };
+        assert_eq!((Hits::mean(&[hit, miss]), Hits::mean(&[])), (half, Hits::default()));
+        assert_eq!(Hits::of(10, [], 0), Hits::default());
         assert_eq!(score(&Vec::new(), &[], 0), Score::default());
     }
 

@@ -5,6 +5,7 @@
 //! few entries is solved by as many equations as it has entries (the Woodbury identity): most products
 //! are bought by a handful of users.
 
+use crate::scan::{ItemFactors as _, ItemRows};
 use crate::wide::{add_scaled, dot, widest};
 
 /// Numbers of a factor.
@@ -133,7 +134,25 @@ impl Factors {
 impl Half {
     /// What the rows share whose other side is `others`.
     pub fn of(others: &[Factor], regularization: f32) -> Self {
-        let gram = gram(others, regularization);
+        let mut gram = Box::new([[0.0; DIMENSIONS]; DIMENSIONS]);
+        add_squares(&mut gram, others);
+        Self::with(gram, regularization)
+    }
+
+    /// The same of factors that lie where they are.
+    pub fn of_rows<B: AsRef<[u8]>>(others: &ItemRows<B>, regularization: f32) -> Self {
+        let mut gram = Box::new([[0.0; DIMENSIONS]; DIMENSIONS]);
+        let mut some: Vec<Factor> = Vec::with_capacity(AT_ONCE);
+        for from in (0..others.items()).step_by(AT_ONCE) {
+            some.clear();
+            some.extend((from..others.items()).take(AT_ONCE).filter_map(|item| others.factor(item)));
+            add_squares(&mut gram, &some);
+        }
+        Self::with(gram, regularization)
+    }
+
+    fn with(mut gram: Box<[Factor; DIMENSIONS]>, regularization: f32) -> Self {
+        (0..DIMENSIONS).for_each(|at| gram[at][at] += regularization);
         let inverse = inverse(&gram);
         Self { gram, inverse }
     }
@@ -193,18 +212,17 @@ widest! {
 }
 
 widest! {
-    fn gram(others: &[Factor], regularization: f32) -> Box<[Factor; DIMENSIONS]> {
-        let mut gram = Box::new([[0.0; DIMENSIONS]; DIMENSIONS]);
+    fn add_squares(gram: &mut [Factor; DIMENSIONS], others: &[Factor]) {
         for other in others {
             for (value, row) in other.iter().zip(gram.iter_mut()) {
                 add_scaled(row, *value, other);
             }
         }
-        (0..DIMENSIONS).for_each(|at| gram[at][at] += regularization);
-        gram
     }
 }
 
+/// Factors that are copied to be summed up.
+const AT_ONCE: usize = 256;
 /// Columns that are left out together.
 const BLOCK: usize = 16;
 /// Entries up to which a row is solved by as many equations.
@@ -273,15 +291,14 @@ impl Small {
 fn solve_direct(half: &Half, row: &[(u32, f32)], others: &[Factor]) -> Factor {
     let mut system = *half.gram;
     let mut right = [0.0; DIMENSIONS];
-    for (one, confidence) in row {
-        let other = &others[*one as usize];
-        add_scaled(&mut right, 1.0 + confidence, other);
-        // It is symmetric: what lies left of the diagonal is left out, by blocks as wide as registers.
-        for block in (0..DIMENSIONS).step_by(BLOCK) {
-            for line in block..block + BLOCK {
-                add_scaled(&mut system[line][block..], confidence * other[line], &other[block..]);
-            }
-        }
+    // Four at once: a line of the system is loaded and stored once for them.
+    let (fours, rest) = row.as_chunks::<4>();
+    // No closures: they would be compiled for any processor.
+    for four in fours {
+        add_entries(&mut system, &mut right, four, others);
+    }
+    for one in rest {
+        add_entries(&mut system, &mut right, &[*one], others);
     }
     factorize(&mut system);
     for at in 0..DIMENSIONS {
@@ -292,20 +309,40 @@ fn solve_direct(half: &Half, row: &[(u32, f32)], others: &[Factor]) -> Factor {
             right[below] -= solved * system[at][below];
         }
     }
+    // Whole lines: what is not solved yet counts as 0.
+    let mut solved = [0.0; DIMENSIONS];
     for at in (0..DIMENSIONS).rev() {
-        let sum = dot_from(&system[at], &right, at + 1);
-        right[at] = (right[at] - sum) / system[at][at];
+        let from = at - at % BLOCK;
+        solved[at] = (right[at] - dot(&system[at][from..], &solved[from..])) / system[at][at];
     }
-    right
+    solved
 }
 
+/// Adds entries of a row to its equations, one after the other.
 #[inline(always)]
-fn dot_from(a: &Factor, b: &Factor, from: usize) -> f32 {
-    let mut sum = 0.0;
-    for at in from..DIMENSIONS {
-        sum += a[at] * b[at];
+fn add_entries<const N: usize>(
+    system: &mut [Factor; DIMENSIONS],
+    right: &mut Factor,
+    entries: &[(u32, f32); N],
+    others: &[Factor],
+) {
+    let others: [&Factor; N] = entries.map(|(one, _)| &others[one as usize]);
+    for ((_, confidence), other) in entries.iter().zip(others) {
+        add_scaled(right, 1.0 + confidence, other);
     }
-    sum
+    // It is symmetric: what lies left of the diagonal is left out, by blocks as wide as registers.
+    for block in (0..DIMENSIONS).step_by(BLOCK) {
+        for line in block..block + BLOCK {
+            let factors: [f32; N] = std::array::from_fn(|n| entries[n].1 * others[n][line]);
+            for at in block..DIMENSIONS {
+                let mut sum = system[line][at];
+                for n in 0..N {
+                    sum += factors[n] * others[n][at];
+                }
+                system[line][at] = sum;
+            }
+        }
+    }
 }
 
 /// The upper triangle of a Cholesky factorization, row by row, in place.
@@ -317,9 +354,9 @@ fn factorize(system: &mut [Factor; DIMENSIONS]) {
         line[at..].iter_mut().for_each(|value| *value /= root);
         let line = *line;
         for below in at + 1..DIMENSIONS {
-            let factor = line[below];
-            // Whole lines: what lies left of the diagonal is never looked at.
-            add_scaled(&mut system[below], -factor, &line);
+            // What lies left of the diagonal's block is never looked at.
+            let from = below - below % BLOCK;
+            add_scaled(&mut system[below][from..], -line[below], &line[from..]);
         }
     }
 }

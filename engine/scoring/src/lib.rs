@@ -11,17 +11,24 @@
 
 pub mod base;
 pub mod baselines;
+mod best;
 pub mod candidates;
+pub mod copy_on_write;
 pub mod counters;
 pub mod decayed;
 pub mod evaluation;
 pub mod factors;
 pub mod features;
+mod kept;
 pub mod mlp;
 pub mod model;
 pub mod neighbours;
+#[cfg(test)]
+mod plain;
 pub mod sales;
 pub mod scan;
 pub mod sealed;
+pub mod section;
+pub mod similar;
 pub mod training;
 mod wide;

@@ -1,26 +1,22 @@
-//! A model in a file: the catalogue it was learned of, the base, and the re-rankers.
+//! A model that ranks: the catalogue it was learned of, the base, and the re-rankers.
 
 #![allow(missing_docs, reason = "rkyv derives public items without docs")]
 
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use rkyv::rancor::Error;
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::base::{Base, Learned};
+use crate::base::Base;
 use crate::candidates::{Gathered, Moment, Task};
 use crate::counters::{Counters, Listing, User};
 use crate::features::Features;
+use crate::kept;
 use crate::mlp::Mlp;
-use crate::sealed::{self, Kind, SealError};
+use crate::scan::{Quantized, entry, key};
+use crate::section::Section;
 
-/// How far from 0 a number of a factor may be: beyond, sums of squares of many are no numbers any more.
-const FACTOR_MAX: f32 = 1e12;
-/// Its name in the directory of a model.
-pub const FILE: &str = "model.onrush";
-const KIND: Kind = Kind { magic: *b"onrush-m", version: 2 };
+pub use crate::kept::{FILE, Kept, ModelError, Origin};
 
 /// The re-rankers, one for each task.
 #[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
@@ -29,33 +25,7 @@ pub struct Rankers {
     pub discovery: Mlp,
 }
 
-/// How a model came about.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Archive, Serialize, Deserialize)]
-pub struct Origin {
-    /// Counts what was published where it is used; 0 = made of files.
-    pub version: u64,
-    /// Where random numbers began.
-    pub seed: u64,
-    /// When the newest basket was that it was learned of, in unix seconds.
-    pub last_s: i64,
-    /// Baskets that it was learned of.
-    pub baskets: u64,
-    /// What learning took of the CPU, in seconds, over all threads.
-    pub cpu_s: f64,
-}
-
-/// All of a model, as it is kept.
-#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
-pub struct Kept {
-    /// Names of the products, by number.
-    pub names: Vec<String>,
-    pub listings: Vec<Listing>,
-    pub learned: Learned,
-    pub rankers: Rankers,
-    pub origin: Origin,
-}
-
-/// A model that ranks.
+/// A model that ranks. Its factors lie where they were mapped; a copy of it looks at the same.
 #[derive(Clone)]
 pub struct Model {
     /// Names of the products, by number.
@@ -68,42 +38,25 @@ pub struct Model {
     pub rankers: Rankers,
     /// How it came about.
     pub origin: Origin,
-}
-
-/// Why a file is not used.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    /// It cannot be read or written.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// It is damaged, or something else.
-    #[error(transparent)]
-    Sealed(#[from] SealError),
-    /// It is not an archive.
-    #[error("expected a model, found: {0}")]
-    Archive(Error),
-    /// What stands in it does not fit together.
-    #[error("model: {0}")]
-    Content(String),
+    /// Its factors in a byte a number.
+    pub(crate) codes: Arc<Quantized<Section>>,
 }
 
 impl Model {
-    /// Reads the model of a directory.
+    /// Maps the model of a directory, and looks through all of it once.
+    ///
+    /// # Errors
+    /// There is none, it is damaged or of another version, or its parts do not fit together.
     pub fn read(directory: &Path) -> Result<Self, ModelError> {
-        Self::decode(&fs::read(directory.join(FILE))?)
+        kept::read(directory)
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, ModelError> {
-        Self::of(rkyv::from_bytes::<Kept, Error>(KIND.open(bytes)?).map_err(ModelError::Archive)?)
-    }
-
-    /// A model of what is kept, if that fits together.
+    /// A model of what was learned, in memory.
+    ///
+    /// # Errors
+    /// Parts do not fit together.
     pub fn of(kept: Kept) -> Result<Self, ModelError> {
-        if let Some(fault) = kept.fault() {
-            return Err(ModelError::Content(fault));
-        }
-        let Kept { names, listings, learned, rankers, origin } = kept;
-        Ok(Self { names, listings, base: Base::of(learned), rankers, origin })
+        kept.model()
     }
 
     /// The best products of a user, the best first; at most so many.
@@ -122,6 +75,7 @@ impl Model {
 pub struct Desk {
     gathered: Gathered,
     scores: Vec<f32>,
+    keys: Vec<u64>,
     /// (score, number of the product), the best first.
     pub ranked: Vec<(f32, u32)>,
 }
@@ -146,57 +100,13 @@ impl Desk {
         most: usize,
         score: impl FnOnce(&[Features], &mut Vec<f32>),
     ) {
-        let Self { gathered, scores, ranked } = self;
+        let Self { gathered, scores, keys, ranked } = self;
         gathered.gather(task, user, moment);
         score(&gathered.features, scores);
+        keys.clear();
+        keys.extend(scores.iter().zip(&gathered.products).map(|(score, product)| key(*score, *product)));
+        keys.sort_unstable();
         ranked.clear();
-        ranked.extend(scores.iter().copied().zip(gathered.products.iter().copied()));
-        ranked.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        ranked.truncate(most);
-    }
-}
-
-impl Kept {
-    /// Puts it in place of what a directory has, whole or not at all.
-    pub fn write(&self, directory: &Path) -> Result<(), ModelError> {
-        let body = rkyv::to_bytes::<Error>(self).map_err(ModelError::Archive)?;
-        fs::create_dir_all(directory)?;
-        Ok(sealed::replace(&directory.join(FILE), &KIND.seal(&body))?)
-    }
-
-    /// What does not fit together; `None` if all does.
-    fn fault(&self) -> Option<String> {
-        let Learned { factors, neighbours, regularization, confidence } = &self.learned;
-        let products = self.listings.len();
-        for (name, found) in [("names", self.names.len()), ("factors", factors.len())] {
-            if found != products {
-                return Some(format!("expected {products} {name}, as many as products, found {found}"));
-            }
-        }
-        // As many categories as products, and one for those that have none.
-        let category = self.listings.iter().find(|listing| listing.category as usize > products);
-        if let Some(listing) = category {
-            return Some(format!("expected a category of at most {products}, found {}", listing.category));
-        }
-        if !(regularization.is_finite()
-            && *regularization > 0.0
-            && confidence.is_finite()
-            && *confidence > 0.0)
-        {
-            let found = format!("{regularization} and {confidence}");
-            return Some(format!("expected a regularization and a confidence above 0, found {found}"));
-        }
-        let wrong = factors
-            .iter()
-            .zip(0..)
-            .find(|(factor, _)| factor.iter().any(|value| value.abs().is_nan() || value.abs() > FACTOR_MAX));
-        if let Some((_, product)) = wrong {
-            return Some(format!(
-                "expected factors within {FACTOR_MAX:e}, found others of product {product}"
-            ));
-        }
-        let rankers = [("next_basket", &self.rankers.next_basket), ("discovery", &self.rankers.discovery)];
-        let of_ranker = |(name, mlp): (&str, &Mlp)| mlp.fault().map(|fault| format!("{name}: {fault}"));
-        neighbours.fault(products).or_else(|| rankers.into_iter().find_map(of_ranker))
+        ranked.extend(keys.iter().take(most).map(|key| entry(*key)).map(|(product, score)| (score, product)));
     }
 }

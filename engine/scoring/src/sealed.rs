@@ -7,7 +7,8 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-const HEAD_BYTES: usize = 32;
+/// Bytes of the head.
+pub(crate) const HEAD_BYTES: usize = 32;
 
 /// What a kind of file begins with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +31,17 @@ pub enum SealError {
         version: u64,
         /// What it begins with.
         found: String,
+    },
+    /// Its numbers have their highest byte first.
+    #[error(
+        "expected {} with numbers in little-endian byte order, found version {version} in big-endian",
+        String::from_utf8_lossy(magic)
+    )]
+    ByteOrder {
+        /// What it begins with.
+        magic: [u8; 8],
+        /// Its version, read that way.
+        version: u64,
     },
     /// Bytes are missing, too many or changed.
     #[error("expected {expected} bytes with checksum {checksum:016x}, found {found} that differ")]
@@ -63,6 +75,9 @@ impl Kind {
         };
         let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| head[at + index]));
         let version = number(8);
+        if head[..8] == self.magic && version.swap_bytes() == self.version {
+            return Err(SealError::ByteOrder { magic: self.magic, version: self.version });
+        }
         if head[..8] != self.magic || version != self.version {
             return Err(kind(format!("version {version} behind {:?}", String::from_utf8_lossy(&head[..8]))));
         }
@@ -110,6 +125,12 @@ mod tests {
         assert!(KIND.open(&longer).is_err());
         let other = Kind { version: 4, ..KIND }.open(&bytes).unwrap_err().to_string();
         assert_eq!(other, "expected onrush-t of version 4, found version 3 behind \"onrush-t\"");
+        let mut swapped = bytes;
+        swapped[8..16].reverse();
+        let found = KIND.open(&swapped).unwrap_err().to_string();
+        let expected =
+            "expected onrush-t with numbers in little-endian byte order, found version 3 in big-endian";
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Learns a model of sales: the base of what was bought up to some weeks before the end, the re-rankers of
-//! what was bought in these weeks, and then the base anew, of everything. No example has its answer in the
+//! what was bought in these weeks, and then the base anew, of everything. A log of less than eight weeks is looked at
+//! in eighths in place of weeks. No example has its answer in the
 //! base that its numbers come from.
 
 use std::collections::BTreeSet;
 
-use crate::base::Base;
+use crate::base::{Base, Learned};
 use crate::candidates::{Chart, Gathered, Moment, Task};
 use crate::counters::{Counters, Listing};
 use crate::decayed::DAY_S;
@@ -13,10 +14,14 @@ use crate::factors::{AlsOptions, GoOn};
 use crate::mlp::{Example, Mlp, MlpOptions};
 use crate::model::Rankers;
 use crate::sales::Sales;
+use crate::scan::MatrixError;
 
+/// A step of a log that is long enough, and the least of one that is not.
 const WEEK_S: i64 = 7 * DAY_S;
-/// How far discovery looks ahead: what is bought for the first time within four weeks.
-const AHEAD_WEEKS: i64 = 4;
+/// Steps of a log that is long enough: examples are made of the last ones, of what was learned of the first ones.
+const STEPS: i64 = 8;
+/// How far discovery looks ahead: what is bought for the first time within four steps.
+const AHEAD_STEPS: i64 = 4;
 /// Lists that say anything, for each re-ranker.
 pub const EXAMPLES_MIN: usize = 50;
 /// Lists of each re-ranker, about: 300 MB at 100 candidates each.
@@ -29,10 +34,10 @@ pub struct TrainOptions {
     pub als: AlsOptions,
     /// The re-rankers.
     pub mlp: MlpOptions,
-    /// Weeks of which examples are made of next baskets, the last ones.
-    pub basket_weeks: i64,
-    /// Weeks of which examples are made of discoveries, the last ones that lie four weeks back.
-    pub discovery_weeks: i64,
+    /// Steps of which examples are made of next baskets, the last ones.
+    pub basket_steps: i64,
+    /// Steps of which examples are made of discoveries, the last ones that lie four steps back.
+    pub discovery_steps: i64,
     /// Candidates of an example that were not bought, on average.
     pub others: usize,
 }
@@ -42,23 +47,23 @@ impl Default for TrainOptions {
         Self {
             als: AlsOptions::default(),
             mlp: MlpOptions::default(),
-            basket_weeks: 5,
-            discovery_weeks: 2,
+            basket_steps: 5,
+            discovery_steps: 2,
             others: 60,
         }
     }
 }
 
 /// Why nothing was learned.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum TrainError {
     /// It was called off.
     #[error("it was called off")]
     Cancelled,
     /// There is too little to learn from.
     #[error(
-        "expected at least {EXAMPLES_MIN} customers and weeks with something to foretell, found {baskets} of next \
-         baskets and {discoveries} of discoveries"
+        "expected at least {EXAMPLES_MIN} customers and weeks (or, of less than eight weeks, eighths) with something to \
+         foretell, found {baskets} of next baskets and {discoveries} of discoveries"
     )]
     TooLittle {
         /// Lists of next baskets.
@@ -66,12 +71,15 @@ pub enum TrainError {
         /// Lists of discoveries.
         discoveries: usize,
     },
+    /// What was learned are no numbers to go on with.
+    #[error("what was learned: {0}")]
+    Factors(#[from] MatrixError),
 }
 
 /// What was learned, and of how much.
 pub struct Trained {
     /// Of all users at once.
-    pub base: Base,
+    pub learned: Learned,
     /// The re-rankers.
     pub rankers: Rankers,
     /// Lists that they learned from.
@@ -95,11 +103,11 @@ pub fn train(
     // How much of the whole each part takes, as measured.
     let part = |from: f32, share: f32| move |done: f32| go_on(from + share * done);
     let end_s = sales.last_s() + 1;
-    let weeks = options.basket_weeks.max(options.discovery_weeks + AHEAD_WEEKS - 1);
-    let begin_s = end_s - weeks * WEEK_S;
+    let steps = options.basket_steps.max(options.discovery_steps + AHEAD_STEPS - 1);
+    let begin_s = end_s - steps * step_s(sales);
     let mut counters = sales.counted(listings, begin_s);
-    let early = Base::learn(&counters, begin_s, options.als, &part(0.0, 0.25));
-    let early = early.ok_or(TrainError::Cancelled)?;
+    let early = Learned::learn(&counters, begin_s, options.als, &part(0.0, 0.25));
+    let early = Base::of(early.ok_or(TrainError::Cancelled)?)?;
     let collected = collect(sales, &mut counters, &early, options, begin_s..end_s, &part(0.25, 0.2));
     let examples = collected.ok_or(TrainError::Cancelled)?;
     let found = [examples.baskets.len(), examples.discoveries.len()];
@@ -112,31 +120,37 @@ pub fn train(
         discovery: ranker(&examples.discoveries, 0.6).ok_or(TrainError::Cancelled)?,
     };
     drop(examples);
-    let base = Base::learn(&counters, end_s, options.als, &part(0.75, 0.25)).ok_or(TrainError::Cancelled)?;
-    Ok(Trained { base, rankers, examples: found })
+    let learned = Learned::learn(&counters, end_s, options.als, &part(0.75, 0.25));
+    Ok(Trained { learned: learned.ok_or(TrainError::Cancelled)?, rankers, examples: found })
 }
 
-/// Goes through some weeks, counts them, and makes examples at the beginning of each.
+/// How long a step is: a week, or an eighth of a log that has less than eight of them; at least a day.
+fn step_s(sales: &Sales) -> i64 {
+    ((sales.last_s() - sales.first_s()) / STEPS).clamp(DAY_S, WEEK_S)
+}
+
+/// Goes through some steps, counts them, and makes examples at the beginning of each.
 fn collect(
     sales: &Sales,
     counters: &mut Counters,
     base: &Base,
     options: TrainOptions,
-    weeks: std::ops::Range<i64>,
+    steps: std::ops::Range<i64>,
     go_on: GoOn<'_>,
 ) -> Option<Examples> {
     let mut examples = Examples::default();
     let mut gathered = Gathered::default();
     let mut random = fastrand::Rng::with_seed(options.mlp.seed);
-    let mut now_s = weeks.start;
-    while now_s < weeks.end {
-        let left = (weeks.end - now_s) / WEEK_S;
+    let step_s = step_s(sales);
+    let mut now_s = steps.start;
+    while now_s < steps.end {
+        let left = (steps.end - now_s) / step_s;
         let chart = Chart::of(counters, base, now_s);
         let moment = Moment { counters, base, chart: &chart, now_s };
-        let mut add = |task: Task, weeks: i64, examples: &mut Vec<Example>| {
-            let truth = truth(task, counters, sales, now_s, now_s + AHEAD_WEEKS * WEEK_S);
+        let mut add = |task: Task, steps: i64, examples: &mut Vec<Example>| {
+            let truth = truth(task, counters, sales, now_s, now_s + AHEAD_STEPS * step_s);
             // Of a large shop some of the users say enough.
-            let share = EXAMPLES_MAX as f32 / (truth.len() * weeks as usize).max(1) as f32;
+            let share = EXAMPLES_MAX as f32 / (truth.len() * steps as usize).max(1) as f32;
             for (user, bought) in truth {
                 if share < 1.0 && random.f32() > share {
                     continue;
@@ -145,16 +159,16 @@ fn collect(
                 examples.extend(example(&gathered, &bought, options.others, &mut random));
             }
         };
-        if left <= options.basket_weeks {
-            add(Task::NextBasket, options.basket_weeks, &mut examples.baskets);
+        if left <= options.basket_steps {
+            add(Task::NextBasket, options.basket_steps, &mut examples.baskets);
         }
-        if (AHEAD_WEEKS..AHEAD_WEEKS + options.discovery_weeks).contains(&left) {
-            add(Task::Discovery, options.discovery_weeks, &mut examples.discoveries);
+        if (AHEAD_STEPS..AHEAD_STEPS + options.discovery_steps).contains(&left) {
+            add(Task::Discovery, options.discovery_steps, &mut examples.discoveries);
         }
-        now_s += WEEK_S;
-        let week = sales.baskets_from(now_s - WEEK_S).take_while(|basket| basket.time_s < now_s);
-        week.for_each(|basket| counters.count(&basket));
-        if !go_on(1.0 - (weeks.end - now_s).max(0) as f32 / (weeks.end - weeks.start) as f32) {
+        now_s += step_s;
+        let step = sales.baskets_from(now_s - step_s).take_while(|basket| basket.time_s < now_s);
+        step.for_each(|basket| counters.count(&basket));
+        if !go_on(1.0 - (steps.end - now_s).max(0) as f32 / (steps.end - steps.start) as f32) {
             return None;
         }
     }

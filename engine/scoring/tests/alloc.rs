@@ -1,4 +1,4 @@
-//! A pass allocates nothing: counted by the allocator itself.
+//! A pass allocates nothing, nor does a ranking: counted by the allocator itself, one after the other.
 //!
 //! A binary of its own, because the counter sees the whole process.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -6,7 +6,12 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use onrush_scoring::factors::Factor;
+use onrush_scoring::base::{Base, Learned};
+use onrush_scoring::candidates::{Chart, Moment, Task};
+use onrush_scoring::counters::{Basket, Counters, Line, Listing};
+use onrush_scoring::factors::{AlsOptions, Factor};
+use onrush_scoring::mlp::{Mlp, MlpOptions};
+use onrush_scoring::model::Desk;
 use onrush_scoring::scan::{Instructions, ItemMatrix, ItemRows, Pass, Quantized, Query};
 
 struct Counting;
@@ -38,6 +43,11 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 #[test]
+fn neither_passes_nor_rankings_allocate() {
+    passes_allocate_nothing();
+    rankings_allocate_nothing();
+}
+
 fn passes_allocate_nothing() {
     let mut random = fastrand::Rng::with_seed(10);
     let mut factor = |_| -> Factor { std::array::from_fn(|_| random.f32() - 0.5) };
@@ -60,4 +70,40 @@ fn passes_allocate_nothing() {
         }
         assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before, "{instructions}");
     }
+}
+
+/// Once it has seen the largest of what comes, a desk takes nothing more.
+fn rankings_allocate_nothing() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let listing = |at: u32| Listing { category: at % 29, brand: at % 7, price_cents: 99 };
+    let listings: Vec<Listing> = (0..2_000).map(listing).collect();
+    let mut counters = Counters::new(&listings, 60);
+    for time_s in 0..4_000i64 {
+        let lines: Vec<Line> = (0..random.u32(1..12))
+            .map(|_| Line { product: (random.f32() * random.f32() * 2_000.0) as u32, unit_cents: None })
+            .collect();
+        let user = (random.f32() * random.f32() * 60.0) as u32;
+        counters.count(&Basket { user, time_s: time_s * 900, lines: &lines });
+    }
+    let now_s = 4_000 * 900;
+    let learned = Learned::learn(&counters, now_s, AlsOptions::default(), &|_| true).unwrap();
+    let base = Base::of(learned).unwrap();
+    let chart = Chart::of(&counters, &base, now_s);
+    let mlp = Mlp::learn(&[], MlpOptions::default(), &|_| true).unwrap();
+    let moment = Moment { counters: &counters, base: &base, chart: &chart, now_s };
+    let mut desk = Desk::default();
+    let mut all = || {
+        let mut ranked = 0;
+        for user in &counters.users {
+            for task in [Task::NextBasket, Task::Discovery] {
+                desk.rank(task, user, &moment, 300, |features, scores| mlp.score(features, scores));
+                ranked += desk.ranked.len();
+            }
+        }
+        ranked
+    };
+    assert!(all() > 10_000);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    assert!(all() > 10_000);
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before);
 }

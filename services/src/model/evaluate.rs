@@ -103,7 +103,7 @@ pub fn evaluate(command: &Evaluate) -> Result<Report, ModelCommandError> {
     let mut of_task = |task: Task| {
         let truth = truth(task, &counters, &test, now_s, i64::MAX);
         let scored = |foretell: &mut dyn FnMut(&User) -> Vec<u32>| -> Score {
-            let users = truth.iter().map(|(user, _)| &counters.users[*user as usize]);
+            let users = truth.iter().map(|(user, _)| &*counters.users[*user as usize]);
             score(&truth, &users.map(foretell).collect::<Vec<_>>(), sold)
         };
         [

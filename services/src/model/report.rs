@@ -6,6 +6,8 @@ use serde::Serialize;
 /// Means over users.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct OfTask {
+    /// Share of users who bought anything among the first 10.
+    pub hit_rate10: f64,
     /// Share of what was bought that is among the first 10.
     pub recall10: f64,
     /// The same among the first 20.
@@ -53,7 +55,7 @@ pub struct Report {
 
 impl From<Score> for OfTask {
     fn from(score: Score) -> Self {
-        let Score { recall10, recall20, ndcg10, coverage10, users } = score;
-        Self { recall10, recall20, ndcg10, coverage10, users }
+        let Score { hit_rate10, recall10, recall20, ndcg10, coverage10, users } = score;
+        Self { hit_rate10, recall10, recall20, ndcg10, coverage10, users }
     }
 }

@@ -58,7 +58,8 @@ pub fn train(command: &Train, told: &dyn Fn(f32)) -> Result<Origin, ModelCommand
         told(done);
         true
     };
-    let Trained { base, rankers, .. } = onrush_scoring::training::train(&sales, &listings, options, &go_on)?;
+    let Trained { learned, rankers, .. } =
+        onrush_scoring::training::train(&sales, &listings, options, &go_on)?;
     let origin = Origin {
         version: 0,
         seed: command.seed,
@@ -67,7 +68,7 @@ pub fn train(command: &Train, told: &dyn Fn(f32)) -> Result<Origin, ModelCommand
         cpu_s: cpu_s() - begun_s,
     };
     networks(&rankers, &command.out)?;
-    let kept = Kept { names, listings, learned: base.into_learned(), rankers, origin };
+    let kept = Kept { names, listings, learned, rankers, origin };
     let failed = |source| ModelCommandError::Model { directory: command.out.clone(), source };
     kept.write(&command.out).map_err(failed)?;
     Ok(origin)

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use onrush_proto::{BrandName, CategoryName, CustomerId, Sku};
+use onrush_scoring::copy_on_write::Shared;
 use onrush_scoring::counters as scoring;
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -47,7 +48,7 @@ pub struct Product {
     pub(super) since_us: u64,
     /// When anything was last heard of it.
     heard_us: u64,
-    pub(super) sold: Option<Box<Sold>>,
+    pub(super) sold: Option<Shared<Sold>>,
 }
 
 /// What is known of a product that was bought.
@@ -140,7 +141,7 @@ impl Counters {
     /// What a customer bought.
     pub(super) fn history(&self, customer: &CustomerId) -> Option<&scoring::User> {
         let seat = *self.seats.get(customer)?;
-        self.counted.scoring.users.get(seat as usize)
+        self.counted.scoring.users.get(seat as usize).map(|user| &**user)
     }
 
     /// Products as they were last told of.
@@ -177,13 +178,14 @@ impl Counters {
         for line in &lines {
             let product = &mut products[line.product as usize];
             product.heard_us = product.heard_us.max(*time_us);
-            product.sold.get_or_insert_default().trend.add(*time_us);
+            product.sold.get_or_insert_default().change().trend.add(*time_us);
             let listing = &mut scoring.products[line.product as usize].listing;
             listing.price_cents = line.unit_cents.unwrap_or(listing.price_cents);
         }
         let pairs = &lines[..lines.len().min(TOGETHER_MAX)];
         for one in pairs {
             let Some(sold) = &mut products[one.product as usize].sold else { continue };
+            let sold = sold.change();
             let others = pairs.iter().filter(|other| other.product != one.product);
             others.for_each(|other| sold.together.add(other.product));
         }
@@ -263,7 +265,7 @@ impl Counters {
         let places = scoring.retain_products(&keep);
         let moved = |place: &mut u32| places[*place as usize].inspect(|to| *place = *to).is_some();
         for sold in products.iter_mut().filter_map(|product| product.sold.as_mut()) {
-            sold.together.neighbours.retain_mut(|neighbour| moved(&mut neighbour.product));
+            sold.change().together.neighbours.retain_mut(|neighbour| moved(&mut neighbour.product));
         }
         self.generation += 1;
         self.find_anew();
@@ -273,7 +275,7 @@ impl Counters {
         let Counted { products, customers, scoring, .. } = &self.counted;
         self.places = (0..).zip(products).map(|(place, product)| (product.sku, place)).collect();
         self.seats = (0..).zip(customers).map(|(seat, customer)| (*customer, seat)).collect();
-        self.history_bytes = scoring.users.iter().map(scoring::User::bytes).sum();
+        self.history_bytes = scoring.users.iter().map(|user| user.bytes()).sum();
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use onrush_proto::{CustomerId, Sku};
+use onrush_scoring::evaluation::Hits;
 use onrush_scoring::model::Model as Network;
 
 use super::board::Board;
@@ -32,17 +33,6 @@ const DEPTH: usize = 10;
 pub(super) struct Basket {
     customer: CustomerId,
     skus: HashSet<Sku>,
-}
-
-/// How well baskets are foretold, as means over them.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub(super) struct Score {
-    /// Baskets with at least one of the ten.
-    pub(super) hit_rate: f64,
-    /// Share of the basket among the ten.
-    pub(super) recall: f64,
-    /// The same, with what stands above counting more.
-    pub(super) ndcg: f64,
 }
 
 /// The log in two.
@@ -125,9 +115,9 @@ impl Field {
         drop(self.knowledge.take(outlook));
     }
 
-    /// How well that foretells baskets.
-    pub(super) fn score(&self, baskets: &[&Basket], operation: &Operation) -> Result<Score, Unfinished> {
-        let mut sum = Score::default();
+    /// How well that foretells each of some baskets.
+    pub(super) fn score(&self, baskets: &[&Basket], operation: &Operation) -> Result<Vec<Hits>, Unfinished> {
+        let mut found = Vec::with_capacity(baskets.len());
         for basket in baskets {
             if operation.is_cancelled() {
                 return Err(Unfinished::Cancelled);
@@ -141,26 +131,10 @@ impl Field {
                 now_us: self.cutoff_us,
             };
             let ranked = asked.rank(&self.knowledge, &self.board, DEPTH).best;
-            let found = foretold(ranked.iter().map(|candidate| candidate.shown.sku), &basket.skus);
-            sum.hit_rate += found.hit_rate;
-            sum.recall += found.recall;
-            sum.ndcg += found.ndcg;
+            let bought = ranked.iter().map(|candidate| basket.skus.contains(&candidate.shown.sku));
+            found.push(Hits::of(DEPTH, bought, basket.skus.len()));
         }
-        let mean = |sum: f64| sum / baskets.len().max(1) as f64;
-        Ok(Score { hit_rate: mean(sum.hit_rate), recall: mean(sum.recall), ndcg: mean(sum.ndcg) })
-    }
-}
-
-/// How well one basket is foretold.
-fn foretold(ranked: impl Iterator<Item = Sku>, basket: &HashSet<Sku>) -> Score {
-    let gain = |place: usize| 1.0 / (place as f64 + 2.0).log2();
-    let hits: Vec<usize> =
-        ranked.take(DEPTH).zip(0..).filter(|(sku, _)| basket.contains(sku)).map(|(_, place)| place).collect();
-    let ideal: f64 = (0..basket.len().min(DEPTH)).map(gain).sum();
-    Score {
-        hit_rate: f64::from(u8::from(!hits.is_empty())),
-        recall: hits.len() as f64 / basket.len().max(1) as f64,
-        ndcg: if ideal > 0.0 { hits.iter().map(|place| gain(*place)).sum::<f64>() / ideal } else { 0.0 },
+        Ok(found)
     }
 }
 
@@ -179,23 +153,6 @@ mod tests {
         let customer = customer.parse().unwrap();
         let lines = skus(names).into_iter().map(|sku| (sku, 499)).collect();
         Purchase { customer, time_us: START_US + day * DAY_US, lines }
-    }
-
-    #[test]
-    fn a_foretelling_is_scored_as_the_field_does() {
-        let ranked = skus(&["a", "b", "c", "d"]);
-        let log2 = |number: f64| 1.0 / number.log2();
-        let table: [(&[&str], f64, f64, f64); 4] = [
-            (&["a"], 1.0, 1.0, 1.0),
-            (&["x"], 0.0, 0.0, 0.0),
-            (&["b", "x"], 1.0, 0.5, log2(3.0) / (log2(2.0) + log2(3.0))),
-            (&["a", "b", "c", "d"], 1.0, 1.0, 1.0),
-        ];
-        for (basket, hit_rate, recall, ndcg) in table {
-            let found = foretold(ranked.iter().copied(), &skus(basket).into_iter().collect());
-            assert_eq!((found.hit_rate, found.recall), (hit_rate, recall), "{basket:?}");
-            assert!((found.ndcg - ndcg).abs() < 1e-12, "{basket:?}: {found:?}");
-        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use onrush_scoring::candidates::{Chart, Moment, Task};
 use onrush_scoring::features::Features;
 use onrush_scoring::mlp::Mlp;
 use onrush_scoring::model::{Desk, Model};
+use onrush_scoring::similar::Similar;
 
 use super::counters::Counters;
 use super::mix::Mix;
@@ -26,6 +27,8 @@ const LIKELY_BY_RANK: f64 = 0.008;
 thread_local! {
     /// What ranking needs, kept between answers.
     static DESK: RefCell<Desk> = RefCell::default();
+    /// What looking for similar products needs.
+    static SIMILAR: RefCell<Similar> = RefCell::default();
 }
 
 /// All that is known.
@@ -157,6 +160,18 @@ impl Knowledge {
         });
     }
 
+    /// What is like a product by the model, by its place and at most so many: what the same customers buy, the nearest
+    /// first, and what has a factor like its own. `tell` hears the place of each. Nothing without a model.
+    pub(super) fn similar(&self, place: u32, most: usize, tell: impl FnMut(u32)) {
+        let (outlook, stamp) = (self.outlook.as_ref(), self.stamp());
+        let Some(outlook) = outlook.filter(|outlook| outlook.stamp == stamp) else { return };
+        let Some(model) = &self.network else { return };
+        SIMILAR.with_borrow_mut(|similar| {
+            similar.look(model, &outlook.base, place, most);
+            similar.found.iter().map(|(_, place)| *place).for_each(tell);
+        });
+    }
+
     fn stamp(&self) -> Stamp {
         self.stamp_of(self.network.as_ref())
     }
@@ -192,7 +207,7 @@ fn seconds(time_us: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use onrush_scoring::base::Learned;
+    use onrush_scoring::base::{Learned, Relations};
     use onrush_scoring::factors::Sparse;
     use onrush_scoring::mlp::MlpOptions;
     use onrush_scoring::model::{Kept, Origin, Rankers};
@@ -231,9 +246,7 @@ mod tests {
             names,
             learned: Learned {
                 factors: vec![[0.1; 64]; 4],
-                neighbours,
-                regularization: 1.0,
-                confidence: 1.0,
+                relations: Relations { neighbours, regularization: 1.0, confidence: 1.0 },
             },
             rankers: Rankers { next_basket: mlp(), discovery: mlp() },
             origin: Origin { version, ..Origin::default() },

@@ -135,7 +135,8 @@ impl Learner {
             Some(mut kept) => {
                 kept.origin.version = version;
                 kept.write(&self.models)?;
-                self.swap(version, mix, Some(Network::of(kept)?), now_us);
+                // What ranks is what was written.
+                self.swap(version, mix, Some(Network::read(&self.models)?), now_us);
                 self.save();
             }
             // The file of an older model is passed over once the counters' has the version of the mix.
@@ -273,6 +274,7 @@ impl Learner {
     fn write_counters(&self) -> Result<(), SnapshotError> {
         let _alone = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = {
+            // What is copied is shared until it changes: who counts waits for that, and not for the file.
             let learned = self.read();
             Snapshot {
                 directory: directory(&self.backend),

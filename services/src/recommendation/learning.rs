@@ -26,7 +26,7 @@ pub(super) fn learn(
     let listings: Vec<Listing> = counted.scoring.products.iter().map(|product| product.listing).collect();
     let sales = sales(past, counters, barred);
     let options = TrainOptions::default();
-    let Trained { base, rankers, .. } = train(&sales, &listings, options, go_on)?;
+    let Trained { learned, rankers, .. } = train(&sales, &listings, options, go_on)?;
     let origin = Origin {
         // It gets one when it is published.
         version: 0,
@@ -36,7 +36,7 @@ pub(super) fn learn(
         cpu_s: cpu_s() - begun_s,
     };
     let names = counted.products.iter().map(|product| product.sku.to_string()).collect();
-    Ok(Kept { names, listings, learned: base.into_learned(), rankers, origin })
+    Ok(Kept { names, listings, learned, rankers, origin })
 }
 
 /// What a model was learned of, for people.

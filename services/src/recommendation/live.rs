@@ -7,7 +7,7 @@ use onrush_grpc::recommendation::v1 as wire;
 use onrush_proto::{Money, Sku};
 
 use super::board::{Board, Shown};
-use super::rank::{Asked, Candidate};
+use super::rank::{Asked, Candidate, Ranked};
 use crate::backend::Backend;
 use crate::field;
 use crate::status::Rejection;
@@ -19,6 +19,9 @@ const CHUNK: usize = 256;
 const NEW_EVERY: usize = 10;
 /// A page that has fewer places gives the last one to a new product; one with fewer than this none.
 const NEW_FROM: usize = 4;
+/// Behind so many places every so manieth is a find's: what a model foretells that the customer never bought.
+const FINDS_FROM: usize = 10;
+const FIND_EVERY: usize = 3;
 
 /// Something to show.
 pub(super) trait Showable {
@@ -96,48 +99,62 @@ pub(super) struct Page {
     pub(super) ran_out: bool,
 }
 
-/// A page: the best that can be bought, with places for new products among them, and what else there is
+/// Whose turn a place is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Best,
+    New,
+    Find,
+}
+
+impl Turn {
+    /// Of a place from 1 on, of so many.
+    fn of(place: usize, limit: usize) -> Self {
+        let is_last = place == limit && (NEW_FROM..NEW_EVERY).contains(&limit);
+        match () {
+            () if place.is_multiple_of(NEW_EVERY) || is_last => Self::New,
+            () if place > FINDS_FROM && (place - FINDS_FROM).is_multiple_of(FIND_EVERY) => Self::Find,
+            () => Self::Best,
+        }
+    }
+}
+
+/// A page: the best that can be bought, with places for new products and finds among them, and what else there is
 /// where that is not enough.
 pub(super) async fn page(
     backend: &Backend,
     asked: &Asked,
-    best: Vec<Candidate>,
+    ranked: Ranked,
     board: &Board,
     limit: usize,
 ) -> Result<Page, Rejection> {
     let max = asked.filter.max_unit_price;
-    let mut best = Live::of(backend, best, max);
+    let mut best = Live::of(backend, ranked.best, max);
+    let mut finds = Live::of(backend, ranked.finds, max);
     let mut new = Live::of(backend, asked.newcomers(board), max);
     let mut rest = Live::of(backend, asked.rest(board), max);
     let (mut page, mut given, mut ran_out) = (Vec::new(), HashSet::new(), false);
     while page.len() < limit {
-        let place = page.len() + 1;
-        let is_last = place == limit && (NEW_FROM..NEW_EVERY).contains(&limit);
-        let found = match place.is_multiple_of(NEW_EVERY) || is_last {
-            true => match first(&mut new, &mut given).await? {
-                None => {
-                    let found = first(&mut best, &mut given).await?;
-                    ran_out |= found.is_none();
-                    found
-                }
-                found => found,
-            },
-            false => match first(&mut best, &mut given).await? {
-                None => {
-                    ran_out = true;
-                    first(&mut new, &mut given).await?
-                }
-                found => found,
-            },
+        let mut found = match Turn::of(page.len() + 1, limit) {
+            Turn::New => first(&mut new, &mut given).await?,
+            Turn::Find => first(&mut finds, &mut given).await?,
+            Turn::Best => None,
         };
-        let found = match found {
-            None => first(&mut rest, &mut given).await?,
-            found => found,
-        };
+        let has_turn = found.is_some();
+        if !has_turn {
+            found = first(&mut best, &mut given).await?;
+            ran_out |= found.is_none();
+        }
+        if found.is_none() {
+            found = first(&mut new, &mut given).await?;
+        }
+        if found.is_none() {
+            found = first(&mut rest, &mut given).await?;
+        }
         let Some((candidate, price)) = found else { break };
-        // A new product stands where its turn is, not by its score.
+        // What stands where its turn is stands there whatever its score.
         let above = page.last().map(|above: &wire::RecommendedProduct| above.score);
-        page.push(message(candidate, price, above));
+        page.push(message(candidate, price, above.filter(|_| has_turn || candidate.is_new())));
     }
     Ok(Page { products: page, ran_out })
 }
@@ -155,6 +172,7 @@ async fn first<I: Iterator<Item = Candidate>>(
     Ok(None)
 }
 
+/// A product with its score, or with that of what stands above it.
 fn message(candidate: Candidate, price: Money, above: Option<f64>) -> wire::RecommendedProduct {
     let Candidate { shown, score, .. } = candidate;
     wire::RecommendedProduct {
@@ -162,7 +180,7 @@ fn message(candidate: Candidate, price: Money, above: Option<f64>) -> wire::Reco
         category: shown.category.to_string(),
         brand: shown.brand.to_string(),
         unit_price: Some(field::money_message(price)),
-        score: if candidate.is_new() { above.unwrap_or(score) } else { score },
+        score: above.unwrap_or(score),
         reasons: candidate.reasons(),
     }
 }

@@ -22,6 +22,7 @@ mod training;
 mod window;
 pub mod worker;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use onrush_grpc::recommendation::v1 as wire;
@@ -49,14 +50,17 @@ use crate::field::{self, FieldError};
 use crate::serve::MESSAGE_BYTES_MAX;
 use crate::status::Rejection;
 use board::Shown;
+use knowledge::Knowledge;
 use live::{Live, Page};
 use operation::Operation;
 use preferences::{EXCLUDED_MAX, NAMES_MAX, Preferences, names};
-use rank::{Asked, Filter, Place, Ranked};
+use rank::{Asked, Filter, Place};
 use window::Window;
 
 /// How many of the best are put in order at first, beside the places of the page.
 const RANKED_FIRST: usize = 64;
+/// Products that are looked for first that are like another, beside twice the places of the page.
+const SIMILAR_FIRST: usize = 24;
 /// Products of a page if the caller does not say.
 const PAGE_SIZE_DEFAULT: usize = 20;
 /// Most products of a page.
@@ -114,8 +118,8 @@ impl Recommendations {
             let board = self.learner.board();
             let (seen, ranking) = (board.clone(), asked.clone());
             let ranked = self.learner.ask(move |knowledge| ranking.rank(knowledge, &seen, most)).await?;
-            let Ranked { best, is_all } = ranked;
-            let Page { products, ran_out } = live::page(&self.backend, &asked, best, &board, limit).await?;
+            let is_all = ranked.is_all;
+            let Page { products, ran_out } = live::page(&self.backend, &asked, ranked, &board, limit).await?;
             if is_all || !ran_out {
                 return Ok(GetRecommendationsResponse { products, personalised });
             }
@@ -153,17 +157,9 @@ impl Recommendations {
         if self.backend.product(&sku).await?.is_none() {
             return Err(Refusal::UnknownProduct.into());
         }
-        let neighbours = self.learner.ask(move |knowledge| {
-            let counters = &knowledge.counters;
-            let sold = counters.find(&sku).and_then(|product| product.sold.as_ref());
-            let neighbours = sold.iter().flat_map(|sold| &sold.together.neighbours);
-            let named = neighbours.filter_map(|found| {
-                Some((Shown::of(counters.product(found.product)?), u64::from(found.orders())))
-            });
-            named.collect()
-        });
-        let mut found: Vec<(Shown, u64)> = neighbours.await?;
-        found.sort_unstable_by(|(a, more), (b, less)| less.cmp(more).then(a.sku.cmp(&b.sku)));
+        // Some are sold out.
+        let most = SIMILAR_FIRST + 2 * limit;
+        let found = self.learner.ask(move |knowledge| similar_to(knowledge, &sku, most)).await?;
         let live = Live::of(&self.backend, found, None).take(limit).await?;
         let product = |((shown, orders), price): ((Shown, u64), _)| wire::SimilarProduct {
             sku: shown.sku.to_string(),
@@ -283,6 +279,25 @@ impl RecommendationService for Recommendations {
         let answer = answer.await?;
         Ok(Response::new(answer))
     }
+}
+
+/// What is bought together with a product, the most often first, with how many orders have both; then what is like it
+/// by the model, with none.
+fn similar_to(knowledge: &Knowledge, sku: &Sku, most: usize) -> Vec<(Shown, u64)> {
+    let counters = &knowledge.counters;
+    let Some(place) = counters.place_of(sku) else { return Vec::new() };
+    let sold = counters.product(place).and_then(|product| product.sold.as_ref());
+    let neighbours = sold.iter().flat_map(|sold| &sold.together.neighbours);
+    let named = neighbours
+        .filter_map(|found| Some((Shown::of(counters.product(found.product)?), u64::from(found.orders()))));
+    let mut found: Vec<(Shown, u64)> = named.collect();
+    found.sort_unstable_by(|(a, more), (b, less)| less.cmp(more).then(a.sku.cmp(&b.sku)));
+    let mut known: HashSet<Sku> = found.iter().map(|(shown, _)| shown.sku).collect();
+    knowledge.similar(place, most, |place| {
+        let shown = counters.product(place).map(Shown::of);
+        found.extend(shown.filter(|shown| known.insert(shown.sku)).map(|shown| (shown, 0)));
+    });
+    found
 }
 
 fn page_size(value: i32) -> Result<usize, FieldError> {

@@ -25,6 +25,8 @@ const HISTORY_ON_PAGE: f64 = 0.25;
 const CHARTED_MAX: usize = 300;
 /// What speaks for a product that a model did not name, where one ranks: it stands below those it named.
 const UNFORETOLD: f64 = 1e-4;
+/// Of so many that are put in order one is something that the customer never bought, at most.
+const FINDS_ONE_IN: usize = 4;
 /// Orders with both products of which half the weight comes.
 const TOGETHER_HALF: f64 = 3.0;
 
@@ -82,6 +84,9 @@ enum Why {
 pub(super) struct Ranked {
     /// The best first.
     pub(super) best: Vec<Candidate>,
+    /// What a model foretells that the customer never bought, the likeliest first: on the shop's first page some of it
+    /// has a turn.
+    pub(super) finds: Vec<Candidate>,
     /// True if there are no more.
     pub(super) is_all: bool,
 }
@@ -162,12 +167,20 @@ impl Asked {
         let sku = |at: usize| product(at).map(|product| product.sku);
         let above =
             |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then_with(|| sku(a.1).cmp(&sku(b.1)));
+        let first = |order: &mut Vec<(f64, usize)>, most: usize| {
+            if order.len() > most {
+                order.select_nth_unstable_by(most, above);
+                order.truncate(most);
+            }
+            order.sort_unstable_by(above);
+        };
+        let is_find = |evidence: &Evidence| evidence.foretold.is_some() && evidence.history.is_none();
+        let has_turns = weighing.is_foretold && self.place == Place::Home;
+        let finds = order.iter().filter(|(_, at)| has_turns && is_find(&found[*at].1));
+        let mut finds: Vec<(f64, usize)> = finds.copied().collect();
+        first(&mut finds, most / FINDS_ONE_IN);
         let is_all = order.len() <= most;
-        if !is_all {
-            order.select_nth_unstable_by(most, above);
-            order.truncate(most);
-        }
-        order.sort_unstable_by(above);
+        first(&mut order, most);
         let candidate = |(score, at): (f64, usize)| {
             let (product, evidence) = (product(at)?, found[at].1);
             let (_, weights, liked) = self.weigh(product, &evidence, weighing);
@@ -178,7 +191,8 @@ impl Asked {
                 why: Why::Weighed(evidence, weights, liked, with),
             })
         };
-        Ranked { best: order.into_iter().filter_map(candidate).collect(), is_all }
+        let candidates = |order: Vec<(f64, usize)>| order.into_iter().filter_map(candidate).collect();
+        Ranked { best: candidates(order), finds: candidates(finds), is_all }
     }
 
     /// New products, beginning with another one for each customer and each day, so that each has its turn.

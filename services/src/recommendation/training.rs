@@ -1,7 +1,7 @@
 //! `TrainModel`: counts anew what the log still has, up to a held-out stretch at its end, learns a model of that, and
 //! looks how well several mixes, and the best of them with the model, foretell what customers bought there. Half of the
 //! customers choose, the other half measure; what is chosen is published if it foretells better than what ranks now and
-//! than plain history.
+//! than plain history, and that not by chance alone.
 //!
 //! What is published is what was measured: it was learned without the held-out stretch. The counters, which go on
 //! as they are, have that.
@@ -13,10 +13,11 @@ use std::time::Duration;
 use onrush_engine::SubscribeError;
 use onrush_grpc::recommendation::v1 as wire;
 use onrush_proto::{CustomerId, Lsn, ShardId};
+use onrush_scoring::evaluation::Hits;
 use onrush_scoring::model::{Kept, Model as Network};
 use onrush_scoring::training::TrainError;
 
-use super::held_out::{Basket, Field, HeldOut, Score};
+use super::held_out::{Basket, Field, HeldOut};
 use super::knowledge::Knowledge;
 use super::learner::{Candidate, Learner};
 use super::learning;
@@ -93,7 +94,7 @@ fn train(learner: &Arc<Learner>, operation: &Operation, measure_only: bool) -> R
     let new = measure(choice.mix, network.as_ref().filter(|_| choice.by_model), &nothing)?;
     let (popularity, history) = (measure(POPULARITY, None, &nothing)?, measure(HISTORY, None, &nothing)?);
     let detail = choice.told(kept.as_ref(), chooses.len());
-    let is_better = new.ndcg > now.ndcg && new.ndcg > history.ndcg;
+    let is_better = foretells_better(&new, &now) && foretells_better(&new, &history);
     if operation.is_cancelled() {
         return Err(Unfinished::Cancelled);
     }
@@ -105,12 +106,22 @@ fn train(learner: &Arc<Learner>, operation: &Operation, measure_only: bool) -> R
         }
         false => (wire::OperationState::Kept, learner.version()),
     };
-    let metrics = metrics([now, new, popularity, history]);
+    let metrics = metrics([now, new, popularity, history].map(|found| Hits::mean(&found)));
     Ok(Ended { state, detail, baskets: measures.len() as u64, metrics, model_version })
 }
 
 fn failed(error: &dyn std::error::Error) -> Unfinished {
     Unfinished::Failed(error.to_string())
+}
+
+/// True if NDCG is higher, by more than what it would differ by if baskets were others: by the standard error of the
+/// differences. Of few baskets chance alone makes something look better.
+fn foretells_better(one: &[Hits], other: &[Hits]) -> bool {
+    let differences: Vec<f64> = one.iter().zip(other).map(|(one, other)| one.ndcg - other.ndcg).collect();
+    let count = differences.len().max(1) as f64;
+    let mean = differences.iter().sum::<f64>() / count;
+    let variance = differences.iter().map(|one| (one - mean) * (one - mean)).sum::<f64>() / count;
+    mean > 0.0 && mean > (variance / count).sqrt()
 }
 
 /// A model of the past; `None` if there is too little of it.
@@ -128,6 +139,7 @@ fn learn(
         Ok(kept) => Ok(Some(kept)),
         Err(TrainError::Cancelled) => Err(Unfinished::Cancelled),
         Err(TrainError::TooLittle { .. }) => Ok(None),
+        Err(error @ TrainError::Factors(_)) => Err(failed(&error)),
     }
 }
 
@@ -167,9 +179,9 @@ fn choose(
     let mut best = (f64::NEG_INFINITY, *running);
     for (mix, tried) in mixes.iter().zip(1u32..) {
         field.put(*mix, None, Arc::default());
-        let score = field.score(baskets, operation)?;
-        if score.ndcg > best.0 {
-            best = (score.ndcg, *mix);
+        let ndcg = Hits::mean(&field.score(baskets, operation)?).ndcg;
+        if ndcg > best.0 {
+            best = (ndcg, *mix);
         }
         operation.reach(LEARNED + (TRIED - LEARNED) * tried / mixes.len() as u32);
     }
@@ -177,7 +189,7 @@ fn choose(
     let by_model = match network {
         Some(network) => {
             field.put(mix, Some(network.clone()), Arc::default());
-            field.score(baskets, operation)?.ndcg > ndcg
+            Hits::mean(&field.score(baskets, operation)?).ndcg > ndcg
         }
         None => false,
     };
@@ -195,8 +207,8 @@ fn candidates(running: &Mix) -> Vec<Mix> {
     mixes
 }
 
-fn metrics([running, candidate, popularity, history]: [Score; 4]) -> Vec<wire::Metric> {
-    let metric = |name: &str, of: fn(&Score) -> f64| wire::Metric {
+fn metrics([running, candidate, popularity, history]: [Hits; 4]) -> Vec<wire::Metric> {
+    let metric = |name: &str, of: fn(&Hits) -> f64| wire::Metric {
         name: name.into(),
         running: of(&running),
         candidate: of(&candidate),
@@ -204,9 +216,9 @@ fn metrics([running, candidate, popularity, history]: [Score; 4]) -> Vec<wire::M
         history: of(&history),
     };
     vec![
-        metric("ndcg_10", |score| score.ndcg),
-        metric("recall_10", |score| score.recall),
-        metric("hit_rate_10", |score| score.hit_rate),
+        metric("ndcg_10", |hits| hits.ndcg),
+        metric("recall_10", |hits| hits.recall),
+        metric("hit_rate_10", |hits| hits.hit_rate),
     ]
 }
 
@@ -269,4 +281,28 @@ fn keep_newest(purchases: &mut Vec<Purchase>) {
     let half = purchases.len() / 2;
     purchases.select_nth_unstable_by_key(half, |purchase| purchase.time_us);
     purchases.drain(..half);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(ndcg: &[f64]) -> Vec<Hits> {
+        ndcg.iter().map(|ndcg| Hits { ndcg: *ndcg, ..Hits::default() }).collect()
+    }
+
+    #[test]
+    fn what_is_better_by_chance_alone_is_not() {
+        for (one, other, is_better) in [
+            (&[][..], &[][..], false),
+            (&[0.5, 0.5], &[0.5, 0.5], false),
+            (&[0.6, 0.6], &[0.5, 0.5], true),
+            (&[0.5, 0.5], &[0.6, 0.6], false),
+            // Better on the whole, and as often worse.
+            (&[1.0, 0.0, 0.0, 0.0], &[0.0, 0.3, 0.3, 0.3], false),
+            (&[0.9, 0.6, 0.8, 0.4], &[0.5, 0.5, 0.5, 0.5], true),
+        ] {
+            assert_eq!(foretells_better(&of(one), &of(other)), is_better, "{one:?} {other:?}");
+        }
+    }
 }

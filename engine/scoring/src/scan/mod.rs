@@ -80,3 +80,4 @@ pub use matrix::{BLOCK_ITEMS, FACTOR_MAX, ItemMatrix, MatrixError, score};
 pub use pass::{K_MAX, Pass, QUERIES_MAX, Query, ScanError, Scored, candidates};
 pub use quantized::Quantized;
 pub use rows::{ItemFactors, ItemRows};
+pub(crate) use top::{entry, key};

@@ -5,6 +5,7 @@ use super::matrix::{
     BLOCK_ITEMS, ItemBlock, ItemMatrix, Line, MatrixError, block_count, check_place, number, set_number,
 };
 use crate::factors::{DIMENSIONS, Factor};
+use crate::section::Section;
 
 /// Dimensions that lie side by side in a line: what one instruction sums.
 pub(super) const GROUP: usize = 4;
@@ -55,6 +56,13 @@ pub(super) struct UserCodes {
 struct Columns {
     deviations: [f32; DIMENSIONS],
     direction: [f32; DIMENSIONS],
+}
+
+impl Quantized<AlignedBytes> {
+    /// The same, for many that look at them.
+    pub(crate) fn shared(self) -> Quantized<Section> {
+        Quantized { bytes: Section::built(self.bytes), items: self.items }
+    }
 }
 
 impl Quantized<()> {

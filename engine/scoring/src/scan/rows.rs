@@ -3,6 +3,7 @@
 use super::buffer::{ALIGNMENT, AlignedBytes};
 use super::matrix::{FACTOR_MAX, ItemMatrix, Line, MatrixError, check_place};
 use crate::factors::{DIMENSIONS, Factor};
+use crate::section::Section;
 
 const ROW_BYTES: usize = size_of::<Factor>();
 
@@ -41,6 +42,18 @@ impl ItemRows<AlignedBytes> {
         let places = bytes.as_chunks_mut::<4>().0.iter_mut();
         places.zip(factors.as_flattened()).for_each(|(place, number)| *place = number.to_le_bytes());
         Self::open(bytes, items)
+    }
+}
+
+impl ItemRows<AlignedBytes> {
+    /// Rows of no items.
+    pub(crate) fn none() -> Self {
+        Self { bytes: AlignedBytes::zeroed(0), items: 0 }
+    }
+
+    /// The same, for many that look at them.
+    pub(crate) fn shared(self) -> ItemRows<Section> {
+        ItemRows { bytes: Section::built(self.bytes), items: self.items }
     }
 }
 

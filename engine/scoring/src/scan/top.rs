@@ -101,7 +101,7 @@ impl Sink<'_> {
 }
 
 /// A number that is lower the better the score, and among equal scores the lower the item.
-fn key(score: f32, item: u32) -> u64 {
+pub(crate) fn key(score: f32, item: u32) -> u64 {
     // Both zeros are one score.
     let bits = (score + 0.0).to_bits();
     let falling = if bits >> 31 == 0 { !(bits | 1 << 31) } else { bits };
@@ -109,7 +109,7 @@ fn key(score: f32, item: u32) -> u64 {
 }
 
 /// The item and the score of a key.
-fn entry(key: u64) -> (u32, f32) {
+pub(crate) fn entry(key: u64) -> (u32, f32) {
     let falling = (key >> 32) as u32;
     let bits = if falling >> 31 == 0 { !falling & !(1 << 31) } else { falling };
     (key as u32, f32::from_bits(bits))
