@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use onrush_grpc::recommendation::v1::{
-    GetModelRequest, GetModelResponse, GetRecommendationsRequest, Operation, OperationState, Preferences,
-    ReasonKind, RecommendedProduct, UpdateUserPreferencesRequest,
+    GetModelRequest, GetModelResponse, GetRecommendationsRequest, GetSimilarProductsRequest, Operation,
+    OperationState, Preferences, ReasonKind, RecommendedProduct, UpdateUserPreferencesRequest,
 };
 use onrush_services::config::{Config, Service};
 use onrush_services::retail::past::Past;
@@ -34,7 +34,22 @@ fn skus(products: &[RecommendedProduct]) -> Vec<&str> {
 }
 
 impl Shop {
-    async fn model(&self) -> GetModelResponse {
+    /// A shop with a past in its log, all of it counted; its customers.
+    pub(crate) async fn lived() -> (Self, Vec<String>) {
+        let files = tempfile::tempdir().unwrap();
+        crate::model::files(files.path());
+        let file = |name: &str| files.path().join(name);
+        let past = Past::read(&file("products.csv"), &file("sales.csv"), |_| true).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
+        past.live(&config(&dir).engine_options(), now_us - 3_600_000_000).await.unwrap();
+        let customers: BTreeSet<String> = past.baskets().map(|basket| basket.customer.clone()).collect();
+        let shop = Self::reopen(dir, recommending);
+        shop.until_known(past.baskets().count() as u64).await;
+        (shop, customers.into_iter().collect())
+    }
+
+    pub(crate) async fn model(&self) -> GetModelResponse {
         self.client.get_model(GetModelRequest {}).await.unwrap()
     }
 
@@ -73,18 +88,7 @@ async fn traffic(
 
 #[tokio::test]
 async fn a_model_of_the_log_is_trained_published_kept_and_refused_when_damaged() {
-    let files = tempfile::tempdir().unwrap();
-    crate::model::files(files.path());
-    let file = |name: &str| files.path().join(name);
-    let past = Past::read(&file("products.csv"), &file("sales.csv"), |_| true).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let hour_ago = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64 - 3_600_000_000;
-    past.live(&config(&dir).engine_options(), hour_ago).await.unwrap();
-    let purchases = past.baskets().count() as u64;
-    let customers: BTreeSet<String> = past.baskets().map(|basket| basket.customer.clone()).collect();
-    let customers: Vec<String> = customers.into_iter().collect();
-    let shop = Shop::reopen(dir, recommending);
-    shop.until_known(purchases).await;
+    let (shop, customers) = Shop::lived().await;
     assert!(!shop.model().await.ml_ready);
 
     // It is published while everybody asks.
@@ -111,6 +115,8 @@ async fn a_model_of_the_log_is_trained_published_kept_and_refused_when_damaged()
     }
     assert!(kinds.contains(&(ReasonKind::Foretold as i32)), "{kinds:?}");
 
+    similar_products_go_on_where_no_order_has_both(&shop, &product_of(&customers[0], &shop).await).await;
+
     // The same again finds nothing better.
     let kept = shop.trained(false).await;
     assert_eq!((kept.state(), kept.model_version), (OperationState::Kept, 1), "{kept:?}");
@@ -126,16 +132,19 @@ async fn a_model_of_the_log_is_trained_published_kept_and_refused_when_damaged()
     })
     .await;
     assert_eq!(shop.model().await.version, 1);
-    let preferences = Some(Preferences { opted_out: true, ..Default::default() });
-    let out =
-        UpdateUserPreferencesRequest { customer_id: customer.clone(), preferences, ..Default::default() };
-    shop.client.update_user_preferences(out).await.unwrap();
+    let preferred = |opted_out| {
+        let preferences = Some(Preferences { opted_out, ..Default::default() });
+        UpdateUserPreferencesRequest { customer_id: customer.clone(), preferences, ..Default::default() }
+    };
+    shop.client.update_user_preferences(preferred(true)).await.unwrap();
     assert_eq!(shop.page(&customer).await, shop.page("").await);
+    shop.client.update_user_preferences(preferred(false)).await.unwrap();
 
     // A damaged one is refused, and the shop goes on without it until another one is trained.
     let dir = shop.stop().await;
     let file = dir.path().join("data/recommendation/model.onrush");
-    let mut bytes = std::fs::read(&file).unwrap();
+    let first = std::fs::read(&file).unwrap();
+    let mut bytes = first.clone();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 4;
     std::fs::write(&file, bytes).unwrap();
@@ -146,4 +155,30 @@ async fn a_model_of_the_log_is_trained_published_kept_and_refused_when_damaged()
     let again = shop.trained(false).await;
     assert_eq!((again.state(), again.model_version), (OperationState::Published, 2), "{again:?}");
     assert!(shop.model().await.ml_ready);
+
+    // One that was replaced stays so, though its file comes back.
+    let dir = shop.stop().await;
+    std::fs::write(&file, first).unwrap();
+    let shop = Shop::reopen(dir, recommending);
+    let model = shop.model().await;
+    assert_eq!((model.ml_ready, model.version), (false, 2), "{model:?}");
+    assert_eq!(shop.page(&customers[1]).await.len(), 10);
+}
+
+/// The first product of a customer's page.
+async fn product_of(customer: &str, shop: &Shop) -> String {
+    shop.page(customer).await[0].sku.clone()
+}
+
+/// First what is bought together, the most often first, then what is like it by the model.
+async fn similar_products_go_on_where_no_order_has_both(shop: &Shop, sku: &str) {
+    let request = |page_size| GetSimilarProductsRequest { sku: sku.into(), page_size };
+    let found = shop.client.get_similar_products(request(100)).await.unwrap().products;
+    let together = found.iter().take_while(|found| found.orders > 0).count();
+    assert!((1..=24).contains(&together) && found.len() > together, "{found:#?}");
+    assert!(found.is_sorted_by(|above, below| above.orders >= below.orders), "{found:#?}");
+    let different: BTreeSet<&str> = found.iter().map(|found| found.sku.as_str()).collect();
+    assert!(different.len() == found.len() && !different.contains(sku), "{found:#?}");
+    let first = shop.client.get_similar_products(request(3)).await.unwrap().products;
+    assert_eq!(first, found[..3]);
 }

@@ -41,6 +41,7 @@ mod smtp;
 mod surface;
 mod texts;
 mod traces;
+mod training;
 mod twilio;
 mod users;
 mod wait;

@@ -349,6 +349,21 @@ async fn bad_input_is_refused_by_path() {
     assert_eq!(nothing.unwrap().version, 0, "nothing of it was kept");
 }
 
+#[tokio::test]
+async fn pages_of_no_size_are_refused_wherever_there_are_pages() {
+    let shop = Shop::open_with(recommending);
+    shop.stock("tea", 499, 1).await;
+    let client = &shop.client;
+    for page_size in [1_000_000, -1] {
+        let wide = GetTrendsRequest { page_size, ..trends(TrendWindow::Hour) };
+        assert_refused(client.get_trends(wide).await, "INVALID_FIELD", Some("page_size"));
+        let wide = GetSimilarProductsRequest { sku: "tea".into(), page_size };
+        assert_refused(client.get_similar_products(wide).await, "INVALID_FIELD", Some("page_size"));
+    }
+    let nameless = GetSimilarProductsRequest::default();
+    assert_refused(client.get_similar_products(nameless).await, "MISSING_FIELD", Some("sku"));
+}
+
 impl Shop {
     /// Trains, and waits for the end.
     pub(crate) async fn trained(&self, measure_only: bool) -> Operation {

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use onrush_scoring::features::{FEATURES, Features};
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
     Datum as _, Framework as _, InferenceFact, InferenceModel, InferenceModelExt as _, IntoTValue as _,
     IntoTensor as _, Symbol, TDim, Tensor, ToDim as _, TractError, TractResult, TypedFact, TypedSimplePlan,
@@ -53,12 +54,16 @@ impl Ranker {
     /// # Errors
     /// As [`Ranker::read`].
     pub fn decode(bytes: &[u8]) -> Result<Self, RankerError> {
-        let model = check::decode(bytes)?;
+        Self::of(&check::decode(bytes)?)
+    }
+
+    /// The same of a network that was looked through.
+    pub(super) fn of(model: &ModelProto) -> Result<Self, RankerError> {
         // tract panics on operands that do not fit. What is looked through fits; if a rule there has a gap, the
         // service starts without the model and says so.
         let made = catch_unwind(|| {
             let onnx = tract_onnx::onnx().with_ignore_value_info(true);
-            let graph = onnx.model_for_proto_model(&model).map_err(refused)?;
+            let graph = onnx.model_for_proto_model(model).map_err(refused)?;
             let ranker = Self { plans: plans(graph)? };
             ranker.probe()?;
             Ok(ranker)

@@ -244,6 +244,27 @@ fn what_gives_no_scores_is_refused() {
     assert!(said(none).contains("tried on a few rows: expected a finite score"));
 }
 
+/// No operator that runs here looks at other rows. Should one come to, what it makes is no score of a product.
+#[test]
+fn a_network_that_mixes_rows_is_refused() {
+    let mut model = file();
+    let graph = model.graph.as_ref().unwrap();
+    let (input, output) = (graph.input[0].name.clone(), graph.output[0].name.clone());
+    let all: Vec<f32> = vec![1.0; FEATURES];
+    let axes = AttributeProto { name: "axes".into(), r#type: 7, ints: vec![0], ..AttributeProto::default() };
+    let mut mean = node("ReduceMean", &["each"], "mean");
+    mean.attribute = vec![axes, setting("keepdims", 1)];
+    let nodes = vec![node("MatMul", &[&input, "all"], "each"), mean, node("Sub", &["each", "mean"], &output)];
+    only(&mut model, vec![tensor("all", &[FEATURES as i64, 1], all)], nodes);
+    let error = Ranker::of(&model).err().unwrap();
+    assert!(matches!(error, RankerError::Mixed { .. }), "{error}");
+    assert!(error.to_string().starts_with("expected a score of each row by itself, found "), "{error}");
+    assert!(error.in_short().ends_with("gives something else than a score of each product"));
+    // From a file it does not come so far.
+    let error = said(Ranker::decode(&model.encode_to_vec()));
+    assert!(error.contains("ReduceMean"), "{error}");
+}
+
 #[test]
 fn what_would_take_too_much_is_refused() {
     // Each node doubles what the one before made.
