@@ -16,27 +16,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from needed import needed
+
 ROWS = 200
 FEATURES = 32
 SEED = 5
 TURNS = 5
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def needed():
-    """The modules, or an exit that names what is missing."""
-    missing = []
-    for module in ("numpy", "onnxruntime"):
-        try:
-            __import__(module)
-        except ImportError as error:
-            missing.append(f"{module} ({error})")
-    if missing:
-        sys.exit("missing: " + ", ".join(missing) + "; python3 -m pip install numpy onnxruntime")
-    import numpy
-    import onnxruntime
-
-    return numpy, onnxruntime
 
 
 def onrush(*arguments):
@@ -57,7 +43,7 @@ def theirs(session, rows, rounds):
 
 
 def main():
-    numpy, onnxruntime = needed()
+    numpy, onnxruntime = needed(numpy="numpy", onnxruntime="onnxruntime")
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
     rows = numpy.random.default_rng(SEED).normal(1, 2, (ROWS, FEATURES)).astype(numpy.float32)
     with tempfile.TemporaryDirectory() as name:

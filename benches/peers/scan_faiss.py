@@ -13,27 +13,13 @@ import sys
 import time
 from pathlib import Path
 
+from needed import needed
+
 DIMENSIONS = 64
 K = 20
 USERS = 256
 SEED = 5
 TURNS = 3
-
-
-def needed():
-    """The modules, or an exit that names what is missing."""
-    missing = []
-    for module, package in (("numpy", "numpy"), ("faiss", "faiss-cpu")):
-        try:
-            __import__(module)
-        except ImportError as error:
-            missing.append(f"{package} ({error})")
-    if missing:
-        sys.exit("missing: " + ", ".join(missing) + "; python3 -m pip install numpy faiss-cpu")
-    import faiss
-    import numpy
-
-    return faiss, numpy
 
 
 def ours(items, rounds):
@@ -64,7 +50,7 @@ def theirs(faiss, indexes, users, rounds):
 
 
 def main():
-    faiss, numpy = needed()
+    faiss, numpy = needed(faiss="faiss-cpu", numpy="numpy")
     given = [int(text) for text in sys.argv[1:3]]
     items, rounds = given + [100_000, 200][len(given) :]
     faiss.omp_set_num_threads(1)
