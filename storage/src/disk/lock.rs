@@ -34,7 +34,7 @@ fn holder(pid: Option<u32>) -> String {
 /// An exclusive hold on a directory; released when dropped, and by the kernel when the process dies.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    file: File,
 }
 
 impl DirLock {
@@ -63,7 +63,16 @@ impl DirLock {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         write_pid(&mut file).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DirLock {
+    /// A process that is being started has a copy of the file until it runs its own program: closing ours would leave
+    /// the directory locked for so long.
+    fn drop(&mut self) {
+        // What cannot be unlocked is unlocked when the last copy is closed.
+        let _ = self.file.unlock();
     }
 }
 
