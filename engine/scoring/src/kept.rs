@@ -105,10 +105,11 @@ impl Kept {
     ///
     /// # Errors
     /// Something does not fit together, or cannot be written.
-    pub fn write(&self, directory: &Path) -> Result<(), ModelError> {
+    pub fn write(&self, directory: &Path) -> Result<Model, ModelError> {
         let sealed = KIND.seal(&self.encode()?);
         fs::create_dir_all(directory)?;
-        Ok(sealed::replace(&directory.join(FILE), &sealed)?)
+        // It is mapped before it takes the other's place: one that cannot be read replaces none.
+        sealed::replace_if(&directory.join(FILE), &sealed, map)
     }
 
     /// All of a file behind its head.
@@ -151,7 +152,11 @@ fn codes(factors: &[Factor]) -> Result<Quantized<crate::scan::AlignedBytes>, Mat
 
 /// Maps the model of a directory.
 pub(crate) fn read(directory: &Path) -> Result<Model, ModelError> {
-    let file = File::open(directory.join(FILE))?;
+    map(&directory.join(FILE))
+}
+
+fn map(path: &Path) -> Result<Model, ModelError> {
+    let file = File::open(path)?;
     #[allow(unsafe_code, reason = "a file is mapped")]
     // SAFETY: a file of a model is replaced and never changed, so that what is mapped stays as it is.
     let mapped = unsafe { Mmap::map(&file)? };

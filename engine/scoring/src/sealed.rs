@@ -91,15 +91,25 @@ impl Kind {
 
 /// Puts a file in place of what is there, whole or not at all.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_if(path, bytes, |_| Ok(()))
+}
+
+/// The same if the file beside it, which is durable then, can be looked at; what was seen stays good.
+pub(crate) fn replace_if<T, E: From<io::Error>>(
+    path: &Path,
+    bytes: &[u8],
+    look: impl FnOnce(&Path) -> Result<T, E>,
+) -> Result<T, E> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    let seen = look(&beside)?;
     fs::rename(&beside, path)?;
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         File::open(directory)?.sync_all()?;
     }
-    Ok(())
+    Ok(seen)
 }
 
 #[cfg(test)]

@@ -134,9 +134,9 @@ impl Learner {
             // The file says which version it is, whatever becomes of the counters'.
             Some(mut kept) => {
                 kept.origin.version = version;
-                kept.write(&self.models)?;
                 // What ranks is what was written.
-                self.swap(version, mix, Some(Network::read(&self.models)?), now_us);
+                let network = kept.write(&self.models)?;
+                self.swap(version, mix, Some(network), now_us);
                 self.save();
             }
             // The file of an older model is passed over once the counters' has the version of the mix.

@@ -174,9 +174,12 @@ impl Asked {
             }
             order.sort_unstable_by(above);
         };
-        let is_find = |evidence: &Evidence| evidence.foretold.is_some() && evidence.history.is_none();
+        // The history keeps a thousand products; what was ever bought is known of many more.
+        let user = self.customer.as_ref().and_then(|customer| counters.history(customer));
+        let bought = |place: u32| user.is_some_and(|user| user.knows(place));
+        let is_find = |(place, evidence): &(u32, Evidence)| evidence.foretold.is_some() && !bought(*place);
         let has_turns = weighing.is_foretold && self.place == Place::Home;
-        let finds = order.iter().filter(|(_, at)| has_turns && is_find(&found[*at].1));
+        let finds = order.iter().filter(|(_, at)| has_turns && is_find(&found[*at]));
         let mut finds: Vec<(f64, usize)> = finds.copied().collect();
         first(&mut finds, most / FINDS_ONE_IN);
         let is_all = order.len() <= most;
