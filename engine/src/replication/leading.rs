@@ -90,7 +90,7 @@ impl Raft {
             return Err(Declined::Changing);
         }
         // Under load the present commit is always ahead of a disk that is slower than others.
-        let commit = leading.long_committed;
+        let commit = leading.long_committed.max(leading.begun_at);
         let matched = |node: &NodeId| leading.followers.get(node).map_or(0, |follower| follower.matched);
         let is_new = |node: &NodeId| *node != self.options.id && !self.members().is_voter(*node);
         match next.voters().filter(is_new).find(|node| matched(node) < commit) {
