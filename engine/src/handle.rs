@@ -18,7 +18,7 @@ use crate::host::{Call, Cut, Desk, FlushControl, InlineHost, Parcel, Ports, Stat
 use crate::lane::{Lane, Pump};
 use crate::port::Port;
 use crate::stats::EngineStats;
-use crate::subscription::Subscription;
+use crate::subscription::{SubscribeError, Subscription};
 use crate::views::{ProductView, StockView, Views};
 
 /// What every handle shares.
@@ -187,6 +187,17 @@ impl EngineHandle {
     /// Where a shard's committed log ends.
     pub fn end(&self, shard: ShardId) -> Lsn {
         Lsn(self.station(usize::from(shard.0)).tail.committed())
+    }
+
+    /// The first record of a shard's log that can be read; one past the end if there is none.
+    pub fn first(&self, shard: ShardId) -> Result<Lsn, SubscribeError> {
+        crate::subscription::first(&self.station(usize::from(shard.0)).tail)
+    }
+
+    /// The first committed record of a shard that was decided at `time_us` (since 1970) or later; one past the end if
+    /// there is none. Reads the log's files: not for a front thread.
+    pub fn first_at(&self, shard: ShardId, time_us: u64) -> Result<Lsn, SubscribeError> {
+        crate::subscription::first_at(&self.station(usize::from(shard.0)).tail, time_us)
     }
 
     /// Checks all books on a cut: every row as of one committed record per shard.

@@ -139,6 +139,9 @@ fn load(shard: &mut Shard, stored: &Stored, checkpoint: &Checkpoint) -> Result<(
     stored.each_offset(|row| {
         state.offsets.insert((row.group, row.topic), row.lsn);
     })?;
+    stored.each_group(|row| {
+        state.groups.insert((row.group, row.topic), row);
+    })?;
     let mut next = stored.next_bucket(0)?;
     while let Some(bucket) = next {
         stored.each_key_hash(bucket, |hash| state.keys.note_stored(hash, bucket))?;

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use onrush_proto::{
-    DocKey, DocumentRow, Fact, HoldRow, HoldState, KeyRow, KeyState, LedgerRow, LimitRow, NameRow, OffsetRow,
-    OrderId, OrderRow, ProductRow, Receipt, RecordKind, Row, Text,
+    DocKey, DocumentRow, Fact, GroupRow, HoldRow, HoldState, KeyRow, KeyState, LedgerRow, LimitRow, NameRow,
+    OffsetRow, OrderId, OrderRow, ProductRow, Receipt, RecordKind, Row, Text,
 };
 
 use crate::tables::{Remembered, RowTable, StockTable};
@@ -54,6 +54,8 @@ pub struct State {
     pub names: RowTable<DocKey, NameRow>,
     /// Consumer groups' positions by (group, topic).
     pub offsets: BTreeMap<(Text<47>, u8), u64>,
+    /// Generations of consumer groups whose members share shards, by (group, topic).
+    pub groups: BTreeMap<(Text<47>, u8), GroupRow>,
     /// Balances, one row per currency in use.
     pub ledger: Vec<LedgerRow>,
     /// Product rows that wait to be published.
@@ -72,6 +74,7 @@ impl State {
             documents: RowTable::new(limits.closed_rows_min),
             names: RowTable::new(limits.closed_rows_min),
             offsets: BTreeMap::new(),
+            groups: BTreeMap::new(),
             ledger: Vec::new(),
             products: Vec::new(),
         }
@@ -101,8 +104,10 @@ impl State {
         match row {
             Row::Stock(row) => self.stock.put(row),
             Row::Product(row) => self.products.push(*row),
-            // An order came by another way. Why stock changed, and what a command belongs to, is for no rule.
-            Row::Order(_) | Row::StockChange(_) | Row::Trace(_) | Row::Correlation(_) => {}
+            // An order came by another way. Why stock changed, what a command belongs to, and what was given up, is
+            // for no rule.
+            Row::Order(_) | Row::StockChange(_) => {}
+            Row::Trace(_) | Row::Correlation(_) | Row::DeadLetter(_) => {}
             Row::Hold(row) => {
                 let deadline = hold_deadline(&row);
                 self.holds.put(row.order, *row, lsn, deadline);
@@ -116,6 +121,7 @@ impl State {
             Row::Offset(OffsetRow { group, topic, lsn: done }) => {
                 self.offsets.insert((group, topic), done);
             }
+            Row::Group(row) => drop(self.groups.insert((row.group, row.topic), row)),
             Row::Ledger(row) => self.apply_ledger(row),
         }
     }

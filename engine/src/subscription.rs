@@ -168,6 +168,42 @@ impl Frames {
     }
 }
 
+/// The first record that can be read; one past the end if there is none.
+pub(crate) fn first(tail: &Tail) -> Result<Lsn, SubscribeError> {
+    match tail.reader().seek(0) {
+        // Positions begin at 1, so the reader always says which is the first.
+        Err(ReadError::OutOfRange { first, .. }) => Ok(Lsn(first)),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(Lsn(tail.committed() + 1)),
+    }
+}
+
+/// The first committed record that was decided at `time_us` or later; one past the end if there is none. Reads some
+/// frames of the log's files: the times of frames do not fall, so it halves what is left.
+pub(crate) fn first_at(tail: &Tail, time_us: u64) -> Result<Lsn, SubscribeError> {
+    let mut reader = tail.reader();
+    let (mut low, mut high) = (first(tail)?.0, tail.committed() + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let frame = match reader.seek(middle) {
+            Ok(()) => reader.next_frame()?,
+            Err(ReadError::OutOfRange { first, .. }) => {
+                // Released meanwhile.
+                low = low.max(first);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Some(info) = frame.map(|frame| frame.info()) else { break };
+        // All records of a frame have its time.
+        match info.time_us < time_us {
+            true => low = info.next_lsn().max(middle + 1),
+            false => high = info.first_lsn.max(low).min(middle),
+        }
+    }
+    Ok(Lsn(low.min(high)))
+}
+
 /// Reads one shard's committed records.
 pub struct Subscription {
     shard: ShardId,

@@ -88,6 +88,10 @@ pub enum Command {
     Name(Box<NameCommand>),
     /// Record how far a consumer group has read this shard.
     CommitOffset(Box<CommitOffset>),
+    /// Something of a consumer group whose members share shards.
+    Group(Box<GroupCommand>),
+    /// Read how all consumer groups stand on the shard of a slot.
+    ListGroups(Slot),
 }
 
 /// Create or change a product. Stock is changed by [`UpdateStock`] only.
@@ -331,6 +335,54 @@ pub struct CommitOffset {
     pub lsn: Option<Lsn>,
 }
 
+/// Most bytes that a consumer may say of why it rejects an event.
+pub const MAX_REASON_BYTES: usize = 1_024;
+
+/// Something of a consumer group on one shard.
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
+pub struct GroupCommand {
+    /// A slot of the shard.
+    pub slot: Slot,
+    /// The group.
+    pub group: Text<47>,
+    /// The topic that it reads.
+    pub topic: Topic,
+    /// What is asked.
+    pub ask: GroupAsk,
+}
+
+/// What a consumer group can be asked on one shard.
+#[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
+pub enum GroupAsk {
+    /// Read how it stands.
+    Get,
+    /// Begin a generation: what is committed under an older one is refused from then on.
+    Fence {
+        /// The new one, above that which is there.
+        generation: u64,
+        /// The position it begins with; `None` leaves it.
+        lsn: Option<Lsn>,
+    },
+    /// Move the position on. One that is behind it changes nothing.
+    Commit {
+        /// Under which generation.
+        generation: u64,
+        /// The last record done with.
+        lsn: Lsn,
+    },
+    /// An event could not be handled; all before it is done with.
+    Reject {
+        /// Under which generation.
+        generation: u64,
+        /// The event.
+        lsn: Lsn,
+        /// Why, up to [`MAX_REASON_BYTES`].
+        reason: String,
+        /// With so many tries the event is given up, and the position moves past it.
+        tries_max: u16,
+    },
+}
+
 impl Command {
     /// The slot that decides this command.
     pub fn slot(&self) -> Slot {
@@ -354,6 +406,8 @@ impl Command {
             Self::GetDocument(get) => document_slot(&get.key, get.placement),
             Self::Name(name) => Slot::of(name.name().as_bytes()),
             Self::CommitOffset(commit) => commit.slot,
+            Self::Group(group) => group.slot,
+            Self::ListGroups(slot) => *slot,
         }
     }
 
@@ -375,9 +429,10 @@ impl Command {
     /// True if the command changes nothing and needs no key.
     pub fn is_read(&self) -> bool {
         match self {
-            Self::GetStock(_) | Self::GetOrder(_) | Self::GetDocument(_) => true,
+            Self::GetStock(_) | Self::GetOrder(_) | Self::GetDocument(_) | Self::ListGroups(_) => true,
             Self::Name(name) => matches!(**name, NameCommand::Get { .. }),
             Self::CommitOffset(commit) => commit.lsn.is_none(),
+            Self::Group(group) => group.ask == GroupAsk::Get,
             _ => false,
         }
     }

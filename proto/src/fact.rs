@@ -74,11 +74,17 @@ pub enum RecordKind {
     NameChanged = 60,
     /// A consumer group moved on.
     OffsetCommitted = 70,
+    /// A consumer group's members changed, or its position was set: a new generation.
+    GroupFenced = 71,
+    /// A consumer group could not handle an event; it will come again.
+    EventRejected = 72,
+    /// A consumer group gave an event up: it is an event of `dead.letters`.
+    DeadLettered = 73,
 }
 
 impl RecordKind {
     /// All kinds.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::ProductPut,
         Self::StockUpdated,
         Self::OrderReserving,
@@ -110,6 +116,9 @@ impl RecordKind {
         Self::PasswordResetAsked,
         Self::NameChanged,
         Self::OffsetCommitted,
+        Self::GroupFenced,
+        Self::EventRejected,
+        Self::DeadLettered,
     ];
 
     /// The kind of a number in the log.
@@ -143,6 +152,7 @@ impl RecordKind {
             Topic::NotificationSent => self == Self::NotificationSent,
             Topic::UserUpdated => self == Self::UserUpdated,
             Topic::PasswordResetAsked => self == Self::PasswordResetAsked,
+            Topic::DeadLetters => self == Self::DeadLettered,
         }
     }
 }
@@ -183,11 +193,13 @@ pub enum Topic {
     UserUpdated = 15,
     /// `user.password_reset`
     PasswordResetAsked = 16,
+    /// `dead.letters`: events that a consumer group gave up
+    DeadLetters = 17,
 }
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::StockUpdated,
         Self::OrderCreated,
         Self::OrderCancelled,
@@ -204,6 +216,7 @@ impl Topic {
         Self::NotificationSent,
         Self::UserUpdated,
         Self::PasswordResetAsked,
+        Self::DeadLetters,
     ];
 
     /// The dotted name.
@@ -225,6 +238,7 @@ impl Topic {
             Self::NotificationSent => "notification.sent",
             Self::UserUpdated => "user.updated",
             Self::PasswordResetAsked => "user.password_reset",
+            Self::DeadLetters => "dead.letters",
         }
     }
 
@@ -237,6 +251,11 @@ impl Topic {
     /// hold the log back from being recycled.
     pub fn holds_log(number: u8) -> bool {
         [Self::PaymentStarted, Self::PaymentProcessed].iter().any(|topic| *topic as u8 == number)
+    }
+
+    /// The topic with this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|topic| *topic as u8 == number)
     }
 
     /// The kind of record that puts a document on this topic, if documents may.

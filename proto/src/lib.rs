@@ -24,9 +24,9 @@ pub mod trace;
 
 pub use cause::{Cause, CorrelationId};
 pub use command::{
-    CancelOrder, CapturePayment, Command, CommitOffset, CreateOrder, DeleteDocument, GetDocument, MoveOrder,
-    NameCommand, OrderLine, PutDocument, PutProduct, RefundPayment, Request, SettleAttempt, SettleRefund,
-    StartPayment, StockChange, UpdateStock,
+    CancelOrder, CapturePayment, Command, CommitOffset, CreateOrder, DeleteDocument, GetDocument, GroupAsk,
+    GroupCommand, MoveOrder, NameCommand, OrderLine, PutDocument, PutProduct, RefundPayment, Request,
+    SettleAttempt, SettleRefund, StartPayment, StockChange, UpdateStock,
 };
 pub use fact::{Fact, FactError, FactView, RecordKind, Topic};
 pub use id::OrderId;
@@ -37,11 +37,12 @@ pub use payment::{
     RefundState,
 };
 pub use progress::Delivery;
-pub use receipt::{Outcome, Receipt, Reply};
+pub use receipt::{GroupStanding, Outcome, Receipt, Reply};
 pub use refusal::{Reason, Refusal};
 pub use row::{
-    DocumentRow, HoldRow, HoldState, KeyRow, KeyState, LimitRow, Line, Lines, NameRow, OffsetRow, OrderRow,
-    OrderState, ProductRow, Row, RowError, RowTag, StateChange, StockChangeRow, StockRow,
+    DeadLetterRow, DocumentRow, GroupRow, HoldRow, HoldState, KeyRow, KeyState, LimitRow, Line, Lines,
+    NameRow, OffsetRow, OrderRow, OrderState, ProductRow, Row, RowError, RowTag, StateChange, StockChangeRow,
+    StockRow,
 };
 pub use slot::{Lsn, ShardId, Slot, SlotMap};
 pub use text::{BrandName, CategoryName, CustomerId, DocKey, Sku, Text, TextError};

@@ -10,6 +10,7 @@ use crate::payment::{PaymentState, RefundState};
 use crate::refusal::Refusal;
 use crate::row::{DocumentRow, NameRow, OrderRow, OrderState, StockRow};
 use crate::slot::Lsn;
+use crate::text::Text;
 
 /// The first acceptance of a command: stored with its key, so a retry gets the same bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
@@ -99,6 +100,30 @@ pub enum Receipt {
         /// The last record done with.
         lsn: u64,
     },
+    /// A consumer group's rejection of an event was recorded.
+    Rejected {
+        /// How often the event was tried by now.
+        tries: u16,
+        /// True if it was given up: it is in `dead.letters`, and the position is past it.
+        dead: bool,
+    },
+}
+
+/// How a consumer group stands on a shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+pub struct GroupStanding {
+    /// The group.
+    pub group: Text<47>,
+    /// The topic's number.
+    pub topic: u8,
+    /// The last record done with; `None` if it never said.
+    pub lsn: Option<u64>,
+    /// Its generation; 0 = it has none.
+    pub generation: u64,
+    /// The event that was rejected last; 0 = none.
+    pub tried: u64,
+    /// How often it was.
+    pub tries: u16,
 }
 
 /// What the engine did with a command.
@@ -118,6 +143,8 @@ pub enum Outcome {
     Name(Box<NameRow>),
     /// A group's position that was asked for.
     Offset(Lsn),
+    /// How groups stand that were asked for.
+    Groups(Vec<GroupStanding>),
 }
 
 /// An outcome on its way back.

@@ -190,6 +190,13 @@ pub enum Refusal {
         /// The position asked for.
         found: u64,
     },
+    /// The consumer group has another generation by now: its shards were dealt anew.
+    StaleGeneration {
+        /// The generation that would do.
+        expected: u64,
+        /// The caller's.
+        found: u64,
+    },
 }
 
 /// The machine-readable name of a refusal, the same on every edge.
@@ -234,6 +241,7 @@ impl Refusal {
             Self::BelowHeld { .. } => "BELOW_HELD",
             Self::NameTaken => "NAME_TAKEN",
             Self::OffsetOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
+            Self::StaleGeneration { .. } => "STALE_GENERATION",
         })
     }
 
@@ -262,6 +270,7 @@ impl Refusal {
             Self::BackorderBelowOwed { .. } => Some("backorder".into()),
             Self::BelowHeld { .. } => Some("change".into()),
             Self::OffsetOutOfRange { .. } => Some("from".into()),
+            Self::StaleGeneration { .. } => Some("generation".into()),
             Self::DeadlineExceeded | Self::Overloaded | Self::Stopped | Self::Unreachable => None,
             Self::NotFound | Self::HoldResolved { .. } | Self::NameTaken => None,
         }
@@ -338,6 +347,7 @@ impl fmt::Display for Refusal {
             Self::OffsetOutOfRange { first, found } => {
                 write!(f, "expected {first} or later (what was before is released), found {found}")
             }
+            Self::StaleGeneration { expected, found } => write!(f, "expected {expected}, found {found}"),
         }
     }
 }

@@ -287,6 +287,38 @@ pub struct OffsetRow {
     pub lsn: u64,
 }
 
+/// What fences a consumer group's position on this shard, and which event it could not handle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// The group.
+    pub group: Text<47>,
+    /// The topic's number.
+    pub topic: u8,
+    /// Grows with each change of its members; a position committed under another is refused.
+    pub generation: u64,
+    /// The event that was rejected last; 0 = none.
+    pub tried: u64,
+    /// How often it was.
+    pub tries: u16,
+}
+
+/// An event that a consumer group gave up. No state: it stands in the log alone.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+pub struct DeadLetterRow {
+    /// The group.
+    pub group: Text<47>,
+    /// The number of the topic that it read.
+    pub topic: u8,
+    /// The shard whose event it is.
+    pub shard: u16,
+    /// The event's position there.
+    pub lsn: u64,
+    /// How often it was tried.
+    pub tries: u16,
+    /// Why the last try failed, as the consumer said.
+    pub reason: String,
+}
+
 /// Any row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Row {
@@ -316,6 +348,10 @@ pub enum Row {
     Trace(TraceContext),
     /// What the record's command belongs to. No state either.
     Correlation(Box<CorrelationId>),
+    /// A consumer group's generation.
+    Group(GroupRow),
+    /// An event that was given up. No state either.
+    DeadLetter(Box<DeadLetterRow>),
 }
 
 /// The kind of a row, as written in front of it.
@@ -348,11 +384,15 @@ pub enum RowTag {
     Trace = 12,
     /// [`CorrelationId`]
     Correlation = 13,
+    /// [`GroupRow`]
+    Group = 14,
+    /// [`DeadLetterRow`]
+    DeadLetter = 15,
 }
 
 impl RowTag {
     /// All kinds.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Stock,
         Self::Product,
         Self::Order,
@@ -366,6 +406,8 @@ impl RowTag {
         Self::StockChange,
         Self::Trace,
         Self::Correlation,
+        Self::Group,
+        Self::DeadLetter,
     ];
 
     /// The kind of a tag byte.
@@ -426,6 +468,8 @@ impl RowEncoder {
             Row::StockChange(row) => self.archive(&**row),
             Row::Trace(context) => self.archive(context),
             Row::Correlation(id) => self.archive(&**id),
+            Row::Group(row) => self.archive(row),
+            Row::DeadLetter(row) => self.archive(&**row),
         }
     }
 
@@ -484,6 +528,8 @@ impl Row {
             Self::StockChange(_) => RowTag::StockChange,
             Self::Trace(_) => RowTag::Trace,
             Self::Correlation(_) => RowTag::Correlation,
+            Self::Group(_) => RowTag::Group,
+            Self::DeadLetter(_) => RowTag::DeadLetter,
         }
     }
 
@@ -503,6 +549,8 @@ impl Row {
             RowTag::StockChange => Self::StockChange(Box::new(read(tag, bytes)?)),
             RowTag::Trace => Self::Trace(read(tag, bytes)?),
             RowTag::Correlation => Self::Correlation(Box::new(read(tag, bytes)?)),
+            RowTag::Group => Self::Group(read(tag, bytes)?),
+            RowTag::DeadLetter => Self::DeadLetter(Box::new(read(tag, bytes)?)),
         })
     }
 }

@@ -66,6 +66,11 @@ pub const REASONS: &[Reason] = &[
     row("BACKORDER_BELOW_OWED", FailedPrecondition, 409, "Less backorder than is owed already"),
     row("NAME_TAKEN", AlreadyExists, 409, "The name is taken"),
     row("OFFSET_OUT_OF_RANGE", OutOfRange, 410, "Records from that position on were released"),
+    row("STALE_GENERATION", Aborted, 409, "The group has another generation by now"),
+    // Of events.
+    row("UNKNOWN_TOPIC", NotFound, 404, "No such topic"),
+    row("MEMBER_REPLACED", Aborted, 409, "Another consumer came under the member's name"),
+    row("LEASE_OVER", DeadlineExceeded, 408, "The member of a group said nothing for too long"),
     // Of payments.
     row("CARD_NUMBER", InvalidArgument, 400, "A card number where a token is expected"),
     row("GATEWAY_UNAVAILABLE", Unavailable, 503, "The payment gateway gave no answer"),

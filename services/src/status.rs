@@ -173,6 +173,9 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         Refusal::OffsetOutOfRange { first, found } => {
             vec![("first", first.to_string()), ("found", found.to_string())]
         }
+        Refusal::StaleGeneration { expected, found } => {
+            vec![("expected", expected.to_string()), ("found", found.to_string())]
+        }
         _ => Vec::new(),
     };
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

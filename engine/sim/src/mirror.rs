@@ -298,7 +298,7 @@ impl Book {
             }
             Row::Ledger(row) => drop(self.ledger.insert(row.currency, row)),
             Row::Order(_) | Row::Key(_) | Row::StockChange(_) => {}
-            Row::Trace(_) | Row::Correlation(_) => {}
+            Row::Trace(_) | Row::Correlation(_) | Row::Group(_) | Row::DeadLetter(_) => {}
         }
     }
 }

@@ -8,9 +8,10 @@ use hashbrown::hash_map::Entry;
 use onrush_proto::{
     FactError, FactView, KeyRow, LedgerRow, OrderId, OrderRow, RecordKind, Row, RowTag,
     row::{
-        ArchivedDocumentRow, ArchivedHoldRow, ArchivedKeyRow, ArchivedLimitRow, ArchivedNameRow,
-        ArchivedOrderRow, ArchivedOrderState, ArchivedProductRow, ArchivedStockChangeRow, ArchivedStockRow,
-        DocumentRow, HoldRow, LimitRow, NameRow, OffsetRow, ProductRow, StockChangeRow, StockRow, view,
+        ArchivedDocumentRow, ArchivedGroupRow, ArchivedHoldRow, ArchivedKeyRow, ArchivedLimitRow,
+        ArchivedNameRow, ArchivedOrderRow, ArchivedOrderState, ArchivedProductRow, ArchivedStockChangeRow,
+        ArchivedStockRow, DocumentRow, GroupRow, HoldRow, LimitRow, NameRow, OffsetRow, ProductRow,
+        StockChangeRow, StockRow, view,
     },
 };
 use onrush_storage::log::FrameView;
@@ -414,7 +415,13 @@ impl Absorber {
             }
             RowTag::Ledger => StoreKey::current_row(tag, &view::<LedgerRow>(tag, bytes)?.currency.0),
             RowTag::Order | RowTag::Key | RowTag::Limit | RowTag::Hold | RowTag::Offset => return Ok(()),
-            RowTag::Trace | RowTag::Correlation => return Ok(()),
+            RowTag::Group => {
+                let row: &ArchivedGroupRow = view::<GroupRow>(tag, bytes)?;
+                let mut key = StoreKey::current_row(tag, row.group.as_bytes());
+                key.bytes.push(row.topic);
+                key
+            }
+            RowTag::Trace | RowTag::Correlation | RowTag::DeadLetter => return Ok(()),
         };
         let touched = &mut self.touched[hash_of(&key.bytes[..]) as usize % TOUCHED];
         if !self.current.replace(*touched, &key.bytes, bytes) {

@@ -5,8 +5,8 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use onrush_proto::{
-    DocKey, DocumentRow, HoldRow, LedgerRow, NameRow, OffsetRow, OrderId, OrderRow, ProductRow, Row,
-    RowError, RowTag, Sku, StockChangeRow, StockRow,
+    DocKey, DocumentRow, GroupRow, HoldRow, LedgerRow, NameRow, OffsetRow, OrderId, OrderRow, ProductRow,
+    Row, RowError, RowTag, Sku, StockChangeRow, StockRow,
 };
 use onrush_storage::store::{KeyOrder, KeyRange, Keyspace, StoreError, StoreReader};
 
@@ -173,6 +173,15 @@ impl Stored {
     pub fn each_offset(&self, mut each: impl FnMut(OffsetRow)) -> Result<(), StoredError> {
         self.each_current(RowTag::Offset, &mut |row| {
             if let Row::Offset(row) = row {
+                each(row)
+            }
+        })
+    }
+
+    /// Every consumer group's generation.
+    pub fn each_group(&self, mut each: impl FnMut(GroupRow)) -> Result<(), StoredError> {
+        self.each_current(RowTag::Group, &mut |row| {
+            if let Row::Group(row) = row {
                 each(row)
             }
         })

@@ -1,11 +1,12 @@
 //! From a command to its rule.
 
 use onrush_proto::{
-    Command, CreateOrder, DocKey, Fact, NameCommand, OrderId, OrderRow, OrderState, Outcome, Receipt,
-    RecordKind, Refusal, Request, Slot,
+    Command, CreateOrder, DocKey, Fact, GroupAsk, NameCommand, OrderId, OrderRow, OrderState, Outcome,
+    Receipt, RecordKind, Refusal, Request, Slot,
 };
 
 use super::{Effects, Origin, Shard};
+use crate::rules::groups::Step;
 use crate::rules::payments::Settlement;
 use crate::rules::{Accepted, documents, groups, inventory, names, orders, payments};
 use crate::tables::hash_of;
@@ -32,6 +33,15 @@ impl From<Settlement> for Verdict {
         match settlement {
             Settlement::Changes(accepted) => Self::Accept(accepted),
             Settlement::Known(receipt) => Self::Known(receipt),
+        }
+    }
+}
+
+impl From<Step> for Verdict {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Changes(accepted) => Self::Accept(accepted),
+            Step::Known(receipt) => Self::Known(receipt),
         }
     }
 }
@@ -189,7 +199,13 @@ impl Shard {
             Command::CommitOffset(commit) if commit.lsn.is_none() => {
                 Verdict::Answer(Outcome::Offset(onrush_proto::Lsn(groups::position(state, commit))))
             }
-            Command::CommitOffset(commit) => groups::commit(context, commit)?.into(),
+            Command::CommitOffset(commit) => groups::commit(state, context, commit)?.into(),
+            Command::Group(group) if group.ask == GroupAsk::Get => {
+                let standing = groups::standing(state, (group.group, group.topic as u8));
+                Verdict::Answer(Outcome::Groups(vec![standing]))
+            }
+            Command::Group(group) => groups::decide(state, context, group)?.into(),
+            Command::ListGroups(_) => Verdict::Answer(Outcome::Groups(groups::all(state).collect())),
         })
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod lists;
+mod positions;
 mod stores;
 
 use std::pin::Pin;
@@ -359,6 +360,10 @@ fn a_group_keeps_the_log_up_to_its_budget() {
         assert_eq!(first.is_none(), kept, "group {group}, {retention:?}");
         if let Some(first) = first {
             rounds = 2 * took;
+            let there = engine.handle().first(ShardId(0)).unwrap();
+            assert!(there >= Lsn(first), "{there:?} {first}");
+            let oldest = engine.handle().first_at(ShardId(0), 0).unwrap();
+            assert!(oldest >= there, "{oldest:?} {there:?}");
             let mut reader = engine.handle().subscribe(ShardId(0), Lsn(first));
             let mut next = first;
             reader

@@ -115,6 +115,8 @@ fn key_of(row: &Row) -> (RowTag, Vec<u8>) {
         Row::Document(row) => row.key.as_bytes().to_vec(),
         Row::Name(row) => row.name.as_bytes().to_vec(),
         Row::Offset(row) => [row.group.as_bytes(), &[row.topic]].concat(),
+        Row::Group(row) => [row.group.as_bytes(), &[row.topic]].concat(),
+        Row::DeadLetter(row) => [row.group.as_bytes(), &[row.topic], &row.lsn.to_be_bytes()].concat(),
         Row::Ledger(row) => row.currency.0.to_vec(),
         Row::StockChange(row) => [row.sku.as_bytes(), &row.version.to_be_bytes()].concat(),
         Row::Trace(context) => context.trace.to_be_bytes().to_vec(),
@@ -135,7 +137,7 @@ fn verify_row(node: &Node, row: &Row) {
         // Catalogue rows live in the views and in the store.
         Row::Product(_) => {}
         // The store alone has it, or the log.
-        Row::StockChange(_) | Row::Trace(_) | Row::Correlation(_) => {}
+        Row::StockChange(_) | Row::Trace(_) | Row::Correlation(_) | Row::DeadLetter(_) => {}
         Row::Order(row) => assert_eq!(order(node, row.id).as_ref(), Some(row)),
         Row::Hold(row) => {
             let cold = || stored.hold(row.order).unwrap();
@@ -163,6 +165,7 @@ fn verify_row(node: &Node, row: &Row) {
             assert_eq!(state.names.row(&row.name).cloned().or_else(cold).as_ref(), Some(&**row));
         }
         Row::Offset(row) => assert_eq!(state.offsets.get(&(row.group, row.topic)), Some(&row.lsn)),
+        Row::Group(row) => assert_eq!(state.groups.get(&(row.group, row.topic)), Some(row)),
         Row::Ledger(row) => assert!(state.ledger.contains(row), "{row:?}"),
     }
 }

@@ -6,6 +6,7 @@ mod baskets;
 mod books;
 mod documents;
 mod graph;
+mod groups;
 mod holds;
 mod keys;
 mod lag;

@@ -1,6 +1,6 @@
 //! Answers as tables write them.
 
-use onrush_proto::{Currency, Money, Outcome, Receipt, Refusal, Reply};
+use onrush_proto::{Currency, GroupStanding, Money, Outcome, Receipt, Refusal, Reply};
 
 pub(crate) fn render(reply: &Reply) -> String {
     let text = match &reply.outcome {
@@ -22,6 +22,7 @@ pub(crate) fn render(reply: &Reply) -> String {
         Outcome::Name(row) if row.confirmed => format!("owner {} confirmed", row.owner),
         Outcome::Name(row) => format!("owner {}", row.owner),
         Outcome::Offset(lsn) => format!("at {}", lsn.0),
+        Outcome::Groups(groups) => groups.iter().map(standing).collect::<Vec<_>>().join(", "),
     };
     if reply.replayed { text + " (replay)" } else { text }
 }
@@ -55,7 +56,16 @@ fn accepted(receipt: &Receipt) -> String {
         Receipt::Name { confirmed: true } => "confirmed".into(),
         Receipt::Name { confirmed: false } => "done".into(),
         Receipt::Offset { lsn } => format!("at {lsn}"),
+        Receipt::Rejected { tries, dead: false } => format!("try {tries}"),
+        Receipt::Rejected { tries, dead: true } => format!("dead after {tries}"),
     }
+}
+
+fn standing(group: &GroupStanding) -> String {
+    let at = group.lsn.map_or("nowhere".into(), |lsn| format!("at {lsn}"));
+    let tried =
+        if group.tried == 0 { String::new() } else { format!(" tried {} x{}", group.tried, group.tries) };
+    format!("{} {at} generation {}{tried}", group.group, group.generation)
 }
 
 fn refused(refusal: &Refusal) -> String {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use onrush_proto::{
-    CancelOrder, CapturePayment, Command, CreateOrder, DeleteDocument, GatewayResult, GetDocument,
-    IdempotencyKey, Money, MoveOrder, NameCommand, OrderId, OrderLine, OrderState, Outcome, PutDocument,
-    PutProduct, Receipt, RefundPayment, Reply, SettleAttempt, SettleRefund, Slot, StartPayment, StockChange,
-    Text, Topic, UpdateStock,
+    CancelOrder, CapturePayment, Command, CreateOrder, DeleteDocument, GatewayResult, GetDocument, GroupAsk,
+    GroupCommand, IdempotencyKey, Lsn, Money, MoveOrder, NameCommand, OrderId, OrderLine, OrderState,
+    Outcome, PutDocument, PutProduct, Receipt, RefundPayment, Reply, SettleAttempt, SettleRefund, Slot,
+    StartPayment, StockChange, Text, Topic, UpdateStock,
 };
 
 use crate::rig::Rig;
@@ -90,6 +90,8 @@ impl Speaker {
             "name" => name(words),
             "commit" => offset(words.at(1), words.at(2), Some(words.at(3).parse().unwrap())),
             "position" => offset(words.at(1), words.at(2), None),
+            "groups" => Command::ListGroups(Slot(0)),
+            "group" => group(words),
             verb => self.of_order(verb, words),
         }
     }
@@ -119,6 +121,26 @@ impl Speaker {
             other => panic!("unknown command {other}"),
         }
     }
+}
+
+/// `group books order.created fence 2`, `.. commit 5 under 2`, `.. reject 6 under 2 of 3`, or nothing to read it.
+fn group(words: &Words<'_>) -> Command {
+    let generation = words.number("under").unwrap_or_default();
+    let lsn = |name| words.number(name).map(Lsn);
+    let ask = match words.at(3) {
+        "fence" => GroupAsk::Fence { generation: words.number("fence").unwrap(), lsn: lsn("at") },
+        "commit" => GroupAsk::Commit { generation, lsn: lsn("commit").unwrap() },
+        "reject" => GroupAsk::Reject {
+            generation,
+            lsn: lsn("reject").unwrap(),
+            reason: "r".repeat(words.number("saying").unwrap_or(3)),
+            tries_max: words.number("of").unwrap(),
+        },
+        _ => GroupAsk::Get,
+    };
+    let group = if words.at(1) == "none" { Text::EMPTY } else { words.at(1).parse().unwrap() };
+    let topic = Topic::from_name(words.at(2)).unwrap();
+    Command::Group(Box::new(GroupCommand { slot: Slot(0), group, topic, ask }))
 }
 
 fn put(rig: &Rig, words: &Words<'_>) -> Command {

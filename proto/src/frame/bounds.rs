@@ -280,8 +280,8 @@ fn every_choice_of_a_command_ends_where_its_table_does() {
         (11, 64, 56, &[0, 1], Err("shard")),
         (11, 64, 56, &[255, 255], Err("shard")),
         (11, 64, 58, &[0], Err("topic")),
-        (11, 64, 58, &[16], Ok(())),
-        (11, 64, 58, &[17], Err("topic")),
+        (11, 64, 58, &[17], Ok(())),
+        (11, 64, 58, &[18], Err("topic")),
         (11, 64, 58, &[255], Err("topic")),
     ] {
         let read = changed(operation, length, at, bytes).map(drop);
@@ -400,8 +400,8 @@ fn subscriptions_are_asked_for_within_their_bounds() {
         (64, &[0; 4], (7, 0, Ok(()))),
         (64, &[0xff; 4], (7, u32::MAX, Ok(()))),
         (68, &[0xff; 2], (7, 9, Ok(()))),
-        (70, &[16], (7, 9, Ok(()))),
-        (70, &[17], (7, 9, Err("topic"))),
+        (70, &[17], (7, 9, Ok(()))),
+        (70, &[18], (7, 9, Err("topic"))),
         (70, &[255], (7, 9, Err("topic"))),
     ] {
         assert_eq!(with(at, bytes), expected, "{bytes:?} at {at}");

@@ -280,7 +280,7 @@ pub fn put_reply(out: &mut Vec<u8>, tag: u64, reply: &Reply) -> bool {
         Outcome::Refused(refusal) => (REFUSED, refusal::code(refusal)),
         Outcome::Order(_) => (ORDER, 0),
         Outcome::Stock(_) => (STOCK, 0),
-        Outcome::Document(_) | Outcome::Name(_) | Outcome::Offset(_) => return false,
+        Outcome::Document(_) | Outcome::Name(_) | Outcome::Offset(_) | Outcome::Groups(_) => return false,
     };
     let head = OutcomeBytes {
         length: U32::new(0),
@@ -295,7 +295,7 @@ pub fn put_reply(out: &mut Vec<u8>, tag: u64, reply: &Reply) -> bool {
         Outcome::Refused(refusal) => refusal::put(out, refusal),
         Outcome::Order(row) => order::put(out, row),
         Outcome::Stock(row) => out.extend_from_slice(stock_bytes(row).as_bytes()),
-        Outcome::Document(_) | Outcome::Name(_) | Outcome::Offset(_) => {}
+        Outcome::Document(_) | Outcome::Name(_) | Outcome::Offset(_) | Outcome::Groups(_) => {}
     });
     true
 }
@@ -336,7 +336,7 @@ fn receipt_code(receipt: &Receipt) -> Option<u16> {
         Receipt::Stock { .. } => 7,
         Receipt::Product { .. } => 8,
         Receipt::Offset { .. } => 9,
-        Receipt::Document { .. } | Receipt::Name { .. } => return None,
+        Receipt::Document { .. } | Receipt::Name { .. } | Receipt::Rejected { .. } => return None,
     })
 }
 
@@ -393,7 +393,8 @@ fn receipt_bytes(receipt: &Receipt) -> Option<ReceiptBytes> {
         | Receipt::Product { .. }
         | Receipt::Document { .. }
         | Receipt::Name { .. }
-        | Receipt::Offset { .. } => return None,
+        | Receipt::Offset { .. }
+        | Receipt::Rejected { .. } => return None,
     })
 }
 

@@ -25,7 +25,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 4 | length of the row, these bytes included; a multiple of 8 |
-//! | 4 | 1 | 1 an order, 2 stock, 3 a product, 4 a document |
+//! | 4 | 1 | 1 an order, 2 stock, 3 a product, 4 a document, 5 a dead letter |
 //! | 5 | 3 | zero |
 //! | 8 | | the row as it was behind the record |
 
@@ -37,13 +37,14 @@ use super::header::{Frame, FrameError, Kind, Open, begin, pad, unpad};
 use super::text::WireText;
 use super::{order, outcome};
 use crate::fact::RecordKind;
-use crate::row::{DocumentRow, ProductRow, Row};
+use crate::row::{DeadLetterRow, DocumentRow, ProductRow, Row};
 use crate::slot::{Lsn, ShardId};
 
 const ORDER: u8 = 1;
 const STOCK: u8 = 2;
 const PRODUCT: u8 = 3;
 const DOCUMENT: u8 = 4;
+const DEAD_LETTER: u8 = 5;
 
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -96,6 +97,18 @@ struct DocumentRowBytes {
     zero: [u8; 4],
 }
 
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct DeadLetterRowBytes {
+    group: WireText<47>,
+    lsn: U64,
+    shard: U16,
+    tries: U16,
+    topic: u8,
+    zero: [u8; 1],
+    reason_length: U16,
+}
+
 /// A committed record.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Record {
@@ -107,7 +120,8 @@ pub struct Record {
     pub time_us: u64,
     /// A hash of what it happened to.
     pub key_hash: u64,
-    /// Orders, stock, products and documents as they were behind it. What a record changes beside them is not told.
+    /// Orders, stock, products and documents as they were behind it, and letters. What a record changes beside them is
+    /// not told.
     pub rows: Vec<Row>,
 }
 
@@ -183,6 +197,7 @@ fn put_row(out: &mut Vec<u8>, row: &Row) -> bool {
         Row::Stock(_) => STOCK,
         Row::Product(_) => PRODUCT,
         Row::Document(document) if document.value.is_some() => DOCUMENT,
+        Row::DeadLetter(_) => DEAD_LETTER,
         _ => return false,
     };
     let at = out.len();
@@ -192,6 +207,7 @@ fn put_row(out: &mut Vec<u8>, row: &Row) -> bool {
         Row::Stock(row) => outcome::put_stock(out, row),
         Row::Product(row) => put_product(out, row),
         Row::Document(row) => put_document(out, row),
+        Row::DeadLetter(row) => put_dead_letter(out, row),
         _ => {}
     }
     pad(out, at);
@@ -228,6 +244,21 @@ fn put_document(out: &mut Vec<u8>, row: &DocumentRow) {
     };
     out.extend_from_slice(bytes.as_bytes());
     out.extend_from_slice(value);
+}
+
+fn put_dead_letter(out: &mut Vec<u8>, row: &DeadLetterRow) {
+    let reason = &row.reason.as_bytes()[..row.reason.floor_char_boundary(u16::MAX.into())];
+    let bytes = DeadLetterRowBytes {
+        group: (&row.group).into(),
+        lsn: U64::new(row.lsn),
+        shard: U16::new(row.shard),
+        tries: U16::new(row.tries),
+        topic: row.topic,
+        zero: [0],
+        reason_length: U16::new(reason.len() as u16),
+    };
+    out.extend_from_slice(bytes.as_bytes());
+    out.extend_from_slice(reason);
 }
 
 /// The records of a frame.
@@ -336,6 +367,7 @@ fn row(whole: &[u8]) -> Result<Row, FrameError> {
         STOCK => Row::Stock(outcome::stock(body)?),
         PRODUCT => Row::Product(Box::new(product(body)?)),
         DOCUMENT => Row::Document(Box::new(document(body)?)),
+        DEAD_LETTER => Row::DeadLetter(Box::new(dead_letter(body)?)),
         _ => return Err(kind),
     })
 }
@@ -369,6 +401,21 @@ fn document(body: &[u8]) -> Result<DocumentRow, FrameError> {
         version: bytes.version.get(),
         value: Some(value.to_vec()),
         changed_us: bytes.changed_us.get(),
+    })
+}
+
+fn dead_letter(body: &[u8]) -> Result<DeadLetterRow, FrameError> {
+    let wrong = |expected| FrameError::Field { field: "dead letter", expected };
+    let (bytes, rest) = DeadLetterRowBytes::ref_from_prefix(body).map_err(|_| wrong("its fixed part"))?;
+    let reason = unpad(rest, bytes.reason_length.get() as usize).filter(|_| bytes.zero == [0]);
+    let reason = reason.ok_or(wrong("the length of its reason, then zeros"))?;
+    Ok(DeadLetterRow {
+        group: bytes.group.text().ok_or(wrong("a group of UTF-8"))?,
+        topic: bytes.topic,
+        shard: bytes.shard.get(),
+        lsn: bytes.lsn.get(),
+        tries: bytes.tries.get(),
+        reason: String::from_utf8(reason.to_vec()).map_err(|_| wrong("a reason of UTF-8"))?,
     })
 }
 
@@ -406,6 +453,15 @@ pub(super) mod tests {
         rows.push(Row::Product(Box::new(product())));
         let (key, value) = (text("users/ada"), Some(b"{}".to_vec()));
         rows.push(Row::Document(Box::new(DocumentRow { key, version: 3, value, changed_us: 9 })));
+        let letter = DeadLetterRow {
+            group: text("books"),
+            topic: 2,
+            shard: 3,
+            lsn: 4,
+            tries: 5,
+            reason: "no such shelf".into(),
+        };
+        rows.push(Row::DeadLetter(Box::new(letter)));
         // The token of a payment method is told to nobody, nor what an order was asked under.
         Record { lsn: Lsn(5), kind: RecordKind::OrderCreated, time_us: 6, key_hash: 7, rows }
     }
@@ -505,6 +561,8 @@ pub(super) mod tests {
         });
         assert_layout("Rows", 0, product);
         assert_layout("Rows", 1, layout!(DocumentRowBytes { key, version, changed_us, length, zero }));
+        let letter = layout!(DeadLetterRowBytes { group, lsn, shard, tries, topic, zero, reason_length });
+        assert_layout("Rows", 2, letter);
         let told = RecordKind::ALL
             .into_iter()
             .filter(|kind| crate::fact::Topic::ALL.into_iter().any(|topic| kind.is_in(topic)));

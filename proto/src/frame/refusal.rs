@@ -98,6 +98,7 @@ fn numbers(refusal: &Refusal) -> Numbers {
         Refusal::BelowHeld { on_hand, held } => code(32).first(on_hand).second(held),
         Refusal::NameTaken => code(33),
         Refusal::OffsetOutOfRange { first, found } => code(34).first(first).second(found as i64),
+        Refusal::StaleGeneration { expected, found } => code(35).first(expected).second(found as i64),
     }
 }
 
@@ -149,6 +150,7 @@ fn refusal(numbers: &Numbers, text: &str) -> Option<Refusal> {
         32 => Refusal::BelowHeld { on_hand: first.try_into().ok()?, held: second },
         33 => Refusal::NameTaken,
         34 => Refusal::OffsetOutOfRange { first: first.try_into().ok()?, found: second as u64 },
+        35 => Refusal::StaleGeneration { expected: first.try_into().ok()?, found: second as u64 },
         _ => return None,
     })
 }
@@ -246,6 +248,7 @@ pub(super) mod tests {
             Refusal::BelowHeld { on_hand: i64::MIN, held: most },
             Refusal::NameTaken,
             Refusal::OffsetOutOfRange { first: u64::MAX, found: 7 },
+            Refusal::StaleGeneration { expected: u64::MAX, found: 7 },
         ]
     }
 
@@ -260,7 +263,7 @@ pub(super) mod tests {
             assert_eq!(reason(code(&one)), Some(one.reason()));
             codes.push(code(&one));
         }
-        assert_eq!(codes, (1..=34).collect::<Vec<_>>(), "numbers stand for good, in the order of the list");
+        assert_eq!(codes, (1..=35).collect::<Vec<_>>(), "numbers stand for good, in the order of the list");
     }
 
     /// What the row says of a refusal is what stands in its numbers: a number by the name of its field.
@@ -292,7 +295,7 @@ pub(super) mod tests {
         let mut body = Vec::new();
         put(&mut body, &Refusal::UnknownSku { line: 3 });
         assert!(read(0, &body).is_err(), "no refusal has this number");
-        assert!(read(35, &body).is_err(), "nor this one");
+        assert!(read(36, &body).is_err(), "nor this one");
         assert!(read(11, &body[..31]).is_err(), "a body that is cut");
         body[..4].copy_from_slice(&NO_LINE.to_le_bytes());
         assert!(read(11, &body).is_err(), "a line is missing");

@@ -275,7 +275,7 @@ mod tests {
         let good = wanted(Start::At(Lsn(1)), None, "");
         assert_eq!(refused(wanted(Start::Group, None, ""), &|_| ()), "from");
         assert_eq!(refused(wanted(Start::Group, None, "books"), &|_| ()), "topic");
-        assert_eq!(refused(good, &|body| body[70] = 17), "topic");
+        assert_eq!(refused(good, &|body| body[70] = 18), "topic");
         assert_eq!(refused(good, &|body| body[63] = 48), "group");
         assert_eq!(refused(good, &|body| body[20] = 1), "group");
     }

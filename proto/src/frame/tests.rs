@@ -453,7 +453,7 @@ fn an_entry_that_is_never_right_is_refused_by_itself() {
     assert_eq!(refused(9, &with(128, &[(40, 2), (56, 1)])), "version");
     assert_eq!(refused(8, &with(208, &[(204, 1)])), "reserved");
     assert_eq!(refused(8, &with(216, &[(196, 1), (208, b'x'), (209, b'y')])), "reserved", "in the padding");
-    assert_eq!(refused(11, &with(64, &[(58, 17)])), "topic");
+    assert_eq!(refused(11, &with(64, &[(58, 18)])), "topic");
     assert_eq!(refused(11, &with(64, &[(57, 1), (58, 1)])), "shard");
     assert_eq!(refused(11, &with(64, &[(58, 1), (63, 1)])), "reserved");
     assert_eq!(refused(10, &bad_text(38, 40)), "sku", "something stands behind the text");

@@ -201,7 +201,7 @@ fn put(
 fn is_told(row: RowTag, kind: RecordKind) -> bool {
     match row {
         RowTag::Stock => kind.is_in(Topic::StockUpdated),
-        row => matches!(row, RowTag::Order | RowTag::Product | RowTag::Document),
+        row => matches!(row, RowTag::Order | RowTag::Product | RowTag::Document | RowTag::DeadLetter),
     }
 }
 
@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn of_all_topics_are_the_records_that_are_in_one() {
         let told = RecordKind::ALL.into_iter().filter(|kind| is_wanted(*kind, None));
-        assert_eq!(told.count(), 20);
+        assert_eq!(told.count(), 21);
         for kind in [RecordKind::DocumentPut, RecordKind::KeyClaimed, RecordKind::OffsetCommitted] {
             assert!(!is_wanted(kind, None), "{kind:?}");
         }
