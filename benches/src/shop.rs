@@ -38,6 +38,7 @@ pub fn config(dir: &Path, services: &[Service]) -> Config {
         access: Access::Open,
         first_admin: None,
         oidc: None,
+        events: Default::default(),
         shipping: Default::default(),
         smtp: None,
         twilio: None,

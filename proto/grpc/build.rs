@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "onrush/engine/v1/engine_service.proto",
+    "onrush/log/v1/log_service.proto",
     "onrush/money/v1/money.proto",
     "onrush/product/v1/product_service.proto",
     "onrush/order/v1/order_service.proto",

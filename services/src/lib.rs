@@ -18,6 +18,7 @@ mod correlation;
 pub mod deadline;
 mod dice;
 pub mod documents;
+pub mod events;
 pub mod field;
 pub mod gateway;
 pub mod http;

@@ -9,14 +9,14 @@ mod generated {
 }
 
 pub use generated::onrush::{
-    admin, engine, money, notification, order, payment, product, recommendation, session, shipping, user,
+    admin, engine, log, money, notification, order, payment, product, recommendation, session, shipping, user,
 };
 
 /// The encoded `FileDescriptorSet` of all packages, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Full names of the services.
-pub const SERVICES: [&str; 10] = [
+pub const SERVICES: [&str; 11] = [
     "onrush.engine.v1.EngineService",
     "onrush.product.v1.ProductService",
     "onrush.order.v1.OrderService",
@@ -27,6 +27,7 @@ pub const SERVICES: [&str; 10] = [
     "onrush.recommendation.v1.RecommendationService",
     "onrush.admin.v1.AdminService",
     "onrush.session.v1.SessionService",
+    "onrush.log.v1.LogService",
 ];
 
 #[cfg(test)]

@@ -151,6 +151,13 @@ calls! {
         CancelOperation only(TrainModels);
         GetModel only(TrainModels);
     }
+    "onrush.log.v1.LogService" {
+        // A subscription is a stream, and needs what its topic is of.
+        ListTopics only(Operate);
+        CommitOffset only(Operate);
+        RejectEvent only(Operate);
+        SeekGroup only(Operate);
+    }
     "onrush.admin.v1.AdminService" {
         Audit only(Operate);
         GetStock only(ReadStock);

@@ -1,8 +1,9 @@
-//! The command line: `serve`, `check-config`, `verify`, `model`.
+//! The command line: `serve`, `check-config`, `verify`, `model`, `topic`.
 
 mod check_config;
 mod model;
 mod serve;
+mod topic;
 mod verify;
 
 use std::ffi::OsString;
@@ -61,6 +62,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("check-config", matches)) => resolve(matches).and_then(|found| check_config::run(&found)),
         Some(("verify", matches)) => verify::run(matches),
         Some(("model", matches)) => model::run(matches),
+        Some(("topic", matches)) => topic::run(matches),
         Some((_, matches)) => resolve(matches).and_then(|found| serve::run(&found)),
         None => Ok(()),
     };
@@ -107,6 +109,7 @@ fn command() -> Command {
         )
         .subcommand(verify)
         .subcommand(model::command())
+        .subcommand(topic::command())
 }
 
 fn setting_args() -> Vec<Arg> {

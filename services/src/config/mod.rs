@@ -3,6 +3,7 @@
 
 mod access;
 mod engine;
+mod events;
 mod file;
 pub(crate) mod native;
 mod notification;
@@ -39,6 +40,7 @@ use crate::recommendation::ModelFile;
 use crate::traces::Collector;
 
 pub use engine::EnginePlace;
+pub use events::EventsConfig;
 pub use file::read_file;
 pub use native::{CertificateFiles, NativeConfig};
 pub use oidc::OidcOptions;
@@ -222,6 +224,8 @@ pub struct Config {
     pub connections_max: usize,
     /// How long open calls may take after SIGTERM.
     pub drain: Duration,
+    /// How consumer groups are dealt with.
+    pub events: EventsConfig,
     /// How the simulated gateway misbehaves.
     pub gateway_faults: Faults,
     /// Which real gateways there are; none = the simulated one.
@@ -355,6 +359,7 @@ impl Config {
             fronts: bounded("fronts", 1, 256)?,
             connections_max: bounded("connections-max", 1, 1_000_000)?,
             drain: Duration::from_secs(bounded("drain-s", 0, 3_600)? as u64),
+            events: EventsConfig::of(values)?,
             gateway_faults,
             payment: payment::of(values)?,
             access: access::of(at("access"), listen, &tokens)?,

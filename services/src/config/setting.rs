@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 85] = [
+pub const SETTINGS: [Setting; 88] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -129,6 +129,24 @@ pub const SETTINGS: [Setting; 85] = [
     open("fronts", "FRONTS", "Front threads", || fronts().to_string()),
     open("connections-max", "CONNECTIONS_MAX", "Most open connections", || "10000".into()),
     open("drain-s", "DRAIN_S", "Seconds that open calls may take after SIGTERM", || "10".into()),
+    open(
+        "events-tries",
+        "EVENTS_TRIES",
+        "Tries of an event by a consumer group before it goes to dead.letters",
+        || "5".into(),
+    ),
+    open(
+        "events-pause-ms",
+        "EVENTS_PAUSE_MS",
+        "Milliseconds after the first try of an event; the pause doubles with each, up to a minute",
+        || "500".into(),
+    ),
+    open(
+        "events-lease-s",
+        "EVENTS_LEASE_S",
+        "Seconds after which a member of a consumer group that says nothing loses its shards",
+        || "30".into(),
+    ),
     open(
         "gateway-faults",
         "GATEWAY_FAULTS",

@@ -5,9 +5,9 @@ use onrush_proto::frame::{CommandEntry, Operation};
 use onrush_proto::{CallerKey, Command, IdempotencyKey, Refusal, Request, Slot};
 use uuid::Uuid;
 
-use super::session;
 use crate::access::Admitted;
 use crate::deadline::WAIT_MAX;
+use crate::events::readers;
 use crate::field::{self, FieldError};
 use crate::status::Rejection;
 
@@ -95,7 +95,7 @@ fn check(caller: &Admitted, command: &mut Command) -> Result<(), Rejection> {
         }
         Command::UpdateStock(update) => named(&update.sku)?,
         Command::GetStock(sku) => named(sku)?,
-        Command::CommitOffset(commit) => session::must_be_free(&commit.group, commit.topic)?,
+        Command::CommitOffset(commit) => readers::must_be_free(&commit.group, commit.topic)?,
         // Numbers, and amounts that the engine holds against what there is.
         _ => {}
     }

@@ -1,11 +1,10 @@
 //! Who is at the other end of a connection, and what they may ask.
 
 use onrush_proto::frame::{Operation, Subscribe};
-use onrush_proto::{Text, Topic};
 
 use crate::access::{Admitted, Call, Standing};
+use crate::events::readers;
 use crate::status::Denial;
-use crate::{gateway, notification, shipping};
 
 /// A caller, for as long as its connection lives. Its token came once; what it may do was looked up then.
 pub(crate) struct Session {
@@ -35,43 +34,12 @@ impl Session {
     /// operate the shop: the log is kept for groups.
     pub(super) fn must_follow(&self, wanted: &Subscribe, now_us: u64) -> Result<(), Denial> {
         let now_s = now_us / 1_000_000;
-        for call in read_by(wanted.topic) {
-            if !self.standing.admit(*call, now_s)?.reaches_all() {
-                let message =
-                    "topic: expected one whose records the caller may read of everybody, found another";
-                return Err(Denial::new("FORBIDDEN", message));
-            }
-        }
+        readers::must_read(&self.standing, wanted.topic, now_s)?;
         if wanted.group.is_empty() {
             return Ok(());
         }
         self.standing.admit(call(Operation::CommitOffset), now_s)?;
-        wanted.topic.map_or(Ok(()), |topic| must_be_free(&wanted.group, topic))
-    }
-}
-
-/// Refused if the shop itself reads for the group: its position is nobody else's to move. Nor may another group keep
-/// records of payments, which the log never lets go of unread.
-pub(super) fn must_be_free(group: &Text<47>, topic: Topic) -> Result<(), Denial> {
-    let own = [gateway::worker::GROUP, shipping::worker::GROUP, notification::worker::GROUP];
-    let message = if own.contains(&group.as_str()) {
-        "group: expected one of the caller's own, found one of the shop's"
-    } else if Topic::holds_log(topic as u8) {
-        "topic: expected one that groups may fall behind on, found one of payments; it can be read without a group"
-    } else {
-        return Ok(());
-    };
-    Err(Denial::new("FORBIDDEN", message))
-}
-
-/// The calls by which what records of a topic are of can be read.
-fn read_by(topic: Option<Topic>) -> &'static [Call] {
-    match topic {
-        Some(Topic::StockUpdated) => &[Call::ListStockChanges],
-        Some(Topic::UserUpdated | Topic::PasswordResetAsked) => &[Call::GetUser],
-        Some(Topic::NotificationSent) => &[Call::ListNotifications],
-        Some(_) => &[Call::ListOrders],
-        None => &[Call::ListStockChanges, Call::GetUser, Call::ListNotifications, Call::ListOrders],
+        wanted.topic.map_or(Ok(()), |topic| readers::must_be_free(&wanted.group, topic))
     }
 }
 
@@ -95,6 +63,8 @@ fn call(operation: Operation) -> Call {
 
 #[cfg(test)]
 mod tests {
+    use onrush_proto::{Text, Topic};
+
     use super::*;
     use crate::access::{Caller, Identity, Role, Roles};
 

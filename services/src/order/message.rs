@@ -7,7 +7,7 @@ use crate::field;
 use crate::gateway::Approval;
 
 /// An order; `approval` is what its buyer is to approve.
-pub(super) fn order(row: &OrderRow, approval: Option<Approval>) -> Order {
+pub(crate) fn order(row: &OrderRow, approval: Option<Approval>) -> Order {
     let payment = row.payment.as_deref();
     Order {
         order_id: row.id.to_string(),

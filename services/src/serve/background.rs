@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::{ServeError, Shop};
 use crate::backend::Backend;
 use crate::config::{Config, Service};
+use crate::events;
 use crate::gateway::Simulated;
 use crate::metrics::Positions;
 use crate::notification::Post;
@@ -26,11 +27,19 @@ const TICK: Duration = Duration::from_millis(10);
 pub(super) fn start_all(
     config: &Config,
     shop: &Shop,
-    (woken, again): (mpsc::Receiver<OrderId>, mpsc::Receiver<(String, Duration)>),
+    (woken, again, followed): (
+        mpsc::Receiver<OrderId>,
+        mpsc::Receiver<(String, Duration)>,
+        Option<events::Work>,
+    ),
     stop: &watch::Receiver<bool>,
 ) -> Result<Vec<JoinHandle<()>>, ServeError> {
     let positions = &shop.metrics.positions;
     let mut threads = vec![start(shop.clone(), config.host, stop.clone())?];
+    if let Some(followed) = followed {
+        // Whoever reads much of the log holds up no payment.
+        threads.push(thread("onrush-events", stop.clone(), move || drop(tokio::spawn(followed.run())))?);
+    }
     if config.serves(Service::Shipping) {
         threads.push(start_shipping((shop.shipping.clone(), woken), positions.clone(), stop.clone())?);
     }

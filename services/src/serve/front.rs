@@ -17,6 +17,7 @@ use super::health::PortHealth;
 use super::{ServeError, Shop, scrape, server};
 use crate::admin::Admin;
 use crate::config::Service;
+use crate::events::Log;
 use crate::gateway;
 use crate::http;
 use crate::metrics::{Edge, Readers};
@@ -33,6 +34,9 @@ use crate::user::Users;
 
 /// The calls of several services over one stream.
 const SESSION: &str = "onrush.session.v1.SessionService";
+
+/// The log as a stream of events.
+const LOG: &str = "onrush.log.v1.LogService";
 
 /// What one front serves.
 pub(super) struct Front {
@@ -110,6 +114,7 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
         ml,
         metrics,
         traces,
+        events,
     } = shop.clone();
     let users = Users::new(backend.clone(), users);
     let shipping = Shipping::new(desk, gate.clone());
@@ -139,7 +144,9 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
     let vital = http::Vital { backend: backend.clone(), stop: stop.clone(), readers, ml };
     let meter = metrics.meter(service, Edge::Grpc, transcoding::methods(&counted(service)));
     let admin = Admin::server(backend.clone(), pays.then_some(gateways), reconciler, gate.clone());
-    let mut rest = Routes::new(admin).add_service(PortHealth::server(service, vital.clone()));
+    let log = Log { stream: events, gate: gate.clone(), stop: stop.clone() }.server();
+    let mut rest =
+        Routes::new(admin).add_service(PortHealth::server(service, vital.clone())).add_service(log);
     if service == Service::Order {
         let (backend, meter) = (backend.clone(), meter.clone());
         rest = rest.add_service(
@@ -174,7 +181,7 @@ fn group(service: Service) -> Option<&'static str> {
 /// Full names of the services of a port.
 fn names(service: Service) -> Vec<&'static str> {
     let session = (service == Service::Order).then_some(SESSION);
-    let all = [service.grpc_name(), "onrush.admin.v1.AdminService", "grpc.health.v1.Health"];
+    let all = [service.grpc_name(), LOG, "onrush.admin.v1.AdminService", "grpc.health.v1.Health"];
     all.into_iter().chain(session).collect()
 }
 

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::access::{Gate, KeyError, Keyring};
 use crate::backend::Backend;
 use crate::config::{Config, EnginePlace, Service, ShippingConfig};
+use crate::events;
 use crate::gateway::reconcile::Reconciler;
 use crate::gateway::simulated::{Books, BooksError};
 use crate::gateway::worker::Worker;
@@ -147,6 +148,8 @@ pub(crate) struct Shop {
     ml: Arc<Ml>,
     metrics: Arc<Metrics>,
     traces: Traces,
+    /// None if the engine is in another process.
+    events: Option<Arc<events::Stream>>,
 }
 
 /// A process that serves.
@@ -184,6 +187,7 @@ impl Serving {
         let recommendation = Arc::new(Learner::new(backend.clone(), &config.data_dir, ml.clone()));
         let keyring = Arc::new(keyring(config)?);
         let worker = Worker::new(backend.clone(), gateways.clone(), traces.clone());
+        let (events, followed) = streams(engine.as_ref(), config);
         let shop = Shop {
             hearing: Arc::new(Hearing::new(worker)),
             gate: Arc::new(Gate::new(keyring.clone(), config.access)?),
@@ -200,9 +204,10 @@ impl Serving {
             ml,
             metrics: Arc::default(),
             traces,
+            events,
         };
         let (stop, stopped) = watch::channel(false);
-        let background = background::start_all(config, &shop, (woken, again), &stopped)?;
+        let background = background::start_all(config, &shop, (woken, again, followed), &stopped)?;
         let fronts = Vec::new();
         let mut serving = Self {
             engine,
@@ -304,6 +309,11 @@ impl Serving {
             false => Ok(()),
         }
     }
+}
+
+/// What tells of the log, where the engine is, and the work behind it.
+fn streams(engine: Option<&Engine>, config: &Config) -> (Option<Arc<events::Stream>>, Option<events::Work>) {
+    engine.map(|engine| events::Stream::new(engine.handle(), config.events)).unzip()
 }
 
 type Addresses = Vec<(Service, SocketAddr)>;

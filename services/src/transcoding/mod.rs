@@ -21,7 +21,7 @@ use std::sync::LazyLock;
 use axum::extract::{Request, State};
 use axum::routing::post;
 use onrush_grpc::DESCRIPTORS;
-use prost_reflect::{DescriptorError, DescriptorPool, ServiceDescriptor};
+use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage, ServiceDescriptor};
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -64,6 +64,13 @@ pub(crate) fn methods(services: &[&str]) -> Vec<(String, String)> {
     let services = found(services);
     let methods = services.iter().flat_map(ServiceDescriptor::methods);
     methods.map(|method| (method.name().into(), method.parent_service().full_name().into())).collect()
+}
+
+/// An encoded message of this full name as JSON; `None` if it is none.
+pub(crate) fn json(name: &str, message: &[u8]) -> Option<String> {
+    let kind = POOL.as_ref().ok()?.get_message_by_name(name)?;
+    let message = DynamicMessage::decode(kind, message).ok()?;
+    serde_json::to_string(&write::Written(&message)).ok()
 }
 
 /// The descriptors are compiled in and checked by a test; without them only these routes are missing.

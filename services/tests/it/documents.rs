@@ -101,7 +101,7 @@ fn the_table_of_calls_is_checked_in() {
          program that acts for nobody (client credentials) is a caller with the roles that it was registered with: nothing is \
          its own, so it needs the\npermission, and names whom it is about; under a scope it keeps to the calls of that. \
          A session (`onrush.session.v1`) and a native connection show their token once; whoever opens one brings a token where tokens are \
-         wanted, and each call in it needs what its row says. Health, \
+         wanted, and each call in it needs what its row says. A subscription to a topic (`onrush.log.v1`) needs the permission to read what the topic is of, of everybody, as `docs/events.md` has it, and for a group Operate. Health, \
          `/metrics`, reflection, `/openapi.json`, `/docs`, the key set, registration, login and signed links and pushes need \
          nothing.\n\nWithout tokens (`ACCESS=open`, the default while listening on loopback without \
          `JWT_SECRET`) whoever brings none is the\noperator and may do everything; who brings one is held to \

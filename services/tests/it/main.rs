@@ -16,6 +16,7 @@ mod carrier;
 mod clients;
 mod collector;
 mod documents;
+mod events;
 mod gateway;
 mod health;
 mod json;

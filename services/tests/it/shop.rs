@@ -16,7 +16,9 @@ use onrush_net::client::grpc::{Addresses, Client};
 use onrush_net::client::{CallError, Refused, Retry};
 use onrush_proto::{Command, CommitOffset, OrderId, Outcome, Request, Text, Topic};
 use onrush_services::access::Access;
-use onrush_services::config::{Config, EnginePlace, NativeConfig, Service, ShippingConfig, Tokens};
+use onrush_services::config::{
+    Config, EnginePlace, EventsConfig, NativeConfig, Service, ShippingConfig, Tokens,
+};
 use onrush_services::gateway::{GatewayOptions, Gateways};
 use onrush_services::logging::LogFormat;
 use onrush_services::notification::PostOptions;
@@ -61,6 +63,7 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         access: Access::Open,
         first_admin: None,
         oidc: None,
+        events: EventsConfig::default(),
         shipping: ShippingConfig::default(),
         smtp: None,
         twilio: None,
@@ -135,6 +138,11 @@ impl Shop {
     /// The certificate of QUIC and TLS.
     pub(crate) fn certificate(&self) -> std::path::PathBuf {
         self.serving.as_ref().unwrap().certificate().unwrap().path.clone()
+    }
+
+    /// The engine in it.
+    pub(crate) fn engine(&self) -> onrush_engine::EngineHandle {
+        self.serving.as_ref().unwrap().engine().unwrap()
     }
 
     /// The payment gateways behind the shop.

@@ -1,6 +1,7 @@
 //! A message for each call, about somebody's objects.
 
 use onrush_grpc::admin::v1 as admin;
+use onrush_grpc::log::v1 as log;
 use onrush_grpc::notification::v1 as notification;
 use onrush_grpc::order::v1 as order;
 use onrush_grpc::payment::v1 as payment;
@@ -207,6 +208,20 @@ impl Belongings {
             Call::GetStock => admin::GetStockRequest { sku: sku() }.encode_to_vec(),
             Call::ListStockChanges => {
                 admin::ListStockChangesRequest { sku: sku(), ..Default::default() }.encode_to_vec()
+            }
+            Call::ListTopics => log::ListTopicsRequest::default().encode_to_vec(),
+            Call::CommitOffset => {
+                let (group, topic) = ("books".into(), "order.created".into());
+                log::CommitOffsetRequest { group, topic, lsn: 1, ..Default::default() }.encode_to_vec()
+            }
+            Call::RejectEvent => {
+                let (group, topic) = ("books".into(), "order.created".into());
+                log::RejectEventRequest { group, topic, lsn: 1, ..Default::default() }.encode_to_vec()
+            }
+            Call::SeekGroup => {
+                let (group, topic) = ("books".into(), "order.created".into());
+                let to = Some(log::Place { place: Some(log::place::Place::Edge(1)) });
+                log::SeekGroupRequest { group, topic, shard: None, to }.encode_to_vec()
             }
             Call::Audit => admin::AuditRequest::default().encode_to_vec(),
             Call::Stats => admin::StatsRequest::default().encode_to_vec(),

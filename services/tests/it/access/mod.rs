@@ -70,7 +70,8 @@ impl Street {
             let channel = Endpoint::from_shared(shop.address(service)).unwrap().connect().await.unwrap();
             channels.push((service.grpc_name(), channel));
         }
-        // The admin service stands beside each.
+        // The admin service and the log stand beside each.
+        channels.push(("onrush.log.v1.LogService", channels[0].1.clone()));
         channels.push(("onrush.admin.v1.AdminService", channels[0].1.clone()));
         Self { shop, http: reqwest::Client::new(), keyring, channels }
     }
