@@ -362,6 +362,8 @@ pub enum GroupAsk {
         generation: u64,
         /// The position it begins with; `None` leaves it.
         lsn: Option<Lsn>,
+        /// The position it begins with where there is none to be left.
+        begin: Option<Lsn>,
     },
     /// Move the position on. One that is behind it changes nothing.
     Commit {

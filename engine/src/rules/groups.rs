@@ -15,8 +15,11 @@ use super::{Accepted, Context, Decision};
 use crate::state::State;
 use crate::tables::hash_of;
 
-/// Groups, counted once for each topic, that a shard keeps positions of.
+/// Groups, counted once for each topic, that a shard keeps positions of, besides the shop's own.
 pub const GROUPS_MAX: usize = 1_024;
+
+/// Groups by which the shop itself reads. They are few, and others must not leave them without a place.
+pub const OWN_GROUPS: [&str; 3] = ["payment-gateway", "shipping", "notification"];
 
 /// A group's reading of one topic.
 type Reader = (Text<47>, u8);
@@ -47,8 +50,9 @@ pub fn decide(state: &State, context: &Context, command: &GroupCommand) -> Resul
     must_be_named(state, reader)?;
     match &command.ask {
         GroupAsk::Get => Err(Refusal::NotFound),
-        GroupAsk::Fence { generation, lsn } => {
-            fence(state, context, reader, (*generation, *lsn)).map(Step::Changes)
+        GroupAsk::Fence { generation, lsn, begin } => {
+            let lsn = lsn.or(begin.filter(|_| !state.offsets.contains_key(&reader)));
+            fence(state, context, reader, (*generation, lsn)).map(Step::Changes)
         }
         GroupAsk::Commit { generation, lsn } => {
             must_be_current(&row(state, reader), *generation)?;
@@ -77,9 +81,12 @@ pub fn standing(state: &State, reader: (Text<47>, u8)) -> GroupStanding {
 
 /// How all groups stand that have a position or a generation, by name and topic.
 pub fn all(state: &State) -> impl Iterator<Item = GroupStanding> {
-    let known =
-        state.offsets.keys().chain(state.groups.keys().filter(|reader| !state.offsets.contains_key(reader)));
-    known.map(|reader| standing(state, *reader))
+    known(state).map(|reader| standing(state, *reader))
+}
+
+fn known(state: &State) -> impl Iterator<Item = &Reader> {
+    let fenced = state.groups.keys().filter(|reader| !state.offsets.contains_key(*reader));
+    state.offsets.keys().chain(fenced)
 }
 
 fn fence(
@@ -165,13 +172,24 @@ fn must_be_named(state: &State, reader: Reader) -> Result<(), Refusal> {
         return Err(Refusal::Invalid { field: "group", expected: "1 to 47 bytes" });
     }
     let is_new = !state.offsets.contains_key(&reader) && !state.groups.contains_key(&reader);
-    if is_new && state.offsets.len().max(state.groups.len()) >= GROUPS_MAX {
+    if is_new && !is_own(&reader) && is_full(state) {
         return Err(Refusal::Invalid {
             field: "group",
             expected: "one of the 1,024 that a shard knows already",
         });
     }
     Ok(())
+}
+
+fn is_own(reader: &Reader) -> bool {
+    OWN_GROUPS.contains(&reader.0.as_str())
+}
+
+/// True if as many groups of others are known as may be.
+fn is_full(state: &State) -> bool {
+    // Whoever has a position and a generation is in both: counting is worth it only where the bound may be reached.
+    state.offsets.len() + state.groups.len() >= GROUPS_MAX
+        && known(state).filter(|reader| !is_own(reader)).count() >= GROUPS_MAX
 }
 
 fn must_be_within(context: &Context, lsn: Lsn) -> Result<(), Refusal> {

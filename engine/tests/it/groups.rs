@@ -18,7 +18,7 @@ fn what_is_committed_under_another_generation_is_refused() {
          0s | group books order.created commit 1 under 1     | at 1
          0s | commit books order.created 2                   | STALE_GENERATION generation
          0s | group books order.created fence 1              | STALE_GENERATION generation
-         0s | group books order.created fence 4              | at 1
+         0s | group books order.created fence 4 else 0       | at 1
          0s | group books order.created commit 2 under 1     | STALE_GENERATION generation
          0s | group books order.created commit 2 under 5     | STALE_GENERATION generation
          0s | group books order.created commit 99 under 4    | INVALID_FIELD lsn
@@ -33,6 +33,9 @@ fn what_is_committed_under_another_generation_is_refused() {
          0s | restart                                        | -
          0s | group books order.created                      | books at 1 generation 5
          0s | group books order.updated                      | books nowhere generation 0
+         0s | group books order.updated fence 1 else 9       | INVALID_FIELD lsn
+         0s | group books order.updated fence 1 else 2       | at 2
+         0s | group books order.updated                      | books at 2 generation 1
          0s | group none order.created fence 1               | INVALID_FIELD group",
     );
 }
@@ -81,11 +84,20 @@ fn an_event_that_was_tried_often_enough_is_given_up() {
 #[test]
 fn a_shard_knows_so_many_groups_and_no_more() {
     let mut table = String::from("at | command | outcome\n0s | doc put users/1 a | v1\n");
+    // The shop's own have a place besides, before and after.
+    table.push_str("0s | commit shipping order.created 1 | at 1\n");
     for group in 0..GROUPS_MAX {
-        table.push_str(&format!("0s | commit g{group} order.created 1 | at 1\n"));
+        // One that was dealt and never committed is known as well.
+        match group % 2 {
+            0 => table.push_str(&format!("0s | commit g{group} order.created 1 | at 1\n")),
+            _ => table.push_str(&format!("0s | group g{group} order.created fence 1 | at 0\n")),
+        }
     }
+    table.push_str("0s | commit payment-gateway payment.started 1 | at 1\n");
+    table.push_str("0s | commit payment-gateway payment.started 2 | at 2\n");
     table.push_str("0s | commit more order.created 1 | INVALID_FIELD group\n");
     table.push_str("0s | group more order.created fence 1 | INVALID_FIELD group\n");
-    table.push_str("0s | commit g7 order.created 2 | at 2");
+    table.push_str("0s | commit g8 order.created 2 | at 2\n");
+    table.push_str("0s | group g9 order.created commit 2 under 1 | at 2");
     check(&table);
 }

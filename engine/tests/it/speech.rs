@@ -123,12 +123,15 @@ impl Speaker {
     }
 }
 
-/// `group books order.created fence 2`, `.. commit 5 under 2`, `.. reject 6 under 2 of 3`, or nothing to read it.
+/// `group books order.created fence 2`, `.. fence 2 at 5`, `.. fence 2 else 5`, `.. commit 5 under 2`, `.. reject 6 under 2 of 3`, or nothing to read it.
 fn group(words: &Words<'_>) -> Command {
     let generation = words.number("under").unwrap_or_default();
     let lsn = |name| words.number(name).map(Lsn);
     let ask = match words.at(3) {
-        "fence" => GroupAsk::Fence { generation: words.number("fence").unwrap(), lsn: lsn("at") },
+        "fence" => {
+            let generation = words.number("fence").unwrap();
+            GroupAsk::Fence { generation, lsn: lsn("at"), begin: lsn("else") }
+        }
         "commit" => GroupAsk::Commit { generation, lsn: lsn("commit").unwrap() },
         "reject" => GroupAsk::Reject {
             generation,

@@ -144,13 +144,22 @@ impl Positions {
         }
     }
 
+    /// How a group stands on every shard that takes part: one that has stopped does not.
+    async fn standings(&self, key: Key) -> Result<Vec<(ShardId, GroupStanding)>, Rejection> {
+        let mut standings = Vec::new();
+        for shard in self.shards() {
+            match self.standing(key, shard).await {
+                Ok(standing) => standings.push((shard, standing)),
+                Err(Rejection::Refused(Refusal::Stopped)) => {}
+                Err(rejection) => return Err(rejection),
+            }
+        }
+        Ok(standings)
+    }
+
     /// The newest generation of a group that any shard knows of.
     pub(super) async fn newest(&self, key: Key) -> Result<u64, Rejection> {
-        let mut newest = 0;
-        for shard in self.shards() {
-            newest = newest.max(self.standing(key, shard).await?.generation);
-        }
-        Ok(newest)
+        Ok(newest(&self.standings(key).await?))
     }
 
     /// Moves a group that has no generation.
@@ -170,43 +179,33 @@ impl Positions {
         to: &[(ShardId, Lsn)],
         begin: &[Lsn],
     ) -> Result<Dealt, Rejection> {
-        let mut standings = Vec::new();
-        for shard in self.shards() {
-            match self.standing(key, shard).await {
-                Ok(standing) => standings.push((shard, standing)),
-                Err(Rejection::Refused(Refusal::Stopped)) => {}
-                Err(rejection) => return Err(rejection),
-            }
-        }
-        let mut generation = 1 + standings.iter().map(|(_, found)| found.generation).max().unwrap_or(0);
-        let mut positions = Vec::new();
-        while positions.len() < standings.len() {
-            let (shard, standing) = standings[positions.len()];
-            let moved = to.iter().find(|(of, _)| *of == shard).map(|(_, lsn)| *lsn);
-            let fresh = begin.get(usize::from(shard.0)).copied().filter(|_| standing.lsn.is_none());
-            match self.fence_shard(key, shard, (generation, moved.or(fresh))).await {
-                Ok(position) => positions.push((shard, position)),
-                // Somebody else began one in between: a newer one is begun everywhere.
-                Err(Rejection::Refused(Refusal::StaleGeneration { expected, .. })) => {
-                    generation = generation.max(expected);
-                    positions.clear();
+        let mut floor = 0;
+        'again: loop {
+            let standings = self.standings(key).await?;
+            let generation = floor.max(1 + newest(&standings));
+            let mut positions = Vec::new();
+            for (shard, _) in standings {
+                let lsn = to.iter().find(|(of, _)| *of == shard).map(|(_, lsn)| *lsn);
+                let begin = begin.get(usize::from(shard.0)).copied();
+                match self.fence_shard(key, shard, GroupAsk::Fence { generation, lsn, begin }).await {
+                    Ok(position) => positions.push((shard, position)),
+                    // Somebody else began one in between: a newer one is begun everywhere.
+                    Err(Rejection::Refused(Refusal::StaleGeneration { expected, .. })) => {
+                        floor = expected;
+                        continue 'again;
+                    }
+                    Err(rejection) => return Err(rejection),
                 }
-                Err(rejection) => return Err(rejection),
             }
+            return Ok(Dealt { generation, positions });
         }
-        Ok(Dealt { generation, positions })
     }
 
-    async fn fence_shard(
-        &self,
-        key: Key,
-        shard: ShardId,
-        (generation, lsn): (u64, Option<Lsn>),
-    ) -> Result<Lsn, Rejection> {
+    async fn fence_shard(&self, key: Key, shard: ShardId, fence: GroupAsk) -> Result<Lsn, Rejection> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.ask(key, shard, GroupAsk::Fence { generation, lsn }).await {
+            match self.ask(key, shard, fence.clone()).await {
                 Outcome::Accepted(Receipt::Offset { lsn }) => return Ok(Lsn(lsn)),
                 Outcome::Refused(Refusal::Overloaded) if tries < TRIES => tokio::time::sleep(PAUSE).await,
                 Outcome::Refused(refusal) => return Err(refusal.into()),
@@ -225,6 +224,10 @@ impl Positions {
     pub(super) fn backend(&self) -> &Backend {
         &self.backend
     }
+}
+
+fn newest(standings: &[(ShardId, GroupStanding)]) -> u64 {
+    standings.iter().map(|(_, found)| found.generation).max().unwrap_or(0)
 }
 
 /// Slots are dealt round-robin, so a shard's number is one of its slots.
