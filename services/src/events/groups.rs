@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use onrush_proto::{Lsn, ShardId, Text, Topic};
+use onrush_proto::{Lsn, Refusal, ShardId, Text, Topic};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
+use super::pauses::Pauses;
 use super::positions::Positions;
 use crate::retry::Retry;
 use crate::status::{Denial, Rejection};
@@ -22,6 +24,8 @@ use crate::status::{Denial, Rejection};
 const GROUPS_MAX: usize = 256;
 /// Members of one group.
 const MEMBERS_MAX: usize = 256;
+/// How long a group that is to be moved may be about to be dealt.
+const DEALING_MAX: Duration = Duration::from_secs(10);
 
 /// A member's name in its group.
 pub(super) type MemberName = Text<63>;
@@ -43,14 +47,26 @@ pub(super) struct Stretch {
 pub(super) struct Duty {
     pub(super) generation: u64,
     pub(super) shards: Vec<Stretch>,
-    /// True once another consumer has come under the same name.
-    pub(super) replaced: bool,
+    /// Why there is nothing to be read any more.
+    pub(super) end: Option<End>,
+}
+
+/// Why a member is one no longer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    /// Another consumer has come under the same name.
+    Replaced,
+    /// No generation can be begun for the group.
+    Refused(Refusal),
+    /// What was tried to begin one failed on our side.
+    Broken(String),
 }
 
 /// Every group that has members here.
 pub(super) struct Groups {
     positions: Positions,
     open: Mutex<Open>,
+    pauses: Pauses,
     turns: AtomicU64,
 }
 
@@ -71,6 +87,8 @@ struct State {
     /// Up to which change shards were dealt.
     dealt: u64,
     generation: u64,
+    /// How many are about to move it: until they have, it is not forgotten.
+    seekers: usize,
     /// Where a shard is begun on which the group has no position yet.
     begin: Vec<Lsn>,
 }
@@ -103,7 +121,12 @@ pub(super) struct Membership {
 
 impl Groups {
     pub(super) fn new(positions: Positions) -> Arc<Self> {
-        Arc::new(Self { positions, open: Mutex::default(), turns: AtomicU64::new(1) })
+        Arc::new(Self {
+            positions,
+            open: Mutex::default(),
+            pauses: Pauses::default(),
+            turns: AtomicU64::new(1),
+        })
     }
 
     /// A number that no stretch had before.
@@ -138,12 +161,14 @@ impl Groups {
         key: (Text<47>, Topic),
         to: Vec<(ShardId, Lsn)>,
     ) -> Result<Dealt, Rejection> {
-        let (groups, group) = (Arc::clone(self), enter(&mut self.open(), key)?);
+        let (groups, group) = (Arc::clone(self), self.seeker(key)?);
         let sought = tokio::spawn(async move {
             let moved = groups.seek_in(&group, &to).await;
-            // Who was dealt something that did not come to be is dealt anew; who is nobody is forgotten.
-            if moved.is_err() {
-                group.state().changes += 1;
+            {
+                let mut state = group.state();
+                state.seekers -= 1;
+                // Who was dealt something that did not come to be is dealt anew; where nobody is, nothing was dealt.
+                state.changes += u64::from(moved.is_err() && !state.members.is_empty());
             }
             groups.deal(&group);
             moved
@@ -153,33 +178,59 @@ impl Groups {
             .map_err(|error| Rejection::Internal(format!("expected the group to be moved, found: {error}")))?
     }
 
+    /// A group that somebody is about to move.
+    fn seeker(&self, key: (Text<47>, Topic)) -> Result<Arc<Group>, Denial> {
+        let mut open = self.open();
+        let group = enter(&mut open, key)?;
+        group.state().seekers += 1;
+        Ok(group)
+    }
+
     async fn seek_in(&self, group: &Group, to: &[(ShardId, Lsn)]) -> Result<Dealt, Rejection> {
-        let _dealing = group.dealing.lock().await;
+        let _dealing = timeout(DEALING_MAX, group.dealing.lock()).await.map_err(|_| {
+            let message = format!(
+                "group: expected one whose shards are dealt within {} s, found one that still waits for them",
+                DEALING_MAX.as_secs()
+            );
+            Denial::new("OVERLOADED", message).of("group").after(Duration::from_secs(1))
+        })?;
         let (changes, anybody) = group.pending();
         if !anybody && self.positions.newest(group.key()).await? == 0 {
             self.positions.set(group.key(), to).await?;
             return Ok(Dealt { generation: 0, positions: to.to_vec() });
         }
         let dealt = self.positions.fence(group.key(), to, &group.begin()).await?;
-        group.tell(changes, &dealt, || self.turn());
+        // Who sends a group back to an event does not want to wait for it.
+        to.iter().for_each(|(shard, _)| self.pauses.forget(group.key(), *shard));
+        group.tell(changes, &dealt, |position| self.stretch(group.key(), position));
         Ok(dealt)
+    }
+
+    /// A shard from a position on, once what comes first there may come.
+    fn stretch(&self, key: (Text<47>, Topic), (shard, after): (ShardId, Lsn)) -> Stretch {
+        let wait = self.pauses.left(key, shard, Lsn(after.0 + 1));
+        Stretch { shard, after, turn: self.turn(), wait }
     }
 
     /// A shard knows a generation that was not begun here: members are dealt their shards anew.
     pub(super) fn found_newer(self: &Arc<Self>, key: (Text<47>, Topic), generation: u64) {
-        let Some(group) = self.open().get(&key).cloned() else { return };
-        let newer = {
+        let group = {
+            // A group without members could be forgotten, and another come, before it is dealt.
+            let open = self.open();
+            let Some(group) = open.get(&key) else { return };
             let mut state = group.state();
-            let newer = state.dealt == state.changes && generation > state.generation;
-            state.changes += u64::from(newer);
-            newer
+            let dealt = state.dealt == state.changes && !state.members.is_empty();
+            if !dealt || generation <= state.generation {
+                return;
+            }
+            state.changes += 1;
+            Arc::clone(group)
         };
-        if newer {
-            self.deal(&group);
-        }
+        self.deal(&group);
     }
 
-    /// Has an event come again, if its group still reads under the generation in which it was rejected.
+    /// Has an event come again, if its group still reads under the generation in which it was rejected; whoever has its
+    /// shard then waits for as long.
     pub(super) fn rewind(
         &self,
         key: (Text<47>, Topic),
@@ -187,6 +238,21 @@ impl Groups {
         (shard, to): (ShardId, Lsn),
         wait: Duration,
     ) {
+        self.pauses.begin(key, shard, to, wait);
+        self.turn_to(key, generation, Stretch { shard, after: Lsn(to.0 - 1), turn: 0, wait });
+    }
+
+    /// An event was given up: if it is still to come again, it comes no more.
+    pub(super) fn pass(&self, key: (Text<47>, Topic), generation: u64, (shard, lsn): (ShardId, Lsn)) {
+        let waits = self.pauses.left(key, shard, lsn) > Duration::ZERO;
+        self.pauses.forget(key, shard);
+        if waits {
+            self.turn_to(key, generation, Stretch { shard, after: lsn, turn: 0, wait: Duration::ZERO });
+        }
+    }
+
+    /// Has whoever reads a shard under a generation begin anew there.
+    fn turn_to(&self, key: (Text<47>, Topic), generation: u64, to: Stretch) {
         let Some(group) = self.open().get(&key).cloned() else { return };
         let state = group.state();
         if state.generation != generation {
@@ -195,9 +261,9 @@ impl Groups {
         let turn = self.turn();
         for seat in state.members.values() {
             seat.duty.send_if_modified(|duty| {
-                let found = duty.shards.iter_mut().find(|stretch| stretch.shard == shard);
+                let found = duty.shards.iter_mut().find(|stretch| stretch.shard == to.shard);
                 let Some(stretch) = found.filter(|_| duty.generation == generation) else { return false };
-                *stretch = Stretch { after: Lsn(to.0 - 1), turn, wait, ..*stretch };
+                *stretch = Stretch { turn, ..to };
                 true
             });
         }
@@ -227,22 +293,34 @@ impl Groups {
 
     async fn deal_now(&self, group: &Arc<Group>) {
         let mut retry = Retry::default();
-        let _dealing = group.dealing.lock().await;
-        while !group.is_dealt() {
-            let (changes, _) = group.pending();
-            match self.positions.fence(group.key(), &[], &group.begin()).await {
-                Ok(dealt) => group.tell(changes, &dealt, || self.turn()),
-                Err(error) => {
-                    tracing::warn!(group = group.group.as_str(), topic = group.topic.name(), %error, "shards wait to be dealt");
-                    tokio::time::sleep(retry.jittered_pause()).await;
-                }
-            }
+        // Between two tries whoever moves the group has its turn.
+        while !self.is_dealt_now(group).await {
+            tokio::time::sleep(retry.jittered_pause()).await;
         }
         let mut open = self.open();
         let state = group.state();
-        if state.members.is_empty() && state.dealt == state.changes {
+        let idle = state.members.is_empty() && state.dealt == state.changes && state.seekers == 0;
+        // It may have been forgotten before, and another one known under its name since.
+        if idle && open.get(&group.key()).is_some_and(|known| Arc::ptr_eq(known, group)) {
             open.remove(&group.key());
         }
+    }
+
+    /// Deals shards if there was a change; false if that is worth another try.
+    async fn is_dealt_now(&self, group: &Group) -> bool {
+        let _dealing = group.dealing.lock().await;
+        if group.is_dealt() {
+            return true;
+        }
+        let (changes, _) = group.pending();
+        match self.positions.fence(group.key(), &[], &group.begin()).await {
+            Ok(dealt) => group.tell(changes, &dealt, |position| self.stretch(group.key(), position)),
+            Err(error) => {
+                tracing::warn!(group = group.group.as_str(), topic = group.topic.name(), %error, "shards were not dealt");
+                group.gave_up(error);
+            }
+        }
+        group.is_dealt()
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -302,7 +380,7 @@ impl Group {
 
     /// Tells members what they read in a generation that was begun for them; if others have come or gone meanwhile, another
     /// one follows.
-    fn tell(&self, changes: u64, dealt: &Dealt, turn: impl Fn() -> u64) {
+    fn tell(&self, changes: u64, dealt: &Dealt, stretch: impl Fn((ShardId, Lsn)) -> Stretch) {
         let mut state = self.state();
         state.generation = dealt.generation;
         if state.changes != changes {
@@ -312,15 +390,28 @@ impl Group {
         let members = state.members.len();
         for (at, seat) in state.members.values().enumerate() {
             let own = dealt.positions.iter().skip(at).step_by(members);
-            let shards = own.map(|(shard, after)| Stretch {
-                shard: *shard,
-                after: *after,
-                turn: turn(),
-                wait: Duration::ZERO,
-            });
-            let shards = shards.collect();
-            seat.duty.send_replace(Duty { generation: dealt.generation, shards, replaced: false });
+            let shards = own.map(|position| stretch(*position)).collect();
+            seat.duty.send_replace(Duty { generation: dealt.generation, shards, end: None });
         }
+    }
+
+    /// No generation could be begun. What passes is worth another try for as long as there are members; by anything else
+    /// they end. Whoever comes next begins one of their own.
+    fn gave_up(&self, error: Rejection) {
+        let mut state = self.state();
+        let end = match error {
+            Rejection::Refused(Refusal::Overloaded | Refusal::Stopped | Refusal::Unreachable)
+                if !state.members.is_empty() =>
+            {
+                return;
+            }
+            Rejection::Refused(refusal) => End::Refused(refusal),
+            error => End::Broken(error.to_string()),
+        };
+        for seat in std::mem::take(&mut state.members).into_values() {
+            seat.duty.send_replace(Duty { end: Some(end.clone()), ..Duty::default() });
+        }
+        state.dealt = state.changes;
     }
 }
 
@@ -339,7 +430,7 @@ impl State {
         self.begin = begin;
         let seat = Seat { since: self.changes, duty, heard };
         if let Some(before) = self.members.insert(name, seat) {
-            before.duty.send_replace(Duty { replaced: true, ..Duty::default() });
+            before.duty.send_replace(Duty { end: Some(End::Replaced), ..Duty::default() });
         }
         Ok(self.changes)
     }
@@ -366,6 +457,8 @@ impl Drop for Membership {
 
 #[cfg(test)]
 mod tests {
+    use onrush_engine::{Engine, EngineOptions};
+
     use super::*;
 
     fn name(text: &str) -> MemberName {
@@ -385,6 +478,10 @@ mod tests {
         }
     }
 
+    fn turn((shard, after): (ShardId, Lsn)) -> Stretch {
+        Stretch { shard, after, turn: 7, wait: Duration::ZERO }
+    }
+
     fn told(duty: &mut watch::Receiver<Duty>) -> (u64, Vec<u16>) {
         let duty = duty.borrow_and_update();
         (duty.generation, duty.shards.iter().map(|stretch| stretch.shard.0).collect())
@@ -393,7 +490,6 @@ mod tests {
     #[test]
     fn shards_are_dealt_evenly_in_the_order_of_names() {
         let group = Group::new("books".parse().unwrap(), Topic::OrderCreated);
-        let turn = || 7;
         let (mut b, mut a) = (seat(&group, "b"), seat(&group, "a"));
         group.tell(group.pending().0, &dealt(1, 5), turn);
         assert_eq!(told(&mut a), (1, vec![0, 2, 4]));
@@ -411,18 +507,59 @@ mod tests {
         let mut a = seat(&group, "a");
         let (changes, _) = group.pending();
         let _b = seat(&group, "b");
-        group.tell(changes, &dealt(1, 2), || 7);
+        group.tell(changes, &dealt(1, 2), turn);
         assert_eq!(told(&mut a), (0, vec![]), "nobody was told");
         assert!(!group.is_dealt());
-        group.tell(group.pending().0, &dealt(2, 2), || 7);
+        group.tell(group.pending().0, &dealt(2, 2), turn);
         assert_eq!(told(&mut a), (2, vec![0]));
+    }
+
+    fn books() -> (Text<47>, Topic) {
+        ("books".parse().unwrap(), Topic::OrderCreated)
+    }
+
+    #[tokio::test]
+    async fn a_group_is_forgotten_only_by_itself_and_only_if_nobody_is_about_to_move_it() {
+        let engine = Engine::open(EngineOptions::default()).unwrap();
+        let groups = Groups::new(Positions::new(engine.handle()));
+        let old = groups.seeker(books()).unwrap();
+        groups.deal_now(&old).await;
+        assert!(Arc::ptr_eq(&groups.open()[&books()], &old), "somebody is about to move it");
+        old.state().seekers = 0;
+        groups.deal_now(&old).await;
+        assert!(groups.open().is_empty());
+        let member = groups.join(books(), name("a"), Vec::new()).unwrap();
+        groups.deal_now(&old).await;
+        assert!(Arc::ptr_eq(&groups.open()[&books()], &member.group), "it is another one");
+        // A position that cannot be is refused, and fences nobody who has no generation.
+        let mail = ("mail".parse().unwrap(), Topic::OrderCreated);
+        assert!(groups.seek(mail, vec![(ShardId(0), Lsn(1_000))]).await.is_err());
+        while groups.open().contains_key(&mail) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(groups.positions.newest(mail).await.unwrap(), 0);
+        drop(member);
+        drop(groups);
+        engine.close().unwrap();
+    }
+
+    #[test]
+    fn members_end_by_what_no_other_try_helps() {
+        let group = Group::new("books".parse().unwrap(), Topic::OrderCreated);
+        let a = seat(&group, "a");
+        group.gave_up(Refusal::Overloaded.into());
+        assert!(!group.is_dealt() && a.borrow().end.is_none());
+        let refusal = Refusal::Invalid { field: "group", expected: "one that is known" };
+        group.gave_up(refusal.into());
+        assert_eq!(a.borrow().end, Some(End::Refused(refusal)));
+        assert!(group.is_dealt() && !group.pending().1);
     }
 
     #[tokio::test]
     async fn whoever_speaks_of_a_shard_is_the_member_that_reads_it() {
         let group = Group::new("books".parse().unwrap(), Topic::OrderCreated);
         let _seats = [seat(&group, "a"), seat(&group, "b")];
-        group.tell(group.pending().0, &dealt(3, 2), || 7);
+        group.tell(group.pending().0, &dealt(3, 2), turn);
         let signs = |member: &str| Arc::clone(&group.state().members[&name(member)].heard);
         group.heard(2, ShardId(1));
         group.heard(3, ShardId(9));
@@ -442,7 +579,7 @@ mod tests {
         let old = seat(&group, "a");
         let since = group.pending().0;
         let new = seat(&group, "a");
-        assert!(old.borrow().replaced && !new.borrow().replaced);
+        assert_eq!((&old.borrow().end, &new.borrow().end), (&Some(End::Replaced), &None));
         assert!(!group.state().leave(&name("a"), since));
         assert_eq!(group.state().members.len(), 1);
         let since = group.pending().0;

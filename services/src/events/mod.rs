@@ -6,6 +6,7 @@
 mod follower;
 mod groups;
 mod message;
+mod pauses;
 mod positions;
 pub(crate) mod readers;
 mod subscriber;
@@ -29,7 +30,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::access::{Call, Gate};
+use crate::access::{Call, Gate, now_s};
 use crate::backend::unexpected;
 use crate::config::EventsConfig;
 use crate::field::{self, FieldError};
@@ -144,18 +145,12 @@ impl Log {
         // What cannot be delivered cannot be rejected either.
         stream.positions.must_be_event(key.1, shard, lsn).await?;
         stream.groups.heard(key, generation, shard);
-        let ask = GroupAsk::Reject { generation, lsn: Lsn(lsn), reason, tries_max: stream.options.tries };
-        match stream.positions.ask(key, shard, ask).await {
-            Outcome::Accepted(Receipt::Rejected { tries, dead }) => {
-                let again = if dead { Duration::ZERO } else { stream.pause(tries) };
-                if !dead {
-                    stream.groups.rewind(key, generation, (shard, Lsn(lsn)), again);
-                }
-                Ok(RejectEventResponse { tries: tries.into(), dead, again_ms: again.as_millis() as u64 })
-            }
-            Outcome::Refused(refusal) => Err(refused(stream, key, generation, refusal)),
-            other => Err(unexpected("a rejection or a refusal", &other)),
-        }
+        let at = (shard, Lsn(lsn));
+        // A try that was counted is followed up, whether or not somebody still waits for the answer.
+        let tried = tokio::spawn(try_again(Arc::clone(stream), key, generation, at, reason));
+        tried.await.map_err(|error| {
+            Rejection::Internal(format!("expected the rejection to be counted, found: {error}"))
+        })?
     }
 
     async fn seek(
@@ -206,6 +201,8 @@ impl LogService for Log {
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let standing = self.gate.standing(request.metadata().as_ref())?;
         let stream = self.stream()?;
+        // A place is nobody's who could read nothing by it.
+        readers::must_read_any(&standing, now_s())?;
         let permit = Arc::clone(&stream.places).try_acquire_owned().map_err(|_| subscriber::full())?;
         let (out, messages) = mpsc::channel(MESSAGES_WAITING);
         let (stream, requests, stop) = (Arc::clone(stream), request.into_inner(), self.stop.clone());
@@ -242,6 +239,30 @@ impl LogService for Log {
     ) -> Result<Response<SeekGroupResponse>, Status> {
         let stream = self.admit(&request, Call::SeekGroup)?;
         Ok(Response::new(self.seek(stream, request.into_inner()).await?))
+    }
+}
+
+/// Counts a try of an event, and has it come again unless it was the last.
+async fn try_again(
+    stream: Arc<Stream>,
+    key: (Text<47>, Topic),
+    generation: u64,
+    (shard, lsn): (ShardId, Lsn),
+    reason: String,
+) -> Result<RejectEventResponse, Rejection> {
+    let ask = GroupAsk::Reject { generation, lsn, reason, tries_max: stream.options.tries };
+    match stream.positions.ask(key, shard, ask).await {
+        Outcome::Accepted(Receipt::Rejected { tries, dead }) => {
+            let again = if dead { Duration::ZERO } else { stream.pause(tries) };
+            if dead {
+                stream.groups.pass(key, generation, (shard, lsn));
+            } else {
+                stream.groups.rewind(key, generation, (shard, lsn), again);
+            }
+            Ok(RejectEventResponse { tries: tries.into(), dead, again_ms: again.as_millis() as u64 })
+        }
+        Outcome::Refused(refusal) => Err(refused(&stream, key, generation, refusal)),
+        other => Err(unexpected("a rejection or a refusal", &other)),
     }
 }
 

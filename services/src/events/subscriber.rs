@@ -16,7 +16,7 @@ use tonic::{Status, Streaming};
 use uuid::Uuid;
 
 use super::follower::{Credit, Follower, Out};
-use super::groups::{Duty, Stretch};
+use super::groups::{Duty, End, Stretch};
 use super::{Stream, readers, topic};
 use crate::access::{Standing, now_s};
 use crate::field::{self, FieldError};
@@ -102,7 +102,8 @@ impl Subscriber {
         let missing =
             || FieldError::invalid("start", "the first message", "another or none").because("MISSING_FIELD");
         let first = timeout(FIRST, self.requests.message()).await.map_err(|_| missing())?;
-        match first.ok().flatten().and_then(|first| first.ask) {
+        let first = first.map_err(|status| unreadable(&status))?;
+        match first.and_then(|first| first.ask) {
             Some(subscribe_request::Ask::Start(start)) => Ok(start),
             _ => Err(missing().into()),
         }
@@ -123,14 +124,12 @@ impl Subscriber {
         for shard in &start.shards {
             shards.push(positions.shard("start.shards", *shard)?);
         }
-        for position in &start.positions {
-            positions.shard("start.positions", position.shard)?;
-        }
         if shards.is_empty() {
             shards.extend(positions.shards());
         }
         shards.sort_unstable();
         shards.dedup();
+        self.must_be_of(&shards, &start.positions)?;
         let mut stretches = Vec::new();
         for shard in shards {
             let own = start.positions.iter().find(|position| position.shard == u32::from(shard.0));
@@ -141,7 +140,26 @@ impl Subscriber {
             };
             stretches.push(Stretch { shard, after, turn: self.stream.groups.turn(), wait: Duration::ZERO });
         }
-        Ok(Duty { generation: 0, shards: stretches, replaced: false })
+        Ok(Duty { generation: 0, shards: stretches, end: None })
+    }
+
+    /// Refused unless each position is of one of the shards that are to be read, and the only one of it.
+    fn must_be_of(&self, shards: &[ShardId], given: &[Position]) -> Result<(), FieldError> {
+        let path = "start.positions";
+        if given.len() > shards.len() {
+            let expected = format!("at most {}, one for each shard that is read", shards.len());
+            return Err(FieldError::invalid(path, expected, given.len().to_string()));
+        }
+        let mut named = Vec::new();
+        for position in given {
+            let shard = self.stream.positions.shard(path, position.shard)?;
+            if !shards.contains(&shard) || named.contains(&shard) {
+                let expected = "each shard of start.shards at most once, and no other";
+                return Err(FieldError::invalid(path, expected, format!("one of shard {}", shard.0)));
+            }
+            named.push(shard);
+        }
+        Ok(())
     }
 
     /// Where a group begins on each shard that it has no position on.
@@ -194,6 +212,8 @@ impl Subscriber {
                 () = said.notified() => until = Instant::now() + patience,
                 message = self.requests.message(), if asks => match message {
                     Ok(Some(message)) => {
+                        // Who is believed no longer holds no shard back from those who are.
+                        self.standing.must_be_good(now_s())?;
                         until = Instant::now() + patience;
                         heard(&reading.credit, message)?;
                     }
@@ -210,9 +230,9 @@ impl Subscriber {
 
     /// Goes over to another duty: what is not part of it ends before the consumer hears of it.
     async fn take(&self, reading: &mut Reading, duty: Duty) -> Result<(), Rejection> {
-        if duty.replaced {
-            let message = "start.member: expected a name that nobody else comes under, found one that another consumer took";
-            return Err(Denial::new("MEMBER_REPLACED", message).of("start.member").into());
+        self.standing.must_be_good(now_s())?;
+        if let Some(end) = duty.end {
+            return Err(ended(end));
         }
         reading.forget(|turn| !duty.shards.iter().any(|stretch| stretch.turn == turn)).await;
         let fresh: Vec<Stretch> = duty
@@ -296,6 +316,17 @@ impl Drop for EndsByPanic {
 impl Drop for Reading {
     fn drop(&mut self) {
         self.followers.values().for_each(JoinHandle::abort);
+    }
+}
+
+fn ended(end: End) -> Rejection {
+    match end {
+        End::Replaced => {
+            let message = "start.member: expected a name that nobody else comes under, found one that another consumer took";
+            Denial::new("MEMBER_REPLACED", message).of("start.member").into()
+        }
+        End::Refused(refusal) => refusal.into(),
+        End::Broken(error) => Rejection::Internal(error),
     }
 }
 

@@ -46,13 +46,15 @@ fn group(
 ) -> Group {
     let positions = standings.iter().map(|(shard, standing)| {
         let lsn = standing.lsn.unwrap_or(0);
+        // Who committed past an event that was rejected is done with it.
+        let tried = standing.tried > lsn;
         let end = shards.get(usize::from(shard.0)).map_or(lsn, |shard| shard.end);
         GroupPosition {
             shard: shard.0.into(),
             lsn,
             lag: end.saturating_sub(lsn),
-            rejected: standing.tried,
-            tries: standing.tries.into(),
+            rejected: if tried { standing.tried } else { 0 },
+            tries: if tried { standing.tries.into() } else { 0 },
         }
     });
     Group {
