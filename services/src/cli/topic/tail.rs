@@ -105,7 +105,11 @@ impl Tail {
         let (mut text, mut cost, mut done, mut ends) = (String::new(), 0, reached, false);
         for event in events {
             cost += event.encoded_len();
-            let json = transcoding::json("onrush.log.v1.Event", &event.encode_to_vec()).unwrap_or_default();
+            let json = transcoding::json("onrush.log.v1.Event", &event.encode_to_vec()).ok_or_else(|| {
+                let found =
+                    format!("expected an event that can be told, found shard {shard}, lsn {}", event.lsn);
+                Failure::world(found)
+            })?;
             // Every event has a position, so its object is not empty.
             text.push_str(&format!(
                 "{{\"shard\":{shard},\"topic\":\"{topic}\",{}\n",

@@ -84,3 +84,24 @@ async fn tries_are_counted_over_members_and_restarts() {
         assert_eq!((answer.tries, answer.dead), expected);
     }
 }
+
+/// Said twice, the last try counts while the event still waits: it comes no more then, and what is behind it comes at once.
+#[tokio::test]
+async fn an_event_that_is_given_up_while_it_waits_does_not_come_again() {
+    let (shop, [first, _]) = two_shards_with(|config| {
+        config.events.tries = 2;
+        config.events.pause = Duration::from_secs(3_600);
+    })
+    .await;
+    orders(&shop, &first, 3).await;
+    let mut a = Consumer::open(&shop, member("a")).await;
+    let events: Vec<_> = a.events(3).await.into_iter().map(|(_, event)| event).collect();
+    let bad = events[0].lsn;
+    let mut client = log(&shop).await;
+    client.reject_event(reject(&a, 0, bad, "no such shelf")).await.unwrap();
+    assert_eq!(a.rewound().await.lsn, bad);
+    assert!(client.reject_event(reject(&a, 0, bad, "no such shelf")).await.unwrap().into_inner().dead);
+    assert_eq!(a.rewound().await.lsn, bad + 1);
+    let rest: Vec<_> = a.events(2).await.into_iter().map(|(_, event)| event).collect();
+    assert_eq!(rest, events[1..]);
+}

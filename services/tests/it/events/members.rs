@@ -229,16 +229,14 @@ async fn a_group_goes_where_it_is_sent_and_its_members_with_it() {
         shards[0].1 <= of_first[1].lsn && shards[0].1 > of_first[0].lsn
             || of_first[0].time_us == of_first[1].time_us
     );
+    let listed = client.list_topics(onrush_grpc::log::v1::ListTopicsRequest::default()).await;
+    let ends = listed.unwrap().into_inner().shards;
     let behind =
         client.seek_group(seek(None, at(place::Place::TimeUs(i64::MAX)))).await.unwrap().into_inner();
-    let ends = client
-        .list_topics(onrush_grpc::log::v1::ListTopicsRequest::default())
-        .await
-        .unwrap()
-        .into_inner()
-        .shards;
+    assert_eq!(behind.positions.len(), ends.len());
     for (position, shard) in behind.positions.iter().zip(&ends) {
-        assert!(position.lsn <= shard.end + 1, "{position:?} {shard:?}");
+        // Records of groups may have come between.
+        assert!(position.shard == shard.shard && position.lsn > shard.end, "{position:?} {shard:?}");
     }
 }
 
@@ -254,7 +252,16 @@ async fn whoever_comes_and_goes_every_event_is_handled_at_least_once() {
         }
         // A new member each round; every second one is gone before it has committed anything.
         let mut consumer = Consumer::open(&shop, member(&format!("m{round}"))).await;
-        let batch = consumer.batch().await;
+        // Whoever was there before may leave late: its shards come a second time then.
+        let batch = loop {
+            match consumer.next().await.unwrap().unwrap() {
+                onrush_grpc::log::v1::subscribe_response::Tell::Batch(batch) if !batch.events.is_empty() => {
+                    break batch;
+                }
+                onrush_grpc::log::v1::subscribe_response::Tell::Rewound(rewound) => panic!("{rewound:?}"),
+                _ => {}
+            }
+        };
         if round % 2 == 0 {
             continue;
         }

@@ -14,6 +14,10 @@ use crate::binary::Process;
 async fn a_subscription_that_makes_no_sense_is_refused_by_name() {
     let (shop, _) = two_shards().await;
     let positions = |shard, lsn| Start { positions: vec![Position { shard, lsn }], ..all_of(CREATED) };
+    let both = |one, other| {
+        let positions = [one, other].map(|shard| Position { shard, lsn: 1 });
+        Start { positions: positions.to_vec(), ..all_of(CREATED) }
+    };
     let at = |lsn| Some(Place { place: Some(place::Place::Lsn(lsn)) });
     let cases = [
         (Start { topic: "order.eaten".into(), ..all_of("") }, "UNKNOWN_TOPIC start.topic"),
@@ -33,6 +37,9 @@ async fn a_subscription_that_makes_no_sense_is_refused_by_name() {
         (positions(0, 1_000_000), "INVALID_FIELD start.positions"),
         (positions(0, 0), "INVALID_FIELD start.positions"),
         (positions(7, 1), "INVALID_FIELD start.positions"),
+        (Start { shards: vec![1], ..positions(0, 1) }, "INVALID_FIELD start.positions"),
+        (both(1, 1), "INVALID_FIELD start.positions"),
+        (Start { shards: vec![1], ..both(1, 1) }, "INVALID_FIELD start.positions"),
         (Start { group: "notification".into(), ..all_of(CREATED) }, "FORBIDDEN "),
         (Start { group: "books".into(), ..all_of("payment.processed") }, "FORBIDDEN "),
     ];
