@@ -1,6 +1,9 @@
 //! What one seed runs with: bounds of the shards, chances of faults.
 
+use onrush_engine::shard::ShardOptions;
+use onrush_engine::state::StateLimits;
 use onrush_engine::{FlushOptions, RetentionOptions};
+use onrush_proto::{KeyHasher, ShardId, SlotMap};
 use onrush_storage::disk::FaultPlan;
 
 use crate::dice::Dice;
@@ -118,6 +121,21 @@ impl Plan {
             drift_ppm: dice.pick(&[0, 1_000, 30_000]),
             message_bytes_max: dice.pick(&[1, 8 << 10, 64 << 10]),
             recent_bytes_max: dice.pick(&[1, 16 << 10, 1 << 20]),
+        }
+    }
+
+    /// What a shard is told.
+    pub(crate) fn shard_options(&self, id: ShardId, map: SlotMap, hasher: KeyHasher) -> ShardOptions {
+        ShardOptions {
+            default_hold_us: self.default_hold_us,
+            batch_inputs_max: self.batch_inputs_max,
+            frame_bytes_max: self.frame_bytes_max,
+            open_orders_max: self.open_orders_max,
+            limits: StateLimits {
+                recent_keys_min: self.recent_keys_min,
+                closed_rows_min: self.closed_rows_min,
+            },
+            ..ShardOptions::new(id, map, hasher)
         }
     }
 

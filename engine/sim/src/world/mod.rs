@@ -13,7 +13,6 @@ mod links;
 mod readers;
 
 use onrush_engine::shard::ShardOptions;
-use onrush_engine::state::StateLimits;
 use onrush_engine::views::Views;
 use onrush_proto::{KeyHasher, ShardId, SlotMap};
 
@@ -140,18 +139,7 @@ impl World {
     }
 
     fn shard_options(&self, index: usize) -> ShardOptions {
-        let plan = &self.plan;
-        ShardOptions {
-            default_hold_us: plan.default_hold_us,
-            batch_inputs_max: plan.batch_inputs_max,
-            frame_bytes_max: plan.frame_bytes_max,
-            open_orders_max: plan.open_orders_max,
-            limits: StateLimits {
-                recent_keys_min: plan.recent_keys_min,
-                closed_rows_min: plan.closed_rows_min,
-            },
-            ..ShardOptions::new(ShardId(index as u16), self.map, self.hasher)
-        }
+        self.plan.shard_options(ShardId(index as u16), self.map, self.hasher)
     }
 
     /// Runs the load and then the ending.
