@@ -71,9 +71,9 @@ async fn commits_that_overtake_one_another_do_not_go_back() {
 
 #[tokio::test]
 async fn a_member_that_says_nothing_loses_its_shards() {
-    let (shop, _) = two_shards_with(|config| config.events.lease = Duration::from_secs(2)).await;
+    let (shop, _) = two_shards_with(|config| config.events.lease = Duration::from_secs(5)).await;
     let mut silent = Consumer::open(&shop, member("silent")).await;
-    assert_eq!(silent.assigned.lease_ms, 2_000);
+    assert_eq!(silent.assigned.lease_ms, 5_000);
     let mut lives = Consumer::begin(&shop, member("lives")).await;
     let asks = lives.asks.clone();
     let alive = tokio::spawn(async move {
