@@ -113,7 +113,7 @@ fn read(part: Part, path: &Path) -> Result<Vec<u8>, IdentityError> {
     std::fs::read(path).map_err(|error| IdentityError::Read { part, path: path.into(), error })
 }
 
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let wrong = |found: String| IdentityError::Pem {
         part: Part::Certificate,
         expected: "certificates",
@@ -126,7 +126,7 @@ fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     if found.is_empty() { Err(wrong("none".into())) } else { Ok(found) }
 }
 
-fn private(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
+pub(super) fn private(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
     let bytes = read(Part::Key, path)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| IdentityError::Pem {
         part: Part::Key,

@@ -84,7 +84,7 @@ impl Trust {
 }
 
 /// At least one certificate.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let bytes = std::fs::read(path).map_err(|error| TrustError::Read { path: path.into(), error })?;
     let wrong = |found: String| TrustError::Pem { found, path: path.into() };
     let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&bytes).collect();

@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a peer that cannot go on fails its test")]
 
 mod native;
+mod node;
+mod nodes;
 mod peer;
