@@ -1,4 +1,17 @@
 //! Who a node is: the first thing that is said on a connection, by both sides. It comes from strangers.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 8 | `ONRUSH\nP` |
+//! | 8 | 2 | version of the protocol |
+//! | 10 | 2 | length of the advertised text |
+//! | 12 | 4 | most bytes of a message that the speaker reads |
+//! | 16 | 16 | the cluster |
+//! | 32 | 8 | the speaker's number |
+//! | 40 | 8 | number of the node that it wants to speak with |
+//! | 48 | 16 | the speaker's process: random bytes of its start |
+//! | 64 | | advertised text |
+//! | | 32 | proof |
 
 use quinn::{ReadError, ReadExactError, RecvStream};
 
@@ -8,7 +21,7 @@ use super::{ADVERTISED_BYTES_MAX, ClusterId, ClusterKey, PeerError, PeerRefusal}
 pub const PEER_VERSION: u16 = 1;
 
 const MAGIC: [u8; 8] = *b"ONRUSH\nP";
-const HEAD_BYTES: usize = 64;
+pub(super) const HEAD_BYTES: usize = 64;
 const PROOF_BYTES: usize = 32;
 /// Most bytes of a greeting.
 pub(super) const GREETING_BYTES_MAX: usize = HEAD_BYTES + ADVERTISED_BYTES_MAX + PROOF_BYTES;

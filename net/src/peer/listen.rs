@@ -17,7 +17,7 @@ use super::{PeerRefusal, PeerRefused, Stranger, settings};
 /// How long a handshake, and then a greeting, may take.
 pub(super) const GREETING_TIME_MAX: Duration = Duration::from_secs(5);
 /// Connections that may be on their way in.
-const ARRIVING_MAX: usize = 64;
+pub(super) const ARRIVING_MAX: usize = 64;
 /// While so many are, a caller has to show first that it is where it says it is.
 const UNPROVEN_MAX: usize = 16;
 /// Most bytes that are read in one go.

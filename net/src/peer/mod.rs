@@ -9,6 +9,8 @@
 
 mod certificate;
 mod dial;
+#[cfg(test)]
+mod document;
 mod greeting;
 mod key;
 mod listen;
@@ -26,7 +28,9 @@ mod status;
 pub use certificate::PEER_ALPN;
 pub use greeting::PEER_VERSION;
 pub use key::{ClusterId, ClusterKey};
-pub use options::{ADVERTISED_BYTES_MAX, MESSAGE_BYTES_MAX, PeerError, PeerOptions, QUEUE_BYTES_MAX};
+pub use options::{
+    ADVERTISED_BYTES_MAX, MESSAGE_BYTES_MAX, PeerError, PeerOptions, QUEUE_BYTES_MAX, SILENCE_MAX,
+};
 pub use peers::{Incoming, Peers};
 pub use refusal::{PeerRefusal, PeerRefused, RefusedBy};
 pub use status::{PeerStatus, PeersStatus, Stranger, Traffic};

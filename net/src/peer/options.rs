@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::ClusterKey;
 use crate::tls::Mutual;
@@ -11,8 +12,15 @@ use crate::tls::Mutual;
 pub const MESSAGE_BYTES_MAX: usize = 9 << 20;
 /// Bytes that may wait for one peer, unless it is said otherwise: what replication has in flight.
 pub const QUEUE_BYTES_MAX: usize = 32 << 20;
+/// Silence after which a connection is over, unless it is said otherwise.
+pub const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// Most bytes of what a node says of itself.
 pub const ADVERTISED_BYTES_MAX: usize = 1 << 10;
+
+/// A shorter one would end connections between machines that are busy.
+const SILENCE_MIN: Duration = Duration::from_millis(100);
+/// After a longer one nobody would wait for a node any more.
+const SILENCE_LONGEST: Duration = Duration::from_secs(600);
 
 /// Who a node is, and whom it speaks with.
 #[derive(Clone, Debug)]
@@ -34,6 +42,8 @@ pub struct PeerOptions {
     pub queue_bytes_max: usize,
     /// Most bytes of a message, the same at all nodes of a cluster.
     pub message_bytes_max: usize,
+    /// Silence after which a connection is over, 100 ms to 10 min; of two nodes the shorter one counts. A node is probed four times within it.
+    pub silence_max: Duration,
 }
 
 impl PeerOptions {
@@ -48,6 +58,7 @@ impl PeerOptions {
             tls: None,
             queue_bytes_max: QUEUE_BYTES_MAX,
             message_bytes_max: MESSAGE_BYTES_MAX,
+            silence_max: SILENCE_MAX,
         }
     }
 
@@ -60,6 +71,9 @@ impl PeerOptions {
         }
         if self.queue_bytes_max < self.message_bytes_max {
             return Err(PeerError::QueueBytes { least: self.message_bytes_max, found: self.queue_bytes_max });
+        }
+        if !(SILENCE_MIN..=SILENCE_LONGEST).contains(&self.silence_max) {
+            return Err(PeerError::Silence { found: self.silence_max });
         }
         check_addresses(&self.peers)
     }
@@ -98,6 +112,12 @@ pub enum PeerError {
         least: usize,
         /// The bound.
         found: usize,
+    },
+    /// A connection cannot be told to be over by it.
+    #[error("silence_max: expected {SILENCE_MIN:?} to {SILENCE_LONGEST:?}, found {found:?}")]
+    Silence {
+        /// The bound.
+        found: Duration,
     },
     /// Nobody can be called at such an address.
     #[error("peers: expected host:port of node {node}, found {found:?}")]
@@ -150,6 +170,9 @@ mod tests {
             refused(&|options| options.message_bytes_max = usize::MAX).starts_with("message_bytes_max: ")
         );
         assert!(refused(&|options| options.queue_bytes_max = 1 << 20).starts_with("queue_bytes_max: "));
+        for silence in [Duration::ZERO, Duration::from_millis(99), Duration::MAX] {
+            assert!(refused(&|options| options.silence_max = silence).starts_with("silence_max: "));
+        }
         for address in ["", "host", ":1", "host:", "host:0", "host:65536", "host:http"] {
             let found = refused(&|options| drop(options.peers.insert(2, address.into())));
             assert!(found.starts_with("peers: ") && found.contains("node 2"), "{found}");

@@ -21,7 +21,6 @@ use super::options::check_addresses;
 use super::refusal::LEFT;
 use super::roster::{Roster, lock};
 use super::{PeerError, PeerOptions, PeerRefusal, PeersStatus, settings};
-use crate::quic;
 
 /// Whom messages are handed to: the node that has sent one, and its bytes. It is called by the one thread that speaks with all
 /// peers, and should not block; the messages of one connection come in their order. A panic ends the connection.
@@ -59,7 +58,7 @@ impl Peers {
     /// Listens, and calls all peers.
     pub fn start(options: PeerOptions, incoming: Incoming) -> Result<Self, PeerError> {
         options.check()?;
-        let (server, config) = settings::quic(options.tls.as_ref())?;
+        let (server, config) = settings::quic(&options)?;
         let roster = Arc::new(Roster::new(&options, Instance::new()?, incoming));
         let wrong = |error| PeerError::Listen { address: options.listen, error };
         let socket = UdpSocket::bind(options.listen).map_err(wrong)?;
@@ -67,7 +66,7 @@ impl Peers {
         let endpoint = {
             let _within = runtime.enter();
             let runtime = Arc::new(TokioRuntime);
-            Endpoint::new(quic::endpoint(), Some(server), socket, runtime).map_err(wrong)?
+            Endpoint::new(settings::endpoint(&options), Some(server), socket, runtime).map_err(wrong)?
         };
         let local = endpoint.local_addr().map_err(wrong)?;
         let handle = runtime.handle().clone();

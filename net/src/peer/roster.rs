@@ -10,7 +10,7 @@ use super::greeting::{Greeting, Instance};
 use super::peer::{Older, Peer};
 use super::{ClusterKey, Incoming, PeerOptions, PeerRefusal, PeerRefused, PeersStatus, RefusedBy, Stranger};
 
-/// Refusals that are remembered so that they are told once.
+/// Refusals of strangers that are remembered so that they are told once; beyond them none is told.
 const TOLD_MAX: usize = 1_024;
 
 /// What a lock keeps. Nothing here panics while it holds one, and each change is whole.
@@ -163,7 +163,9 @@ impl Roster {
 
     fn is_news(&self, who: Who, by: RefusedBy, refusal: &PeerRefusal) -> bool {
         let mut told = lock(&self.told);
-        told.len() < TOLD_MAX && told.insert(Told { who, by, code: refusal.code() })
+        // Members are few, whatever strangers there are.
+        let has_room = told.len() < TOLD_MAX || matches!(who, Who::Node(_));
+        has_room && told.insert(Told { who, by, code: refusal.code() })
     }
 
     pub(super) fn status(&self) -> PeersStatus {
@@ -171,5 +173,54 @@ impl Roster {
         let peers = peers.iter().map(|(&node, peer)| (node, peer.status())).collect();
         let (strangers, stranger) = lock(&self.strangers).clone();
         PeersStatus { peers, strangers, stranger, unaddressed: self.unaddressed.load(Relaxed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn roster() -> Roster {
+        let options = PeerOptions::new(ClusterKey::new([1; 32]), 1, (Ipv4Addr::LOCALHOST, 0).into());
+        Roster::new(&options, Instance([1; 16]), Arc::new(|_, _| {}))
+    }
+
+    #[test]
+    fn a_refusal_is_news_once_until_all_was_well() {
+        let roster = roster();
+        let refusal = PeerRefusal::UnknownNode { node: 1 };
+        let is_news = |node, by| roster.is_news(Who::Node(node), by, &refusal);
+        assert!(is_news(2, RefusedBy::Us) && !is_news(2, RefusedBy::Us));
+        assert!(is_news(2, RefusedBy::Them) && is_news(3, RefusedBy::Us));
+        roster.forget(2);
+        assert!(is_news(2, RefusedBy::Us) && !is_news(3, RefusedBy::Us));
+    }
+
+    #[test]
+    fn strangers_fill_no_memory() {
+        let roster = roster();
+        for number in 0..2 * TOLD_MAX as u32 {
+            let address = Who::Address(Ipv4Addr::from(number).into());
+            let told = roster.is_news(address, RefusedBy::Us, &PeerRefusal::Garbage);
+            assert_eq!(told, number < TOLD_MAX as u32);
+        }
+        assert!(roster.is_news(Who::Node(2), RefusedBy::Us, &PeerRefusal::Garbage));
+    }
+
+    #[test]
+    fn peers_that_stay_are_the_same_and_the_own_number_is_none() {
+        let roster = roster();
+        let at = |port: u16| format!("a.example:{port}");
+        let numbers = |peers: &[Arc<Peer>]| peers.iter().map(|peer| peer.node).collect::<Vec<_>>();
+        let (new, gone) = roster.replace(&[(1, at(1)), (2, at(2)), (3, at(3))].into());
+        assert_eq!((numbers(&new), numbers(&gone)), (vec![2, 3], vec![]));
+        let second = roster.peer(2).unwrap();
+        let (new, gone) = roster.replace(&[(2, at(7)), (4, at(4))].into());
+        assert_eq!((numbers(&new), numbers(&gone)), (vec![4], vec![3]));
+        assert!(Arc::ptr_eq(&second, &roster.peer(2).unwrap()));
+        assert_eq!(second.address(), at(7));
+        assert!(roster.peer(1).is_none() && roster.peer(3).is_none());
     }
 }

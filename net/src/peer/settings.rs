@@ -3,20 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{AckFrequencyConfig, ClientConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    AckFrequencyConfig, ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout,
+    ServerConfig, TransportConfig, VarInt,
+};
+use uuid::Uuid;
 
-use super::PeerError;
 use super::certificate::configs;
 use super::greeting::GREETING_BYTES_MAX;
+use super::{PeerError, PeerOptions};
 use crate::quic::VERSION;
-use crate::tls::Mutual;
 
-/// Silence after which a node is probed by the one that called it.
-pub(super) const PROBE: Duration = Duration::from_millis(250);
-/// Silence after which a connection is over.
-pub(super) const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// Probes in the silence after which a connection is over.
+pub(super) const PROBES: u32 = 4;
 /// Bytes on their way to a node that has not seen a proof yet.
 pub(super) const STRANGER_BYTES: u32 = (GREETING_BYTES_MAX as u32).next_power_of_two();
 /// Bytes on their way to a node that has not read them: more than a LAN has between two reads.
@@ -30,24 +32,54 @@ const ROUND_TRIP: Duration = Duration::from_millis(50);
 /// How long a last packet may go unacknowledged: what is lost at the end of a batch is sent again soon after.
 const ACK_DELAY: Duration = Duration::from_millis(5);
 
+/// What the keys that QUIC needs are drawn from, with that of the cluster.
+const RESET_LABEL: &[u8] = b"onrush peer 1 reset";
+
+/// A node that was killed and is back does not know its connections any more, and can show so to the other ends of them (RFC 9000, 10.3): its
+/// key for that is the same again.
+pub(super) fn endpoint(options: &PeerOptions) -> EndpointConfig {
+    let secret = options.key.prove(&[RESET_LABEL, &options.node.to_le_bytes()]);
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(HMAC_SHA256, secret.as_ref())));
+    config.supported_versions(vec![VERSION]).cid_generator(|| Box::new(Numbers));
+    config
+}
+
+/// Numbers of connections. None is known to be of another process: all are answered.
+struct Numbers;
+
+impl ConnectionIdGenerator for Numbers {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&Uuid::new_v4().as_u64_pair().1.to_le_bytes())
+    }
+
+    fn cid_len(&self) -> usize {
+        size_of::<u64>()
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
 /// How a node is called, and how it calls.
-pub(super) fn quic(tls: Option<&Mutual>) -> Result<(ServerConfig, ClientConfig), PeerError> {
+pub(super) fn quic(options: &PeerOptions) -> Result<(ServerConfig, ClientConfig), PeerError> {
+    let silence = options.silence_max;
     let none = |error: quinn::crypto::rustls::NoInitialCipherSuite| PeerError::Certificate(error.to_string());
-    let (server, client) = configs(tls)?;
+    let (server, client) = configs(options.tls.as_ref())?;
     let (server, client) = (
         QuicServerConfig::try_from(server).map_err(none)?,
         QuicClientConfig::try_from(client).map_err(none)?,
     );
     let mut server = ServerConfig::with_crypto(Arc::new(server));
-    server.transport_config(Arc::new(called())).migration(false);
+    server.transport_config(Arc::new(called(silence))).migration(false);
     let mut client = ClientConfig::new(Arc::new(client));
-    client.version(VERSION).transport_config(Arc::new(calling()));
+    client.version(VERSION).transport_config(Arc::new(calling(silence)));
     Ok((server, client))
 }
 
 /// One stream for greetings at first; the messages' own one is allowed with the proof.
-fn called() -> TransportConfig {
-    let mut config = both();
+fn called(silence: Duration) -> TransportConfig {
+    let mut config = both(silence);
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .receive_window(VarInt::from_u32(STRANGER_BYTES))
@@ -56,16 +88,16 @@ fn called() -> TransportConfig {
 }
 
 /// Hears nothing but the answer to its greeting.
-fn calling() -> TransportConfig {
-    let mut config = both();
+fn calling(silence: Duration) -> TransportConfig {
+    let mut config = both(silence);
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .receive_window(VarInt::from_u32(STRANGER_BYTES))
-        .keep_alive_interval(Some(PROBE));
+        .keep_alive_interval(Some(silence / PROBES));
     config
 }
 
-fn both() -> TransportConfig {
+fn both(silence: Duration) -> TransportConfig {
     let mut congestion = CubicConfig::default();
     congestion.initial_window(FIRST_BYTES);
     let mut acks = AckFrequencyConfig::default();
@@ -79,7 +111,7 @@ fn both() -> TransportConfig {
         .congestion_controller_factory(Arc::new(congestion))
         .ack_frequency_config(Some(acks))
         // An error means that it is too long for QUIC, and it is not.
-        .max_idle_timeout(IdleTimeout::try_from(SILENCE_MAX).ok());
+        .max_idle_timeout(IdleTimeout::try_from(silence).ok());
     config
 }
 

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a peer that cannot go on fails its test")]
 
+mod certificates;
 mod native;
 mod node;
 mod nodes;
 mod peer;
+mod refusals;
+mod relay;
+mod stranger;

@@ -1,7 +1,7 @@
 //! A node of a cluster on loopback, and what it has heard.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,10 +23,10 @@ pub(crate) fn key(byte: u8) -> ClusterKey {
     ClusterKey::new([byte; ClusterKey::BYTES])
 }
 
-/// A node on a port of the system's choice that knows nobody yet.
+/// A node on a port of the system's choice that knows nobody yet. It is patient, so that nothing depends on how fast the machine is.
 pub(crate) fn options(node: u64) -> PeerOptions {
-    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    PeerOptions { advertised: format!("shop of {node}"), ..PeerOptions::new(key(7), node, listen) }
+    let sound = PeerOptions::new(key(7), node, (Ipv4Addr::LOCALHOST, 0).into());
+    PeerOptions { advertised: format!("shop of {node}"), silence_max: PATIENCE, ..sound }
 }
 
 /// Messages, and of whom each is.
@@ -83,4 +83,13 @@ pub(crate) fn cluster(options: impl IntoIterator<Item = PeerOptions>) -> Vec<Nod
 
 pub(crate) fn is_connected(node: &Node) -> bool {
     node.peers.status().peers.values().all(|peer| peer.connected && peer.heard)
+}
+
+/// The same for a test whose own tasks run meanwhile.
+pub(crate) async fn until_async(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }

@@ -1,8 +1,10 @@
 //! Nodes that speak with each other: what arrives, what is refused, what a full queue does.
 
-use onrush_net::peer::PeerOptions;
+use onrush_net::peer::{PeerOptions, SILENCE_MAX};
 
-use crate::node::{Node, cluster, is_connected, options, until};
+use crate::node::{Node, cluster, is_connected, options, until, until_async};
+use crate::relay::Relay;
+use crate::stranger::{Said, Stranger};
 
 /// A message that says how it was sent.
 fn message(number: u32, bytes: usize) -> Vec<u8> {
@@ -73,4 +75,101 @@ fn a_node_that_was_started_again_on_its_port_is_reached_again() {
     assert!(first.peers.send(2, vec![2]) && second.peers.send(1, vec![3]));
     until("both have arrived", || second.heard(1) == [[2]] && first.heard(2) == [[3]]);
     assert_eq!(first.heard_of_all(), 1);
+}
+
+/// A peer that takes messages and reads none: they wait, and then there is no room.
+#[tokio::test]
+async fn a_full_queue_drops_and_counts_and_what_was_taken_arrives() {
+    let reader = Stranger::new();
+    let bounds = PeerOptions { queue_bytes_max: 4 << 20, message_bytes_max: 1 << 20, ..options(1) };
+    let node = Node::start(PeerOptions { peers: [(2, reader.address())].into(), ..bounds });
+    let mut called = reader.called().await;
+    called.answer(&Said::by(2, 1)).await;
+    until_async("it is connected", || node.status(2).connected).await;
+    assert!(!node.peers.send(2, message(0, (1 << 20) + 1)), "longer than a message may be");
+    let (mut taken, mut dropped) = (0u32, 1);
+    // What is under way has a bound, and what waits has one.
+    while dropped < 10 {
+        match node.peers.send(2, message(taken, 1 << 20)) {
+            true => taken += 1,
+            false => {
+                dropped += 1;
+                // Room is made until nothing moves any more.
+                until_async("nothing moves", || node.status(2).waiting_bytes >= 3 << 20).await;
+            }
+        }
+    }
+    assert_eq!(node.status(2).dropped.messages, dropped);
+    assert!(node.status(2).waiting_bytes <= 4 << 20);
+    let mut stream = called.connection.accept_uni().await.unwrap();
+    let mut bytes = vec![0; 4 + (1 << 20)];
+    for number in 0..taken {
+        stream.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(bytes[..8], [(1u32 << 20).to_le_bytes(), number.to_le_bytes()].concat());
+    }
+    until_async("all have left", || node.status(2).sent.messages == u64::from(taken)).await;
+    assert_eq!(node.status(2).waiting_bytes, 0);
+}
+
+#[test]
+fn what_waits_for_a_node_that_is_not_there_is_dropped_in_the_end() {
+    // Somebody has the port, and says nothing.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let peers = [(2, silent.local_addr().unwrap().to_string())].into();
+    let bounds = PeerOptions { queue_bytes_max: 1 << 10, message_bytes_max: 1 << 10, ..options(1) };
+    let bounds = PeerOptions { silence_max: SILENCE_MAX, ..bounds };
+    let node = Node::start(PeerOptions { peers, ..bounds });
+    let mut sent = 1;
+    while node.peers.send(2, vec![1; 100]) {
+        sent += 1;
+    }
+    until("all are dropped", || node.status(2).dropped.messages == sent);
+    until("it is told why", || node.status(2).failure.is_some());
+    assert!(!node.status(2).connected);
+}
+
+/// Its name has several addresses, or one that this socket cannot call, or none.
+#[test]
+fn a_node_is_called_by_its_name_and_is_followed_when_it_moves() {
+    let (first, second) = (Node::start(options(1)), Node::start(options(2)));
+    first.knows([(2, "no such host:1".to_owned())]);
+    second.knows([(1, first.address())]);
+    until("it is told", || {
+        first.status(2).failure.is_some_and(|failure| failure.starts_with("no such host:1: "))
+    });
+    let port = second.peers.local_addr().port();
+    first.knows([(2, format!("localhost:{port}"))]);
+    until("they are connected", || is_connected(&first) && is_connected(&second));
+    let moved = Node::start(options(2));
+    moved.knows([(1, first.address())]);
+    first.knows([(2, moved.address())]);
+    until("it is called elsewhere", || first.peers.send(2, vec![1]) && !moved.heard(1).is_empty());
+}
+
+#[test]
+fn a_node_that_is_dropped_leaves_at_once_and_frees_its_port() {
+    let mut nodes = cluster((1..=2).map(options));
+    let second = nodes.pop().unwrap();
+    let address = second.peers.local_addr();
+    drop(second);
+    drop(std::net::UdpSocket::bind(address).unwrap());
+    until("it is missed", || !nodes[0].status(2).connected && !nodes[0].status(2).heard);
+    assert_eq!(nodes[0].status(2).refused, None, "to leave is no refusal");
+}
+
+/// It was killed and is back at the same address: no message said goodbye, and silence would take a minute to tell.
+#[test]
+fn a_node_that_forgot_its_connections_says_so_when_it_is_spoken_to() {
+    let first = Node::start(options(1));
+    let killed = Node::start(PeerOptions { peers: [(1, first.address())].into(), ..options(2) });
+    let relay = Relay::to(killed.peers.local_addr());
+    first.knows([(2, relay.address())]);
+    until("they are connected", || is_connected(&first) && is_connected(&killed));
+    let back = Node::start(options(2));
+    back.knows([(1, first.address())]);
+    relay.leads_to(back.peers.local_addr());
+    until("it is reached again", || {
+        first.peers.send(2, vec![1]);
+        !back.heard(1).is_empty()
+    });
 }
