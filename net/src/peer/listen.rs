@@ -11,6 +11,7 @@ use super::dial::PAUSE_MAX;
 use super::greeting::{Channel, Heard};
 use super::message::Messages;
 use super::peer::Peer;
+use super::refusal::LEFT;
 use super::roster::Roster;
 use super::{PeerRefusal, PeerRefused, Stranger, settings};
 
@@ -59,8 +60,9 @@ async fn receive(roster: Arc<Roster>, incoming: quinn::Incoming, place: OwnedSem
     match met {
         Ok(peer) => {
             let began = Instant::now();
+            let standing = Standing { peer: &peer, connection: &connection };
             let refused = read(&roster, &peer, &connection).await;
-            peer.unhear(&connection);
+            drop(standing);
             if began.elapsed() >= PAUSE_MAX {
                 roster.forget(peer.node);
             }
@@ -76,6 +78,20 @@ async fn receive(roster: Arc<Roster>, incoming: quinn::Incoming, place: OwnedSem
                 None => roster.refuse_stranger(Stranger { address, node, refusal }),
             }
         }
+    }
+}
+
+/// A connection of a peer that stands. It is over with the task that reads it, however that ends.
+struct Standing<'a> {
+    peer: &'a Peer,
+    connection: &'a quinn::Connection,
+}
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        self.peer.unhear(self.connection);
+        // One that was closed for a reason stays so.
+        self.connection.close(LEFT, b"");
     }
 }
 

@@ -157,7 +157,11 @@ fn start(
     runtime: Runtime,
     task: impl Future<Output = ()> + Send + 'static,
 ) -> Result<JoinHandle<()>, PeerError> {
-    let run = move || runtime.block_on(task);
+    let run = move || {
+        runtime.block_on(task);
+        // Who looks a name up may take long, and nobody waits for it any more.
+        runtime.shutdown_background();
+    };
     thread::Builder::new().name("onrush-peers".into()).spawn(run).map_err(PeerError::Thread)
 }
 

@@ -1,6 +1,8 @@
 //! Nodes that speak with each other: what arrives, what is refused, what a full queue does.
 
-use onrush_net::peer::{PeerOptions, SILENCE_MAX};
+use std::sync::{Arc, Mutex};
+
+use onrush_net::peer::{PeerOptions, Peers, SILENCE_MAX};
 
 use crate::node::{Node, cluster, is_connected, options, until, until_async};
 use crate::relay::Relay;
@@ -172,4 +174,25 @@ fn a_node_that_forgot_its_connections_says_so_when_it_is_spoken_to() {
         first.peers.send(2, vec![1]);
         !back.heard(1).is_empty()
     });
+}
+
+/// Whoever takes messages fails at one: the connection ends, and is made again.
+#[test]
+fn a_panic_where_messages_are_taken_ends_the_connection_alone() {
+    let first = Node::start(options(1));
+    let taken = Arc::<Mutex<Vec<Vec<u8>>>>::default();
+    let taking = Arc::clone(&taken);
+    let incoming = move |_, message: &[u8]| {
+        assert!(message != [13], "this one is not taken");
+        taking.lock().unwrap().push(message.to_vec());
+    };
+    let peers = [(1, first.address())].into();
+    let second = Peers::start(PeerOptions { peers, ..options(2) }, Arc::new(incoming)).unwrap();
+    first.knows([(2, second.local_addr().to_string())]);
+    until("it is connected", || first.status(2).connected);
+    assert!(first.peers.send(2, vec![13]));
+    until("it is missed", || !first.status(2).connected);
+    until("it is connected again", || first.status(2).connected);
+    assert!(first.peers.send(2, vec![14]) && second.send(1, vec![15]));
+    until("both have arrived", || *taken.lock().unwrap() == [[14]] && first.heard(2) == [[15]]);
 }
