@@ -22,6 +22,11 @@ pub enum Refusal {
     Overloaded,
     /// The shard stopped after a failed durable write; the outcome of what it had is unknown.
     Stopped,
+    /// Another node leads the shard; nothing was begun here.
+    NotLeader {
+        /// The number of the node that leads, as far as is known here; 0 = nobody is known to.
+        leader: u64,
+    },
     /// The engine's process cannot be reached; the outcome of what was under way is unknown.
     Unreachable,
     /// The key was used with another body.
@@ -210,6 +215,7 @@ impl Refusal {
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::Overloaded => "OVERLOADED",
             Self::Stopped => "SHARD_STOPPED",
+            Self::NotLeader { .. } => "NOT_LEADER",
             Self::Unreachable => "ENGINE_UNREACHABLE",
             Self::KeyReused => "IDEMPOTENCY_KEY_REUSED",
             Self::KeyInProgress => "IDEMPOTENCY_KEY_IN_PROGRESS",
@@ -272,8 +278,24 @@ impl Refusal {
             Self::OffsetOutOfRange { .. } => Some("from".into()),
             Self::StaleGeneration { .. } => Some("generation".into()),
             Self::DeadlineExceeded | Self::Overloaded | Self::Stopped | Self::Unreachable => None,
-            Self::NotFound | Self::HoldResolved { .. } | Self::NameTaken => None,
+            Self::NotLeader { .. } | Self::NotFound | Self::HoldResolved { .. } | Self::NameTaken => None,
         }
+    }
+}
+
+impl Refusal {
+    /// What those say that are not about the command.
+    fn of_the_host(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::DeadlineExceeded => "the deadline passed before the command was decided",
+            Self::Overloaded => "the engine is at its bound; try again later",
+            Self::Stopped => "the shard stopped after a failed durable write; the outcome is unknown",
+            Self::NotLeader { leader: 0 } => {
+                "expected the node that leads the shard, found one that knows of none now; nothing was begun"
+            }
+            Self::Unreachable => "the engine cannot be reached; the outcome of what was under way is unknown",
+            _ => return None,
+        })
     }
 }
 
@@ -282,15 +304,10 @@ impl fmt::Display for Refusal {
         if let Some(field) = self.field() {
             write!(f, "{field}: ")?;
         }
+        if let Some(text) = self.of_the_host() {
+            return f.write_str(text);
+        }
         match self {
-            Self::DeadlineExceeded => write!(f, "the deadline passed before the command was decided"),
-            Self::Overloaded => write!(f, "the engine is at its bound; try again later"),
-            Self::Stopped => {
-                write!(f, "the shard stopped after a failed durable write; the outcome is unknown")
-            }
-            Self::Unreachable => {
-                write!(f, "the engine cannot be reached; the outcome of what was under way is unknown")
-            }
             Self::KeyReused => write!(f, "the idempotency key was used with another body"),
             Self::KeyInProgress => write!(f, "the first call with this idempotency key is still running"),
             Self::NoLines => write!(f, "expected at least one line, found none"),
@@ -348,6 +365,10 @@ impl fmt::Display for Refusal {
                 write!(f, "expected {first} or later (what was before is released), found {found}")
             }
             Self::StaleGeneration { expected, found } => write!(f, "expected {expected}, found {found}"),
+            Self::NotLeader { leader } => {
+                write!(f, "expected node {leader}, which leads the shard, found another; nothing was begun")
+            }
+            Self::DeadlineExceeded | Self::Overloaded | Self::Stopped | Self::Unreachable => Ok(()),
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod logging;
 mod metrics;
 pub mod model;
 mod native;
+pub mod nodes;
 pub mod notification;
 pub mod order;
 pub mod page;

@@ -35,6 +35,9 @@ pub const REASONS: &[Reason] = &[
     row("OVERLOADED", ResourceExhausted, 429, "A bounded queue is full"),
     row("ENGINE_UNREACHABLE", Unavailable, 503, "The engine's process cannot be reached"),
     row("SHARD_STOPPED", Unavailable, 503, "A shard has stopped"),
+    // Not 421, which reads as the caller's mistake: who leads changes by itself, and while nobody does there is no
+    // better place to ask. What stands between callers and us knows by 503 that another try is worth it.
+    row("NOT_LEADER", Unavailable, 503, "Another node leads the shard; nothing was begun here"),
     row("SERVER_STOPPING", Unavailable, 503, "The server is about to stop"),
     row("IDEMPOTENCY_KEY_REUSED", FailedPrecondition, 422, "The key was used with another body"),
     row("IDEMPOTENCY_KEY_IN_PROGRESS", Aborted, 409, "The first call with this key still runs"),

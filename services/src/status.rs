@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::field::FieldError;
+use crate::nodes;
 use crate::reason::{INTERNAL, Reason, reason};
 
 /// The domain of every reason.
@@ -135,6 +136,9 @@ impl Rejection {
             Self::Refused(Refusal::Overloaded) => Some(Duration::from_millis(100)),
             Self::Refused(Refusal::KeyInProgress) => Some(Duration::from_millis(20)),
             Self::Refused(Refusal::Stopped | Refusal::Unreachable) => Some(Duration::from_secs(1)),
+            // Elsewhere, at once; while nobody leads there is a vote to wait for.
+            Self::Refused(Refusal::NotLeader { leader: 0 }) => Some(Duration::from_millis(100)),
+            Self::Refused(Refusal::NotLeader { .. }) => Some(Duration::ZERO),
             Self::Denied(denial) => denial.retry_after,
             _ => None,
         }
@@ -176,6 +180,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         Refusal::StaleGeneration { expected, found } => {
             vec![("expected", expected.to_string()), ("found", found.to_string())]
         }
+        Refusal::NotLeader { leader } if *leader != 0 => vec![(nodes::LEADER, leader.to_string())],
         _ => Vec::new(),
     };
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -226,5 +231,22 @@ mod tests {
 
         let busy = Status::from(Rejection::from(Refusal::Overloaded)).get_error_details();
         assert!(busy.retry_info().unwrap().retry_delay.is_some());
+    }
+
+    #[test]
+    fn who_does_not_lead_says_who_does_and_when_to_ask_again() {
+        for (leader, fact, wait_ms) in [(7, Some("7"), 0), (0, None, 100)] {
+            let rejection = Rejection::from(Refusal::NotLeader { leader });
+            assert_eq!((rejection.code(), rejection.reason().http), (Code::Unavailable, 503));
+            assert_eq!(rejection.retry_after(), Some(Duration::from_millis(wait_ms)));
+            let details = Status::from(rejection).get_error_details();
+            let info = details.error_info().unwrap();
+            assert_eq!(info.reason, "NOT_LEADER");
+            assert_eq!(info.metadata.get(nodes::LEADER).map(String::as_str), fact);
+            assert_eq!(
+                details.retry_info().unwrap().retry_delay.unwrap_or_default().as_millis(),
+                u128::from(wait_ms)
+            );
+        }
     }
 }

@@ -83,6 +83,8 @@ pub(super) fn by_reason(reason: &str, line: u16) -> Refusal {
         "OVERLOADED" | "ResourceExhausted" => Refusal::Overloaded,
         "DEADLINE_EXCEEDED" => Refusal::DeadlineExceeded,
         "SHARD_STOPPED" => Refusal::Stopped,
+        // Its number does not travel as a number.
+        "NOT_LEADER" => Refusal::NotLeader { leader: 0 },
         "REFUND_ABOVE_CAPTURED" => Refusal::RefundAboveCaptured { asked: 0, left: 0 },
         "UNKNOWN_SKU" => Refusal::UnknownSku { line },
         "PRODUCT_INACTIVE" => Refusal::Inactive { line },

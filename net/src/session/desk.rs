@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use onrush_proto::frame::{
-    Answer, CommandEntry, DetailsView, ErrorFrame, Hello, SubscribeView, ValidateView,
+    Answer, Cluster, CommandEntry, DetailsView, ErrorFrame, Hello, SubscribeView, ValidateView,
 };
 use onrush_proto::{Lsn, SlotMap};
 
@@ -51,6 +51,11 @@ pub trait Desk: 'static {
 
     /// Which shard owns which slot.
     fn slot_map(&self) -> SlotMap;
+
+    /// The nodes that the shop is on, with their addresses for who comes by this door; none if it is one process.
+    fn cluster(&self) -> Cluster {
+        Cluster::default()
+    }
 
     /// True if the answer to a command may be as long as an order.
     fn reads(&self, entry: &CommandEntry<'_>) -> bool;

@@ -54,8 +54,8 @@ pub(crate) async fn greet<D: Desk, R: Runtime>(
     };
     let Limits { frame_bytes_max, credit, .. } = front.limits;
     let connection = Rc::new(Connection::new(session, front.limits));
-    let map = front.desk.borrow().slot_map();
-    let welcome = Welcome::new(version, map, frame_bytes_max as u32, credit);
+    let (map, cluster) = (front.desk.borrow().slot_map(), front.desk.borrow().cluster());
+    let welcome = Welcome::new(version, map, frame_bytes_max as u32, credit).of(cluster);
     connection.outbox.borrow_mut().welcome(&front.pool, &welcome);
     let number = front.enter(&connection);
     further.begin(&connection);

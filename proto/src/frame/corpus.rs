@@ -81,6 +81,17 @@ fn first_frames(put: &mut impl FnMut(&str, &str, Vec<u8>)) {
     out.clear();
     Welcome::new(1, SlotMap::new(3).unwrap(), 1 << 20, 4_096).write(&mut out);
     put("welcome", "three", whole(&out));
+    for (name, addresses) in [("cluster", &["a:1", "10.0.0.2:50060"][..]), ("unknown", &[])] {
+        let node = |(number, address): (usize, &&str)| Node {
+            number: number as u64 + 1,
+            address: (*address).into(),
+        };
+        let cluster = Cluster::new(2, addresses.iter().enumerate().map(node).collect()).unwrap();
+        out.clear();
+        Welcome::new(1, SlotMap::new(3).unwrap(), 1 << 20, 4_096).of(cluster).write(&mut out);
+        let count = (addresses.len() as u16).to_le_bytes();
+        put("welcome", name, [&count[..], &out[HEADER_BYTES..]].concat());
+    }
     for (name, text) in [("version", "version: expected 1 to 1, found 2 to 9"), ("bare", "")] {
         out.clear();
         ErrorFrame::new(ErrorCode::Version, text).write(&mut out);

@@ -68,6 +68,7 @@ fn the_tables_of_the_modules_stand_in_the_document() {
         include_str!("error.rs"),
         include_str!("header.rs"),
         include_str!("hello.rs"),
+        include_str!("node.rs"),
         include_str!("outcome.rs"),
         include_str!("product.rs"),
         include_str!("records.rs"),
@@ -82,7 +83,7 @@ fn the_tables_of_the_modules_stand_in_the_document() {
             tables += 1;
         }
     }
-    assert_eq!(tables, 15);
+    assert_eq!(tables, 17);
 }
 
 #[test]

@@ -21,11 +21,14 @@
 //! | 8 | 4 | credit to begin with |
 //! | 12 | 4 | zero |
 //! | 16 | 512 | for each of 256 slots the number of the shard that owns it, 2 bytes each |
+//!
+//! and, of a cluster, what [`Cluster`] has.
 
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::header::{Frame, FrameError, Kind, begin, unpad};
+use super::node::Cluster;
 use super::{VERSION_MAX, VERSION_MIN};
 use crate::slot::{SLOTS, ShardId, Slot, SlotMap};
 
@@ -151,13 +154,25 @@ pub struct Welcome {
     pub credit: u32,
     /// The owner of each slot.
     owners: [u16; SLOTS],
+    /// The nodes that the shop is on.
+    cluster: Cluster,
 }
 
 impl Welcome {
     /// To a client of a shop with these shards.
     pub fn new(version: u16, map: SlotMap, frame_bytes_max: u32, credit: u32) -> Self {
         let owners = std::array::from_fn(|slot| map.shard(Slot(slot as u8)).0);
-        Self { version, shards: map.shards(), frame_bytes_max, credit, owners }
+        Self { version, shards: map.shards(), frame_bytes_max, credit, owners, cluster: Cluster::default() }
+    }
+
+    /// The same of a node of a cluster.
+    pub fn of(self, cluster: Cluster) -> Self {
+        Self { cluster, ..self }
+    }
+
+    /// The nodes that the shop is on; none if the server stands alone.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     /// The owner of a slot.
@@ -177,15 +192,18 @@ impl Welcome {
             owners: self.owners.map(U16::new),
         };
         out.extend_from_slice(body.as_bytes());
-        frame.seal(out, 0, 0);
+        let nodes = self.cluster.put(out);
+        frame.seal(out, nodes, 0);
     }
 
     /// Reads the body of a frame.
     pub fn read(frame: &Frame<'_>) -> Result<Self, FrameError> {
-        let body = frame.bare(Kind::Welcome, "Welcome")?;
-        let (expected, found) = (size_of::<WelcomeBytes>(), body.len());
+        if frame.kind != Kind::Welcome {
+            return Err(FrameError::UnexpectedKind { expected: "Welcome", found: frame.kind });
+        }
+        let (expected, found) = (size_of::<WelcomeBytes>(), frame.body.len());
         let wrong = FrameError::BodyLength { field: "body", expected, found };
-        let body = WelcomeBytes::ref_from_bytes(body).map_err(|_| wrong)?;
+        let (body, rest) = WelcomeBytes::ref_from_prefix(frame.body).map_err(|_| wrong)?;
         if body.zero.get() != 0 {
             return Err(FrameError::NotZero { field: "byte 12", found: body.zero.get() });
         }
@@ -199,6 +217,7 @@ impl Welcome {
             frame_bytes_max: body.frame_bytes_max.get(),
             credit: body.credit.get(),
             owners,
+            cluster: Cluster::read(frame.count, rest)?,
         })
     }
 }

@@ -13,6 +13,7 @@ mod command;
 mod error;
 mod header;
 mod hello;
+mod node;
 mod number;
 mod order;
 mod outcome;
@@ -27,6 +28,7 @@ pub use command::{CommandEntry, Commands, Operation, put_command};
 pub use error::{ErrorCode, ErrorFrame};
 pub use header::{FRAME_BYTES_MAX, Frame, FrameError, HEADER_BYTES, Kind, Open, begin};
 pub use hello::{Hello, Welcome};
+pub use node::{ADDRESS_BYTES_MAX, Cluster, NODES_MAX, Node};
 pub use outcome::{Answer, OutcomeEntry, Outcomes, Rejected, put_rejected, put_reply};
 pub use product::{
     DETAILS_MAX, DetailsView, NoProduct, ProductEntry, ProductStock, Products, put_no_product, put_product,

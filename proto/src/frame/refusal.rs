@@ -99,6 +99,7 @@ fn numbers(refusal: &Refusal) -> Numbers {
         Refusal::NameTaken => code(33),
         Refusal::OffsetOutOfRange { first, found } => code(34).first(first).second(found as i64),
         Refusal::StaleGeneration { expected, found } => code(35).first(expected).second(found as i64),
+        Refusal::NotLeader { leader } => code(36).first(leader),
     }
 }
 
@@ -151,6 +152,7 @@ fn refusal(numbers: &Numbers, text: &str) -> Option<Refusal> {
         33 => Refusal::NameTaken,
         34 => Refusal::OffsetOutOfRange { first: first.try_into().ok()?, found: second as u64 },
         35 => Refusal::StaleGeneration { expected: first.try_into().ok()?, found: second as u64 },
+        36 => Refusal::NotLeader { leader: first.try_into().ok()? },
         _ => return None,
     })
 }
@@ -249,6 +251,7 @@ pub(super) mod tests {
             Refusal::NameTaken,
             Refusal::OffsetOutOfRange { first: u64::MAX, found: 7 },
             Refusal::StaleGeneration { expected: u64::MAX, found: 7 },
+            Refusal::NotLeader { leader: u64::MAX },
         ]
     }
 
@@ -263,7 +266,7 @@ pub(super) mod tests {
             assert_eq!(reason(code(&one)), Some(one.reason()));
             codes.push(code(&one));
         }
-        assert_eq!(codes, (1..=35).collect::<Vec<_>>(), "numbers stand for good, in the order of the list");
+        assert_eq!(codes, (1..=36).collect::<Vec<_>>(), "numbers stand for good, in the order of the list");
     }
 
     /// What the row says of a refusal is what stands in its numbers: a number by the name of its field.
@@ -295,7 +298,7 @@ pub(super) mod tests {
         let mut body = Vec::new();
         put(&mut body, &Refusal::UnknownSku { line: 3 });
         assert!(read(0, &body).is_err(), "no refusal has this number");
-        assert!(read(36, &body).is_err(), "nor this one");
+        assert!(read(37, &body).is_err(), "nor this one");
         assert!(read(11, &body[..31]).is_err(), "a body that is cut");
         body[..4].copy_from_slice(&NO_LINE.to_le_bytes());
         assert!(read(11, &body).is_err(), "a line is missing");

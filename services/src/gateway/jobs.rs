@@ -353,7 +353,11 @@ async fn follow(backend: &Backend, key: GatewayKey, method: Text<47>, capture: b
     loop {
         match backend.accept(keyed.request.clone()).await {
             Err(Rejection::Refused(
-                Refusal::Overloaded | Refusal::Stopped | Refusal::DeadlineExceeded | Refusal::KeyInProgress,
+                Refusal::Overloaded
+                | Refusal::Stopped
+                | Refusal::NotLeader { .. }
+                | Refusal::DeadlineExceeded
+                | Refusal::KeyInProgress,
             )) => tokio::time::sleep(retry.pause()).await,
             // Somebody else began another attempt, or the order is gone.
             Err(error) => return tracing::debug!(%error, %key, "no attempt follows"),
@@ -373,7 +377,11 @@ pub(super) async fn record(backend: &Backend, command: Command) {
     loop {
         match backend.call(Request::unkeyed(command.clone())).await.outcome {
             Outcome::Refused(
-                Refusal::Overloaded | Refusal::Stopped | Refusal::Unreachable | Refusal::DeadlineExceeded,
+                Refusal::Overloaded
+                | Refusal::Stopped
+                | Refusal::NotLeader { .. }
+                | Refusal::Unreachable
+                | Refusal::DeadlineExceeded,
             ) => {
                 tokio::time::sleep(retry.pause()).await;
             }

@@ -17,12 +17,13 @@ mod vital;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn_with_state, map_response, map_response_with_state};
 use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::Service;
 use crate::metrics::{Edge, Metrics};
+use crate::nodes::Signpost;
 use crate::status::{Denial, Rejection};
 use crate::traces::Traces;
 
@@ -45,7 +46,7 @@ pub(crate) fn router(
     service: Service,
     routes: Routes,
     vital: Vital,
-    (metrics, traces): (&Metrics, Traces),
+    (metrics, traces, signpost): (&Metrics, Traces, Signpost),
 ) -> Router {
     let (router, api) = OpenApiRouter::with_openapi(document::frame(service))
         .merge(routes)
@@ -57,6 +58,7 @@ pub(crate) fn router(
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(plain_types))
+        .layer(map_response_with_state(signpost, problem::led))
         .layer(from_fn_with_state(traces, correlation::correlate))
         .layer(from_fn_with_state(meter, counting::count))
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::nodes::{LEADER, Signpost};
 use crate::reason::Reason;
 use crate::status::Rejection;
 
@@ -71,6 +73,11 @@ impl From<&Rejection> for Problem {
 }
 
 impl Problem {
+    /// As JSON: numbers and texts, there is nothing in it that does not become that.
+    fn body(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
     /// A case of a reason, without more.
     pub(crate) fn of(reason: &'static Reason, detail: String) -> Self {
         Self {
@@ -98,9 +105,7 @@ impl IntoResponse for Rejection {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        // Numbers and texts: there is nothing in it that does not become JSON.
-        let body = serde_json::to_vec(&self).unwrap_or_default();
-        let mut response = (status, body).into_response();
+        let mut response = (status, self.body()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
@@ -109,6 +114,21 @@ impl IntoResponse for Problem {
         if let Some(wait_ms) = self.retry_after_ms {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1_000)));
         }
+        if self.facts.contains_key(LEADER) {
+            response.extensions_mut().insert(self);
+        }
         response
     }
+}
+
+/// A problem that names who leads says where that is, if it is known. It is no redirect: a client that follows one may
+/// make another call of it, without its body or its key.
+pub(super) async fn led(State(signpost): State<Signpost>, mut response: Response) -> Response {
+    if let Some(mut problem) = response.extensions_mut().remove::<Problem>()
+        && let Some((name, address)) = signpost.address(|name| problem.facts.get(name))
+    {
+        problem.facts.insert(name, address);
+        *response.body_mut() = problem.body().into();
+    }
+    response
 }

@@ -131,3 +131,32 @@ async fn versions_go_out_as_etags_and_come_back_as_if_match() {
         );
     }
 }
+
+/// No redirect: who follows one may make another call of it, without its body or its key.
+#[tokio::test]
+async fn who_does_not_lead_says_where_to_ask_again() {
+    let nodes = crate::nodes::Nodes::default();
+    nodes.replace(1, [(2, "user=b:1".parse().unwrap())]).unwrap();
+    let signpost = Signpost::new(nodes, Service::User);
+    let refused = |leader: u64| async move { Rejection::from(onrush_proto::Refusal::NotLeader { leader }) };
+    let mut router = Router::new()
+        .route("/two", axum::routing::post(move || refused(2)))
+        .route("/nobody", axum::routing::post(move || refused(0)))
+        .layer(map_response_with_state(signpost, problem::led));
+    for (path, wait, facts) in [
+        ("/two", "0", serde_json::json!({"leader": "2", "leader_address": "b:1"})),
+        ("/nobody", "1", serde_json::Value::Null),
+    ] {
+        let request = Request::post(path).body(Body::empty()).unwrap();
+        let response = router.call(request).await.unwrap();
+        assert_eq!(
+            (response.status(), &response.headers()["retry-after"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &HeaderValue::from_static(wait))
+        );
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert!(!response.headers().contains_key("location"));
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&body["reason"], &body["facts"]), (&"NOT_LEADER".into(), &facts));
+    }
+}

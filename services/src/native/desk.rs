@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use onrush_engine::{EngineHandle, Port};
 use onrush_net::session::{Desk, Feed, Taken, Ticket};
 use onrush_proto::frame::{
-    Answer, CommandEntry, DetailsView, ErrorCode, ErrorFrame, Hello, Operation, SubscribeView, ValidateView,
+    Answer, Cluster, CommandEntry, DetailsView, ErrorCode, ErrorFrame, Hello, Node, Operation, SubscribeView,
+    ValidateView,
 };
 use onrush_proto::{Command, OrderId, Outcome, Refusal, Reply, Request, SlotMap};
 
@@ -21,6 +22,7 @@ use crate::access::{Admitted, Gate};
 use crate::clock::now_us;
 use crate::deadline::Deadline;
 use crate::metrics::Commands;
+use crate::nodes::{Door, Nodes};
 use crate::status::Rejection;
 
 /// Answers the connections of one front by a port of its own.
@@ -40,6 +42,8 @@ pub(crate) struct ShopDesk {
     commands: Arc<Commands>,
     /// The time of this round, once somebody asked.
     now_us: Option<u64>,
+    /// The nodes of the cluster, and by which of their doors callers come here.
+    nodes: (Nodes, Door),
 }
 
 impl ShopDesk {
@@ -48,6 +52,7 @@ impl ShopDesk {
         gate: Arc<Gate>,
         (later, feeds): (Later, Feeds),
         commands: Arc<Commands>,
+        nodes: (Nodes, Door),
     ) -> Self {
         Self {
             port: engine.port(),
@@ -62,6 +67,7 @@ impl ShopDesk {
             readers: HashMap::new(),
             commands,
             now_us: None,
+            nodes,
         }
     }
 
@@ -156,6 +162,13 @@ impl Desk for ShopDesk {
 
     fn slot_map(&self) -> SlotMap {
         self.engine.slot_map()
+    }
+
+    fn cluster(&self) -> Cluster {
+        let (nodes, door) = &self.nodes;
+        let at = nodes.at(*door).into_iter().map(|(number, address)| Node { number, address });
+        // What nodes advertise is within the bounds of a frame.
+        Cluster::new(nodes.own(), at.collect()).unwrap_or_default()
     }
 
     fn reads(&self, entry: &CommandEntry<'_>) -> bool {

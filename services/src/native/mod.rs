@@ -28,6 +28,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::access::Gate;
 use crate::metrics::Commands;
+use crate::nodes::{Door, Nodes};
 
 pub(crate) use certificate::Certificate;
 pub use certificate::CertificateError;
@@ -64,6 +65,8 @@ pub(crate) struct Front {
     pub(crate) places: Arc<Semaphore>,
     /// How long open commands may take at the end.
     pub(crate) drain: Duration,
+    /// The nodes of the cluster.
+    pub(crate) nodes: Nodes,
 }
 
 /// A front that panicked would leave its clients at a socket that nobody serves. The process ends, as it does for a shard;
@@ -82,10 +85,14 @@ impl Drop for EndOnPanic {
 impl Front {
     /// Serves until the process stops.
     pub(crate) fn start(self, mut stop: watch::Receiver<bool>) -> std::io::Result<JoinHandle<()>> {
-        let Self { engine, gate, later, feeds, commands, socket, limits, places, drain } = self;
+        let Self { engine, gate, later, feeds, commands, socket, limits, places, drain, nodes } = self;
         let work = move || {
             let _end = EndOnPanic;
-            let desk = ShopDesk::new(engine, gate, (later, feeds), commands);
+            let door = match socket {
+                Socket::Tcp(..) => Door::Native,
+                Socket::Quic(..) => Door::NativeQuic,
+            };
+            let desk = ShopDesk::new(engine, gate, (later, feeds), commands, (nodes, door));
             let stopped = async move {
                 // An error means that the process is gone already.
                 let _ = stop.wait_for(|stop| *stop).await;

@@ -141,10 +141,12 @@ mod tests {
     #[test]
     fn questions_and_answers_come_over_as_they_are() {
         assert_eq!(Question::decode(&question().encode().unwrap()).unwrap(), question());
-        let refusal = Refusal::Invalid { field: "hold", expected: "at most 30 days" };
-        let reply = Reply { outcome: Outcome::Refused(refusal), replayed: false, lsn: Lsn(3) };
-        let answer = Answer::Reply(reply);
-        assert_eq!(Answer::decode(&answer.encode().unwrap()).unwrap(), answer);
+        let invalid = Refusal::Invalid { field: "hold", expected: "at most 30 days" };
+        for refusal in [invalid, Refusal::NotLeader { leader: u64::MAX }] {
+            let reply = Reply { outcome: Outcome::Refused(refusal), replayed: false, lsn: Lsn(3) };
+            let answer = Answer::Reply(reply);
+            assert_eq!(Answer::decode(&answer.encode().unwrap()).unwrap(), answer);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! All gRPC calls of a port: those of its own service go straight to it, the rest by a router. Both
 //! edges end here, that of gRPC and that of JSON.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,12 +11,14 @@ use onrush_grpc::payment::v1::payment_service_server::PaymentServiceServer;
 use onrush_grpc::recommendation::v1::recommendation_service_server::RecommendationServiceServer;
 use onrush_grpc::shipping::v1::shipping_service_server::ShippingServiceServer;
 use onrush_grpc::user::v1::user_service_server::UserServiceServer;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderName, Request, Response};
 use tonic::codegen::{BoxFuture, Service};
 use tonic::service::Routes;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
+use crate::nodes::Signpost;
 use crate::notification::Notifications;
 use crate::order::{self, OrderServer};
 use crate::payment::Payments;
@@ -53,20 +56,25 @@ pub(super) struct Calls {
     main: Main,
     main_name: &'static str,
     rest: Routes,
+    signpost: Signpost,
 }
 
 impl Calls {
     /// The calls of the service of this full name, and of the rest.
-    pub(super) fn new(main: Main, main_name: &'static str, rest: Routes) -> Self {
-        Self { main, main_name, rest: rest.prepare() }
+    pub(super) fn new(main: Main, main_name: &'static str, rest: Routes, signpost: Signpost) -> Self {
+        Self { main, main_name, rest: rest.prepare(), signpost }
     }
 
     /// Answers a call.
     pub(super) fn answer(&self, request: Request<Body>) -> Answer {
+        Answer { of: self.made(request), signpost: self.signpost.clone() }
+    }
+
+    fn made(&self, request: Request<Body>) -> Of {
         if !self.is_main(request.uri().path()) {
-            return Answer::Rest(Box::new(self.rest.clone().call(request)));
+            return Of::Rest(Box::new(self.rest.clone().call(request)));
         }
-        Answer::Main(match &self.main {
+        Of::Main(match &self.main {
             Main::Product(service) => service.call(request),
             Main::Order(service) => service.call(request),
             Main::Payment(service) => service.clone().call(request),
@@ -108,7 +116,13 @@ impl Service<Request<Body>> for Calls {
 }
 
 /// An answer under way.
-pub(super) enum Answer {
+pub(super) struct Answer {
+    of: Of,
+    signpost: Signpost,
+}
+
+/// Who makes it.
+enum Of {
     /// Of the main service.
     Main(BoxFuture<Response<Body>, Infallible>),
     /// Of another one.
@@ -119,11 +133,12 @@ impl Future for Answer {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = match self.get_mut() {
-            Self::Main(answer) => ready!(answer.as_mut().poll(context))?,
-            Self::Rest(answer) => ready!(Pin::new(answer).poll(context))?,
+        let Self { of, signpost } = self.get_mut();
+        let response = match of {
+            Of::Main(answer) => ready!(answer.as_mut().poll(context))?,
+            Of::Rest(answer) => ready!(Pin::new(answer).poll(context))?,
         };
-        Poll::Ready(Ok(named(response)))
+        Poll::Ready(Ok(led(named(response), signpost)))
     }
 }
 
@@ -136,5 +151,75 @@ fn named(response: Response<Body>) -> Response<Body> {
     match status.as_ref().and_then(Unread::of) {
         Some(unread) => Status::from(unread).into_http(),
         None => response,
+    }
+}
+
+/// A refusal that names who leads says where that is, if it is known.
+fn led(response: Response<Body>, signpost: &Signpost) -> Response<Body> {
+    let code = response.headers().get(STATUS).map(|code| Code::from_bytes(code.as_bytes()));
+    if code != Some(Code::Unavailable) {
+        return response;
+    }
+    match Status::from_header_map(response.headers()).and_then(|status| guided(&status, signpost)) {
+        Some(status) => status.into_http(),
+        None => response,
+    }
+}
+
+fn guided(status: &Status, signpost: &Signpost) -> Option<Status> {
+    let mut details = status.get_error_details();
+    let info = details.error_info()?.clone();
+    let address = signpost.address(|name| info.metadata.get(name))?;
+    details.set_error_info(
+        info.reason,
+        info.domain,
+        info.metadata.into_iter().chain([address]).collect::<HashMap<_, _>>(),
+    );
+    let metadata = status.metadata().clone();
+    Some(Status::with_error_details_and_metadata(status.code(), status.message(), details, metadata))
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_proto::Refusal;
+
+    use super::*;
+    use crate::config;
+    use crate::nodes::Nodes;
+    use crate::status::Rejection;
+
+    #[test]
+    fn who_does_not_lead_says_where_the_leaders_port_is() {
+        let nodes = Nodes::default();
+        nodes.replace(1, [(2, "order=b:1".parse().unwrap())]).unwrap();
+        let order = Signpost::new(nodes.clone(), config::Service::Order);
+        let payment = Signpost::new(nodes, config::Service::Payment);
+        let found = |refusal: Refusal, signpost: &Signpost| {
+            let mut status = Status::from(Rejection::from(refusal));
+            status.metadata_mut().insert("x-seen", "1".parse().unwrap());
+            let response = led(status.into_http(), signpost);
+            assert_eq!(response.headers()["x-seen"], "1");
+            let status = Status::from_header_map(response.headers()).unwrap();
+            assert_eq!(status.code(), Code::Unavailable);
+            let details = status.get_error_details();
+            assert!(details.retry_info().is_some());
+            let address = details.error_info().unwrap().metadata.get("leader_address").cloned();
+            (details.error_info().unwrap().reason.clone(), address)
+        };
+        let leader = |leader| Refusal::NotLeader { leader };
+        let table = [
+            (leader(2), &order, ("NOT_LEADER", Some("b:1"))),
+            (leader(2), &payment, ("NOT_LEADER", None)),
+            (leader(3), &order, ("NOT_LEADER", None)),
+            (leader(0), &order, ("NOT_LEADER", None)),
+            (Refusal::Stopped, &order, ("SHARD_STOPPED", None)),
+        ];
+        for (refusal, signpost, (reason, address)) in table {
+            assert_eq!(
+                found(refusal, signpost),
+                (reason.to_owned(), address.map(str::to_owned)),
+                "{refusal:?}"
+            );
+        }
     }
 }

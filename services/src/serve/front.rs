@@ -21,6 +21,7 @@ use crate::events::Log;
 use crate::gateway;
 use crate::http;
 use crate::metrics::{Edge, Readers};
+use crate::nodes::Signpost;
 use crate::notification::{self, Notifications};
 use crate::order::Orders;
 use crate::payment::Payments;
@@ -115,7 +116,9 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
         metrics,
         traces,
         events,
+        nodes,
     } = shop.clone();
+    let signpost = Signpost::new(nodes, service);
     let users = Users::new(backend.clone(), users);
     let shipping = Shipping::new(desk, gate.clone());
     let main = match service {
@@ -148,10 +151,10 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
     let mut rest =
         Routes::new(admin).add_service(PortHealth::server(service, vital.clone())).add_service(log);
     if service == Service::Order {
-        let (backend, meter) = (backend.clone(), meter.clone());
-        rest = rest.add_service(
-            Sessions { backend, settlements, gate, meter, places: Sessions::places(), stop }.server(),
-        );
+        let (backend, meter, signpost) = (backend.clone(), meter.clone(), signpost.clone());
+        let places = Sessions::places();
+        rest =
+            rest.add_service(Sessions { backend, settlements, gate, meter, places, stop, signpost }.server());
     }
     if let Some(token) = engine_token {
         rest = rest.add_service(EngineServer::server(backend, token));
@@ -161,9 +164,9 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
         (Ok(v1), Ok(v1alpha)) => rest = rest.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "reflection is not served"),
     }
-    let grpc = Calls::new(main, service.grpc_name(), rest);
+    let grpc = Calls::new(main, service.grpc_name(), rest, signpost.clone());
     let routes = routes.merge(transcoding::routes(&names(service), &grpc)).merge(scrape::routes(shop));
-    let http = http::router(service, routes, vital, (&metrics, traces.clone()));
+    let http = http::router(service, routes, vital, (&metrics, traces.clone(), signpost));
     Door::new(grpc, http, meter, traces)
 }
 

@@ -30,6 +30,7 @@ use crate::gateway::worker::Worker;
 use crate::gateway::{GatewayError, Gateways, Hearing, Simulated};
 use crate::metrics::Metrics;
 pub use crate::native::CertificateError;
+use crate::nodes::Nodes;
 use crate::notification::outlet::Outlet;
 use crate::notification::push::{Push, PushError};
 use crate::notification::smtp::{Smtp, SmtpError};
@@ -150,6 +151,8 @@ pub(crate) struct Shop {
     traces: Traces,
     /// None if the engine is in another process.
     events: Option<Arc<events::Stream>>,
+    /// Of the cluster that the engine is of.
+    nodes: Nodes,
 }
 
 /// A process that serves.
@@ -166,14 +169,16 @@ pub struct Serving {
     background: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     exporter: Option<Exporter>,
+    nodes: Nodes,
 }
 
 impl Serving {
     /// Opens the engine, takes the ports and starts to serve.
     pub fn start(config: &Config) -> Result<Self, ServeError> {
+        let nodes = Nodes::default();
         let (engine, backend) = engine(config)?;
         let gateways = Arc::new(paying(config)?);
-        let (addresses, mut sockets) = ports(config)?;
+        let (addresses, sockets) = ports(config)?;
         let native = native::Doors::take(config)?;
         let (traces, exporter) = config.collector.as_ref().map(Exporter::start).transpose()?.unzip();
         let traces = traces.unwrap_or_default();
@@ -205,10 +210,10 @@ impl Serving {
             metrics: Arc::default(),
             traces,
             events,
+            nodes: nodes.clone(),
         };
         let (stop, stopped) = watch::channel(false);
         let background = background::start_all(config, &shop, (woken, again, followed), &stopped)?;
-        let fronts = Vec::new();
         let mut serving = Self {
             engine,
             gateways,
@@ -217,23 +222,14 @@ impl Serving {
             recommendation,
             addresses,
             native: native.places(),
-            fronts,
+            fronts: Vec::new(),
             background,
             stop,
             exporter,
+            nodes,
         };
         let limits = connections::Limit::new(config.connections_max);
-        for _ in 0..config.fronts {
-            let mine = sockets.iter_mut().filter_map(|(service, of_front)| Some((*service, of_front.pop()?)));
-            let front = front::Front {
-                shop: shop.clone(),
-                sockets: mine.collect(),
-                limit: limits.clone(),
-                drain: config.drain,
-                stop: stopped.clone(),
-            };
-            serving.fronts.push(front.start()?);
-        }
+        serving.fronts.extend(fronts(config, &shop, sockets, (&limits, &stopped))?);
         if let Some(engine) = serving.engine() {
             let native::Threads { fronts, workers } =
                 native::start(config, &shop, &engine, native, &limits, &stopped)?;
@@ -266,6 +262,11 @@ impl Serving {
     /// The engine, if it is in this process.
     pub fn engine(&self) -> Option<EngineHandle> {
         self.engine.as_ref().map(Engine::handle)
+    }
+
+    /// The nodes of the cluster as callers are told of them: for whoever runs it to keep up to date.
+    pub fn nodes(&self) -> &Nodes {
+        &self.nodes
     }
 
     /// The payment gateways in use.
@@ -309,6 +310,27 @@ impl Serving {
             false => Ok(()),
         }
     }
+}
+
+/// Starts the threads that serve, each with a socket for each service.
+fn fronts(
+    config: &Config,
+    shop: &Shop,
+    mut sockets: Sockets,
+    (limit, stop): (&connections::Limit, &watch::Receiver<bool>),
+) -> Result<Vec<JoinHandle<()>>, ServeError> {
+    let front = |_| {
+        let mine = sockets.iter_mut().filter_map(|(service, of_front)| Some((*service, of_front.pop()?)));
+        let front = front::Front {
+            shop: shop.clone(),
+            sockets: mine.collect(),
+            limit: limit.clone(),
+            drain: config.drain,
+            stop: stop.clone(),
+        };
+        front.start()
+    };
+    (0..config.fronts).map(front).collect()
 }
 
 /// What tells of the log, where the engine is, and the work behind it.

@@ -140,6 +140,7 @@ pub(super) fn start(
             limits: config.native.limits,
             places: limit.0.clone(),
             drain: config.drain,
+            nodes: shop.nodes.clone(),
         };
         let start = |error| ServeError::Start { what: "a front thread of the native protocol", error };
         fronts.push(front.start(stop.clone()).map_err(start)?);

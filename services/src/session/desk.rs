@@ -13,6 +13,7 @@ use crate::backend::Backend;
 use crate::deadline::Deadline;
 use crate::field::FieldError;
 use crate::metrics::Meter;
+use crate::nodes::Signpost;
 use crate::settlements::Settlements;
 use crate::status::Rejection;
 use crate::{order, payment, product};
@@ -23,6 +24,7 @@ pub(super) struct Desk {
     pub(super) backend: Backend,
     pub(super) settlements: Settlements,
     pub(super) meter: Arc<Meter>,
+    pub(super) signpost: Signpost,
 }
 
 impl Desk {
@@ -31,7 +33,7 @@ impl Desk {
         let Taken { call: Call { tag, patience_us, call }, at, place: _place } = taken;
         let Some(asked) = call else {
             let none = FieldError::invalid("calls.call", "a call of this interface", "none");
-            return Answer { tag, answer: Some(failed(none.because("MISSING_FIELD").into())) };
+            return Answer { tag, answer: Some(self.failed(none.because("MISSING_FIELD").into())) };
         };
         let name = name(&asked);
         let counting = self.meter.begin(name.name(), name.service());
@@ -40,7 +42,7 @@ impl Desk {
             Err(denial) => Err(denial.into()),
         };
         counting.end(made.as_ref().err().map_or(Code::Ok, Rejection::code) as usize);
-        Answer { tag, answer: Some(made.unwrap_or_else(failed)) }
+        Answer { tag, answer: Some(made.unwrap_or_else(|rejection| self.failed(rejection))) }
     }
 
     async fn make(&self, caller: &Admitted, deadline: Deadline, asked: Asked) -> Result<Said, Rejection> {
@@ -90,6 +92,26 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// What a unary call would have in its status.
+    pub(super) fn failed(&self, rejection: Rejection) -> Said {
+        if let Rejection::Internal(message) = &rejection {
+            tracing::error!(error = message, "a call failed on our side");
+        }
+        let mut facts = rejection.facts();
+        let address = self.signpost.address(|name| facts.get(name));
+        facts.extend(address);
+        Said::Failure(Box::new(Failure {
+            code: rejection.code() as i32,
+            reason: rejection.reason().name.into(),
+            message: rejection.message(),
+            field: rejection.field().unwrap_or_default(),
+            retry_after_us: rejection.retry_after().map_or(0, |wait| wait.as_micros() as i64),
+            facts,
+        }))
+    }
+}
+
 /// The call of the one table.
 fn name(asked: &Asked) -> access::Call {
     match asked {
@@ -106,21 +128,6 @@ fn name(asked: &Asked) -> access::Call {
         Asked::GetPaymentStatus(_) => access::Call::GetPaymentStatus,
         Asked::ProcessRefund(_) => access::Call::ProcessRefund,
     }
-}
-
-/// What a unary call would have in its status.
-pub(super) fn failed(rejection: Rejection) -> Said {
-    if let Rejection::Internal(message) = &rejection {
-        tracing::error!(error = message, "a call failed on our side");
-    }
-    Said::Failure(Box::new(Failure {
-        code: rejection.code() as i32,
-        reason: rejection.reason().name.into(),
-        message: rejection.message(),
-        field: rejection.field().unwrap_or_default(),
-        retry_after_us: rejection.retry_after().map_or(0, |wait| wait.as_micros() as i64),
-        facts: rejection.facts(),
-    }))
 }
 
 #[cfg(test)]

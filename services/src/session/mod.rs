@@ -21,6 +21,7 @@ use tonic::{Request, Status, Streaming};
 use crate::access::Gate;
 use crate::backend::Backend;
 use crate::metrics::Meter;
+use crate::nodes::Signpost;
 use crate::settlements::Settlements;
 use crate::traces;
 use conversation::Conversation;
@@ -48,6 +49,8 @@ pub(crate) struct Sessions {
     pub(crate) places: Arc<Semaphore>,
     /// True once nothing more is taken.
     pub(crate) stop: watch::Receiver<bool>,
+    /// Where the leader's port is.
+    pub(crate) signpost: Signpost,
 }
 
 impl Sessions {
@@ -71,6 +74,7 @@ impl Sessions {
             backend: self.backend.clone(),
             settlements: self.settlements.clone(),
             meter: self.meter.clone(),
+            signpost: self.signpost.clone(),
         });
         let mut stop = self.stop.clone();
         let stopped = async move {

@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::Code;
 
 use super::answers::Answers;
-use super::desk::{Desk, failed};
+use super::desk::Desk;
 use super::message::Order;
 use crate::access::{Call, now_s};
 use crate::backend::Accepted;
@@ -101,7 +101,7 @@ impl Orders {
         });
         if let Err(rejection) = submitted {
             self.tally.count(rejection.code() as usize, turn.now.elapsed());
-            answers.put(&Answer { tag, answer: Some(failed(rejection)) });
+            answers.put(&Answer { tag, answer: Some(self.desk.failed(rejection)) });
             return;
         }
         let waiting = Some(Waiting { tag, request_id: order.request_id, since: turn.now, _place: place });
@@ -130,7 +130,7 @@ impl Orders {
     /// Gathers the answers that are there. While there are none whoever polls is woken by the next.
     pub(super) fn gather(&mut self, context: &mut Context<'_>, answers: &mut Answers) {
         while self.open() > 0 {
-            let Self { port, waiting, free, tally, .. } = self;
+            let Self { desk, port, waiting, free, tally, .. } = self;
             let Some(port) = port else { return };
             if port.poll_ready(context).is_pending() {
                 return;
@@ -139,7 +139,7 @@ impl Orders {
             port.drain(|place, reply| {
                 let Some(asked) = waiting.get_mut(place as usize).and_then(Option::take) else { return };
                 free.push(place as u32);
-                let code = answer(&asked, reply, answers);
+                let code = answer(desk, &asked, reply, answers);
                 tally.count(code, now.saturating_duration_since(asked.since));
             });
             self.rest();
@@ -155,7 +155,7 @@ impl Orders {
 }
 
 /// Answers an order; the code that it is counted under.
-fn answer(asked: &Waiting, reply: Reply, answers: &mut Answers) -> usize {
+fn answer(desk: &Desk, asked: &Waiting, reply: Reply, answers: &mut Answers) -> usize {
     let mut put = |accepted: &Accepted| {
         Created::of(&asked.request_id, accepted).map(|created| answers.put_created(asked.tag, &created))
     };
@@ -163,7 +163,7 @@ fn answer(asked: &Waiting, reply: Reply, answers: &mut Answers) -> usize {
         Ok(()) => Code::Ok as usize,
         Err(rejection) => {
             let code = rejection.code() as usize;
-            answers.put(&Answer { tag: asked.tag, answer: Some(failed(rejection)) });
+            answers.put(&Answer { tag: asked.tag, answer: Some(desk.failed(rejection)) });
             code
         }
     }
