@@ -1,28 +1,27 @@
 //! Opening and closing an engine.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use onrush_proto::{KeyHasher, ShardId, SlotMap};
-use onrush_storage::disk::{DirLock, Disk, LockError, RealDisk};
-use onrush_storage::log::{Log, LogOptions, Prepare};
-use onrush_storage::store::{self, FjallOptions, FjallStore, MemoryStore, Store};
+use onrush_storage::disk::{DirLock, LockError};
+use onrush_storage::store;
 
+use crate::boot::{Boot, Booted, BootedLog, BootedMember, entropy, format_node};
 use crate::flush::Stored;
-use crate::format::{Format, FormatError};
+use crate::format::{ClusterFormat, Format, FormatError};
 use crate::handle::{Core, EngineHandle};
 #[cfg(all(feature = "glommio", target_os = "linux"))]
 use crate::host::GlommioHost;
 use crate::host::{
-    ClockJump, Desk, Flusher, FlusherHandle, HostClock, HostError, InlineHost, InstallError, Ports, Sink,
-    Snapshots, Station, TAIL_BYTES_MAX, Tail, ThreadHost, Worker, WorkerParts, install_newest,
+    ClockJump, Desk, Flusher, FlusherHandle, HostClock, HostError, InlineHost, InstallError, MemberParts,
+    Ports, SeatParts, Sink, Snapshots, Station, TAIL_BYTES_MAX, Tail, ThreadHost, Worker,
 };
-use crate::options::{EngineOptions, HostKind, StoreKind};
-use crate::recover::{LogPosition, RecoverError, Recovered, recover_with_views};
-use crate::shard::ShardOptions;
-use crate::views::{ShardViews, Views};
+use crate::options::{EngineOptions, HostKind};
+use crate::recover::RecoverError;
+use crate::replication::{Raft, RaftOptions, Replica};
+use crate::views::Views;
 
 /// Why an engine could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +47,52 @@ pub enum OpenError {
         shard: u16,
         /// What is wrong with it.
         source: onrush_storage::log::OpenError,
+    },
+    /// A node's log lacks what was there: the node is to be replaced by one with another number.
+    #[error(
+        "shard {shard}: expected the log of a node up to record {expected}, found it up to {found}: remove the node from its \
+         cluster, and add one with another number"
+    )]
+    LostLog {
+        /// The shard.
+        shard: u16,
+        /// The last record that was there.
+        expected: u64,
+        /// The last that is.
+        found: u64,
+    },
+    /// A node's promises are gone: it may break them, and is to be replaced by one with another number.
+    #[error(
+        "shard {shard}: expected the vote of a node, found none: remove the node from its cluster, and add one with another \
+         number"
+    )]
+    LostVote {
+        /// The shard.
+        shard: u16,
+    },
+    /// A node's promises cannot be read or written.
+    #[error("shard {shard}: {source}")]
+    Vote {
+        /// The shard.
+        shard: u16,
+        /// What is wrong.
+        source: onrush_storage::log::VoteError,
+    },
+    /// A node's entries cannot be read.
+    #[error("shard {shard}: {source}")]
+    Entries {
+        /// The shard.
+        shard: u16,
+        /// What is wrong.
+        source: crate::replication::EntryError,
+    },
+    /// How a group begins was not written.
+    #[error("shard {shard}: {source}")]
+    Found {
+        /// The shard.
+        shard: u16,
+        /// What is wrong.
+        source: onrush_storage::log::AppendError,
     },
     /// A shard's store cannot be used.
     #[error("shard {shard}: {source}")]
@@ -122,9 +167,10 @@ impl Engine {
         std::fs::create_dir_all(&dir).map_err(|source| OpenError::Directory { path: dir.clone(), source })?;
         let lock = DirLock::acquire(&dir)?;
         let format = Format::open(&dir, options.shards)?;
+        check_cluster(&dir, &format, &options)?;
         let map = SlotMap::new(format.shards).ok_or(FormatError::ShardCount(format.shards))?;
         let boot = Boot { dir: &dir, options: &options, format, map };
-        let shards = (0..format.shards).map(|shard| boot.shard(shard)).collect::<Result<Vec<_>, _>>()?;
+        let shards = (0..map.shards()).map(|shard| boot.shard(shard)).collect::<Result<Vec<_>, _>>()?;
         let durability = shards.first().map(|shard| shard.durability.clone()).unwrap_or_default();
         let last_frame_us = shards.iter().map(|booted| booted.time_us).max().unwrap_or(0);
         let clock = HostClock::start(last_frame_us, options.clock)?;
@@ -133,6 +179,15 @@ impl Engine {
         let flushers =
             flushers.into_iter().map(Flusher::start).collect::<Result<_, _>>().map_err(OpenError::Thread)?;
         Ok(Self { handle, host: Some(host), flushers, _lock: lock, temporary })
+    }
+
+    /// Formats an empty directory for a node of a cluster: as [`open`](Self::open) wants it with
+    /// [`EngineOptions::cluster`].
+    ///
+    /// # Errors
+    /// [`OpenError`]. What was begun then is to be removed by hand: it is no node yet.
+    pub fn format_node(dir: &Path, shards: u16, cluster: ClusterFormat) -> Result<(), OpenError> {
+        format_node(dir, shards, cluster)
     }
 
     /// A handle to speak to it.
@@ -173,154 +228,16 @@ impl Drop for Engine {
     }
 }
 
-fn entropy() -> u128 {
-    // Without a source of randomness the process id has to do: epochs must differ between opens.
-    let random = || getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
-    u128::from(random()) << 64 | u128::from(random())
-}
-
-/// A shard that has been read from its directory.
-struct Booted {
-    recovered: Recovered,
-    log: Log,
-    time_us: u64,
-    store: Box<dyn Store>,
-    views: Arc<ShardViews>,
-    snapshots: Arc<dyn Disk>,
-    durability: String,
-}
-
-struct Boot<'a> {
-    dir: &'a Path,
-    options: &'a EngineOptions,
-    format: Format,
-    map: SlotMap,
-}
-
-impl Boot<'_> {
-    fn shard_dir(&self, shard: u16) -> PathBuf {
-        self.dir.join(format!("shard-{shard:03}"))
-    }
-
-    fn shard_options(&self, shard: u16) -> ShardOptions {
-        let mut options = ShardOptions::new(ShardId(shard), self.map, KeyHasher::new(self.format.secret));
-        options.default_hold_us = self.options.default_hold_us;
-        options.batch_inputs_max = self.options.batch_requests_max;
-        options.open_orders_max = self.options.open_orders_max;
-        options.limits = self.options.limits;
-        // A frame never outgrows a segment: the last command of a turn may be a large one.
-        options.frame_bytes_max = (self.options.segment_bytes / 4).min(8 << 20) as usize;
-        options
-    }
-
-    fn disk(&self, shard: u16, room: &str) -> Result<RealDisk, OpenError> {
-        let path = self.shard_dir(shard).join(room);
-        std::fs::create_dir_all(&path)
-            .and_then(|()| RealDisk::open(&path))
-            .map_err(|source| OpenError::Directory { path, source })
-    }
-
-    fn store(&self, shard: u16) -> Result<Box<dyn Store>, OpenError> {
-        if self.options.store == StoreKind::Memory {
-            return Ok(Box::new(MemoryStore::new()));
-        }
-        let dir = self.shard_dir(shard).join("store");
-        let opened = match FjallStore::open(&dir, FjallOptions::default()) {
-            Err(store::OpenError::Damaged { .. }) => {
-                tracing::warn!(shard, "store damaged: rebuilding it from snapshot and log");
-                self.drop_store(shard)?;
-                FjallStore::open(&dir, FjallOptions::default())
-            }
-            opened => opened,
-        };
-        opened
-            .map(|store| Box::new(store) as Box<dyn Store>)
-            .map_err(|source| OpenError::Store { shard, source })
-    }
-
-    /// Stands while a store is filled from a snapshot. Half filled, it may look like one that the log continues.
-    fn filling(&self, shard: u16) -> PathBuf {
-        self.shard_dir(shard).join("store-is-being-filled")
-    }
-
-    fn filled(&self, shard: u16) -> Result<(), OpenError> {
-        let mark = self.filling(shard);
-        std::fs::remove_file(&mark).map_err(|source| OpenError::Directory { path: mark, source })
-    }
-
-    /// The store is derived: log and snapshots have what it had.
-    fn drop_store(&self, shard: u16) -> Result<(), OpenError> {
-        let path = self.shard_dir(shard).join("store");
-        match std::fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                Err(OpenError::Directory { path, source })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn shard(&self, shard: u16) -> Result<Booted, OpenError> {
-        let disk = self.disk(shard, "log")?;
-        let durability = disk.durability().to_string();
-        let options = LogOptions {
-            segment_bytes: self.options.segment_bytes,
-            prepare: Prepare::Background,
-            ..LogOptions::new(shard, entropy() as u64)
-        };
-        let (log, found) =
-            Log::open(Arc::new(disk), options).map_err(|source| OpenError::Log { shard, source })?;
-        if let Some(cut) = &found.cut {
-            tracing::warn!(shard, ?cut, "cut a torn tail: the last write was not finished");
-        }
-        let snapshots: Arc<dyn Disk> = Arc::new(self.disk(shard, "snapshots")?);
-        let position =
-            LogPosition { first_lsn: log.first_lsn(), end_lsn: log.end_lsn(), time_us: found.last_time_us };
-        if self.filling(shard).exists() {
-            tracing::warn!(shard, "the store was being filled when the process ended: beginning anew");
-            self.drop_store(shard)?;
-            self.filled(shard)?;
-        }
-        let mut store = self.store(shard)?;
-        let mut recovered = self.recover(shard, store.as_ref(), &log, position);
-        if matches!(&recovered, Err(source) if source.wants_rebuild()) {
-            store = self.rebuild(shard, store, snapshots.as_ref())?;
-            recovered = self.recover(shard, store.as_ref(), &log, position);
-        }
-        let (recovered, views) = recovered.map_err(|source| OpenError::Recover { shard, source })?;
-        Ok(Booted { recovered, log, time_us: found.last_time_us, store, views, snapshots, durability })
-    }
-
-    fn recover(
-        &self,
-        shard: u16,
-        store: &dyn Store,
-        log: &Log,
-        position: LogPosition,
-    ) -> Result<(Recovered, Arc<ShardViews>), RecoverError> {
-        recover_with_views(self.shard_options(shard), store, log.reader(), position)
-    }
-
-    /// Begins the store anew, from the newest snapshot if there is one.
-    fn rebuild(
-        &self,
-        shard: u16,
-        old: Box<dyn Store>,
-        snapshots: &dyn Disk,
-    ) -> Result<Box<dyn Store>, OpenError> {
-        tracing::warn!(shard, "rebuilding the store from snapshot and log");
-        drop(old);
-        let (mark, dir) = (self.filling(shard), self.shard_dir(shard));
-        let marked = std::fs::write(&mark, []).and_then(|()| File::open(&dir)?.sync_all());
-        marked.map_err(|source| OpenError::Directory { path: mark, source })?;
-        self.drop_store(shard)?;
-        let mut store = self.store(shard)?;
-        let installed = install_newest(snapshots, store.as_mut())
-            .map_err(|source| OpenError::Install { shard, source })?;
-        self.filled(shard)?;
-        for (name, error) in &installed.damaged {
-            tracing::warn!(shard, name, %error, "snapshot damaged");
-        }
-        Ok(store)
+/// A directory is opened as what it was formatted for.
+fn check_cluster(dir: &Path, format: &Format, options: &EngineOptions) -> Result<(), OpenError> {
+    let path = dir.to_path_buf();
+    let (node, alone) = ("a node of a cluster", "an engine of its own");
+    match (&format.cluster, &options.cluster) {
+        (Some(_), None) => Err(FormatError::Cluster { path, expected: alone, found: node }.into()),
+        (None, Some(_)) => Err(FormatError::Cluster { path, expected: node, found: alone }.into()),
+        // Nobody would let its time pass.
+        (Some(_), Some(_)) if options.host == HostKind::Inline => Err(HostError::InlineNode.into()),
+        _ => Ok(()),
     }
 }
 
@@ -337,7 +254,7 @@ fn assemble(
         .iter()
         .enumerate()
         .map(|(shard, booted)| {
-            let tail = Arc::new(Tail::new(booted.log.end_lsn(), booted.log.reader(), TAIL_BYTES_MAX));
+            let tail = Arc::new(Tail::new(booted.log.committed(), booted.log.log().reader(), TAIL_BYTES_MAX));
             let station = Station::new(ShardId(shard as u16), boot.options.inbox_requests_max, tail);
             station.set_ceiling(booted.recovered.shard.store_ceiling());
             // The flusher absorbs again what was replayed.
@@ -358,10 +275,9 @@ fn assemble(
         let station = Arc::clone(&stations[shard]);
         let flush = boot.options.flush;
         let snapshots = Snapshots::new(ShardId(shard as u16), snapshots, flush.snapshot_bytes);
-        let settings = (flush, snapshots.continuing(&log));
-        workers.push(Worker::new(WorkerParts {
+        let settings = (flush, snapshots.continuing(log.log()));
+        let seat = SeatParts {
             shard: recovered.shard,
-            log,
             stored: Stored::new(store.reader()),
             views,
             station: Arc::clone(&station),
@@ -370,7 +286,8 @@ fn assemble(
             clock,
             inputs_max: boot.options.batch_requests_max,
             lag_bytes_max: boot.options.flush.lag_bytes_max,
-        }));
+        };
+        workers.push(boot.worker(ShardId(shard as u16), seat, log));
         flushers.push(Flusher::new(station, recovered.replayed_from, recovered.absorber, store, settings));
     }
     let hasher = KeyHasher::new(boot.format.secret);
@@ -383,12 +300,38 @@ fn assemble(
         desk,
         desk_port,
         views,
+        node: boot.format.cluster.as_ref().map(|cluster| cluster.node),
         flush_controls,
         driver: None,
         durability,
         lag_bytes_max: boot.options.flush.lag_bytes_max,
     };
     (core, workers, flushers)
+}
+
+impl Boot<'_> {
+    /// Who drives a shard, by whose log it has.
+    fn worker(&self, shard: ShardId, seat: SeatParts, log: BootedLog) -> Worker {
+        let (member, cluster, options) = match (log, &self.format.cluster, &self.options.cluster) {
+            (BootedLog::Member(member), Some(cluster), Some(options)) => (*member, cluster, options),
+            (BootedLog::Member(member), ..) => return Worker::alone(seat, member.files.log),
+            (BootedLog::Alone(log), ..) => return Worker::alone(seat, *log),
+        };
+        let BootedMember { files, entries, applied } = member;
+        let raft = RaftOptions { timing: options.timing, ..RaftOptions::new(cluster.node, entropy() as u64) };
+        // How the group was founded is committed from the beginning.
+        let commit = applied.index.max(1);
+        let raft = Raft::new(raft, files.votes.vote(), entries, commit, seat.clock.now_us());
+        let member = MemberParts {
+            replica: Replica::new(raft, applied.index),
+            files,
+            applied,
+            post: Arc::clone(&options.post),
+            shard_options: self.shard_options(shard.0),
+            election_us: options.timing.election_us,
+        };
+        Worker::member(seat, member)
+    }
 }
 
 fn start(

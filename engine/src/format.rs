@@ -1,20 +1,101 @@
 //! What is frozen when a data directory is formatted.
 
+use std::fmt;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::replication::{Members, NodeId};
 
 /// Version of the directory's layout and of everything in it.
-pub const FORMAT_VERSION: u32 = 6;
+pub const FORMAT_VERSION: u32 = 7;
 const FILE: &str = "FORMAT";
 
 /// The frozen part of the configuration: compared at every open.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Format {
     /// Number of shards.
     pub shards: u16,
     /// Secret of the idempotency keys' hash.
     pub secret: [u64; 2],
+    /// The cluster that it is a node of.
+    pub cluster: Option<ClusterFormat>,
+}
+
+/// What all nodes of a cluster know, and nobody else: who has it speaks as a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ClusterKey(pub [u8; 32]);
+
+impl fmt::Debug for ClusterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClusterKey(..)")
+    }
+}
+
+/// Why a text is no key of a cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("cluster key: expected 64 hexadecimal digits, found {found} characters")]
+pub struct ClusterKeyError {
+    /// Its length.
+    pub found: usize,
+}
+
+impl ClusterKey {
+    /// A new one.
+    ///
+    /// # Errors
+    /// Without a source of randomness.
+    pub fn fresh() -> Result<Self, getrandom::Error> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key)?;
+        Ok(Self(key))
+    }
+
+    /// The secret of the hash of idempotency keys, the same at all nodes. That hash is not made to hide its secret, so
+    /// nodes prove themselves by the other half.
+    fn hash_secret(&self) -> [u64; 2] {
+        [0, 8].map(|at| u64::from_le_bytes(std::array::from_fn(|byte| self.0[at + byte])))
+    }
+
+    /// What nodes prove to each other that they have.
+    pub fn proof_secret(&self) -> [u8; 16] {
+        std::array::from_fn(|byte| self.0[16 + byte])
+    }
+
+    /// As digits.
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl FromStr for ClusterKey {
+    type Err = ClusterKeyError;
+
+    fn from_str(text: &str) -> Result<Self, ClusterKeyError> {
+        let error = ClusterKeyError { found: text.chars().count() };
+        let digits = text.as_bytes();
+        if digits.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(error);
+        }
+        let mut key = [0; 32];
+        for (byte, digits) in key.iter_mut().zip(digits.chunks(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| error)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| error)?;
+        }
+        Ok(Self(key))
+    }
+}
+
+/// A node of a cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClusterFormat {
+    /// Its number: never given twice in a cluster, so that a node whose disk was lost comes back under another one.
+    pub node: NodeId,
+    /// Who founded the cluster: voters of every group from its first entry on.
+    pub founders: Members,
+    /// The cluster's key.
+    pub key: ClusterKey,
 }
 
 /// Why a directory's format could not be read or written.
@@ -59,6 +140,27 @@ pub enum FormatError {
     /// A number of shards outside 1..=256.
     #[error("expected 1 to 256 shards, found {0}")]
     ShardCount(u16),
+    /// Formatted for a cluster and opened without one, or the other way round.
+    #[error("expected {path} formatted for {expected}, found it formatted for {found}")]
+    Cluster {
+        /// The path.
+        path: PathBuf,
+        /// What it was opened as.
+        expected: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// Something is there already.
+    #[error("expected an empty directory to format, found {found} in {path}")]
+    NotEmpty {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
+    /// A cluster of so many shards does not work yet.
+    #[error("expected 1 shard in a cluster, found {0}")]
+    ClusterShards(u16),
 }
 
 impl Format {
@@ -76,11 +178,26 @@ impl Format {
                 _ => Ok(format),
             },
             None => {
-                let format = Self { shards: shards.unwrap_or(1), secret: fresh_secret(dir)? };
+                let format = Self { shards: shards.unwrap_or(1), secret: fresh_secret(dir)?, cluster: None };
                 format.write(dir)?;
                 Ok(format)
             }
         }
+    }
+
+    /// The format of a node's directory, which must be empty.
+    pub(crate) fn of_node(dir: &Path, shards: u16, cluster: ClusterFormat) -> Result<Self, FormatError> {
+        // The claims of one shard on another are settled between shards that start together (docs/replication.md).
+        if shards != 1 {
+            return Err(FormatError::ClusterShards(shards));
+        }
+        let list = || fs::read_dir(dir)?.next().transpose();
+        let found = list().map_err(|source| FormatError::Io { path: dir.to_path_buf(), source })?;
+        if let Some(found) = found {
+            let found = found.file_name().to_string_lossy().into_owned();
+            return Err(FormatError::NotEmpty { path: dir.to_path_buf(), found });
+        }
+        Ok(Self { shards, secret: cluster.key.hash_secret(), cluster: Some(cluster) })
     }
 
     /// The directory's format; `None` if it is not formatted.
@@ -103,18 +220,51 @@ impl Format {
         if version != u64::from(FORMAT_VERSION) {
             return Err(FormatError::Version { path, found: version });
         }
-        Ok(Some(Self { shards: field("shards")? as u16, secret: [field("secret0")?, field("secret1")?] }))
+        let cluster = text.lines().any(|line| line.starts_with("node "));
+        Ok(Some(Self {
+            shards: field("shards")? as u16,
+            secret: [field("secret0")?, field("secret1")?],
+            cluster: cluster.then(|| Self::read_cluster(&path, &text)).transpose()?,
+        }))
     }
 
-    fn write(&self, dir: &Path) -> Result<(), FormatError> {
+    fn read_cluster(path: &Path, text: &str) -> Result<ClusterFormat, FormatError> {
+        let line =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+        let damaged = |expected: &'static str| FormatError::Damaged {
+            path: path.to_path_buf(),
+            expected,
+            found: line(expected).chars().take(40).collect(),
+        };
+        let number = |text: &str| u64::from_str_radix(text, 16).map(NodeId);
+        let founders = line("founders").split(',').map(number).collect::<Result<Vec<_>, _>>();
+        let founders = founders.ok().and_then(|founders| Members::of(founders).ok());
+        Ok(ClusterFormat {
+            node: number(line("node")).map_err(|_| damaged("node"))?,
+            founders: founders.ok_or_else(|| damaged("founders"))?,
+            // What was there is not told: it may be most of the key.
+            key: line("key").parse().map_err(|_| FormatError::Damaged {
+                path: path.to_path_buf(),
+                expected: "key",
+                found: format!("{} characters", line("key").len()),
+            })?,
+        })
+    }
+
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), FormatError> {
         let [first, second] = self.secret;
-        let text = format!(
+        let mut text = format!(
             "onrush data directory (numbers are hexadecimal)\nversion {FORMAT_VERSION:x}\nshards {:x}\nsecret0 {first:016x}\nsecret1 {second:016x}\n",
             self.shards
         );
+        if let Some(ClusterFormat { node, founders, key }) = &self.cluster {
+            let founders: Vec<String> = founders.voters().map(|node| format!("{:x}", node.0)).collect();
+            let (founders, key) = (founders.join(","), key.to_hex());
+            text.push_str(&format!("node {:x}\nfounders {founders}\nkey {key}\n", node.0));
+        }
         let (path, draft) = (dir.join(FILE), dir.join("FORMAT.new"));
         let write = || {
-            let mut file = fs::File::create(&draft)?;
+            let mut file = create_private(&draft)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&draft, &path)?;
@@ -122,6 +272,15 @@ impl Format {
         };
         write().map_err(|source| FormatError::Io { path: path.clone(), source })
     }
+}
+
+/// What is in it is nobody else's.
+fn create_private(path: &Path) -> std::io::Result<fs::File> {
+    let mut options = fs::File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 fn fresh_secret(dir: &Path) -> Result<[u64; 2], FormatError> {

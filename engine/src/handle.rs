@@ -13,10 +13,12 @@ use onrush_proto::{
 };
 
 use crate::audit::{AuditError, AuditReport, ShardCut, audit};
+use crate::cluster::GroupError;
 use crate::flush::StoredError;
 use crate::host::{Call, Cut, Desk, FlushControl, InlineHost, Parcel, Ports, Station};
 use crate::lane::{Lane, Pump};
 use crate::port::Port;
+use crate::replication::NodeId;
 use crate::stats::EngineStats;
 use crate::subscription::{SubscribeError, Subscription};
 use crate::views::{ProductView, StockView, Views};
@@ -30,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) desk: Arc<Desk>,
     pub(crate) desk_port: u32,
     pub(crate) views: Views,
+    /// Which node of a cluster this is.
+    pub(crate) node: Option<NodeId>,
     pub(crate) flush_controls: Vec<Arc<crossbeam_queue::SegQueue<FlushControl>>>,
     pub(crate) driver: Option<Arc<InlineHost>>,
     pub(crate) durability: String,
@@ -250,6 +254,19 @@ impl EngineHandle {
             false => Slot::of_hash(request.key.0),
         };
         self.core.map.shard(slot)
+    }
+
+    pub(crate) fn cluster_node(&self) -> Option<NodeId> {
+        self.core.node
+    }
+
+    /// The door of a shard that a group has.
+    pub(crate) fn group_station(&self, shard: ShardId) -> Result<&Arc<Station>, GroupError> {
+        if self.core.node.is_none() {
+            return Err(GroupError::Alone);
+        }
+        let (shards, found) = (self.core.map.shards(), shard.0);
+        self.core.stations.get(usize::from(found)).ok_or(GroupError::NoShard { shards, found })
     }
 
     pub(crate) fn station(&self, shard: usize) -> &Arc<Station> {

@@ -11,6 +11,8 @@
 
 pub mod audit;
 mod batch_sizes;
+mod boot;
+mod cluster;
 mod engine;
 pub mod flush;
 pub mod format;
@@ -36,6 +38,7 @@ pub mod views;
 
 pub use audit::AuditReport;
 pub use batch_sizes::BatchSizes;
+pub use cluster::{ClusterOptions, GroupError, GroupStatus, HearError, Post};
 pub use engine::{CloseError, Engine, OpenError};
 pub use handle::{EngineHandle, ListError};
 pub use host::{

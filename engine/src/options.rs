@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::cluster::ClusterOptions;
 #[allow(unused_imports, reason = "for the docs")]
 use crate::host::HostError;
 use crate::rules::inventory::HOLD_US_MAX;
@@ -35,6 +36,8 @@ pub struct EngineOptions {
     pub flush: FlushOptions,
     /// How far the wall clock is believed.
     pub clock: ClockOptions,
+    /// How a node takes part in its cluster; needed where the directory was formatted for one, and only there.
+    pub cluster: Option<ClusterOptions>,
 }
 
 impl Default for EngineOptions {
@@ -52,6 +55,7 @@ impl Default for EngineOptions {
             limits: StateLimits::default(),
             flush: FlushOptions::default(),
             clock: ClockOptions::default(),
+            cluster: None,
         }
     }
 }

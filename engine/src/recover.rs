@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use onrush_proto::{FactError, FactView};
 use onrush_storage::log::{LogReader, ReadError};
-use onrush_storage::store::{Keyspace, Store};
+use onrush_storage::store::{Frozen, Store};
 
 use crate::flush::{Absorber, Checkpoint, Stored, StoredError};
 use crate::shard::{Found, Shard, ShardOptions};
@@ -85,16 +85,28 @@ pub struct Recovered {
 pub fn recover(
     options: ShardOptions,
     store: &dyn Store,
+    reader: LogReader,
+    log: LogPosition,
+    product: impl FnMut(onrush_proto::ProductRow),
+) -> Result<Recovered, RecoverError> {
+    let frozen = store.reader().freeze().map_err(StoredError::from)?;
+    recover_frozen(options, frozen, reader, log, product)
+}
+
+/// As [`recover`], while a flusher goes on with the store.
+pub(crate) fn recover_frozen(
+    options: ShardOptions,
+    store: Frozen,
     mut reader: LogReader,
     log: LogPosition,
     product: impl FnMut(onrush_proto::ProductRow),
 ) -> Result<Recovered, RecoverError> {
-    let (history, current) = (store.applied(Keyspace::History), store.applied(Keyspace::Current));
+    let (history, current) = (store.history_applied, store.current_applied);
     let applied = history.max(current);
     if applied > log.end_lsn {
         return Err(RecoverError::StoreAhead { end: log.end_lsn, applied });
     }
-    let stored = Stored::new(store.reader());
+    let stored = Stored::new(store.reader);
     let checkpoint = stored.checkpoint()?;
     let from = checkpoint.lsn.min(history).min(current);
     if log.first_lsn > from + 1 {

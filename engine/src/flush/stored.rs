@@ -8,7 +8,7 @@ use onrush_proto::{
     DocKey, DocumentRow, GroupRow, HoldRow, LedgerRow, NameRow, OffsetRow, OrderId, OrderRow, ProductRow,
     Row, RowError, RowTag, Sku, StockChangeRow, StockRow,
 };
-use onrush_storage::store::{KeyOrder, KeyRange, Keyspace, StoreError, StoreReader};
+use onrush_storage::store::{Frozen, KeyOrder, KeyRange, Keyspace, StoreError, StoreReader};
 
 use super::keys::{CHECKPOINT_TAG, LATE_ORDER_TAG, StoreKey, after_prefix};
 use super::pages::PageError;
@@ -97,6 +97,14 @@ impl Stored {
     /// Reads through `reader`.
     pub fn new(reader: Arc<dyn StoreReader>) -> Self {
         Self { reader }
+    }
+
+    /// Everything as of now.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub fn freeze(&self) -> Result<Frozen, StoredError> {
+        Ok(self.reader.freeze()?)
     }
 
     /// Answers what a shard wants.

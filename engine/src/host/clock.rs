@@ -53,6 +53,11 @@ impl HostClock {
         self.base_us + self.opened.elapsed().as_micros() as u64
     }
 
+    /// Goes on from `time_us`, if that is later: another clock has counted so far.
+    pub(crate) fn advance_to(&mut self, time_us: u64) {
+        self.base_us += time_us.saturating_sub(self.now_us());
+    }
+
     /// By how much shard time is ahead of the wall clock, in us; below 0 if it is behind. A wall clock may be set
     /// while the engine is open, so that this changes.
     pub(crate) fn ahead_us(&self) -> i64 {

@@ -212,8 +212,9 @@ impl Seat {
         self.worker.waits_for_store() || self.station.fall_asleep()
     }
 
-    fn is_done(&self) -> bool {
-        self.station.closing.load(Ordering::Acquire) && self.station.is_idle() && !self.worker.is_writing()
+    fn is_done(&mut self) -> bool {
+        let closing = self.station.closing.load(Ordering::Acquire) && self.station.is_idle();
+        closing && !self.worker.is_writing() && self.worker.may_end()
     }
 
     /// How long the shard may be left alone; `None` = until something comes.
@@ -239,7 +240,7 @@ async fn turn_all(mut seats: Vec<Seat>) {
         let turned = seats.iter_mut().fold(false, |turned, seat| seat.turn() | turned);
         if turned || spin(&seats) {
             glommio::yield_if_needed().await;
-        } else if seats.iter().all(Seat::is_done) {
+        } else if seats.iter_mut().all(Seat::is_done) {
             break;
         } else {
             sleep(&seats).await;

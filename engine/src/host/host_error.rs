@@ -20,6 +20,9 @@ pub enum HostError {
         /// What an executor needs.
         needed_bytes: u64,
     },
+    /// A node of a cluster has deadlines that nobody would keep between calls.
+    #[error("expected a host with threads for a node of a cluster, found `inline`; use `thread`")]
+    InlineNode,
     /// An executor could not be started.
     #[error("the `glommio` host cannot start an executor: {0}; use `thread`")]
     Executor(String),

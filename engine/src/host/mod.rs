@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+mod alone;
 mod clock;
 mod desk;
 mod flusher;
@@ -14,8 +15,10 @@ mod host_error;
 mod hot_keys;
 mod inline;
 mod laps;
+mod member;
 mod outbox;
 mod ports;
+mod seat;
 mod snapshots;
 mod station;
 mod tail;
@@ -37,11 +40,13 @@ pub(crate) use flusher::{Cut, FlushControl, FlusherHandle};
 pub(crate) use glommio::GlommioHost;
 pub use host_error::HostError;
 pub(crate) use inline::InlineHost;
+pub(crate) use member::MemberParts;
 pub(crate) use ports::{PortQueue, Ports, Sink};
+pub(crate) use seat::SeatParts;
 pub use snapshots::{InstallError, Installed, Snapshots, install_newest};
 pub(crate) use station::Parcel;
 pub use station::Station;
 pub use tail::Tail;
 pub(crate) use tail::{TAIL_BYTES_MAX, Tailed};
 pub(crate) use thread::ThreadHost;
-pub(crate) use worker::{Worker, WorkerParts};
+pub(crate) use worker::Worker;

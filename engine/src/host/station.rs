@@ -11,6 +11,8 @@ use onrush_storage::log::Frame;
 
 use super::tail::Tail;
 use crate::batch_sizes::BatchCells;
+use crate::cluster::GroupAsk;
+use crate::replication::{Message, NodeId};
 use crate::shard::PeerMessage;
 use crate::stages::StageCells;
 
@@ -63,6 +65,20 @@ const ASLEEP: u8 = 1;
 /// It sleeps while a durable write is in flight.
 const FOR_WRITE: u8 = 2;
 
+/// Bytes of messages of other members that may wait. They are sent again.
+const HEARD_BYTES_MAX: usize = 64 << 20;
+
+/// What a member of a group hears, is asked and tells.
+#[derive(Default)]
+struct Group {
+    heard: SegQueue<(Message, usize)>,
+    heard_bytes: AtomicUsize,
+    asks: SegQueue<GroupAsk>,
+    /// Who leads, plus one; 0 while nobody is known.
+    leader: AtomicU64,
+    in_office: AtomicBool,
+}
+
 /// A shard's door, and where its worker and its flusher tell each other how far they are.
 pub struct Station {
     pub(crate) id: ShardId,
@@ -70,6 +86,8 @@ pub struct Station {
     waiting: CachePadded<AtomicUsize>,
     waiting_max: usize,
     peers: SegQueue<(ShardId, Vec<PeerMessage>)>,
+    /// What this shard's group has to do with.
+    group: Group,
     sleep: CachePadded<AtomicU8>,
     /// A durable write came back since the worker last fell asleep.
     landed: AtomicBool,
@@ -102,6 +120,7 @@ impl Station {
             waiting: CachePadded::new(AtomicUsize::new(0)),
             waiting_max,
             peers: SegQueue::new(),
+            group: Group::default(),
             sleep: CachePadded::new(AtomicU8::new(AWAKE)),
             landed: AtomicBool::new(false),
             sleeper: Mutex::new(None),
@@ -157,8 +176,50 @@ impl Station {
         self.peers.pop()
     }
 
+    /// A message of another member of the group; false if too many wait.
+    pub(crate) fn hear(&self, message: Message, bytes: usize) -> bool {
+        let group = &self.group;
+        if group.heard_bytes.fetch_add(bytes, Ordering::Relaxed) > HEARD_BYTES_MAX {
+            group.heard_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        group.heard.push((message, bytes));
+        self.wake();
+        true
+    }
+
+    pub(crate) fn heard(&self) -> Option<Message> {
+        let (message, bytes) = self.group.heard.pop()?;
+        self.group.heard_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        Some(message)
+    }
+
+    pub(crate) fn ask_group(&self, ask: GroupAsk) {
+        self.group.asks.push(ask);
+        self.wake();
+    }
+
+    pub(crate) fn asked(&self) -> Option<GroupAsk> {
+        self.group.asks.pop()
+    }
+
+    pub(crate) fn tell_office(&self, leader: Option<NodeId>, in_office: bool) {
+        let leader = leader.map_or(0, |node| node.0.wrapping_add(1));
+        self.group.leader.store(leader, Ordering::Relaxed);
+        self.group.in_office.store(in_office, Ordering::Release);
+    }
+
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.group.leader.load(Ordering::Relaxed).checked_sub(1).map(NodeId)
+    }
+
+    pub(crate) fn is_in_office(&self) -> bool {
+        self.group.in_office.load(Ordering::Acquire)
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
-        self.inbox.is_empty() && self.peers.is_empty()
+        let quiet = self.group.heard.is_empty() && self.group.asks.is_empty();
+        quiet && self.inbox.is_empty() && self.peers.is_empty()
     }
 
     /// Requests waiting.
@@ -214,7 +275,9 @@ impl Station {
     pub(crate) fn fall_asleep(&self) -> bool {
         self.sleep.store(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let may_sleep = self.is_idle() && !self.closing.load(Ordering::Relaxed);
+        // A write may have come back to a worker that does something else meanwhile.
+        let landed = self.landed.swap(false, Ordering::Relaxed);
+        let may_sleep = self.is_idle() && !landed && !self.closing.load(Ordering::Relaxed);
         if !may_sleep {
             self.wake_up();
         }
@@ -237,7 +300,8 @@ impl Station {
     }
 
     /// Shows a committed frame to the flusher and to subscribers. The store may go up to `ceiling`.
-    pub fn commit(&self, frame: Frame, ceiling: u64) {
+    pub fn commit(&self, frame: impl Into<Arc<Frame>>, ceiling: u64) {
+        let frame = frame.into();
         self.set_ceiling(ceiling);
         self.committed_bytes.fetch_add(frame.bytes().len() as u64, Ordering::Relaxed);
         self.tail.push(frame);

@@ -74,12 +74,12 @@ impl Tail {
     }
 
     /// Takes a frame that has just been committed.
-    pub fn push(&self, frame: Frame) {
+    pub fn push(&self, frame: Arc<Frame>) {
         let last = frame.view().info().next_lsn().saturating_sub(1);
         {
             let mut tail = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
             tail.bytes += frame.bytes().len();
-            tail.frames.push_back(Arc::new(frame));
+            tail.frames.push_back(frame);
             tail.trim(self.bytes_max);
         }
         self.committed.store(last, Ordering::Release);

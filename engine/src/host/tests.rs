@@ -18,7 +18,7 @@ use onrush_storage::store::{MemoryStore, Store};
 
 use super::ports::PortQueue;
 use super::station::MANY;
-use super::{HostClock, Parcel, Ports, Sink, Station, TAIL_BYTES_MAX, Tail, Worker, WorkerParts};
+use super::{HostClock, Parcel, Ports, SeatParts, Sink, Station, TAIL_BYTES_MAX, Tail, Worker};
 use crate::flush::Stored;
 use crate::options::ClockOptions;
 use crate::shard::{Shard, ShardOptions};
@@ -134,9 +134,8 @@ impl Bench {
         let (ports, queue) = (Arc::new(Ports::default()), Arc::new(PortQueue::new()));
         let port = ports.open(Sink::Queue(Arc::clone(&queue)));
         let (views, map) = (Arc::new(ShardViews::default()), SlotMap::new(1).unwrap());
-        let mut worker = Worker::new(WorkerParts {
+        let seat = SeatParts {
             shard: Shard::new(ShardOptions::new(ShardId(0), map, KeyHasher::new([1, 2]))),
-            log,
             stored: Stored::new(MemoryStore::new().reader()),
             views: Arc::clone(&views),
             station: Arc::clone(&station),
@@ -145,7 +144,8 @@ impl Bench {
             clock: HostClock::start(0, ClockOptions::default()).unwrap(),
             inputs_max: 1_000,
             lag_bytes_max: u64::MAX,
-        });
+        };
+        let mut worker = Worker::alone(seat, log);
         worker.write_beside().unwrap();
         let views = Views::new(vec![views], map);
         let sku = "hot".parse().unwrap();

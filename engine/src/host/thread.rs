@@ -12,6 +12,8 @@ use super::worker::Worker;
 
 /// Idle time after which the log is sealed.
 const SEAL_AFTER: Duration = Duration::from_millis(100);
+/// How often a leader that closes looks whether another one has taken its office.
+const FAREWELL_PATIENCE: Duration = Duration::from_millis(1);
 /// Turns of looking for work before the thread sleeps: a hop to a sleeping thread costs more.
 const SPINS: u32 = 64;
 
@@ -92,7 +94,11 @@ fn run(mut worker: Worker) {
             continue;
         }
         if station.closing.load(Ordering::Acquire) && station.is_idle() {
-            break;
+            if worker.may_end() {
+                break;
+            }
+            thread::park_timeout(FAREWELL_PATIENCE);
+            continue;
         }
         let due = worker.idle_us().map(Duration::from_micros);
         let patience = if sealed { due } else { Some(due.unwrap_or(SEAL_AFTER).min(SEAL_AFTER)) };

@@ -49,6 +49,11 @@ impl Entry {
         &self.frame
     }
 
+    /// Its frame, to be kept.
+    pub fn shared(&self) -> Arc<Frame> {
+        Arc::clone(&self.frame)
+    }
+
     /// Bytes of its frame.
     pub fn bytes(&self) -> usize {
         self.frame.bytes().len()

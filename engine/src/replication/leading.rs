@@ -149,6 +149,15 @@ impl Raft {
         lease || heard_us >= asked_us
     }
 
+    /// The others, if it leads: the last entry that is known to be on the disk of each, and for how long nothing that was
+    /// sent to it has been answered, in us.
+    pub fn followers(&self, now_us: u64) -> Vec<(NodeId, u64, u64)> {
+        let Role::Leader(leading) = &self.role else { return Vec::new() };
+        let silent = |follower: &Progress| now_us.saturating_sub(follower.heard_us);
+        let told = |(node, follower): (&NodeId, &Progress)| (*node, follower.matched, silent(follower));
+        leading.followers.iter().map(told).collect()
+    }
+
     /// Asks the followers whether this member still leads, without waiting for the next sign of life: for what
     /// [`led_since`](Self::led_since) is to tell soon and no lease does.
     ///

@@ -85,6 +85,11 @@ impl Output {
         self.now.is_empty() && self.later.is_empty() && !self.is_to_be_written()
     }
 
+    /// Bytes of entries to write.
+    pub fn append_bytes(&self) -> usize {
+        self.append.iter().map(Entry::bytes).sum()
+    }
+
     /// True if there is something to make durable.
     pub fn is_to_be_written(&self) -> bool {
         self.vote.is_some() || self.truncate_after.is_some() || !self.append.is_empty()

@@ -162,12 +162,21 @@ impl Cells {
         None
     }
 
-    /// Writes a cell; true if the SKU is new.
+    /// Writes a cell; true if the SKU is new. A cell stands at its SKU's position in the shard's table, unless the table was
+    /// rebuilt since then: in another order, without what was never committed.
     pub(super) fn publish(&self, position: u32, row: &StockRow) -> bool {
-        if let Some(cell) = self.cell(position) {
+        if let Some(cell) = self.cell(position).filter(|cell| cell.sku == row.sku) {
             cell.write(row);
             return false;
         }
+        if let Some(cell) = self.find(&row.sku) {
+            cell.write(row);
+            return false;
+        }
+        self.add(self.len.load(Ordering::Relaxed), row)
+    }
+
+    fn add(&self, position: u32, row: &StockRow) -> bool {
         if position >= CELLS_MAX {
             return false;
         }

@@ -105,12 +105,20 @@ pub struct VoteFile {
 }
 
 impl VoteFile {
+    /// True if the directory has one.
+    ///
+    /// # Errors
+    /// If it cannot be listed.
+    pub fn exists(disk: &dyn Disk) -> Result<bool, VoteError> {
+        Ok(disk.list()?.iter().any(|name| name == VOTE_FILE))
+    }
+
     /// Opens the vote of a directory; a new one is term 0 and nobody.
     ///
     /// # Errors
     /// [`VoteError::Corrupt`] or [`VoteError::Length`] if a promise may have been lost.
     pub fn open(disk: &Arc<dyn Disk>) -> Result<Self, VoteError> {
-        if !disk.list()?.iter().any(|name| name == VOTE_FILE) {
+        if !Self::exists(disk.as_ref())? {
             return Self::create(disk.as_ref());
         }
         let file = disk.open(VOTE_FILE)?;

@@ -131,7 +131,7 @@ impl World {
         let state = |node: &super::member::Node| {
             let live = node.live.as_ref()?;
             let raft = live.replica.raft();
-            Some((raft.log().last(), raft.commit(), live.replica.applied(), live.applied_lsn))
+            Some((raft.log().last(), raft.commit(), live.replica.applied(), live.applied.lsn))
         };
         let Some(leader) = self.leader().and_then(|at| self.nodes[at].live.as_ref()) else {
             return Err(liveness::stuck("a leader", self.nodes.len()));

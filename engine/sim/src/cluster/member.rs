@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use onrush_engine::flush::Stored;
-use onrush_engine::recover::{LogPosition, RecoverError, Recovered, recover_with_views};
+use onrush_engine::recover::{LogPosition, RecoverError, Recovered, recover, recover_with_views};
 use onrush_engine::replication::{
-    EntryError, EntryLog, Members, NodeId, Output, Raft, RaftOptions, Replica, Timing, found,
+    Applied, EntryError, EntryLog, MemberFiles, Members, NodeId, Output, Raft, RaftOptions, Replica, Timing,
+    found,
 };
 use onrush_engine::shard::{Effects, Input, Shard, ShardOptions, Want};
 use onrush_engine::views::{ShardViews, ViewRows};
 use onrush_engine::{Flusher, Snapshots, Station, Tail};
 use onrush_proto::{FactView, ShardId};
 use onrush_storage::disk::{Disk, FaultDisk};
-use onrush_storage::log::{AppendError, FrameBuf, Log, LogOptions, OpenError, Prepare, VoteError, VoteFile};
+use onrush_storage::log::{Log, LogOptions, OpenError, Prepare, VoteError};
 use onrush_storage::store::{Keyspace, Store};
 
 use crate::invariants::monotone::Seen;
@@ -47,8 +48,7 @@ pub(crate) struct Node {
 /// One life of a node.
 pub(crate) struct Live {
     pub(crate) replica: Replica,
-    pub(crate) log: Log,
-    pub(crate) votes: VoteFile,
+    pub(crate) files: MemberFiles,
     /// What is to be written, in order.
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) shard: Shard,
@@ -58,11 +58,8 @@ pub(crate) struct Live {
     pub(crate) flusher: Option<Flusher>,
     pub(crate) inbox: VecDeque<Input>,
     pub(crate) open: Effects,
-    /// The last record and the shard time that were applied.
-    pub(crate) applied_lsn: u64,
-    pub(crate) applied_us: u64,
+    pub(crate) applied: Applied,
     pub(crate) seen: Seen,
-    frame: FrameBuf,
     rows: ViewRows,
     wants: Vec<Want>,
 }
@@ -72,27 +69,6 @@ pub(crate) enum Started {
     Up,
     /// The disk failed again.
     DiskFailed,
-}
-
-/// Why something was not written.
-#[derive(Debug)]
-pub(crate) enum WriteFailed {
-    Append(AppendError),
-    Vote(VoteError),
-    Truncate(onrush_storage::log::TruncateError),
-    /// An entry does not stand where its leader put it.
-    Elsewhere(String),
-}
-
-impl std::fmt::Display for WriteFailed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Append(error) => error.fmt(f),
-            Self::Vote(error) => error.fmt(f),
-            Self::Truncate(error) => error.fmt(f),
-            Self::Elsewhere(found) => found.fmt(f),
-        }
-    }
 }
 
 impl Node {
@@ -128,15 +104,17 @@ impl Node {
         (members, epoch, now_us): (&Members, u64, u64),
     ) -> Result<Started, Violation> {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let (log, votes) =
-            match (Log::open(Arc::clone(&disk), log_options(plan, epoch)), VoteFile::open(&disk)) {
-                (Ok((log, _)), Ok(votes)) => (log, votes),
-                (Err(OpenError::Read { .. } | OpenError::Write { .. }), _) | (_, Err(VoteError::Io(_))) => {
-                    return Ok(Started::DiskFailed);
-                }
-                (Err(error), _) => return Err(failed("a log that opens", &error)),
-                (_, Err(error)) => return Err(failed("a vote that opens", &error)),
-            };
+        let log = match Log::open(Arc::clone(&disk), log_options(plan, epoch)) {
+            Ok((log, _)) => log,
+            Err(OpenError::Read { .. } | OpenError::Write { .. }) => return Ok(Started::DiskFailed),
+            Err(error) => return Err(failed("a log that opens", &error)),
+        };
+        let files = match MemberFiles::open(log, &disk) {
+            Ok(files) => files,
+            Err(VoteError::Io(_)) => return Ok(Started::DiskFailed),
+            Err(error) => return Err(failed("a vote that opens", &error)),
+        };
+        let log = &files.log;
         let entries = match EntryLog::open(log.reader(), members.clone(), plan.recent_bytes_max) {
             Ok(entries) => entries,
             Err(EntryError::Read(onrush_storage::log::ReadError::Read { .. })) => {
@@ -149,8 +127,9 @@ impl Node {
             let expected = format!("a log that reaches record {end_lsn}, which its store has");
             return Err(Violation::new("commits", expected, log.end_lsn().to_string()));
         }
-        let (applied, time_us) = applied(&log, end_lsn)?;
-        let at = LogPosition { first_lsn: log.first_lsn(), end_lsn, time_us };
+        let applied = Applied::in_store(log.reader(), end_lsn);
+        let applied = applied.map_err(|error| failed("a log that reads", &error))?;
+        let at = LogPosition { first_lsn: log.first_lsn(), end_lsn, time_us: applied.time_us };
         let (recovered, views) = match recover_with_views(options, &self.store, log.reader(), at) {
             Ok(rebuilt) => rebuilt,
             Err(RecoverError::Log(onrush_storage::log::ReadError::Read { .. })) => {
@@ -160,7 +139,7 @@ impl Node {
         };
         let raft_options = raft_options(plan, self.id, epoch);
         // How the group was founded is committed from the beginning.
-        let raft = Raft::new(raft_options, votes.vote(), entries, applied.max(1), now_us);
+        let raft = Raft::new(raft_options, files.votes.vote(), entries, applied.index.max(1), now_us);
         let Recovered { shard, absorber, replayed_from, .. } = recovered;
         let tail = Arc::new(Tail::new(end_lsn, log.reader(), plan.tail_bytes_max));
         let station = Arc::new(Station::new(ShardId(0), 1, Arc::clone(&tail)));
@@ -171,9 +150,8 @@ impl Node {
         let flusher =
             Flusher::new(Arc::clone(&station), replayed_from, absorber, store, (plan.flush, snapshots));
         self.live = Some(Live {
-            replica: Replica::new(raft, applied),
-            log,
-            votes,
+            replica: Replica::new(raft, applied.index),
+            files,
             outputs: VecDeque::new(),
             shard,
             stored: Stored::new(self.store.reader()),
@@ -182,10 +160,8 @@ impl Node {
             flusher: Some(flusher),
             inbox: VecDeque::new(),
             open: Effects::default(),
-            applied_lsn: end_lsn,
-            applied_us: time_us,
+            applied,
             seen: Seen::default(),
-            frame: FrameBuf::new(),
             rows: ViewRows::default(),
             wants: Vec::new(),
         });
@@ -196,13 +172,13 @@ impl Node {
     pub(crate) fn rebuild(&mut self, options: ShardOptions) -> Verdict {
         let Some(live) = &mut self.live else { return Ok(()) };
         let at = LogPosition {
-            first_lsn: live.log.first_lsn(),
-            end_lsn: live.applied_lsn,
-            time_us: live.applied_us,
+            first_lsn: live.files.log.first_lsn(),
+            end_lsn: live.applied.lsn,
+            time_us: live.applied.time_us,
         };
-        let rebuilt = recover_with_views(options, &self.store, live.log.reader(), at);
-        let (recovered, views) = rebuilt.map_err(|error| failed("a shard that is rebuilt", &error))?;
-        (live.shard, live.views) = (recovered.shard, views);
+        // What is published is what was committed, and so it stays.
+        let rebuilt = recover(options, &self.store, live.files.log.reader(), at, |_| ());
+        live.shard = rebuilt.map_err(|error| failed("a shard that is rebuilt", &error))?.shard;
         live.open = Effects::default();
         Ok(())
     }
@@ -234,46 +210,7 @@ fn log_options(plan: &Plan, epoch: u64) -> LogOptions {
     }
 }
 
-/// The entry that ends with a record, and its time.
-fn applied(log: &Log, end_lsn: u64) -> Result<(u64, u64), Violation> {
-    let mut reader = log.reader();
-    let mut found = (0, 0);
-    while let Some(frame) = reader.next_frame().map_err(|error| failed("a log that reads", &error))? {
-        let info = frame.info();
-        if info.next_lsn() > end_lsn + 1 {
-            break;
-        }
-        // What the store has ends with a record: behind it there may be entries without any.
-        if info.record_count > 0 && !info.is_seal() {
-            found = (info.index, info.time_us);
-        }
-    }
-    Ok(found)
-}
-
 impl Live {
-    /// Makes an output durable.
-    pub(crate) fn write(&mut self, output: &Output, skip_vote: bool) -> Result<(), WriteFailed> {
-        if let Some(vote) = output.vote.filter(|_| !skip_vote) {
-            self.votes.save(vote).map_err(WriteFailed::Vote)?;
-        }
-        if let Some(index) = output.truncate_after {
-            self.log.truncate_after(index).map_err(WriteFailed::Truncate)?;
-        }
-        for entry in &output.append {
-            let info = entry.info();
-            self.frame.clear();
-            self.frame.push_all(&entry.frame().view());
-            self.log.set_term(info.term);
-            let appended = self.log.append_flagged(&mut self.frame, info.time_us, info.flags);
-            let appended = appended.map_err(WriteFailed::Append)?;
-            if appended != info {
-                return Err(WriteFailed::Elsewhere(format!("{info:?} of its leader, {appended:?} here")));
-            }
-        }
-        Ok(())
-    }
-
     /// Applies an entry that another leader decided.
     pub(crate) fn apply(&mut self, entry: &onrush_engine::replication::Entry) -> Verdict {
         let info = entry.info();
@@ -294,9 +231,9 @@ impl Live {
     /// Shows a committed entry to the flusher and to subscribers.
     pub(crate) fn show(&mut self, entry: &onrush_engine::replication::Entry, ceiling: u64) {
         let info = entry.info();
-        (self.applied_lsn, self.applied_us) = (info.next_lsn() - 1, info.time_us);
+        self.applied.pass(info);
         if info.record_count > 0 {
-            self.station.commit(entry.frame().clone(), ceiling);
+            self.station.commit(entry.shared(), ceiling);
         }
         self.station.set_ceiling(ceiling);
         self.shard.set_stored(self.station.stored());

@@ -238,7 +238,7 @@ impl World {
     fn check_state(&self, at: usize) -> Verdict {
         let Some(live) = &self.nodes[at].live else { return Ok(()) };
         let undecided = live.open.frame.is_empty() && live.replica.waiting() == 0;
-        if !undecided || live.applied_lsn != self.mirror.books[0].end_lsn {
+        if !undecided || live.applied.lsn != self.mirror.books[0].end_lsn {
             return Ok(());
         }
         let views = Views::new(vec![std::sync::Arc::clone(&live.views)], self.map);

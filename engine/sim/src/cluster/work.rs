@@ -1,10 +1,9 @@
 //! What can happen when nothing fails.
 
-use onrush_engine::replication::{Message, Output, Release};
+use onrush_engine::replication::{MemberWriteError, Message, Output, Release};
 use onrush_engine::shard::{Effects, Input, ReplyTo};
 use onrush_proto::{Lsn, Outcome, Receipt, Refusal, Reply, Request, ShardId};
 
-use super::member::WriteFailed;
 use super::{World, place};
 use crate::faults::Fault;
 use crate::invariants;
@@ -204,12 +203,14 @@ impl World {
 
     /// The disk does what comes next.
     fn write(&mut self, at: usize) -> Verdict {
-        let skip_vote = self.plan.has(Planted::VoteNotWritten);
         let Some(live) = &mut self.nodes[at].live else { return Ok(()) };
         let Some(mut output) = live.outputs.pop_front() else { return Ok(()) };
         self.nodes[at].taking_back = output.truncate_after.map(|index| index as usize);
+        let lost = self.plan.has(Planted::VoteNotWritten).then(|| output.vote.take()).flatten();
         let Some(live) = &mut self.nodes[at].live else { return Ok(()) };
-        if let Err(error) = live.write(&output, skip_vote) {
+        let written = live.files.write(&output);
+        output.vote = output.vote.or(lost);
+        if let Err(error) = written {
             return self.write_failed(at, &error);
         }
         self.nodes[at].taking_back = None;
@@ -243,9 +244,9 @@ impl World {
         Ok(())
     }
 
-    fn write_failed(&mut self, at: usize, error: &WriteFailed) -> Verdict {
-        if let WriteFailed::Elsewhere(found) = error {
-            return Err(Violation::new("matching", "an entry where its leader put it", found.clone()));
+    fn write_failed(&mut self, at: usize, error: &MemberWriteError) -> Verdict {
+        if let MemberWriteError::Elsewhere { .. } = error {
+            return Err(Violation::new("matching", "an entry where its leader put it", error.to_string()));
         }
         self.tell(|| format!("node {at} stops: {error}"));
         self.summary.poisoned += 1;
@@ -291,13 +292,15 @@ impl World {
     ) -> Verdict {
         let Some(live) = &mut self.nodes[at].live else { return Ok(()) };
         let open = std::mem::take(&mut live.open);
+        // What has decided nothing that is not committed knows nothing that is not so.
+        let decided = batches.iter().chain([&open]).any(|batch| !batch.is_empty());
         for batch in batches.into_iter().chain([open]) {
             for (to, _) in batch.replies {
                 self.reply(to, &unknown())?;
             }
         }
         self.refuse_inbox(at)?;
-        if self.plan.has(Planted::KeepDecided) {
+        if !decided || self.plan.has(Planted::KeepDecided) {
             return Ok(());
         }
         self.nodes[at].rebuild(options)
@@ -468,9 +471,9 @@ impl World {
             return Ok(());
         };
         let time_us = live.replica.raft().log().time_us();
-        match live.log.seal(time_us) {
+        match live.files.log.seal(time_us) {
             Ok(()) => Ok(()),
-            Err(error) => self.write_failed(at, &WriteFailed::Append(error)),
+            Err(error) => self.write_failed(at, &error.into()),
         }
     }
 }

@@ -1,0 +1,499 @@
+//! A shard whose log a group of nodes has: what a quorum has on disk has happened.
+//!
+//! While an entry is on its way the shard decides what has arrived into the next one, as in [`Alone`](super::alone).
+//! What a batch says waits in its [`Replica`] until it may leave. A shard that is led elsewhere applies what is committed
+//! and turns requests away with the leader's name; one that has lost its office is rebuilt from store and log.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use onrush_proto::{FactView, Refusal};
+use onrush_storage::log::LogReader;
+
+use super::clock::HostClock;
+use super::laps::Laps;
+use super::seat::{Seat, SeatParts};
+use super::writer::{Durable, WriteError, Writer, Written};
+use crate::cluster::{GroupAsk, GroupStatus, Post};
+use crate::recover::{LogPosition, RecoverError, recover_frozen};
+use crate::replication::{
+    Applied, Declined, Entry, MemberFiles, MemberWriteError, Members, Message, NodeId, Output, RaftError,
+    Release, Replica, RoleKind,
+};
+use crate::shard::{Effects, ShardOptions};
+use crate::stages::Stage;
+use crate::views::ViewRows;
+
+/// Batches that a leader has on their way at most.
+const PIPELINE_MAX: usize = 64;
+/// Bytes from which on an output goes to the writer's thread.
+const LARGE_BYTES: usize = 16 << 10;
+/// Things released in one turn: consensus has its own deadlines.
+const RELEASES_MAX: usize = 256;
+/// Idle time after which the log is sealed.
+const SEAL_AFTER_US: u64 = 100_000;
+/// How many election timeouts a member that closes waits for another one to take its office.
+const FAREWELLS: u64 = 3;
+
+impl Durable<Output> for MemberFiles {
+    type Error = MemberWriteError;
+
+    fn write(&mut self, output: &mut Output) -> Result<(), MemberWriteError> {
+        MemberFiles::write(self, output)
+    }
+}
+
+/// Why a member stops: what it would say next cannot be trusted.
+#[derive(Debug, thiserror::Error)]
+enum MemberError {
+    #[error(transparent)]
+    Raft(#[from] RaftError),
+    #[error(transparent)]
+    Write(#[from] WriteError<MemberWriteError>),
+    #[error("entry {index}: {source}")]
+    Fact { index: u64, source: onrush_proto::FactError },
+    #[error("the shard was not rebuilt: {0}")]
+    Rebuild(#[from] RecoverError),
+}
+
+/// What a member is made of, beside its seat.
+pub(crate) struct MemberParts {
+    pub(crate) replica: Replica,
+    pub(crate) files: MemberFiles,
+    pub(crate) applied: Applied,
+    pub(crate) post: Arc<dyn Post>,
+    pub(crate) shard_options: ShardOptions,
+    pub(crate) election_us: u64,
+}
+
+/// One member at work.
+pub(crate) struct Member {
+    pub(super) seat: Seat,
+    replica: Replica,
+    writer: Writer<MemberFiles, Output>,
+    /// What is to be written, in order.
+    outputs: VecDeque<Output>,
+    applied: Applied,
+    post: Arc<dyn Post>,
+    shard_options: ShardOptions,
+    log: LogReader,
+    first_lsn: u64,
+    rows: ViewRows,
+    /// Counts on, whatever becomes of shard time: consensus measures by it.
+    clock: HostClock,
+    election_us: u64,
+    written_us: u64,
+    sealed: bool,
+    /// Until when it waits for another one to take its office.
+    farewell_us: Option<u64>,
+}
+
+impl Member {
+    pub(super) fn new(seat: SeatParts, parts: MemberParts) -> Self {
+        let MemberParts { replica, files, applied, post, shard_options, election_us } = parts;
+        let (log, first_lsn) = (files.log.reader(), files.log.first_lsn());
+        Self {
+            clock: seat.clock,
+            seat: Seat::new(seat),
+            replica,
+            writer: Writer::new(files),
+            outputs: VecDeque::new(),
+            applied,
+            post,
+            shard_options,
+            log,
+            first_lsn,
+            rows: ViewRows::default(),
+            election_us,
+            written_us: 0,
+            sealed: false,
+            farewell_us: None,
+        }
+    }
+
+    pub(super) fn write_beside(&mut self) -> io::Result<()> {
+        self.writer.start_thread(Arc::clone(&self.seat.station))
+    }
+
+    /// True while a write is in flight.
+    #[cfg(all(feature = "glommio", target_os = "linux"))]
+    pub(super) fn is_writing(&self) -> bool {
+        self.writer.is_writing()
+    }
+
+    /// How long nothing will be due, in us.
+    pub(super) fn idle_us(&self) -> Option<u64> {
+        if self.seat.is_stopped() {
+            return None;
+        }
+        let consensus = self.replica.raft().next_due_us().saturating_sub(self.clock.now_us());
+        let shard = self.seat.shard.next_deadline_us().filter(|_| self.may_decide());
+        let shard = shard.map_or(u64::MAX, |due| due.saturating_sub(self.seat.clock.now_us()));
+        Some(consensus.min(shard))
+    }
+
+    /// One turn; false if there was nothing to do.
+    pub(super) fn turn(&mut self) -> bool {
+        if self.seat.is_stopped() {
+            return self.turn_away();
+        }
+        match self.work() {
+            Ok(worked) => worked,
+            Err(error) => {
+                self.seat.stop(&error);
+                self.turn_away();
+                true
+            }
+        }
+    }
+
+    fn work(&mut self) -> Result<bool, MemberError> {
+        let mut worked = self.land()?;
+        worked |= self.hear()?;
+        worked |= self.tick()?;
+        worked |= self.carry_out()?;
+        self.look_at_office()?;
+        worked |= self.answer_asks()?;
+        worked |= self.release()?;
+        worked |= self.decide()?;
+        worked |= self.carry_out()?;
+        self.tell();
+        Ok(worked)
+    }
+
+    /// A write came back.
+    fn land(&mut self) -> Result<bool, MemberError> {
+        match self.writer.poll() {
+            Some(written) => self.landed(written).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn landed(&mut self, written: Written<Output, MemberWriteError>) -> Result<(), MemberError> {
+        written.result?;
+        self.seat.station.counters.stages.record(Stage::Commit, written.took_ns);
+        written.job.map_or(Ok(()), |output| self.is_written(output))
+    }
+
+    /// What an output owed the disk is there: what rests on it leaves.
+    fn is_written(&mut self, mut output: Output) -> Result<(), MemberError> {
+        let now_us = self.clock.now_us();
+        self.send(&mut output.later);
+        (self.written_us, self.sealed) = (now_us, false);
+        if let Some(files) = self.writer.disk() {
+            self.seat.count_log(&files.log);
+        }
+        if let Some(last) = output.append.last().map(Entry::position) {
+            let raft = self.replica.raft_mut();
+            raft.persisted(last, now_us)?;
+            raft.trim();
+        }
+        self.take_output();
+        Ok(())
+    }
+
+    /// What other members say.
+    fn hear(&mut self) -> Result<bool, MemberError> {
+        let mut heard = false;
+        while let Some(message) = self.seat.station.heard() {
+            heard = true;
+            self.replica.raft_mut().step(message, self.clock.now_us())?;
+        }
+        self.take_output();
+        Ok(heard)
+    }
+
+    fn tick(&mut self) -> Result<bool, MemberError> {
+        let now_us = self.clock.now_us();
+        let due = now_us >= self.replica.raft().next_due_us();
+        if due {
+            self.replica.raft_mut().tick(now_us)?;
+            self.take_output();
+        }
+        if !self.sealed && now_us >= self.written_us + SEAL_AFTER_US && self.outputs.is_empty() {
+            self.seal();
+        }
+        Ok(due)
+    }
+
+    /// What consensus wants done: what need not wait is sent at once.
+    fn take_output(&mut self) {
+        let mut output = self.replica.take_output();
+        self.send(&mut output.now);
+        if !output.is_empty() {
+            self.outputs.push_back(output);
+        }
+    }
+
+    fn send(&self, messages: &mut Vec<Message>) {
+        for message in messages.drain(..) {
+            let mut bytes = Vec::new();
+            message.encode(self.seat.station.id, &mut bytes);
+            self.post.send(message.to, bytes);
+        }
+    }
+
+    /// Works off outputs, as far as no write is in flight; large ones by the writer's thread.
+    fn carry_out(&mut self) -> Result<bool, MemberError> {
+        let mut any = false;
+        while !self.writer.is_writing()
+            && let Some(mut output) = self.outputs.pop_front()
+        {
+            any = true;
+            if !output.is_to_be_written() {
+                self.send(&mut output.later);
+                continue;
+            }
+            if output.append_bytes() >= LARGE_BYTES && self.writer.has_thread() {
+                match self.writer.begin(output) {
+                    Ok(()) => continue,
+                    Err(back) => output = back,
+                }
+            }
+            let mut laps = Laps::start();
+            self.writer.write(&mut output)?;
+            self.seat.end(Stage::Commit, &mut laps);
+            self.is_written(output)?;
+        }
+        Ok(any)
+    }
+
+    /// True if the shard may decide here, now.
+    fn may_decide(&self) -> bool {
+        self.replica.holds_office() && !self.replica.raft().is_handing_over()
+    }
+
+    fn look_at_office(&mut self) -> Result<(), MemberError> {
+        let held = self.replica.holds_office();
+        if let Some(batches) = self.replica.deposed() {
+            self.leave_office(batches)?;
+        }
+        if !held && self.replica.take_office() {
+            self.seat.clock.advance_to(self.replica.raft().log().time_us());
+            let (shard, term) = (self.seat.station.id.0, self.replica.raft().term());
+            tracing::info!(shard, term, "took office");
+        }
+        Ok(())
+    }
+
+    /// What was decided here and not committed may never have happened.
+    fn leave_office(&mut self, batches: Vec<Effects>) -> Result<(), MemberError> {
+        let open = self.seat.take_open();
+        let decided = batches.iter().chain([&open]).any(|batch| !batch.is_empty());
+        tracing::info!(shard = self.seat.station.id.0, batches = batches.len(), "lost office");
+        for batch in batches.into_iter().chain([open]) {
+            self.seat.answer_unknown(batch);
+        }
+        // What has decided nothing that is not committed knows nothing that is not so.
+        if decided { self.rebuild() } else { Ok(()) }
+    }
+
+    fn rebuild(&mut self) -> Result<(), MemberError> {
+        if let Some(written) = self.writer.wait() {
+            self.landed(written)?;
+        }
+        let at = LogPosition {
+            first_lsn: self.first_lsn,
+            end_lsn: self.applied.lsn,
+            time_us: self.applied.time_us,
+        };
+        let frozen = self.seat.stored.freeze().map_err(RecoverError::from)?;
+        // What is published is what was committed, and so it stays.
+        let recovered = recover_frozen(self.shard_options, frozen, self.log.another(), at, |_| ())?;
+        self.seat.shard = recovered.shard;
+        Ok(())
+    }
+
+    /// What is committed leaves, or is applied.
+    fn release(&mut self) -> Result<bool, MemberError> {
+        let mut laps = Laps::start();
+        for released in 0..RELEASES_MAX {
+            let now_us = self.clock.now_us();
+            if !self.replica.may_release(now_us) {
+                return Ok(released > 0);
+            }
+            match self.replica.release(now_us)? {
+                None => return Ok(released > 0),
+                Some(Release::Foreign(entry)) => self.apply(&entry)?,
+                Some(Release::Own(mut batch, entry)) => {
+                    self.applied.pass(entry.info());
+                    self.seat.publish(&mut batch, entry.shared());
+                    self.seat.end(Stage::Apply, &mut laps);
+                    self.seat.let_go(*batch, &mut laps);
+                }
+                Some(Release::Said(batch)) => self.seat.let_go(*batch, &mut laps),
+            }
+        }
+        Ok(true)
+    }
+
+    /// An entry that another leader decided has happened.
+    fn apply(&mut self, entry: &Entry) -> Result<(), MemberError> {
+        let info = entry.info();
+        let shard = &mut self.seat.shard;
+        for record in entry.frame().view().records() {
+            let fact = FactView::new(record.kind, record.payload).and_then(|view| view.read(record.key_hash));
+            let fact = fact.map_err(|source| MemberError::Fact { index: info.index, source })?;
+            shard.replay(fact, record.lsn, info.time_us);
+        }
+        shard.resume(info.next_lsn() - 1, info.time_us);
+        shard.settle_replay();
+        self.rows.stage(shard.state_mut());
+        self.applied.pass(info);
+        self.seat.applied(&mut self.rows, entry.shared());
+        Ok(())
+    }
+
+    /// Takes what has arrived and decides it, or turns it away.
+    fn decide(&mut self) -> Result<bool, MemberError> {
+        if !self.replica.holds_office() {
+            return Ok(self.turn_away());
+        }
+        if self.replica.raft().is_handing_over() {
+            // Who asks now hears of whoever comes next.
+            return Ok(false);
+        }
+        if self.finish_change()? {
+            return Ok(true);
+        }
+        let mut laps = Laps::start();
+        let full = self.seat.shard.is_full(&self.seat.open) || self.replica.waiting() >= PIPELINE_MAX;
+        let decided = !full && self.seat.decide(&mut laps);
+        let proposed = self.propose()?;
+        laps.trace();
+        Ok(decided || proposed)
+    }
+
+    /// Sends the open batch on its way, unless an entry waits for the disk: then it grows on.
+    fn propose(&mut self) -> Result<bool, MemberError> {
+        let is_entry = !self.seat.open.frame.is_empty();
+        let busy = self.writer.is_writing() || !self.outputs.is_empty();
+        if self.seat.open.is_empty() || self.replica.waiting() >= PIPELINE_MAX || (is_entry && busy) {
+            return Ok(false);
+        }
+        let batch = self.seat.take_open();
+        if let Err((batch, _)) = self.replica.propose(batch, 0, self.clock.now_us())? {
+            self.seat.open = *batch;
+            return Ok(false);
+        }
+        self.take_output();
+        Ok(true)
+    }
+
+    /// The second half of a change of the group, which its leader proposes.
+    fn finish_change(&mut self) -> Result<bool, MemberError> {
+        match self.replica.raft().change_to_finish() {
+            Some(next) => Ok(self.change_group(&next)?.is_ok()),
+            None => Ok(false),
+        }
+    }
+
+    fn change_group(&mut self, next: &Members) -> Result<Result<(), Declined>, MemberError> {
+        // What was decided stands in front of it.
+        if !self.seat.open.is_empty() {
+            return Ok(Err(Declined::Changing));
+        }
+        let changed = self.replica.change_group(&mut self.seat.shard, next, self.clock.now_us())?;
+        self.take_output();
+        Ok(changed)
+    }
+
+    /// Turns away who waits: another one decides, or nobody does. False if there was nobody.
+    fn turn_away(&mut self) -> bool {
+        if self.seat.is_stopped() {
+            let open = self.seat.take_open();
+            self.seat.answer_unknown(open);
+            return self.seat.refuse_inputs(Refusal::Stopped);
+        }
+        let raft = self.replica.raft();
+        if raft.role() == RoleKind::Leader {
+            // It decides as soon as it has applied what its predecessors have committed.
+            return false;
+        }
+        let leader = raft.leader().map_or(0, |node| node.0);
+        self.seat.refuse_inputs(Refusal::NotLeader { leader })
+    }
+
+    fn answer_asks(&mut self) -> Result<bool, MemberError> {
+        let mut any = false;
+        while let Some(ask) = self.seat.station.asked() {
+            any = true;
+            // Who asked may have given up.
+            match ask {
+                GroupAsk::Status(answer) => answer.send(self.status()).unwrap_or_default(),
+                GroupAsk::HandOver(to, answer) => answer.send(self.hand_over(to)).unwrap_or_default(),
+                GroupAsk::Change(next, answer) => {
+                    self.propose()?;
+                    let changed = self.change_group(&next)?;
+                    answer.send(changed).unwrap_or_default();
+                }
+            }
+        }
+        Ok(any)
+    }
+
+    fn hand_over(&mut self, to: NodeId) -> Result<(), Declined> {
+        let handed = self.replica.raft_mut().hand_over(to, self.clock.now_us());
+        self.take_output();
+        handed
+    }
+
+    fn status(&self) -> GroupStatus {
+        let raft = self.replica.raft();
+        GroupStatus {
+            shard: self.seat.station.id,
+            node: raft.id(),
+            role: raft.role(),
+            leader: raft.leader(),
+            in_office: self.replica.holds_office(),
+            term: raft.term(),
+            last: raft.log().last().index,
+            committed: raft.commit(),
+            applied: self.replica.applied(),
+            members: raft.members().clone(),
+            followers: raft.followers(self.clock.now_us()),
+        }
+    }
+
+    /// What other threads look at.
+    fn tell(&self) {
+        let leader = self.replica.raft().leader();
+        self.seat.station.tell_office(leader, self.replica.holds_office());
+    }
+
+    /// Seals the log while it is idle.
+    pub(super) fn seal(&mut self) {
+        if self.seat.is_stopped() || !self.outputs.is_empty() {
+            return;
+        }
+        let time_us = self.replica.raft().log().time_us();
+        let sealed = self.writer.disk().map(|files| files.log.seal(time_us));
+        match sealed {
+            None => {}
+            Some(Ok(())) => self.sealed = true,
+            Some(Err(error)) => self.seat.stop(&error),
+        }
+    }
+
+    /// True if it may end: another one leads, or nobody has taken its office in time.
+    pub(super) fn may_end(&mut self) -> bool {
+        let raft = self.replica.raft();
+        let settled = self.outputs.is_empty() && !self.writer.is_writing();
+        if self.seat.is_stopped() || (raft.role() != RoleKind::Leader && settled) {
+            return true;
+        }
+        let now_us = self.clock.now_us();
+        let until_us = *self.farewell_us.get_or_insert(now_us + FAREWELLS * self.election_us);
+        if now_us >= until_us {
+            return true;
+        }
+        let voters = raft.followers(now_us).into_iter().filter(|(node, ..)| raft.members().is_voter(*node));
+        let heir = voters.max_by_key(|(_, matched, silent_us)| (*silent_us < self.election_us, *matched));
+        if let Some((heir, ..)) = heir.filter(|_| !raft.is_handing_over()) {
+            // Declined, it is asked again the next time, or another one is.
+            let _ = self.hand_over(heir);
+        }
+        false
+    }
+}

@@ -1,0 +1,119 @@
+//! What a member has on disk: its log, and what it has promised.
+
+use std::sync::Arc;
+
+use onrush_storage::disk::Disk;
+use onrush_storage::log::{
+    AppendError, FrameBuf, FrameInfo, Log, LogReader, ReadError, TruncateError, VoteError, VoteFile,
+};
+
+use super::entry::Entry;
+use super::raft::Output;
+
+/// The log of a member and its vote.
+pub struct MemberFiles {
+    /// The log.
+    pub log: Log,
+    /// The vote.
+    pub votes: VoteFile,
+    frame: FrameBuf,
+}
+
+/// Why what a member owes its disk is not there. It must stop.
+#[derive(Debug, thiserror::Error)]
+pub enum MemberWriteError {
+    /// An entry was not written.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// A promise was not written.
+    #[error(transparent)]
+    Vote(#[from] VoteError),
+    /// Entries that another leader does not have were not taken back.
+    #[error(transparent)]
+    Truncate(#[from] TruncateError),
+    /// An entry does not stand where its leader put it.
+    #[error("expected the entry {expected:?} in the log, found it as {found:?}")]
+    Elsewhere {
+        /// What the leader says.
+        expected: FrameInfo,
+        /// What the log says.
+        found: FrameInfo,
+    },
+}
+
+impl MemberFiles {
+    /// A log, and the vote beside it.
+    ///
+    /// # Errors
+    /// As [`VoteFile::open`].
+    pub fn open(log: Log, disk: &Arc<dyn Disk>) -> Result<Self, VoteError> {
+        Ok(Self { log, votes: VoteFile::open(disk)?, frame: FrameBuf::new() })
+    }
+
+    /// Makes an output durable: promise, cut, entries, in this order.
+    ///
+    /// # Errors
+    /// [`MemberWriteError`]: what is on disk is known again after the next opening only.
+    pub fn write(&mut self, output: &Output) -> Result<(), MemberWriteError> {
+        if let Some(vote) = output.vote {
+            self.votes.save(vote)?;
+        }
+        if let Some(index) = output.truncate_after {
+            self.log.truncate_after(index)?;
+        }
+        output.append.iter().try_for_each(|entry| self.append(entry))
+    }
+
+    fn append(&mut self, entry: &Entry) -> Result<(), MemberWriteError> {
+        let expected = entry.info();
+        self.frame.clear();
+        self.frame.push_all(&entry.frame().view());
+        self.log.set_term(expected.term);
+        let found = self.log.append_flagged(&mut self.frame, expected.time_us, expected.flags)?;
+        match found == expected {
+            true => Ok(()),
+            false => Err(MemberWriteError::Elsewhere { expected, found }),
+        }
+    }
+}
+
+/// Where the shard of a member stands: the last entry that it has applied, the last record of it, and its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Applied {
+    /// The entry's index.
+    pub index: u64,
+    /// The last record.
+    pub lsn: u64,
+    /// Its shard time in us.
+    pub time_us: u64,
+}
+
+impl Applied {
+    /// What a store has applied that has everything up to `lsn`: what is in a store is committed. Behind that entry there
+    /// may be some without records, which change nothing.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn in_store(mut reader: LogReader, lsn: u64) -> Result<Self, ReadError> {
+        let mut applied = Self { lsn, ..Self::default() };
+        if lsn == 0 {
+            return Ok(applied);
+        }
+        reader.seek(lsn)?;
+        while let Some(frame) = reader.next_frame()? {
+            let info = frame.info();
+            if info.next_lsn() > lsn + 1 {
+                break;
+            }
+            if info.record_count > 0 && !info.is_seal() {
+                (applied.index, applied.time_us) = (info.index, info.time_us);
+            }
+        }
+        Ok(applied)
+    }
+
+    /// An entry follows.
+    pub fn pass(&mut self, info: FrameInfo) {
+        *self = Self { index: info.index, lsn: info.next_lsn() - 1, time_us: info.time_us };
+    }
+}

@@ -1,0 +1,383 @@
+//! Whole engines as nodes of a cluster: their own threads, clocks, disks and stores, joined by calls.
+//!
+//! What the simulator does to consensus it does in virtual time; here the host is what is looked at.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "a test may be impatient")]
+#![allow(clippy::disallowed_types, reason = "the wires of a test are behind a lock")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use onrush_engine::format::{ClusterFormat, ClusterKey, FormatError};
+use onrush_engine::replication::{Declined, Members, NodeId, Timing};
+use onrush_engine::{
+    ClusterOptions, Engine, EngineHandle, EngineOptions, FlushOptions, GroupError, HearError, HostError,
+    HostKind, OpenError, Post,
+};
+use onrush_proto::{
+    CallerKey, Command, CreateOrder, Currency, Money, OrderId, OrderLine, Outcome, PutProduct, Receipt,
+    Refusal, Reply, Request, ShardId, Sku, StockChange, Text, UpdateStock,
+};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const SHARD: ShardId = ShardId(0);
+const UNITS: i64 = 10_000;
+
+/// Who can speak to whom.
+#[derive(Default)]
+struct Wires {
+    handles: Mutex<Vec<(NodeId, EngineHandle)>>,
+    cut: Mutex<BTreeSet<NodeId>>,
+}
+
+struct Wire {
+    from: NodeId,
+    wires: Arc<Wires>,
+}
+
+impl Post for Wire {
+    fn send(&self, to: NodeId, message: Vec<u8>) {
+        let cut = self.wires.cut.lock().unwrap();
+        if cut.contains(&to) || cut.contains(&self.from) {
+            return;
+        }
+        drop(cut);
+        let handles = self.wires.handles.lock().unwrap();
+        let heard =
+            handles.iter().find(|(node, _)| *node == to).map(|(_, handle)| handle.hear(self.from, &message));
+        assert!(heard.is_none_or(|heard| heard.is_ok()), "a message that a node sends is one");
+    }
+}
+
+struct Cluster {
+    dir: TempDir,
+    key: ClusterKey,
+    wires: Arc<Wires>,
+    engines: Vec<(NodeId, Engine)>,
+}
+
+fn founders() -> Members {
+    Members::of([1, 2, 3].map(NodeId)).unwrap()
+}
+
+impl Cluster {
+    fn founded() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cluster = Self { dir, key: ClusterKey([7; 32]), wires: Arc::default(), engines: Vec::new() };
+        for node in founders().voters() {
+            cluster.format(node);
+            cluster.open(node);
+        }
+        cluster
+    }
+
+    fn path(&self, node: NodeId) -> PathBuf {
+        self.dir.path().join(format!("node-{}", node.0))
+    }
+
+    fn format(&self, node: NodeId) {
+        let format = ClusterFormat { node, founders: founders(), key: self.key };
+        Engine::format_node(&self.path(node), 1, format).unwrap();
+    }
+
+    fn options(&self, node: NodeId) -> EngineOptions {
+        let post = Arc::new(Wire { from: node, wires: Arc::clone(&self.wires) });
+        EngineOptions {
+            data_dir: Some(self.path(node)),
+            segment_bytes: 1 << 20,
+            // Stores that keep up, so that restarts begin somewhere.
+            flush: FlushOptions { rows: 500, log_bytes: 256 << 10, ..FlushOptions::default() },
+            cluster: Some(ClusterOptions { post, timing: Timing::default() }),
+            ..EngineOptions::default()
+        }
+    }
+
+    fn open(&mut self, node: NodeId) {
+        let engine = Engine::open(self.options(node)).unwrap();
+        self.wires.handles.lock().unwrap().push((node, engine.handle()));
+        self.engines.push((node, engine));
+    }
+
+    fn close(&mut self, node: NodeId) {
+        let at = self.engines.iter().position(|(number, _)| *number == node).unwrap();
+        let (_, engine) = self.engines.remove(at);
+        engine.close().unwrap();
+        self.wires.handles.lock().unwrap().retain(|(number, _)| *number != node);
+    }
+
+    fn cut(&self, node: NodeId) {
+        self.wires.cut.lock().unwrap().insert(node);
+    }
+
+    fn heal(&self) {
+        self.wires.cut.lock().unwrap().clear();
+    }
+
+    fn handle(&self, node: NodeId) -> EngineHandle {
+        self.engines.iter().find(|(number, _)| *number == node).unwrap().1.handle()
+    }
+
+    fn handles(&self) -> Vec<EngineHandle> {
+        self.engines.iter().map(|(_, engine)| engine.handle()).collect()
+    }
+
+    /// The node that decides, among those that can be reached.
+    fn leader(&self) -> NodeId {
+        let cut = || self.wires.cut.lock().unwrap().clone();
+        let leads = |node: &NodeId| !cut().contains(node) && self.handle(*node).decides(SHARD);
+        wait("a leader", || self.engines.iter().map(|(node, _)| *node).find(leads))
+    }
+
+    /// Asks whoever decides, under the same key until somebody answers.
+    fn ask(&self, request: &Request) -> Reply {
+        wait("an answer", || {
+            let reply = self.handle(self.leader()).call_blocking(request.clone());
+            match reply.outcome {
+                Outcome::Refused(Refusal::NotLeader { .. } | Refusal::Stopped) => None,
+                _ => Some(reply),
+            }
+        })
+    }
+
+    /// Waits until all nodes have applied the same entries, and compares what they hold.
+    fn agree(&self, sku: Sku) {
+        wait("nodes that are equally far", || {
+            let groups: Vec<_> = self.handles().iter().map(|handle| handle.group(SHARD).unwrap()).collect();
+            let first = (groups[0].last, groups[0].last);
+            groups.iter().all(|group| (group.applied, group.last) == first).then_some(())
+        });
+        let held = |handle: &EngineHandle| {
+            let report = handle.audit().unwrap();
+            assert!(report.violations.is_empty(), "{report:?}");
+            (handle.stock(&sku).unwrap(), handle.end(SHARD), report.orders, report.cut)
+        };
+        let held: Vec<_> = self.handles().iter().map(held).collect();
+        assert!(held.iter().all(|one| *one == held[0]), "{held:?}");
+    }
+}
+
+fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(since.elapsed() < PATIENCE, "expected {what} within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn put_on_sale(cluster: &Cluster, sku: Sku) {
+    let product = PutProduct {
+        sku,
+        name: "Game console".into(),
+        description: String::new(),
+        category: Text::EMPTY,
+        brand: Text::EMPTY,
+        price: Money::new(100, Currency::EUR),
+        limit_per_customer: 0,
+        limit_returns: false,
+        backorder: 0,
+        hold_us: 0,
+        active: true,
+    };
+    cluster.ask(&Request::unkeyed(Command::PutProduct(Box::new(product))));
+    let stock = UpdateStock { sku, change: StockChange::Add(UNITS), reason: Text::EMPTY };
+    cluster.ask(&Request::unkeyed(Command::UpdateStock(stock)));
+    wait("its stock everywhere", || {
+        let shown = |handle: &EngineHandle| handle.stock(&sku).is_some_and(|stock| stock.available == UNITS);
+        cluster.handles().iter().all(shown).then_some(())
+    });
+}
+
+fn order(cluster: &Cluster, sku: Sku, number: u64) -> Request {
+    let handle = cluster.handles().remove(0);
+    let key = handle.key(CallerKey { caller: "buyer", key: &number.to_string() });
+    let (customer, lines) = ("buyer".parse().unwrap(), [OrderLine::new(sku, 1)].into_iter().collect());
+    Request::new(key, Command::CreateOrder(CreateOrder { customer, lines, hold_us: 0 }))
+}
+
+fn bought(reply: &Reply) -> OrderId {
+    match reply.outcome {
+        Outcome::Accepted(Receipt::Order { order, .. }) => order,
+        ref other => panic!("expected an order, found {other:?}"),
+    }
+}
+
+fn sku() -> Sku {
+    "console".parse().unwrap()
+}
+
+/// One decides, the others turn requests away by its name and show what it has published; it gives its office
+/// away as it closes, and comes back to a log that went on without it.
+#[test]
+fn an_office_is_handed_on_and_nothing_is_lost() {
+    let mut cluster = Cluster::founded();
+    put_on_sale(&cluster, sku());
+    let first = cluster.leader();
+    for node in founders().voters().filter(|node| *node != first) {
+        let reply = cluster.handle(node).call_blocking(order(&cluster, sku(), 0));
+        assert_eq!(reply.outcome, Outcome::Refused(Refusal::NotLeader { leader: first.0 }));
+    }
+    let bought_first = bought(&cluster.ask(&order(&cluster, sku(), 1)));
+    cluster.close(first);
+    let second = cluster.leader();
+    assert_ne!(first, second);
+    let again = cluster.ask(&order(&cluster, sku(), 1));
+    assert!(again.replayed && bought(&again) == bought_first, "{again:?}");
+    for number in 2..500 {
+        bought(&cluster.ask(&order(&cluster, sku(), number)));
+    }
+    cluster.open(first);
+    cluster.agree(sku());
+    assert_eq!(cluster.handle(first).stock(&sku()).unwrap().available, UNITS - 499);
+    cluster.handle(second).hand_over(SHARD, first).unwrap();
+    wait("the office back", || cluster.handle(first).decides(SHARD).then_some(()));
+    assert!(cluster.ask(&order(&cluster, sku(), 499)).replayed);
+    for node in founders().voters() {
+        cluster.close(node);
+    }
+}
+
+/// A leader that nobody hears decides on, and says nothing of it. What it has decided is taken back when it hears of
+/// another one: whoever waited learns that nobody knows, and asks again under the same key.
+#[test]
+fn what_a_leader_decides_alone_is_taken_back() {
+    let cluster = Cluster::founded();
+    put_on_sale(&cluster, sku());
+    let first = cluster.leader();
+    bought(&cluster.ask(&order(&cluster, sku(), 1)));
+    cluster.cut(first);
+    let alone = cluster.handle(first);
+    let port = thread::spawn({
+        let requests: Vec<_> = (2..40).map(|number| order(&cluster, sku(), number)).collect();
+        move || {
+            let mut port = alone.port();
+            for (tag, request) in (0u64..).zip(requests) {
+                port.submit(tag, request).unwrap();
+            }
+            port.flush();
+            let mut replies = Vec::new();
+            while port.in_flight() > 0 {
+                assert!(port.wait(PATIENCE), "an answer to everybody");
+                port.drain(|_, reply| replies.push(reply.outcome));
+            }
+            replies
+        }
+    });
+    for number in 20..60 {
+        bought(&cluster.ask(&order(&cluster, sku(), number)));
+    }
+    for outcome in port.join().unwrap() {
+        let unknown = matches!(outcome, Outcome::Refused(Refusal::Stopped | Refusal::NotLeader { .. }));
+        assert!(unknown, "expected nothing to be said of what no quorum has, found {outcome:?}");
+    }
+    cluster.heal();
+    for number in 1..60 {
+        bought(&cluster.ask(&order(&cluster, sku(), number)));
+    }
+    cluster.agree(sku());
+    assert_eq!(cluster.handle(first).stock(&sku()).unwrap().available, UNITS - 59);
+}
+
+/// A node follows as a learner first, gets a vote when it has caught up, and leads; the one that was removed is not
+/// missed.
+#[test]
+fn a_node_comes_and_another_one_goes() {
+    let mut cluster = Cluster::founded();
+    put_on_sale(&cluster, sku());
+    for number in 0..300 {
+        bought(&cluster.ask(&order(&cluster, sku(), number)));
+    }
+    let (new, gone) = (NodeId(4), founders().voters().find(|node| *node != cluster.leader()).unwrap());
+    cluster.format(new);
+    cluster.open(new);
+    let change = |voters: &[NodeId], learners: &[NodeId]| {
+        wait("a change of the group", || {
+            let handle = cluster.handle(cluster.leader());
+            let members = handle.group(SHARD).ok()?.members;
+            let next = members.changing_to(voters.iter().copied(), learners.iter().copied()).unwrap();
+            let there = |now: &Members| !now.is_changing() && now.voters().eq(voters.iter().copied());
+            if there(&members) && members.learners().eq(learners.iter().copied()) {
+                return Some(());
+            }
+            match handle.change_group(SHARD, next) {
+                Ok(()) | Err(GroupError::Declined(_) | GroupError::Stopped) => None,
+                Err(error) => panic!("{error}"),
+            }
+        });
+    };
+    let three: Vec<NodeId> = founders().voters().collect();
+    change(&three, &[new]);
+    let other: Vec<NodeId> = [1, 2, 3, 4].map(NodeId).into_iter().filter(|node| *node != gone).collect();
+    change(&other, &[]);
+    cluster.close(gone);
+    wait("an office of the new node", || {
+        let leader = cluster.leader();
+        if leader != new {
+            let _ = cluster.handle(leader).hand_over(SHARD, new);
+        }
+        (leader == new).then_some(())
+    });
+    assert!(cluster.ask(&order(&cluster, sku(), 7)).replayed);
+    cluster.agree(sku());
+    assert_eq!(cluster.handle(new).stock(&sku()).unwrap().available, UNITS - 300);
+}
+
+/// What is no node, or none any more, does not start as one.
+#[test]
+fn what_is_no_node_is_refused_by_name() {
+    let mut cluster = Cluster {
+        dir: tempfile::tempdir().unwrap(),
+        key: ClusterKey([1; 32]),
+        wires: Arc::default(),
+        engines: Vec::new(),
+    };
+    let node = NodeId(1);
+    cluster.format(node);
+    let format = |path: &Path, shards| {
+        Engine::format_node(path, shards, ClusterFormat { node, founders: founders(), key: cluster.key })
+    };
+    let again = format(&cluster.path(node), 1);
+    assert!(matches!(again, Err(OpenError::Format(FormatError::NotEmpty { .. }))), "{again:?}");
+    let many = format(&cluster.path(NodeId(9)), 2);
+    assert!(matches!(many, Err(OpenError::Format(FormatError::ClusterShards(2)))), "{many:?}");
+
+    let refused = |options: EngineOptions| Engine::open(options).err().unwrap();
+    let alone = refused(EngineOptions { cluster: None, ..cluster.options(node) });
+    assert!(
+        alone.to_string().contains("expected") && alone.to_string().contains("an engine of its own"),
+        "{alone}"
+    );
+    let inline = refused(EngineOptions { host: HostKind::Inline, ..cluster.options(node) });
+    assert!(matches!(inline, OpenError::Host(HostError::InlineNode)), "{inline}");
+    let own = cluster.dir.path().join("own");
+    Engine::open(EngineOptions { data_dir: Some(own.clone()), ..EngineOptions::default() })
+        .unwrap()
+        .close()
+        .unwrap();
+    let own = refused(EngineOptions { data_dir: Some(own), ..cluster.options(node) });
+    assert!(matches!(own, OpenError::Format(FormatError::Cluster { .. })), "{own}");
+
+    cluster.open(node);
+    let handle = cluster.handle(node);
+    assert!(matches!(handle.hear(NodeId(2), b"garbage"), Err(HearError::Message(_))));
+    let error = handle.hand_over(SHARD, NodeId(2)).unwrap_err();
+    assert!(matches!(error, GroupError::Declined(Declined::NotLeader { leader: None })), "{error}");
+    assert!(matches!(handle.group(ShardId(1)), Err(GroupError::NoShard { shards: 1, found: 1 })));
+    let nobody = handle.call_blocking(order(&cluster, sku(), 0));
+    assert_eq!(nobody.outcome, Outcome::Refused(Refusal::NotLeader { leader: 0 }));
+    cluster.close(node);
+
+    let log = cluster.path(node).join("shard-000").join("log");
+    std::fs::remove_file(log.join("vote")).unwrap();
+    let vote = refused(cluster.options(node));
+    assert!(matches!(vote, OpenError::LostVote { shard: 0 }), "{vote}");
+    std::fs::remove_dir_all(&log).unwrap();
+    let lost = refused(cluster.options(node));
+    assert!(matches!(lost, OpenError::LostLog { shard: 0, .. }), "{lost}");
+}
