@@ -23,6 +23,7 @@ pub fn config(dir: &Path, services: &[Service]) -> Config {
         services: services.iter().map(|service| (*service, 0)).collect(),
         native: NativeConfig::default(),
         engine: EnginePlace::Here(None),
+        cluster: None,
         shards: Some(1),
         host: HostKind::Thread,
         store: StoreKind::Fjall,

@@ -58,9 +58,9 @@ impl ClusterKey {
         [0, 8].map(|at| u64::from_le_bytes(std::array::from_fn(|byte| self.0[at + byte])))
     }
 
-    /// What nodes prove to each other that they have.
-    pub fn proof_secret(&self) -> [u8; 16] {
-        std::array::from_fn(|byte| self.0[16 + byte])
+    /// What nodes prove to each other that they have: 16 bytes, and as many zeros.
+    pub fn proof_secret(&self) -> [u8; 32] {
+        std::array::from_fn(|byte| if byte < 16 { self.0[16 + byte] } else { 0 })
     }
 
     /// As digits.

@@ -12,6 +12,7 @@ mod base_url;
 mod breaker;
 pub mod cli;
 mod clock;
+mod cluster;
 pub mod config;
 mod consumer;
 mod correlation;

@@ -70,6 +70,9 @@ pub const REASONS: &[Reason] = &[
     row("NAME_TAKEN", AlreadyExists, 409, "The name is taken"),
     row("OFFSET_OUT_OF_RANGE", OutOfRange, 410, "Records from that position on were released"),
     row("STALE_GENERATION", Aborted, 409, "The group has another generation by now"),
+    // Of clusters.
+    row("NO_CLUSTER", FailedPrecondition, 409, "The process is no node of a cluster"),
+    row("GROUP_DECLINED", FailedPrecondition, 409, "The group does not do that now"),
     // Of events.
     row("UNKNOWN_TOPIC", NotFound, 404, "No such topic"),
     row("MEMBER_REPLACED", Aborted, 409, "Another consumer came under the member's name"),

@@ -113,6 +113,11 @@ impl Members {
         self.voters.iter().copied()
     }
 
+    /// The voters of before, in order, while the group is being changed.
+    pub fn outgoing(&self) -> impl Iterator<Item = NodeId> {
+        self.outgoing.iter().copied()
+    }
+
     /// Nodes that follow and have no vote.
     pub fn learners(&self) -> impl Iterator<Item = NodeId> {
         self.learners.iter().copied()

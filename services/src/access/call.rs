@@ -164,5 +164,8 @@ calls! {
         ListStockChanges only(ReadStock);
         Stats only(Operate);
         Reconcile only(Operate);
+        GetCluster only(Operate);
+        HandOver only(Operate);
+        ChangeMembers only(Operate);
     }
 }

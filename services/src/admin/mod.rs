@@ -1,19 +1,23 @@
 //! `onrush.admin.v1.AdminService`: answered to callers on this machine only.
 
+mod cluster;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use onrush_engine::{AuditReport, EngineStats};
 use onrush_grpc::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use onrush_grpc::admin::v1::{
-    AuditRequest, AuditResponse, GatewayBooks, GetStockRequest, GetStockResponse, ListStockChangesRequest,
-    ListStockChangesResponse, ReconcileRequest, ReconcileResponse, StageTimes, StateCount, StatsRequest,
-    StatsResponse, StockChange,
+    AuditRequest, AuditResponse, ChangeMembersRequest, ChangeMembersResponse, Cluster, GatewayBooks,
+    GetClusterRequest, GetStockRequest, GetStockResponse, HandOverRequest, HandOverResponse,
+    ListStockChangesRequest, ListStockChangesResponse, ReconcileRequest, ReconcileResponse, StageTimes,
+    StateCount, StatsRequest, StatsResponse, StockChange,
 };
 use onrush_proto::{Command, Outcome, StockRow};
 use tonic::{Request, Response, Status};
 
 use crate::access::{Call, Gate};
 use crate::backend::{Backend, off_front, unexpected};
+use crate::cluster::Node;
 use crate::field;
 use crate::gateway::Gateways;
 use crate::gateway::reconcile::{Compared, Reconciler};
@@ -26,18 +30,20 @@ pub struct Admin {
     /// None if this process does not serve payments.
     gateways: Option<Arc<Gateways>>,
     reconciler: Arc<Mutex<Reconciler>>,
+    /// None if this process is no node of a cluster.
+    node: Option<Arc<Node>>,
     gate: Arc<Gate>,
 }
 
 impl Admin {
     /// The service, ready to be served.
-    pub fn server(
+    pub(crate) fn server(
         backend: Backend,
         gateways: Option<Arc<Gateways>>,
-        reconciler: Arc<Mutex<Reconciler>>,
+        (reconciler, node): (Arc<Mutex<Reconciler>>, Option<Arc<Node>>),
         gate: Arc<Gate>,
     ) -> AdminServiceServer<Self> {
-        AdminServiceServer::new(Self { backend, gateways, reconciler, gate })
+        AdminServiceServer::new(Self { backend, gateways, reconciler, node, gate })
     }
 
     /// Somebody on this machine who may make the call: whoever takes a proxy's place here is stopped
@@ -117,6 +123,34 @@ impl AdminService for Admin {
             open: report.open,
             gateways: report.gateways.into_iter().map(books).collect(),
         }))
+    }
+
+    async fn get_cluster(&self, request: Request<GetClusterRequest>) -> Result<Response<Cluster>, Status> {
+        self.admit(&request, Call::GetCluster)?;
+        let (node, engine) = cluster::of(self.node.as_ref(), &self.backend)?;
+        Ok(Response::new(off_front(move || cluster::seen(&node, &engine)).await??))
+    }
+
+    async fn hand_over(
+        &self,
+        request: Request<HandOverRequest>,
+    ) -> Result<Response<HandOverResponse>, Status> {
+        self.admit(&request, Call::HandOver)?;
+        let (_, engine) = cluster::of(self.node.as_ref(), &self.backend)?;
+        let body = request.into_inner();
+        off_front(move || cluster::hand_over(&engine, &body)).await??;
+        Ok(Response::new(HandOverResponse {}))
+    }
+
+    async fn change_members(
+        &self,
+        request: Request<ChangeMembersRequest>,
+    ) -> Result<Response<ChangeMembersResponse>, Status> {
+        self.admit(&request, Call::ChangeMembers)?;
+        let (_, engine) = cluster::of(self.node.as_ref(), &self.backend)?;
+        let body = request.into_inner();
+        off_front(move || cluster::change(&engine, body)).await??;
+        Ok(Response::new(ChangeMembersResponse {}))
     }
 }
 

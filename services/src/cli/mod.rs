@@ -1,8 +1,11 @@
-//! The command line: `serve`, `check-config`, `verify`, `model`, `topic`.
+//! The command line: `serve`, `check-config`, `format`, `cluster`, `verify`, `model`, `topic`.
 
 mod check_config;
+mod cluster;
+mod format;
 mod model;
 mod serve;
+mod server;
 mod topic;
 mod verify;
 
@@ -37,6 +40,11 @@ impl Failure {
         Self { message: one_line(&error.to_string()), code: 2, told: false }
     }
 
+    /// An argument is wrong: exit code 2.
+    fn wrong(error: impl fmt::Display) -> Self {
+        Self { code: 2, ..Self::world(error) }
+    }
+
     /// The same, in the log.
     fn told(self, log: &Log) -> Self {
         log.fail(&self.message);
@@ -60,6 +68,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match matches.subcommand() {
         Some(("check-config", matches)) => resolve(matches).and_then(|found| check_config::run(&found)),
+        Some(("format", matches)) => format::run(matches),
+        Some(("cluster", matches)) => cluster::run(matches),
         Some(("verify", matches)) => verify::run(matches),
         Some(("model", matches)) => model::run(matches),
         Some(("topic", matches)) => topic::run(matches),
@@ -107,6 +117,8 @@ fn command() -> Command {
                 .about("Prints every value and where it came from")
                 .args(setting_args()),
         )
+        .subcommand(format::command())
+        .subcommand(cluster::command())
         .subcommand(verify)
         .subcommand(model::command())
         .subcommand(topic::command())

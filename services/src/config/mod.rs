@@ -2,6 +2,7 @@
 //! came from.
 
 mod access;
+pub(crate) mod cluster;
 mod engine;
 mod events;
 mod file;
@@ -39,6 +40,7 @@ use crate::notification::twilio::TwilioOptions;
 use crate::recommendation::ModelFile;
 use crate::traces::Collector;
 
+pub use cluster::{ClusterConfig, PeerFiles};
 pub use engine::EnginePlace;
 pub use events::EventsConfig;
 pub use file::read_file;
@@ -206,6 +208,8 @@ pub struct Config {
     pub native: NativeConfig,
     /// Where the engine is.
     pub engine: EnginePlace,
+    /// The cluster that it is a node of.
+    pub cluster: Option<ClusterConfig>,
     /// Shards of the data directory, frozen when it is formatted; `None`: as formatted.
     pub shards: Option<u16>,
     /// Who drives the shards.
@@ -344,14 +348,17 @@ impl Config {
         })?;
         let listen = parse(at("listen"), "an IP address such as 127.0.0.1", plain)?;
         let tokens = tokens::tokens(values)?;
+        let place = engine::place(values, services, &tokens)?;
+        let host = parse(at("host"), "inline, thread or glommio", host)?;
         Ok(Self {
-            engine: engine::place(values, services, &tokens)?,
+            cluster: cluster::of(values, &place, host)?,
+            engine: place,
             data_dir: parse(at("data-dir"), "a directory", |text| (!text.is_empty()).then(|| text.into()))?,
             listen,
             services: ports,
             native: native::of(values)?,
             shards: parse(at("shards"), "auto or a whole number, 1 to 256", shards)?,
-            host: parse(at("host"), "inline, thread or glommio", host)?,
+            host,
             store: parse(at("store"), "fjall or memory", store)?,
             hold: Duration::from_secs(bounded("hold-s", 1, 31_536_000)? as u64),
             clock_jump_max: Duration::from_secs(bounded("clock-jump-max-s", 1, 3_153_600_000)? as u64),

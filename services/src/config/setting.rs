@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 88] = [
+pub const SETTINGS: [Setting; 96] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -106,6 +106,40 @@ pub const SETTINGS: [Setting; 88] = [
         "ENGINE_HOST",
         "Who drives the shards: a thread each, inline the threads that call, or glommio (if built with it)",
         || "thread".into(),
+    ),
+    open(
+        "peers",
+        "PEERS",
+        "Where the nodes of the cluster reach each other, this one too, by UDP: 1=host:port,2=host:port,..; without it \
+         the process is no node",
+        String::new,
+    ),
+    open("node", "NODE", "Which node this is; auto: as the data directory was formatted", || "auto".into()),
+    open(
+        "peer-port",
+        "PEER_PORT",
+        "Port (UDP) for the other nodes; auto: that of its own entry in peers",
+        || "auto".into(),
+    ),
+    open(
+        "advertise",
+        "ADVERTISE_HOST",
+        "Host that clients are told of this node; without it that of its own entry in peers",
+        String::new,
+    ),
+    open(
+        "peer-cert",
+        "PEER_CERT",
+        "Certificate of this node for the others (PEM); without it nodes know each other by the cluster's key alone",
+        String::new,
+    ),
+    open("peer-key", "PEER_KEY", "Key of that certificate (PEM)", String::new),
+    open("peer-ca", "PEER_CA", "Certificates that vouch for the other nodes (PEM)", String::new),
+    open(
+        "election-ms",
+        "ELECTION_MS",
+        "Milliseconds without a sign of the leader after which a node asks for its office, up to as many again",
+        || "300".into(),
     ),
     open("store", "STORE", "Row store: fjall or memory", || "fjall".into()),
     open(

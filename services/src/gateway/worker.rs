@@ -10,7 +10,7 @@ use onrush_proto::{
     Cause, Command, CommitOffset, GatewayResult, Lsn, OrderId, OrderRow, Outcome, RecordKind, Refusal,
     Request, Row, RowTag, ShardId, Slot, Text, Topic,
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::jobs::{self, Job, OpenJobs, Place};
@@ -77,7 +77,8 @@ impl Worker {
 
     /// Hears what the simulated gateway pushes: an event counts once, and only wakes the job it is about,
     /// which then reads the gateway's present state.
-    pub async fn hear(self, mut webhooks: mpsc::Receiver<Webhook>) {
+    pub async fn hear(self, webhooks: Arc<Mutex<mpsc::Receiver<Webhook>>>) {
+        let mut webhooks = webhooks.lock().await;
         let mut seen = HashSet::new();
         let mut order = VecDeque::new();
         while let Some(webhook) = webhooks.recv().await {

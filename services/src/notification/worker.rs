@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use onrush_engine::Event;
 use onrush_proto::{Cause, OrderId, OrderRow, RecordKind, Row, RowTag, ShardId, Topic};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
@@ -53,12 +53,13 @@ struct Reader {
     traces: Traces,
 }
 
-/// Does Notification's work for as long as the process lives. `again` are the letters to try again.
+/// Does Notification's work for as long as it is let. `again` are the letters to try again.
 pub(crate) async fn run(
     post: Arc<Post>,
-    mut again: mpsc::Receiver<(String, Duration)>,
+    again: Arc<Mutex<mpsc::Receiver<(String, Duration)>>>,
     (positions, traces): (Positions, Traces),
 ) {
+    let mut again = again.lock().await;
     for shard in (0..post.backend.shards()).map(ShardId) {
         let (backend, position) = (post.backend.clone(), positions.of(GROUP, shard));
         let consumer = Consumer { backend, topic: Topic::OrderCreated, position };

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use onrush_engine::HostKind;
 use onrush_proto::{OrderId, ShardId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use super::{ServeError, Shop};
 use crate::backend::Backend;
-use crate::config::{Config, Service};
+use crate::cluster::Office;
+use crate::config::{Config, FirstAdmin, Service};
 use crate::events;
 use crate::gateway::Simulated;
 use crate::metrics::Positions;
-use crate::notification::Post;
 use crate::recommendation::Learner;
-use crate::shipping::Desk;
-use crate::traces::Traces;
+use crate::retry::Retry;
+use crate::user::{self, Users};
 
 /// How often an inline engine is driven.
 const TICK: Duration = Duration::from_millis(10);
@@ -35,20 +35,17 @@ pub(super) fn start_all(
     stop: &watch::Receiver<bool>,
 ) -> Result<Vec<JoinHandle<()>>, ServeError> {
     let positions = &shop.metrics.positions;
-    let mut threads = vec![start(shop.clone(), config.host, stop.clone())?];
+    let mut threads =
+        vec![start(shop.clone(), config.host, stop.clone())?, start_payments(config, shop, stop.clone())?];
     if let Some(followed) = followed {
         // Whoever reads much of the log holds up no payment.
         threads.push(thread("onrush-events", stop.clone(), move || drop(tokio::spawn(followed.run())))?);
     }
     if config.serves(Service::Shipping) {
-        threads.push(start_shipping((shop.shipping.clone(), woken), positions.clone(), stop.clone())?);
+        threads.push(start_shipping((shop, woken), positions.clone(), stop.clone())?);
     }
     if config.serves(Service::Notification) {
-        threads.push(start_notification(
-            (shop.notification.clone(), again),
-            (positions.clone(), shop.traces.clone()),
-            stop.clone(),
-        )?);
+        threads.push(start_notification((shop, again), positions.clone(), stop.clone())?);
     }
     if config.serves(Service::Recommendation) {
         shop.recommendation.restore();
@@ -59,7 +56,9 @@ pub(super) fn start_all(
 
 fn start(shop: Shop, host: HostKind, stop: watch::Receiver<bool>) -> Result<JoinHandle<()>, ServeError> {
     thread("onrush-background", stop, move || {
-        spawn(&shop);
+        for shard in (0..shop.backend.shards()).map(ShardId) {
+            tokio::spawn(shop.settlements.clone().follow(shop.backend.clone(), shard));
+        }
         if host == HostKind::Inline && matches!(shop.backend, Backend::Local { .. }) {
             tokio::spawn(tick(shop.backend.clone()));
         }
@@ -68,23 +67,26 @@ fn start(shop: Shop, host: HostKind, stop: watch::Receiver<bool>) -> Result<Join
 
 /// Shipping's worker, on a thread of its own: carriers are slow, and payments do not wait for them.
 fn start_shipping(
-    (desk, woken): (Arc<Desk>, mpsc::Receiver<OrderId>),
+    (shop, woken): (&Shop, mpsc::Receiver<OrderId>),
     positions: Positions,
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, ServeError> {
-    thread("onrush-shipping", stop, move || {
-        tokio::spawn(crate::shipping::worker::run(desk, woken, positions));
+    let (desk, woken) = (shop.shipping.clone(), Arc::new(Mutex::new(woken)));
+    thread_in_office("onrush-shipping", stop, shop.office.clone(), move || {
+        tokio::spawn(crate::shipping::worker::run(desk.clone(), woken.clone(), positions.clone()));
     })
 }
 
 /// Notification's worker, on a thread of its own: it writes files and waits for mail servers.
 fn start_notification(
-    (post, again): (Arc<Post>, mpsc::Receiver<(String, Duration)>),
-    measured: (Positions, Traces),
+    (shop, again): (&Shop, mpsc::Receiver<(String, Duration)>),
+    positions: Positions,
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, ServeError> {
-    thread("onrush-notification", stop, move || {
-        tokio::spawn(crate::notification::worker::run(post, again, measured));
+    let (post, again) = (shop.notification.clone(), Arc::new(Mutex::new(again)));
+    let measured = (positions, shop.traces.clone());
+    thread_in_office("onrush-notification", stop, shop.office.clone(), move || {
+        tokio::spawn(crate::notification::worker::run(post.clone(), again.clone(), measured.clone()));
     })
 }
 
@@ -101,21 +103,56 @@ fn start_recommendation(
 /// A thread with a runtime, in which `begin` spawns what works until the process ends.
 pub(super) fn thread(
     name: &str,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
     begin: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, ServeError> {
+    let mut begin = Some(begin);
+    thread_in_office(name, stop, Office::ALWAYS, move || begin.take().into_iter().for_each(|begin| begin()))
+}
+
+/// The same for what acts on the shop's events: it works while the shop is decided here. Whoever takes office next begins
+/// as after a start, with what is on record.
+fn thread_in_office(
+    name: &str,
+    mut stop: watch::Receiver<bool>,
+    mut office: Office,
+    mut begin: impl FnMut() + Send + 'static,
+) -> Result<JoinHandle<()>, ServeError> {
     let start = |error| ServeError::Start { what: "a background thread", error };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start)?;
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let mut of_term = runtime().map_err(start)?;
     let work = move || {
-        runtime.block_on(async {
-            begin();
-            // An error means that the process is gone already.
-            let _ = stop.wait_for(|stop| *stop).await;
-            // Calls that drain still wait for what works here: go on until the last front let go.
-            let _ = stop.changed().await;
-        });
-        // What is under way is read from the log again at the next start.
-        runtime.shutdown_background();
+        loop {
+            let stopped = of_term.block_on(async {
+                // An error means that the process is gone already.
+                let stopped = async {
+                    let _ = stop.wait_for(|stop| *stop).await;
+                    // Calls that drain still wait for what works here: go on until the last front let go.
+                    let _ = stop.changed().await;
+                };
+                let term = async {
+                    office.won().await;
+                    begin();
+                    office.lost().await;
+                };
+                tokio::select! {
+                    () = stopped => true,
+                    () = term => false,
+                }
+            });
+            // What is under way is read from the log again, here or elsewhere.
+            let over = std::mem::replace(
+                &mut of_term,
+                match runtime() {
+                    Ok(next) => next,
+                    Err(error) => return tracing::error!(%error, "a background thread ended with its term"),
+                },
+            );
+            over.shutdown_background();
+            if stopped {
+                return;
+            }
+        }
     };
     Builder::new().name(name.into()).spawn(work).map_err(start)
 }
@@ -131,19 +168,39 @@ async fn tick(backend: Backend) {
     }
 }
 
-/// Of several processes one works with gateways: the one that serves payments.
-fn spawn(shop: &Shop) {
-    for shard in (0..shop.backend.shards()).map(ShardId) {
-        tokio::spawn(shop.settlements.clone().follow(shop.backend.clone(), shard));
-    }
-    if !shop.pays {
-        return;
-    }
-    let worker = shop.hearing.worker();
-    if let Some(webhooks) = shop.gateways.the_simulated().and_then(Simulated::webhooks) {
-        tokio::spawn(worker.clone().hear(webhooks));
-    }
-    for shard in (0..shop.backend.shards()).map(ShardId) {
-        tokio::spawn(worker.clone().follow(shard, shop.metrics.positions.clone()));
+/// What works with gateways, and what a shop begins with. Of several processes one works with gateways: the one that serves
+/// payments.
+fn start_payments(
+    config: &Config,
+    shop: &Shop,
+    stop: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, ServeError> {
+    let webhooks = shop.gateways.the_simulated().filter(|_| shop.pays).and_then(Simulated::webhooks);
+    let webhooks = webhooks.map(|webhooks| Arc::new(Mutex::new(webhooks)));
+    let admin = config.first_admin.clone().filter(|_| shop.node.is_some() && config.serves(Service::User));
+    let shop = shop.clone();
+    thread_in_office("onrush-payments", stop, shop.office.clone(), move || {
+        if let Some(admin) = admin.clone() {
+            tokio::spawn(make_first_admin(Users::new(shop.backend.clone(), shop.users.clone()), admin));
+        }
+        if !shop.pays {
+            return;
+        }
+        let worker = shop.hearing.worker();
+        if let Some(webhooks) = &webhooks {
+            tokio::spawn(worker.clone().hear(webhooks.clone()));
+        }
+        for shard in (0..shop.backend.shards()).map(ShardId) {
+            tokio::spawn(worker.clone().follow(shard, shop.metrics.positions.clone()));
+        }
+    })
+}
+
+/// Until it is there, or somebody else decides.
+async fn make_first_admin(users: Users, admin: FirstAdmin) {
+    let mut retry = Retry::default();
+    while let Err(error) = user::ensure_first_admin(&users, &admin).await {
+        tracing::warn!(%error, "the first admin is not there yet");
+        tokio::time::sleep(retry.pause()).await;
     }
 }

@@ -117,6 +117,8 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
         traces,
         events,
         nodes,
+        node,
+        office: _,
     } = shop.clone();
     let signpost = Signpost::new(nodes, service);
     let users = Users::new(backend.clone(), users);
@@ -146,7 +148,7 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
     let readers = Readers { positions: metrics.positions.clone(), group: group(service) };
     let vital = http::Vital { backend: backend.clone(), stop: stop.clone(), readers, ml };
     let meter = metrics.meter(service, Edge::Grpc, transcoding::methods(&counted(service)));
-    let admin = Admin::server(backend.clone(), pays.then_some(gateways), reconciler, gate.clone());
+    let admin = Admin::server(backend.clone(), pays.then_some(gateways), (reconciler, node), gate.clone());
     let log = Log { stream: events, gate: gate.clone(), stop: stop.clone() }.server();
     let mut rest =
         Routes::new(admin).add_service(PortHealth::server(service, vital.clone())).add_service(log);

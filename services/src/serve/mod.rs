@@ -17,11 +17,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use onrush_engine::{CloseError, Engine, EngineHandle, OpenError};
+use onrush_engine::{CloseError, Engine, EngineHandle, EngineOptions, OpenError};
 use tokio::sync::watch;
 
 use crate::access::{Gate, KeyError, Keyring};
 use crate::backend::Backend;
+use crate::cluster::{ClusterError, Node, Office, keep_watch};
 use crate::config::{Config, EnginePlace, Service, ShippingConfig};
 use crate::events;
 use crate::gateway::reconcile::Reconciler;
@@ -30,7 +31,7 @@ use crate::gateway::worker::Worker;
 use crate::gateway::{GatewayError, Gateways, Hearing, Simulated};
 use crate::metrics::Metrics;
 pub use crate::native::CertificateError;
-use crate::nodes::Nodes;
+use crate::nodes::{Door, Nodes};
 use crate::notification::outlet::Outlet;
 use crate::notification::push::{Push, PushError};
 use crate::notification::smtp::{Smtp, SmtpError};
@@ -68,6 +69,9 @@ pub enum ServeError {
         /// What it said.
         error: OpenError,
     },
+    /// It is no node of a cluster, as it is told to be.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The engine in another process cannot be used.
     #[error(transparent)]
     Remote(#[from] RemoteError),
@@ -153,6 +157,10 @@ pub(crate) struct Shop {
     events: Option<Arc<events::Stream>>,
     /// Of the cluster that the engine is of.
     nodes: Nodes,
+    /// This one of them.
+    node: Option<Arc<Node>>,
+    /// Whether the shop is decided here.
+    office: Office,
 }
 
 /// A process that serves.
@@ -170,13 +178,15 @@ pub struct Serving {
     stop: watch::Sender<bool>,
     exporter: Option<Exporter>,
     nodes: Nodes,
+    node: Option<Arc<Node>>,
 }
 
 impl Serving {
     /// Opens the engine, takes the ports and starts to serve.
     pub fn start(config: &Config) -> Result<Self, ServeError> {
         let nodes = Nodes::default();
-        let (engine, backend) = engine(config)?;
+        let node = Node::of(config, &nodes)?.map(Arc::new);
+        let (engine, backend) = engine(config, node.as_deref())?;
         let gateways = Arc::new(paying(config)?);
         let (addresses, sockets) = ports(config)?;
         let native = native::Doors::take(config)?;
@@ -193,10 +203,14 @@ impl Serving {
         let keyring = Arc::new(keyring(config)?);
         let worker = Worker::new(backend.clone(), gateways.clone(), traces.clone());
         let (events, followed) = streams(engine.as_ref(), config);
+        let (held, office) = match node {
+            Some(_) => Office::of_node(),
+            None => (watch::Sender::new(true), Office::ALWAYS),
+        };
         let shop = Shop {
             hearing: Arc::new(Hearing::new(worker)),
             gate: Arc::new(Gate::new(keyring.clone(), config.access)?),
-            users: users(config, &backend, keyring, issuer(config, &addresses))?,
+            users: users(config, keyring, issuer(config, &addresses))?,
             backend,
             settlements: Settlements::default(),
             gateways: gateways.clone(),
@@ -211,7 +225,12 @@ impl Serving {
             traces,
             events,
             nodes: nodes.clone(),
+            node: node.clone(),
+            office,
         };
+        if node.is_none() {
+            first_admin(config, &shop)?;
+        }
         let (stop, stopped) = watch::channel(false);
         let background = background::start_all(config, &shop, (woken, again, followed), &stopped)?;
         let mut serving = Self {
@@ -227,6 +246,7 @@ impl Serving {
             stop,
             exporter,
             nodes,
+            node,
         };
         let limits = connections::Limit::new(config.connections_max);
         serving.fronts.extend(fronts(config, &shop, sockets, (&limits, &stopped))?);
@@ -236,7 +256,26 @@ impl Serving {
             serving.fronts.extend(fronts);
             serving.background.extend(workers);
         }
+        serving.join_cluster(config, held, &stopped)?;
         Ok(serving)
+    }
+
+    /// Begins to speak with the other nodes, if there are any.
+    fn join_cluster(
+        &mut self,
+        config: &Config,
+        held: watch::Sender<bool>,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<(), ServeError> {
+        let (Some(node), Some(engine)) = (self.node.clone(), self.engine()) else { return Ok(()) };
+        let service = |(service, address): &(Service, SocketAddr)| (Door::Service(*service), *address);
+        let mut doors: Vec<(Door, SocketAddr)> = self.addresses.iter().map(service).collect();
+        doors.extend(self.native.tcp.map(|address| (Door::Native, address)));
+        doors.extend(self.native.quic.map(|address| (Door::NativeQuic, address)));
+        node.start(engine.clone(), config.listen, &doors)?;
+        let watch = move || drop(tokio::spawn(keep_watch(node.clone(), engine.clone(), held.clone())));
+        self.background.push(background::thread("onrush-cluster", stopped.clone(), watch)?);
+        Ok(())
     }
 
     /// Where each service listens.
@@ -300,6 +339,10 @@ impl Serving {
         if let Some(engine) = self.engine {
             engine.close().map_err(ServeError::Close)?;
         }
+        // Behind the engine: it gives its offices away as it closes.
+        if let Some(node) = self.node {
+            node.close();
+        }
         // Last: a collector that is slow keeps nothing open but this.
         let untold = self.exporter.is_some_and(|exporter| !exporter.end());
         if panicked.contains(&true) {
@@ -354,10 +397,11 @@ fn ports(config: &Config) -> Result<(Addresses, Sockets), ListenError> {
 }
 
 /// The engine of this process, or the way to another's.
-fn engine(config: &Config) -> Result<(Option<Engine>, Backend), ServeError> {
+fn engine(config: &Config, node: Option<&Node>) -> Result<(Option<Engine>, Backend), ServeError> {
     match &config.engine {
         EnginePlace::Here(_) => {
-            let engine = Engine::open(config.engine_options()).map_err(|error| ServeError::Open { error })?;
+            let options = EngineOptions { cluster: node.map(Node::options), ..config.engine_options() };
+            let engine = Engine::open(options).map_err(|error| ServeError::Open { error })?;
             let backend = Backend::local(engine.handle());
             Ok((Some(engine), backend))
         }
@@ -395,29 +439,28 @@ fn issuer(config: &Config, addresses: &[(Service, SocketAddr)]) -> String {
     }
 }
 
-/// What the fronts share of the user service, with the account of the first admin.
-fn users(
-    config: &Config,
-    backend: &Backend,
-    keyring: Arc<Keyring>,
-    issuer: String,
-) -> Result<Arc<user::Desk>, ServeError> {
+/// What the fronts share of the user service.
+fn users(config: &Config, keyring: Arc<Keyring>, issuer: String) -> Result<Arc<user::Desk>, ServeError> {
     let start = |error| ServeError::Start { what: "the hashing threads", error };
     let client = |options| user::OidcClient::new(options).map_err(ServeError::Provider);
     let oidc = config.oidc.clone().map(client).transpose()?;
-    let desk = Arc::new(user::Desk::start(keyring, issuer, oidc).map_err(start)?);
-    let serves = config.services.iter().any(|(service, _)| *service == Service::User);
-    if let Some(admin) = config.first_admin.as_ref().filter(|_| serves) {
-        let users = Users::new(backend.clone(), desk.clone());
-        let made = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(start)?;
-            Ok::<_, ServeError>(runtime.block_on(user::ensure_first_admin(&users, admin))?)
-        };
-        // A thread of its own: the caller's may belong to a runtime.
-        let made = std::thread::scope(|scope| scope.spawn(made).join());
-        made.map_err(|_| ServeError::Panicked("thread of the first admin"))??;
-    }
-    Ok(desk)
+    Ok(Arc::new(user::Desk::start(keyring, issuer, oidc).map_err(start)?))
+}
+
+/// The account of the first admin, before anybody is served. Of a cluster whoever takes office makes it.
+fn first_admin(config: &Config, shop: &Shop) -> Result<(), ServeError> {
+    let Some(admin) = config.first_admin.as_ref().filter(|_| config.serves(Service::User)) else {
+        return Ok(());
+    };
+    let start = |error| ServeError::Start { what: "the thread of the first admin", error };
+    let users = Users::new(shop.backend.clone(), shop.users.clone());
+    let made = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(start)?;
+        Ok::<_, ServeError>(runtime.block_on(user::ensure_first_admin(&users, admin))?)
+    };
+    // A thread of its own: the caller's may belong to a runtime.
+    let made = std::thread::scope(|scope| scope.spawn(made).join());
+    made.map_err(|_| ServeError::Panicked("thread of the first admin"))?
 }
 
 /// The real gateways that there are keys for, else the simulated one.

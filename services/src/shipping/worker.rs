@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use onrush_engine::Event;
 use onrush_proto::{Cause, OrderId, OrderRow, RecordKind, Row, RowTag, ShardId, Topic};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -35,8 +35,9 @@ struct Reader {
     open: mpsc::Sender<OrderId>,
 }
 
-/// Does Shipping's work for as long as the process lives. `woken` are shipments that handlers changed.
-pub(crate) async fn run(desk: Arc<Desk>, mut woken: mpsc::Receiver<OrderId>, positions: Positions) {
+/// Does Shipping's work for as long as it is let. `woken` are shipments that handlers changed.
+pub(crate) async fn run(desk: Arc<Desk>, woken: Arc<Mutex<mpsc::Receiver<OrderId>>>, positions: Positions) {
+    let mut woken = woken.lock().await;
     // Readers wait here while there is no room for more.
     let (open, mut opened) = mpsc::channel(STEPS_MAX);
     for shard in (0..desk.shelf.backend.shards()).map(ShardId) {

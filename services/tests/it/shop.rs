@@ -48,6 +48,7 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         services: ORDERING.map(|service| (service, 0)).to_vec(),
         native: NativeConfig::free(),
         engine: EnginePlace::Here(None),
+        cluster: None,
         shards: Some(4),
         host: HostKind::Thread,
         store: StoreKind::Memory,

@@ -7,40 +7,14 @@ mod when;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use onrush_grpc::log::v1::log_service_client::LogServiceClient;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
-use tonic_types::StatusExt as _;
 
 use super::Failure;
-
-/// Where a shop is that says nothing else.
-const SERVER: &str = "http://127.0.0.1:50051";
+use super::server::{self, Server, refused};
 
 /// Speaks to a server.
-type Client = LogServiceClient<InterceptedService<Channel, Bearer>>;
-
-/// Puts the access token into each call, if there is one.
-#[derive(Clone)]
-struct Bearer(Option<MetadataValue<Ascii>>);
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            request.metadata_mut().insert("authorization", token.clone());
-        }
-        Ok(request)
-    }
-}
+type Client = LogServiceClient<Server>;
 
 pub(super) fn command() -> Command {
-    let server = Arg::new("server")
-        .long("server")
-        .value_name("URL")
-        .global(true)
-        .help("A port of the shop [environment ONRUSH_SERVER, default http://127.0.0.1:50051]");
     let ls = Command::new("ls")
         .about("Topics, their groups and how far each is")
         .arg(Arg::new("topic").value_name("TOPIC").help("Only this one"));
@@ -72,7 +46,7 @@ pub(super) fn command() -> Command {
         .about("Shows what happened in a running shop, and who reads it")
         .after_help("The environment variable ONRUSH_TOKEN holds the access token, where the shop wants one.")
         .subcommand_required(true)
-        .arg(server)
+        .arg(server::argument())
         .subcommand(ls)
         .subcommand(tail)
         .subcommand(seek)
@@ -83,46 +57,11 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::world)?;
     runtime.block_on(async {
         let Some((name, matches)) = matches.subcommand() else { return Ok(()) };
-        let client = connect(matches).await?;
+        let client = LogServiceClient::new(server::connect(matches).await?);
         match name {
             "ls" => list::run(client, matches).await,
             "tail" => tail::run(client, matches).await,
             _ => seek::run(client, matches).await,
         }
     })
-}
-
-async fn connect(matches: &ArgMatches) -> Result<Client, Failure> {
-    let said = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let server = matches.get_one::<String>("server").cloned().or_else(|| said("ONRUSH_SERVER"));
-    let server = server.unwrap_or_else(|| SERVER.into());
-    let endpoint = Endpoint::from_shared(server.clone());
-    let endpoint = endpoint
-        .map_err(|error| Failure::world(format!("server: expected a URL, found {server}: {error}")))?;
-    let channel = endpoint.connect().await;
-    let channel = channel
-        .map_err(|error| Failure::world(format!("expected a shop at {server}, found {}", whole(&error))))?;
-    let token = said("ONRUSH_TOKEN").map(|token| format!("Bearer {token}").parse());
-    let token = token
-        .transpose()
-        .map_err(|_| Failure::world("ONRUSH_TOKEN: expected an access token, found none"))?;
-    Ok(LogServiceClient::with_interceptor(channel, Bearer(token)))
-}
-
-/// An error with what caused it.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
-}
-
-/// What the server said, by its reason.
-fn refused(status: &Status) -> Failure {
-    let details = status.get_error_details();
-    let reason = details.error_info().map(|info| format!("{}: ", info.reason)).unwrap_or_default();
-    Failure::world(format!("{reason}{}", status.message()))
 }

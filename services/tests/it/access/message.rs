@@ -226,6 +226,9 @@ impl Belongings {
             Call::Audit => admin::AuditRequest::default().encode_to_vec(),
             Call::Stats => admin::StatsRequest::default().encode_to_vec(),
             Call::Reconcile => admin::ReconcileRequest::default().encode_to_vec(),
+            Call::GetCluster => admin::GetClusterRequest::default().encode_to_vec(),
+            Call::HandOver => admin::HandOverRequest::default().encode_to_vec(),
+            Call::ChangeMembers => admin::ChangeMembersRequest::default().encode_to_vec(),
             other => panic!("no message for {other:?}"),
         }
     }

@@ -1,0 +1,148 @@
+//! `onrush cluster transfer`, `add`, `remove` and `replace`.
+
+use std::io::{self, Write as _};
+
+use clap::ArgMatches;
+use onrush_grpc::admin::v1::{ChangeMembersRequest, HandOverRequest, ShardGroup};
+use tonic_types::StatusExt as _;
+
+use super::leader::{PAUSE, leading};
+use crate::cli::Failure;
+use crate::cli::server::refused;
+
+/// The shard. A cluster has one (docs/replication.md).
+const SHARD: u32 = 0;
+/// Looks at a change before it is given up: a node that catches up may take its time.
+const LOOKS_MAX: u32 = 12_000;
+/// Looks at an office that is handed over.
+const HANDING_OVER_MAX: u32 = 200;
+
+fn tell(text: &str) -> Result<(), Failure> {
+    io::stdout().write_all(text.as_bytes()).map_err(Failure::world)
+}
+
+/// Another node leads.
+pub(super) async fn transfer(matches: &ArgMatches, to: u64) -> Result<(), Failure> {
+    for asked in 0..HANDING_OVER_MAX {
+        let (mut client, group) = leading(matches, SHARD).await?;
+        if group.leader == to {
+            return tell(&format!("node {to} leads shard {SHARD} in term {}\n", group.term));
+        }
+        if !group.voters.contains(&to) {
+            return Err(Failure::wrong(format!(
+                "node: expected one of the voters {:?}, found {to}",
+                group.voters
+            )));
+        }
+        // It may not be taken: then nobody else leads either, and it is asked again.
+        if asked % 20 == 0 {
+            let asked = client.hand_over(HandOverRequest { shard: SHARD, node: to }).await;
+            if let Err(status) = asked.as_ref().map(drop).filter_declined() {
+                return Err(refused(status));
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(Failure::world(format!("expected node {to} to lead, found that it does not take the office")))
+}
+
+/// What is declined now may be done in a moment: another change is under way, or the office was lost.
+trait FilterDeclined {
+    fn filter_declined(self) -> Self;
+}
+
+impl FilterDeclined for Result<(), &tonic::Status> {
+    fn filter_declined(self) -> Self {
+        self.or_else(|status| {
+            let details = status.get_error_details();
+            let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+            if ["GROUP_DECLINED", "NOT_LEADER"].contains(&reason.as_str()) { Ok(()) } else { Err(status) }
+        })
+    }
+}
+
+/// One node goes, or one comes, or both: who comes follows first.
+pub(super) async fn change(
+    matches: &ArgMatches,
+    gone: Option<u64>,
+    come: Option<u64>,
+) -> Result<(), Failure> {
+    let mut told = String::new();
+    for _ in 0..LOOKS_MAX {
+        let (mut client, group) = leading(matches, SHARD).await?;
+        let Some(next) = step(&group, gone, come) else {
+            return tell(&format!("voters of shard {SHARD}: {}\n", list(&group.voters)));
+        };
+        let stage = match (come, group.learners.is_empty()) {
+            (Some(node), _) if !group.voters.contains(&node) && group.learners.contains(&node) => {
+                format!("node {node} catches up\n")
+            }
+            _ => String::new(),
+        };
+        if stage != told {
+            tell(&stage)?;
+            told = stage;
+        }
+        if group.outgoing.is_empty() {
+            let asked = client.change_members(next).await;
+            if let Err(status) = asked.as_ref().map(drop).filter_declined() {
+                return Err(refused(status));
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(Failure::world(
+        "expected the change of the group to end, found it under way: a node may be unreachable",
+    ))
+}
+
+/// What is to be asked next; `None` if it is as it shall be.
+fn step(group: &ShardGroup, gone: Option<u64>, come: Option<u64>) -> Option<ChangeMembersRequest> {
+    let mut voters: Vec<u64> = group.voters.iter().copied().filter(|node| Some(*node) != gone).collect();
+    let mut learners: Vec<u64> = group.learners.iter().copied().filter(|node| Some(*node) != gone).collect();
+    if let Some(node) = come.filter(|node| !voters.contains(node)) {
+        if group.learners.contains(&node) {
+            // It is declined until it has caught up.
+            learners.retain(|learner| *learner != node);
+            voters.push(node);
+            voters.sort_unstable();
+        } else {
+            // Nobody loses a vote before the other one has it.
+            voters.clone_from(&group.voters);
+            learners.push(node);
+            learners.sort_unstable();
+        }
+    }
+    let there = voters == group.voters && learners == group.learners && group.outgoing.is_empty();
+    (!there).then_some(ChangeMembersRequest { shard: SHARD, voters, learners })
+}
+
+fn list(nodes: &[u64]) -> String {
+    nodes.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(
+        voters: &[u64],
+        learners: &[u64],
+        gone: Option<u64>,
+        come: Option<u64>,
+    ) -> Option<(Vec<u64>, Vec<u64>)> {
+        let group = ShardGroup { voters: voters.into(), learners: learners.into(), ..ShardGroup::default() };
+        step(&group, gone, come).map(|next| (next.voters, next.learners))
+    }
+
+    #[test]
+    fn who_comes_follows_first_and_who_goes_keeps_its_vote_so_long() {
+        assert_eq!(asked(&[1, 2, 3], &[], None, Some(4)), Some((vec![1, 2, 3], vec![4])));
+        assert_eq!(asked(&[1, 2, 3], &[4], None, Some(4)), Some((vec![1, 2, 3, 4], vec![])));
+        assert_eq!(asked(&[1, 2, 3, 4], &[], None, Some(4)), None);
+        assert_eq!(asked(&[1, 2, 3], &[], Some(2), Some(4)), Some((vec![1, 2, 3], vec![4])));
+        assert_eq!(asked(&[1, 2, 3], &[4], Some(2), Some(4)), Some((vec![1, 3, 4], vec![])));
+        assert_eq!(asked(&[1, 3, 4], &[], Some(2), Some(4)), None);
+        assert_eq!(asked(&[1, 2, 3], &[], Some(3), None), Some((vec![1, 2], vec![])));
+    }
+}

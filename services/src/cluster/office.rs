@@ -1,0 +1,61 @@
+//! Whether the shop is decided here: what acts on its events works where it is, and nowhere else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onrush_engine::EngineHandle;
+use onrush_proto::ShardId;
+use tokio::sync::watch;
+
+use super::Node;
+
+/// How often it is looked whether the office was won or lost.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// True while this node decides for every shard. An engine of its own always does.
+#[derive(Clone)]
+pub(crate) struct Office(Option<watch::Receiver<bool>>);
+
+impl Office {
+    /// For who is no node.
+    pub(crate) const ALWAYS: Self = Self(None);
+
+    /// Of a node: somebody has to [`keep_watch`].
+    pub(crate) fn of_node() -> (watch::Sender<bool>, Self) {
+        let (held, office) = watch::channel(false);
+        (held, Self(Some(office)))
+    }
+
+    /// Ends when the office is held.
+    pub(crate) async fn won(&mut self) {
+        if let Some(office) = &mut self.0 {
+            until(office, true).await;
+        }
+    }
+
+    /// Ends when it is not.
+    pub(crate) async fn lost(&mut self) {
+        match &mut self.0 {
+            Some(office) => until(office, false).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn until(office: &mut watch::Receiver<bool>, wanted: bool) {
+    if office.wait_for(|held| *held == wanted).await.is_err() {
+        // Nobody will tell any more: the process ends.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Looks at the office for as long as the process lives, and at what the others say of themselves.
+pub(crate) async fn keep_watch(node: Arc<Node>, engine: EngineHandle, held: watch::Sender<bool>) {
+    let shards = engine.slot_map().shards();
+    loop {
+        let decides = (0..shards).map(ShardId).all(|shard| engine.decides(shard));
+        held.send_if_modified(|held| std::mem::replace(held, decides) != decides);
+        node.look_around();
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
