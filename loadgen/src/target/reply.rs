@@ -154,6 +154,7 @@ mod tests {
             message: String::new(),
             retry_after: None,
             refusal: None,
+            leader_address: None,
         }))
     }
 
@@ -168,6 +169,7 @@ mod tests {
             Refusal::Overloaded,
             Refusal::DeadlineExceeded,
             Refusal::Stopped,
+            Refusal::NotLeader { leader: 0 },
             Refusal::UnknownSku { line: 7 },
             Refusal::UnknownProduct,
             Refusal::NotFound,

@@ -144,5 +144,12 @@ fn the_table_of_reasons_is_checked_in() {
         let row = format!("| {} | {:?} | {} | {} |\n", reason.name, reason.grpc, reason.http, reason.title);
         text.push_str(&row);
     }
+    text.push_str(
+        "\n`NOT_LEADER` has two facts, `leader`, the number of the node that leads, and `leader_address`, `host:port` of the port of the \
+         same service\nthere; each is left out where it is not known. They stand in the metadata of `ErrorInfo`, in `facts` of a \
+         problem and in `facts` of a session's\n`Failure`. Ask again there under the same key, or at any other node while nobody \
+         is known to lead. Over HTTP it is no redirect: a client that\nfollows one may make another call of it, without its \
+         body or its `Idempotency-Key`. `Retry-After` is 0 where the leader is known, and 1 while\nnodes vote.\n",
+    );
     assert_document("reasons.md", &text);
 }

@@ -141,6 +141,11 @@ impl Shop {
         self.serving.as_ref().unwrap().certificate().unwrap().path.clone()
     }
 
+    /// The nodes that callers are told of.
+    pub(crate) fn nodes(&self) -> &onrush_services::nodes::Nodes {
+        self.serving.as_ref().unwrap().nodes()
+    }
+
     /// The engine in it.
     pub(crate) fn engine(&self) -> onrush_engine::EngineHandle {
         self.serving.as_ref().unwrap().engine().unwrap()

@@ -9,6 +9,7 @@ mod drivers;
 mod ends;
 mod limits;
 mod lines;
+mod nodes;
 mod peer;
 mod products;
 mod quic;
