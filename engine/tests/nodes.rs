@@ -153,7 +153,7 @@ impl Cluster {
         let held = |handle: &EngineHandle| {
             let report = handle.audit().unwrap();
             assert!(report.violations.is_empty(), "{report:?}");
-            (handle.stock(&sku).unwrap(), handle.end(SHARD), report.orders, report.cut)
+            (handle.stock(&sku).unwrap(), handle.end(SHARD), report.cut, report.state_hash)
         };
         let held: Vec<_> = self.handles().iter().map(held).collect();
         assert!(held.iter().all(|one| *one == held[0]), "{held:?}");

@@ -9,7 +9,7 @@ use onrush_engine::{HostKind, StoreKind};
 
 use crate::machine;
 pub(crate) use arguments::{
-    CompareArgs, CrashArgs, NeighboursArgs, OverloadArgs, PaymentsArgs, ReplayArgs, RetriesArgs,
+    ClusterArgs, CompareArgs, CrashArgs, NeighboursArgs, OverloadArgs, PaymentsArgs, ReplayArgs, RetriesArgs,
 };
 
 /// Flash-sale traffic against Onrush, open loop, with an audit at the end. No real money moves.
@@ -27,6 +27,8 @@ pub(crate) enum Action {
     Run(Scenario),
     /// Run one scenario on several targets in turns, and hold their figures side by side.
     Compare(CompareArgs),
+    /// Three real servers as nodes of a cluster, disturbed under load: killed, stopped, handed over, restarted.
+    Cluster(ClusterArgs),
 }
 
 #[cfg(test)]
@@ -36,6 +38,7 @@ impl Cli {
         match &self.action {
             Action::Run(scenario) => scenario,
             Action::Compare(args) => &args.scenario,
+            Action::Cluster(args) => panic!("expected a scenario, found {args:?}"),
         }
     }
 }

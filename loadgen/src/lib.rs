@@ -9,6 +9,7 @@ mod asking;
 mod audit;
 mod catalogue;
 mod cli;
+mod cluster;
 mod compare;
 mod conduct;
 mod crash;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Action, Cli, Common, Scenario};
+use crate::cluster::{self, ClusterError};
 use crate::compare::{self, CompareError};
 use crate::conduct::{ConductError, conduct};
 use crate::report::{self, Summary};
@@ -19,6 +20,8 @@ pub(crate) enum RunError {
     Conduct(#[from] ConductError),
     #[error(transparent)]
     Compare(#[from] CompareError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     #[error("expected to write {file}: {source}")]
     Write { file: PathBuf, source: std::io::Error },
 }
@@ -37,6 +40,7 @@ pub fn main() -> ExitCode {
     let passed = match &cli.action {
         Action::Run(scenario) => run(scenario),
         Action::Compare(args) => compare::run(args),
+        Action::Cluster(args) => cluster::run(args),
     };
     match passed {
         Ok(passed) => exit_code(passed),

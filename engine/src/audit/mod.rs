@@ -5,6 +5,7 @@
 //! [`verify`](crate::verify)).
 
 mod baskets;
+mod digest;
 mod history;
 mod keys;
 mod ledger;
@@ -44,11 +45,13 @@ pub fn audit(shards: &[ShardCut], map: SlotMap, hasher: KeyHasher) -> Result<Aud
     let mut report = AuditReport::default();
     let mut baskets = baskets::Baskets::new(map);
     let mut keys = keys::Keys::new(map);
+    let mut digest = digest::Digest::default();
     for (number, ShardCut { rows, .. }) in shards.iter().enumerate() {
         let shard = onrush_proto::ShardId(number as u16);
         let mut stock = stock::Stock::new(shard, map);
         let mut ledger = ledger::Ledger::default();
         let mut limits = limits::Limits::new(shard, map, hasher);
+        digest.rows(rows)?;
         rows.each_stock(|row| {
             stock.row(&row);
             limits.stock(&row);
@@ -69,6 +72,7 @@ pub fn audit(shards: &[ShardCut], map: SlotMap, hasher: KeyHasher) -> Result<Aud
                 payments::check(&order, &mut report);
                 history::check(&order, &mut report);
                 report.count(order.state);
+                digest.order(order);
             })?;
             rows.each_key(bucket, |key, names| keys.key(shard, key, names))?;
             rows.each_count(bucket, |row| limits.row(&row))?;
@@ -83,6 +87,7 @@ pub fn audit(shards: &[ShardCut], map: SlotMap, hasher: KeyHasher) -> Result<Aud
         keys::compare_claims(shards, map, &mut report)?;
     }
     baskets.finish(&mut report);
+    report.state_hash = digest.sum();
     report.ok = report.violations.is_empty();
     Ok(report)
 }

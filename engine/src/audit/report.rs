@@ -30,6 +30,8 @@ pub struct AuditReport {
     pub units_sold: i64,
     /// Orders over several shards that were open at the cut: their parts are listed, not judged.
     pub open_cross_shard: u64,
+    /// A digest of all rows: nodes that have applied the same records have the same.
+    pub state_hash: u128,
     /// Accepted orders by state.
     pub orders_by_state: Vec<(OrderState, u64)>,
 }

@@ -204,7 +204,7 @@ impl Stored {
         })
     }
 
-    fn each_current(&self, tag: RowTag, each: &mut dyn FnMut(Row)) -> Result<(), StoredError> {
+    pub(crate) fn each_current(&self, tag: RowTag, each: &mut dyn FnMut(Row)) -> Result<(), StoredError> {
         let prefix = [tag as u8];
         self.each_under(Keyspace::Current, &prefix, &mut |_, bytes| {
             each(Row::decode(tag, bytes)?);

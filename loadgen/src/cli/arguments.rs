@@ -101,6 +101,44 @@ pub(crate) struct CrashArgs {
     pub(crate) common: Common,
 }
 
+/// Options of `cluster`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ClusterArgs {
+    /// How often the node that leads is killed
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) kills: u32,
+    /// How often it stands still for two seconds
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) pauses: u32,
+    /// How often another node stands still for two seconds
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) follower_pauses: u32,
+    /// How often the office is handed over
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) transfers: u32,
+    /// How often all nodes are restarted, one after the other
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    pub(crate) rolls: u32,
+    /// Measure what three nodes take instead, against one that stands alone, in so many rounds in turns
+    #[arg(long, value_name = "ROUNDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) capacity: u32,
+    /// Seconds that each of them is loaded for
+    #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) seconds: u64,
+    /// Buyers, each of which waits for its answer
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub(crate) buyers: u32,
+    /// Seed of the troubles and of the buyers
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The server's binary [default: `onrush` beside this one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) onrush: Option<PathBuf>,
+    /// Writes the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
 /// Options of `compare`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CompareArgs {

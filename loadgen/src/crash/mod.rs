@@ -1,7 +1,7 @@
 //! The real server, killed under load: what it told its buyers is there when it is back, and what it told
 //! nobody is there once or not at all.
 
-mod process;
+pub(crate) mod process;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -96,6 +96,7 @@ pub(crate) fn conduct(scenario: &Scenario, args: &CrashArgs) -> Result<Summary, 
         shards: scenario.shards(),
         host: common.host.map(|host| format!("{host:?}").to_lowercase()),
         engine_token: format!("{:032x}", key_of(common.seed, u32::MAX, u32::MAX).0),
+        node: None,
     };
     let mut lives = Lives {
         scenario,

@@ -21,32 +21,47 @@ const SAID_LINES: usize = 20;
 
 /// How a server is started.
 #[derive(Clone, Debug)]
-pub(super) struct Setup {
-    pub(super) binary: PathBuf,
+pub(crate) struct Setup {
+    pub(crate) binary: PathBuf,
     /// Its data and its log are below this directory.
-    pub(super) dir: PathBuf,
-    pub(super) shards: u16,
+    pub(crate) dir: PathBuf,
+    pub(crate) shards: u16,
     /// What drives the shards, if somebody says.
-    pub(super) host: Option<String>,
+    pub(crate) host: Option<String>,
     /// Lets the audit at its engine.
-    pub(super) engine_token: String,
+    pub(crate) engine_token: String,
+    /// The cluster that it is a node of.
+    pub(crate) node: Option<NodeSetup>,
+}
+
+/// A node of a cluster, which others find where they found it before.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeSetup {
+    pub(crate) number: u64,
+    /// The cluster's founders.
+    pub(crate) founders: String,
+    /// Where all nodes reach each other.
+    pub(crate) peers: String,
+    pub(crate) key: String,
+    /// Ports of product, order, payment and the native protocol.
+    pub(crate) ports: [u16; 4],
 }
 
 /// Where it serves.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
-    pub(super) services: Addresses,
+pub(crate) struct Places {
+    pub(crate) services: Addresses,
     /// `host:port` of the native protocol.
-    pub(super) native: String,
+    pub(crate) native: String,
 }
 
 /// A process that serves; killed when dropped.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     setup: Setup,
-    pub(super) places: Places,
+    pub(crate) places: Places,
     /// From its start to serving.
-    pub(super) start: Duration,
+    pub(crate) start: Duration,
 }
 
 impl Setup {
@@ -84,21 +99,46 @@ impl Setup {
             .map_err(|source| CrashError::Directory { dir: self.dir.clone(), source })?;
         let mut command = self.command();
         command.arg("serve").arg("--data-dir").arg(self.data());
-        command.args(["--shards", &self.shards.to_string()]);
+        match &self.node {
+            None => command.args(["--shards", &self.shards.to_string()]),
+            Some(node) => command.args(["--peers", &node.peers]),
+        };
         if let Some(host) = &self.host {
             command.args(["--host", host]);
         }
         // Declines come from the cards that buyers pay with; nothing else moves an order.
         command.args(["--gateway-faults", "p50_ms=1,p99_ms=5", "--services", "product,order,payment"]);
-        for port in ["--product-port", "--order-port", "--payment-port", "--native-port"] {
-            command.args([port, "0"]);
+        let ports = self.node.as_ref().map_or([0; 4], |node| node.ports);
+        for (flag, port) in
+            ["--product-port", "--order-port", "--payment-port", "--native-port"].iter().zip(ports)
+        {
+            command.args([flag, port.to_string().as_str()]);
         }
         command.env("ENGINE_TOKEN", &self.engine_token).stdout(Stdio::piped()).stderr(log);
         command.spawn().map_err(|source| self.failed(source))
     }
 
+    /// Makes the directory of a node.
+    pub(crate) fn format(&self) -> Result<(), CrashError> {
+        let Some(node) = &self.node else { return Ok(()) };
+        std::fs::create_dir_all(&self.dir)
+            .map_err(|source| CrashError::Directory { dir: self.dir.clone(), source })?;
+        let mut command = self.command();
+        command.arg("format").arg("--data-dir").arg(self.data());
+        command.args(["--node", &node.number.to_string(), "--founders", &node.founders]);
+        let formatted =
+            command.env("CLUSTER_KEY", &node.key).output().map_err(|source| self.failed(source))?;
+        match formatted.status.success() {
+            true => Ok(()),
+            false => {
+                let said = String::from_utf8_lossy(&formatted.stderr).into_owned();
+                Err(CrashError::Ended { status: formatted.status, said })
+            }
+        }
+    }
+
     /// Starts a server on free ports and waits until it says where it serves.
-    pub(super) fn start(&self) -> Result<Process, CrashError> {
+    pub(crate) fn start(&self) -> Result<Process, CrashError> {
         let started = Instant::now();
         let mut child = self.spawn()?;
         let places = child.stdout.take().and_then(places);
@@ -113,7 +153,7 @@ impl Setup {
     }
 
     /// What `onrush verify` says of the directory of a server that has ended; `Err` holds its complaint.
-    pub(super) fn verify(&self) -> Result<String, String> {
+    pub(crate) fn verify(&self) -> Result<String, String> {
         let output = self.command().arg("verify").arg("--data-dir").arg(self.data()).output();
         let told = |Output { status, stdout, stderr }: Output| {
             let text =
@@ -126,11 +166,17 @@ impl Setup {
 
 impl Process {
     /// SIGKILL. It must not have ended by itself before.
-    pub(super) fn kill(mut self) -> Result<(), CrashError> {
+    pub(crate) fn kill(mut self) -> Result<(), CrashError> {
         self.alive()?;
         self.child.kill().map_err(|source| self.setup.failed(source))?;
         self.child.wait().map_err(|source| self.setup.failed(source))?;
         Ok(())
+    }
+
+    /// Has it stand still, or go on.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), CrashError> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        pid.map_or(Ok(()), |pid| kill_process(pid, signal)).map_err(|error| self.setup.failed(error.into()))
     }
 
     fn alive(&mut self) -> Result<(), CrashError> {
@@ -141,7 +187,7 @@ impl Process {
     }
 
     /// SIGTERM; it must end well.
-    pub(super) fn stop(mut self) -> Result<(), CrashError> {
+    pub(crate) fn stop(mut self) -> Result<(), CrashError> {
         self.alive()?;
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
@@ -188,7 +234,7 @@ fn read_places(lines: &mut impl Iterator<Item = String>) -> Option<Places> {
 }
 
 /// The server's binary: where it was said to be, else beside our own.
-pub(super) fn binary(given: Option<&Path>) -> Result<PathBuf, CrashError> {
+pub(crate) fn binary(given: Option<&Path>) -> Result<PathBuf, CrashError> {
     let beside = || {
         let own = std::env::current_exe().ok()?;
         Some(own.parent()?.join("onrush"))

@@ -195,6 +195,7 @@ fn audit(report: AuditReport) -> AuditResponse {
         open_cross_shard: report.open_cross_shard,
         cut: report.cut.iter().map(|lsn| lsn.0).collect(),
         violations_dropped: report.violations_dropped,
+        state_hash: format!("{:032x}", report.state_hash),
         orders_by_state: by_state
             .map(|(state, orders)| StateCount { state: format!("{state:?}"), orders })
             .collect(),

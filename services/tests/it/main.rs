@@ -14,6 +14,7 @@ mod bad_input;
 mod binary;
 mod carrier;
 mod clients;
+mod cluster;
 mod collector;
 mod documents;
 mod events;

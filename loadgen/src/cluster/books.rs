@@ -1,0 +1,125 @@
+//! What buyers were told, and when.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use onrush_proto::OrderId;
+
+/// An order as its buyer knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Bought {
+    pub(super) item: u32,
+    pub(super) units: u32,
+    /// True if the cancellation was acknowledged.
+    pub(super) cancelled: bool,
+}
+
+/// Something whose outcome nobody heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Open {
+    /// An order under this number.
+    Buy { number: u64 },
+    /// The cancellation of an order.
+    Cancel { number: u64, order: OrderId },
+}
+
+#[derive(Default)]
+pub(super) struct Entries {
+    pub(super) bought: BTreeMap<OrderId, Bought>,
+    pub(super) open: Vec<Open>,
+    /// Acknowledgements: when, since the beginning, and what each took.
+    pub(super) answers: Vec<(Duration, Duration)>,
+    /// Errors that a caller of the shipped client saw, each kind once with its count.
+    pub(super) errors: BTreeMap<String, u64>,
+    pub(super) violations: Vec<String>,
+}
+
+/// The books of all buyers.
+pub(super) struct Books {
+    began: Instant,
+    entries: Mutex<Entries>,
+}
+
+impl Default for Books {
+    fn default() -> Self {
+        Self { began: Instant::now(), entries: Mutex::default() }
+    }
+}
+
+impl Books {
+    pub(super) fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since the beginning.
+    pub(super) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// An answer came.
+    pub(super) fn answered(&self, took: Duration) {
+        let now = self.now();
+        self.entries().answers.push((now, took));
+    }
+
+    /// A caller saw an error.
+    pub(super) fn failed(&self, error: &str, open: Open) {
+        let mut entries = self.entries();
+        *entries.errors.entry(error.to_owned()).or_default() += 1;
+        entries.open.push(open);
+    }
+
+    pub(super) fn violate(&self, line: String) {
+        let mut entries = self.entries();
+        if entries.violations.len() < 100 {
+            entries.violations.push(line);
+        }
+    }
+
+    /// The longest time without an answer between two moments, and the last answer's moment.
+    pub(super) fn longest_gap(&self, from: Duration, to: Duration) -> Duration {
+        let entries = self.entries();
+        let first = entries.answers.partition_point(|(at, _)| *at < from);
+        let mut before = first.checked_sub(1).map_or(from, |at| entries.answers[at].0);
+        let mut longest = Duration::ZERO;
+        for (at, _) in entries.answers[first..].iter().take_while(|(at, _)| *at <= to) {
+            longest = longest.max(at.saturating_sub(before));
+            before = *at;
+        }
+        longest.max(to.saturating_sub(before.max(from)))
+    }
+
+    /// What answers took between two moments, sorted.
+    pub(super) fn times(&self, from: Duration, to: Duration) -> Vec<Duration> {
+        let entries = self.entries();
+        let within = |(at, _): &&(Duration, Duration)| (from..to).contains(at);
+        let mut times: Vec<_> = entries.answers.iter().filter(within).map(|(_, took)| *took).collect();
+        times.sort_unstable();
+        times
+    }
+}
+
+/// A quantile of sorted times; zero of none.
+pub(super) fn quantile(sorted: &[Duration], quantile: f64) -> Duration {
+    let at = ((sorted.len() as f64 * quantile) as usize).min(sorted.len().saturating_sub(1));
+    sorted.get(at).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_lies_between_two_answers_or_at_an_end() {
+        let books = Books::default();
+        let ms = Duration::from_millis;
+        books.entries().answers = [10, 20, 90, 100].map(|at| (ms(at), ms(1))).to_vec();
+        assert_eq!(books.longest_gap(ms(15), ms(100)), ms(70), "it began before");
+        assert_eq!(books.longest_gap(ms(15), ms(300)), ms(200), "nothing came again");
+        assert_eq!(books.longest_gap(ms(0), ms(20)), ms(10));
+        assert_eq!(books.times(ms(20), ms(100)).len(), 2);
+        let times: Vec<_> = (1..=100).map(ms).collect();
+        assert_eq!((quantile(&times, 0.99), quantile(&[], 0.5)), (ms(100), ms(0)));
+    }
+}

@@ -1,0 +1,208 @@
+//! The nodes as processes, and what they say of their cluster.
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
+use onrush_grpc::admin::v1::{
+    AuditRequest, AuditResponse, Cluster, GetClusterRequest, HandOverRequest, ShardGroup,
+};
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+use super::ClusterError;
+use crate::cli::ClusterArgs;
+use crate::crash::CrashError;
+use crate::crash::process::{NodeSetup, Process, Setup, binary};
+
+/// Its nodes.
+pub(super) const NUMBERS: [u64; 3] = [1, 2, 3];
+/// How long anything may take that ends.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(5);
+/// Silence after which a follower counts as away.
+const SILENT_US: u64 = 500_000;
+
+/// A node, running or not.
+pub(super) struct Node {
+    pub(super) number: u64,
+    setup: Setup,
+    process: Option<Process>,
+    admin: AdminServiceClient<Channel>,
+}
+
+/// The cluster's nodes.
+pub(super) struct Nodes {
+    pub(super) all: Vec<Node>,
+    _dir: TempDir,
+}
+
+/// Free ports of TCP: nobody else takes them so soon.
+fn free_ports() -> Result<[u16; 4], ClusterError> {
+    let free = || TcpListener::bind("127.0.0.1:0").map_err(ClusterError::Ports);
+    let listeners = [free()?, free()?, free()?, free()?];
+    let mut ports = [0; 4];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr().map_err(ClusterError::Ports)?.port();
+    }
+    Ok(ports)
+}
+
+fn peers() -> Result<String, ClusterError> {
+    let free = |_| UdpSocket::bind("127.0.0.1:0");
+    let sockets = NUMBERS.iter().map(free).collect::<Result<Vec<_>, _>>().map_err(ClusterError::Ports)?;
+    let mut peers = Vec::new();
+    for (number, socket) in NUMBERS.iter().zip(&sockets) {
+        peers.push(format!("{number}={}", socket.local_addr().map_err(ClusterError::Ports)?));
+    }
+    Ok(peers.join(","))
+}
+
+impl Nodes {
+    /// Formats three directories and starts a node on each.
+    pub(super) async fn found(args: &ClusterArgs) -> Result<Self, ClusterError> {
+        let binary = binary(args.onrush.as_deref())?;
+        let dir =
+            tempfile::tempdir().map_err(|source| CrashError::Directory { dir: PathBuf::new(), source })?;
+        let (peers, key) = (peers()?, format!("{:064x}", u128::from(args.seed) + 1));
+        let founders = NUMBERS.map(|number| number.to_string()).join(",");
+        let mut all = Vec::new();
+        for number in NUMBERS {
+            let ports = free_ports()?;
+            let (founders, peers, key) = (founders.clone(), peers.clone(), key.clone());
+            let setup = Setup {
+                binary: binary.clone(),
+                dir: dir.path().join(number.to_string()),
+                shards: 1,
+                host: None,
+                engine_token: format!("{:032x}", args.seed),
+                node: Some(NodeSetup { number, founders, peers, key, ports }),
+            };
+            setup.format()?;
+            let order = format!("http://127.0.0.1:{}", ports[1]);
+            let endpoint =
+                Endpoint::from_shared(order).map(|endpoint| endpoint.timeout(Duration::from_secs(30)));
+            let Ok(endpoint) = endpoint else { continue };
+            let admin = AdminServiceClient::new(endpoint.connect_lazy());
+            all.push(Node { number, setup, process: None, admin });
+        }
+        let mut nodes = Self { all, _dir: dir };
+        for at in 0..nodes.all.len() {
+            nodes.start(at)?;
+        }
+        nodes.settle().await?;
+        Ok(nodes)
+    }
+
+    /// Where clients find the nodes, `host:port` of each.
+    pub(super) fn native(&self) -> String {
+        let port = |node: &Node| node.setup.node.as_ref().map_or(0, |node| node.ports[3]);
+        let places: Vec<String> = self.all.iter().map(|node| format!("127.0.0.1:{}", port(node))).collect();
+        places.join(",")
+    }
+
+    pub(super) fn start(&mut self, at: usize) -> Result<(), ClusterError> {
+        let node = &mut self.all[at];
+        node.process = Some(node.setup.start()?);
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub(super) fn kill(&mut self, at: usize) -> Result<(), ClusterError> {
+        Ok(self.all[at].process.take().map_or(Ok(()), Process::kill)?)
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub(super) fn end(&mut self, at: usize) -> Result<(), ClusterError> {
+        Ok(self.all[at].process.take().map_or(Ok(()), Process::stop)?)
+    }
+
+    pub(super) fn signal(&self, at: usize, signal: Signal) -> Result<(), ClusterError> {
+        Ok(self.all[at].process.as_ref().map_or(Ok(()), |process| process.signal(signal))?)
+    }
+
+    pub(super) fn stop(mut self) -> Result<(), ClusterError> {
+        (0..self.all.len()).try_for_each(|at| self.end(at))
+    }
+
+    async fn seen(&self, at: usize) -> Option<Cluster> {
+        let mut admin = self.all[at].admin.clone();
+        self.all[at].process.as_ref()?;
+        let seen = tokio::time::timeout(Duration::from_secs(1), admin.get_cluster(GetClusterRequest {}));
+        Some(seen.await.ok()?.ok()?.into_inner())
+    }
+
+    /// The node that decides, with its group as it sees it.
+    pub(super) async fn leader(&self) -> Result<(usize, ShardGroup), ClusterError> {
+        wait("a leader", async || {
+            for at in 0..self.all.len() {
+                let group = self.seen(at).await.and_then(|cluster| cluster.groups.first().cloned());
+                if let Some(group) = group.filter(|group| group.in_office) {
+                    return Ok((at, group));
+                }
+            }
+            Err("nobody in office".to_owned())
+        })
+        .await
+    }
+
+    /// Waits until all nodes follow one leader and none is far behind it.
+    pub(super) async fn settle(&self) -> Result<(), ClusterError> {
+        wait("nodes that follow", async || {
+            let (_, group) = self.leader().await.map_err(|error| error.to_string())?;
+            let behind = |node: u64| {
+                let follower = group.followers.iter().find(|follower| follower.node == node);
+                follower.is_none_or(|follower| {
+                    follower.silent_us > SILENT_US || follower.matched + 64 < group.last
+                })
+            };
+            let away: Vec<u64> =
+                NUMBERS.into_iter().filter(|node| *node != group.leader && behind(*node)).collect();
+            if away.is_empty() { Ok(()) } else { Err(format!("{group:?}")) }
+        })
+        .await
+    }
+
+    /// Asks the leader to hand over to another node.
+    pub(super) async fn hand_over(&self, at: usize, to: u64) -> bool {
+        let mut admin = self.all[at].admin.clone();
+        admin.hand_over(HandOverRequest { shard: 0, node: to }).await.is_ok()
+    }
+
+    /// Waits until every node has applied the same records, and audits each.
+    pub(super) async fn audits(&self) -> Result<Vec<AuditResponse>, ClusterError> {
+        wait("nodes with the same records", async || {
+            let mut audits = Vec::new();
+            for node in &self.all {
+                let audit = node.admin.clone().audit(AuditRequest {}).await;
+                audits.push(audit.map_err(|status| status.message().to_owned())?.into_inner());
+            }
+            let same = audits.iter().all(|audit| audit.cut == audits[0].cut);
+            if same {
+                Ok(audits)
+            } else {
+                Err(format!("{:?}", audits.iter().map(|audit| &audit.cut).collect::<Vec<_>>()))
+            }
+        })
+        .await
+    }
+}
+
+/// Asks until it is so.
+pub(super) async fn wait<T>(
+    what: &'static str,
+    mut ask: impl AsyncFnMut() -> Result<T, String>,
+) -> Result<T, ClusterError> {
+    let since = Instant::now();
+    loop {
+        match ask().await {
+            Ok(found) => return Ok(found),
+            Err(found) if since.elapsed() > PATIENCE => {
+                return Err(ClusterError::Waited { what, seconds: PATIENCE.as_secs(), found });
+            }
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What is done to a cluster under load, and what its buyers feel of it.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::ClusterError;
+use super::books::{Books, quantile};
+use super::nodes::{NUMBERS, Nodes, wait};
+use crate::random::Random;
+
+/// Under load before, so that there is something to compare with.
+const CALM: Duration = Duration::from_millis(1_000);
+/// How long a process stands still.
+const STANDSTILL: Duration = Duration::from_secs(2);
+/// How long after the trouble a gap is looked for.
+const AFTER: Duration = Duration::from_millis(1_500);
+
+/// A kind of trouble.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Kind {
+    /// SIGKILL of the leader; it starts again.
+    Kill,
+    /// SIGSTOP of the leader.
+    Pause,
+    /// SIGSTOP of another node.
+    FollowerPause,
+    /// Another node is asked to lead.
+    Transfer,
+    /// Every node is ended by SIGTERM and started again, one after the other.
+    Roll,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Kill, Self::Pause, Self::FollowerPause, Self::Transfer, Self::Roll];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "leader killed",
+            Self::Pause => "leader stands still",
+            Self::FollowerPause => "follower stands still",
+            Self::Transfer => "office handed over",
+            Self::Roll => "rolling restart",
+        }
+    }
+
+    /// Stable, for machines.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::FollowerPause => "follower_pause",
+            Self::Transfer => "transfer",
+            Self::Roll => "roll",
+        }
+    }
+}
+
+/// A trouble that is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trouble {
+    pub(super) kind: Kind,
+    /// The longest time without any acknowledgement around it.
+    pub(super) gap: Duration,
+    /// The 99th percentile of what an answer took before it, and during it.
+    pub(super) p99: (Duration, Duration),
+}
+
+impl Trouble {
+    /// Makes it, waits until it is over and all nodes follow again.
+    pub(super) async fn run(
+        kind: Kind,
+        nodes: &mut Nodes,
+        books: &Books,
+        random: &mut Random,
+    ) -> Result<Self, ClusterError> {
+        let calm = books.now();
+        tokio::time::sleep(CALM + Duration::from_millis(random.below(400))).await;
+        let (leader, group) = nodes.leader().await?;
+        let other = (leader + 1 + random.below(2) as usize) % NUMBERS.len();
+        let began = books.now();
+        match kind {
+            Kind::Kill => nodes.kill(leader)?,
+            Kind::Pause => stand_still(nodes, leader).await?,
+            Kind::FollowerPause => stand_still(nodes, other).await?,
+            Kind::Transfer => hand_over(nodes, leader, other, &group.voters).await?,
+            Kind::Roll => roll(nodes).await?,
+        }
+        let during = books.now();
+        tokio::time::sleep(AFTER).await;
+        let ended = books.now();
+        let trouble = Self {
+            kind,
+            gap: books.longest_gap(began, ended),
+            p99: (
+                quantile(&books.times(calm, began), 0.99),
+                quantile(&books.times(began, during.max(began + AFTER)), 0.99),
+            ),
+        };
+        if kind == Kind::Kill {
+            nodes.start(leader)?;
+        }
+        nodes.settle().await?;
+        Ok(trouble)
+    }
+
+    /// For people.
+    pub(super) fn line(&self) -> String {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let (before, during) = self.p99;
+        format!(
+            "{}: {:.0} ms without an acknowledgement; p99 {:.1} ms before, {:.1} ms during",
+            self.kind.name(),
+            ms(self.gap),
+            ms(before),
+            ms(during)
+        )
+    }
+}
+
+async fn stand_still(nodes: &Nodes, at: usize) -> Result<(), ClusterError> {
+    nodes.signal(at, Signal::STOP)?;
+    tokio::time::sleep(STANDSTILL).await;
+    nodes.signal(at, Signal::CONT)
+}
+
+async fn hand_over(nodes: &Nodes, from: usize, to: usize, voters: &[u64]) -> Result<(), ClusterError> {
+    let to = nodes.all[to].number;
+    debug_assert!(voters.contains(&to));
+    // Once asked it is under way; it may be taken by a third one, if that one was quicker.
+    nodes.hand_over(from, to).await;
+    wait("an office that was handed over", async || {
+        let (at, group) = nodes.leader().await.map_err(|error| error.to_string())?;
+        if at == from { Err(format!("{group:?}")) } else { Ok(()) }
+    })
+    .await
+}
+
+/// The one that leads comes last.
+async fn roll(nodes: &mut Nodes) -> Result<(), ClusterError> {
+    let (leader, _) = nodes.leader().await?;
+    for step in 1..=NUMBERS.len() {
+        let at = (leader + step) % NUMBERS.len();
+        nodes.end(at)?;
+        nodes.start(at)?;
+        nodes.settle().await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! Three processes' worth of servers as nodes of a cluster: who leads decides, the others say where; what acts on the
+//! shop's events works where it is decided.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use onrush_engine::Engine;
+use onrush_engine::format::{ClusterFormat, ClusterKey};
+use onrush_engine::replication::{Members, NodeId};
+use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
+use onrush_grpc::admin::v1::{ChangeMembersRequest, Cluster, GetClusterRequest, HandOverRequest};
+use onrush_grpc::order::v1::order_service_client::OrderServiceClient;
+use onrush_proto::ShardId;
+use onrush_services::config::{ClusterConfig, Service};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+use tonic_types::StatusExt as _;
+
+use crate::shop::{Shop, order, payment};
+use crate::wait::{found, seen, until};
+
+const SHARD: ShardId = ShardId(0);
+
+/// Nodes by number.
+struct Nodes {
+    peers: BTreeMap<u64, String>,
+    shops: BTreeMap<u64, Shop>,
+}
+
+fn founders() -> Members {
+    Members::of([1, 2, 3].map(NodeId)).unwrap()
+}
+
+fn formatted(node: u64) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = ClusterFormat { node: NodeId(node), founders: founders(), key: ClusterKey([9; 32]) };
+    Engine::format_node(&dir.path().join("data"), 1, cluster).unwrap();
+    dir
+}
+
+impl Nodes {
+    fn founded() -> Self {
+        // Nobody else takes them so soon.
+        let sockets = [1, 2, 3].map(|node| (node, UdpSocket::bind("127.0.0.1:0").unwrap()));
+        let address = |(node, socket): &(u64, UdpSocket)| (*node, socket.local_addr().unwrap().to_string());
+        let peers = sockets.iter().map(address).collect();
+        drop(sockets);
+        let mut nodes = Self { peers, shops: BTreeMap::new() };
+        for node in [1, 2, 3] {
+            nodes.start(node, formatted(node));
+        }
+        nodes
+    }
+
+    fn start(&mut self, node: u64, dir: TempDir) {
+        let cluster = ClusterConfig {
+            node: Some(node),
+            peers: self.peers.clone(),
+            port: None,
+            advertise: None,
+            tls: None,
+            election: Duration::from_millis(300),
+        };
+        let shop = Shop::reopen(dir, |config| {
+            (config.shards, config.cluster) = (None, Some(cluster));
+        });
+        self.shops.insert(node, shop);
+    }
+
+    /// The node that decides.
+    async fn leader(&self) -> u64 {
+        let leads =
+            || self.shops.iter().find(|(_, shop)| shop.engine().decides(SHARD)).map(|(node, _)| *node);
+        found("a leader", async || leads()).await
+    }
+
+    async fn leading(&self) -> &Shop {
+        &self.shops[&self.leader().await]
+    }
+}
+
+async fn admin(shop: &Shop) -> AdminServiceClient<Channel> {
+    AdminServiceClient::connect(shop.address(Service::Order)).await.unwrap()
+}
+
+async fn asked(shop: &Shop) -> Cluster {
+    admin(shop).await.get_cluster(GetClusterRequest {}).await.unwrap().into_inner()
+}
+
+fn reason(status: &tonic::Status) -> String {
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn who_leads_decides_and_the_others_say_where() {
+    let nodes = Nodes::founded();
+    let leader = nodes.leader().await;
+    let leading = &nodes.shops[&leader];
+    leading.stock("tea", 500, 10).await;
+    let address = leading.address(Service::Order).replace("http://", "");
+    for (node, shop) in nodes.shops.iter().filter(|(node, _)| **node != leader) {
+        until("all nodes known", async || {
+            let nodes = asked(shop).await.nodes;
+            let known = nodes.iter().all(|node| node.connected && !node.advertised.is_empty());
+            if known { Ok(()) } else { Err(nodes) }
+        })
+        .await;
+        let mut client = OrderServiceClient::connect(shop.addresses.order.clone()).await.unwrap();
+        let refused = client.create_order(order("key", "ada", &[("tea", 1)])).await.unwrap_err();
+        assert_eq!(reason(&refused), "NOT_LEADER", "node {node}");
+        let facts = refused.get_error_details().error_info().unwrap().metadata.clone();
+        let facts = ["leader", "leader_address"].map(|fact| facts.get(fact).cloned());
+        assert_eq!(facts, [Some(leader.to_string()), Some(address.clone())], "node {node}");
+        seen("the stock that the leader has published", || {
+            shop.engine().stock(&"tea".parse().unwrap()).is_some_and(|stock| stock.available == 10)
+        })
+        .await;
+    }
+    let cluster = asked(leading).await;
+    let group = &cluster.groups[0];
+    assert_eq!((cluster.node, group.leader, group.in_office), (leader, leader, true));
+    assert_eq!((group.voters.as_slice(), group.followers.len()), ([1, 2, 3].as_slice(), 2));
+}
+
+#[tokio::test]
+async fn payments_are_settled_by_whoever_leads() {
+    let mut nodes = Nodes::founded();
+    let first = nodes.leader().await;
+    nodes.shops[&first].stock("tea", 500, 10).await;
+    nodes.shops[&first].paid("tea").await;
+    let order = nodes.shops[&first].order("two", "tea", 1).await.unwrap();
+    let dir = nodes.shops.remove(&first).unwrap().stop().await;
+
+    let second = nodes.leader().await;
+    assert_ne!(first, second);
+    let shop = &nodes.shops[&second];
+    let again = shop.order("two", "tea", 1).await.unwrap();
+    assert_eq!(again.order_id, order.order_id, "the same key, the same order");
+    let paid = shop.client.process_payment(payment("", &order.order_id, "pm_card")).await.unwrap();
+    assert_eq!(paid.order_status().as_str_name(), "ORDER_STATUS_PAID", "a gateway's worker is at it here");
+    assert_eq!(shop.gateway_says(&order.order_id), ["captured"]);
+    nodes.start(first, dir);
+    seen("the first node to have everything", || {
+        let ends: Vec<_> = nodes.shops.values().map(|shop| shop.engine().end(SHARD)).collect();
+        ends.iter().all(|end| *end == ends[0])
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_group_does_not_do_is_refused_by_name() {
+    let alone = Shop::open();
+    let status = admin(&alone).await.get_cluster(GetClusterRequest {}).await.unwrap_err();
+    assert_eq!(reason(&status), "NO_CLUSTER");
+
+    let nodes = Nodes::founded();
+    let leader = nodes.leader().await;
+    let mut client = admin(nodes.leading().await).await;
+    let mut refused = async |node: u64, shard| {
+        reason(&client.hand_over(HandOverRequest { shard, node }).await.unwrap_err())
+    };
+    assert_eq!(refused(9, 0).await, "GROUP_DECLINED");
+    assert_eq!(refused(leader, 0).await, "GROUP_DECLINED");
+    assert_eq!(refused(1, 7).await, "INVALID_FIELD");
+    let mut change = async |voters: &[u64], learners: &[u64]| {
+        let asked = ChangeMembersRequest { shard: 0, voters: voters.into(), learners: learners.into() };
+        reason(&client.change_members(asked).await.unwrap_err())
+    };
+    assert_eq!(change(&[], &[]).await, "INVALID_FIELD", "nobody decides");
+    assert_eq!(change(&[1, 2, 3], &[3]).await, "INVALID_FIELD", "a learner has no vote");
+    assert_eq!(change(&[1, 2, 3, 4], &[]).await, "GROUP_DECLINED", "it has nothing yet");
+    let other = nodes.shops.iter().find(|(node, _)| **node != leader).unwrap().1;
+    let status = admin(other).await.hand_over(HandOverRequest { shard: 0, node: 1 }).await.unwrap_err();
+    assert_eq!(reason(&status), "NOT_LEADER");
+}
