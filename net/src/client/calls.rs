@@ -67,6 +67,7 @@ pub(super) fn unknown_method() -> Refused {
         message: "expected a command that a call of gRPC stands for".into(),
         retry_after: None,
         refusal: None,
+        leader_address: None,
     }
 }
 

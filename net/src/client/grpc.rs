@@ -1,8 +1,9 @@
 //! The gRPC client: typed calls over several connections. A call that gets no answer is tried
 //! again under the same key; a call that changes something gets a key if it brings none.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use onrush_grpc::admin::v1 as admin;
@@ -24,12 +25,13 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use super::whereabouts::Whereabouts;
 use super::{CallError, Retry};
 
 /// How long an audit may take: it reads all books.
 const SLOW_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Where the services are: `http://host:port`.
+/// Where the services are: `http://host:port`, or several with a comma between them, where the shop is on several nodes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Addresses {
     /// Product service.
@@ -59,38 +61,56 @@ impl Default for Addresses {
     }
 }
 
-/// Connections to one address, taken in turn.
-#[derive(Clone)]
+/// Over gRPC nobody knows which shard a call is for.
+const ANY: u16 = 0;
+
+/// Connections to one service at each address of it, taken in turn.
 struct Pool {
-    channels: Arc<[Channel]>,
-    next: Arc<AtomicUsize>,
+    whereabouts: Whereabouts,
+    channels: Mutex<HashMap<Arc<str>, Vec<Channel>>>,
+    connections: usize,
+    next: AtomicUsize,
 }
 
 impl Pool {
     /// Connects when first used, and again when a connection is lost.
-    fn new(address: &str, connections: usize) -> Result<Self, CallError> {
-        let endpoint = Endpoint::from_shared(address.to_owned())
-            .map_err(|_| CallError::Address(address.to_owned()))?
-            .tcp_nodelay(true);
-        let channels = (0..connections.max(1)).map(|_| endpoint.connect_lazy()).collect();
-        Ok(Self { channels, next: Arc::new(AtomicUsize::new(0)) })
+    fn new(addresses: &str, connections: usize) -> Result<Arc<Self>, CallError> {
+        let scheme = if addresses.starts_with("https://") { "https://" } else { "http://" };
+        let wrong = || CallError::Address(addresses.to_owned());
+        let whereabouts = Whereabouts::parse(scheme, addresses).ok_or_else(wrong)?;
+        let (channels, next) = Default::default();
+        let pool = Self { whereabouts, channels, connections, next };
+        for address in pool.whereabouts.given() {
+            pool.channel(&address)?;
+        }
+        Ok(Arc::new(pool))
     }
 
-    fn channel(&self) -> Channel {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.channels.len();
-        self.channels[turn].clone()
+    fn channel(&self, address: &Arc<str>) -> Result<Channel, CallError> {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.max(1);
+        if let Some(channel) = channels.get(address).and_then(|to_there| to_there.get(turn)) {
+            return Ok(channel.clone());
+        }
+        let wrong = |_| CallError::Address(address.as_ref().to_owned());
+        let endpoint = Endpoint::from_shared(address.as_ref().to_owned()).map_err(wrong)?.tcp_nodelay(true);
+        channels.retain(|address, _| self.whereabouts.knows(address));
+        let to_there = (0..self.connections.max(1)).map(|_| endpoint.connect_lazy()).collect::<Vec<_>>();
+        let channel = to_there[turn].clone();
+        channels.insert(address.clone(), to_there);
+        Ok(channel)
     }
 }
 
 /// The client. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Client {
-    product: Pool,
-    order: Pool,
-    payment: Pool,
-    shipping: Pool,
-    notification: Pool,
-    recommendation: Pool,
+    product: Arc<Pool>,
+    order: Arc<Pool>,
+    payment: Arc<Pool>,
+    shipping: Arc<Pool>,
+    notification: Arc<Pool>,
+    recommendation: Arc<Pool>,
     way: Way,
 }
 
@@ -139,7 +159,7 @@ async fn call<M, R, F>(
     pool: &Pool,
     way: Way,
     message: M,
-    mut call: impl FnMut(Channel, Request<M>) -> F,
+    call: impl Fn(Channel, Request<M>) -> F,
 ) -> Result<R, CallError>
 where
     M: Clone,
@@ -147,11 +167,10 @@ where
 {
     let retry = way.retry;
     retry
-        .until_answered(|| {
-            let answer =
-                tokio::time::timeout(retry.timeout, call(pool.channel(), way.request(message.clone())));
-            async {
-                match answer.await {
+        .until_answered((&pool.whereabouts, ANY), |at| {
+            let answer = pool.channel(&at).map(|channel| call(channel, way.request(message.clone())));
+            async move {
+                match tokio::time::timeout(retry.timeout, answer?).await {
                     Ok(Ok(response)) => Ok(response.into_inner()),
                     Ok(Err(status)) => Err(status.into()),
                     Err(_) => Err(Status::deadline_exceeded("the client stopped waiting").into()),

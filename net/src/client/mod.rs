@@ -9,6 +9,7 @@ mod refused;
 mod retry;
 pub mod session;
 mod shop;
+mod whereabouts;
 
 pub use described::Described;
 pub use refused::{CallError, Refused};

@@ -9,6 +9,10 @@ use tonic_types::StatusExt;
 
 /// The domain of the shop's own reasons.
 const DOMAIN: &str = "onrush";
+/// The reason of who does not lead, and what it tells of who does.
+const NOT_LEADER: &str = "NOT_LEADER";
+const LEADER: &str = "leader";
+const LEADER_ADDRESS: &str = "leader_address";
 
 /// Reasons for which a call is refused before its key is looked up: they tell nothing of an earlier try.
 const UNLOOKED_AT: [&str; 5] =
@@ -26,8 +30,10 @@ pub struct Refused {
     pub message: String,
     /// When another try is worth it.
     pub retry_after: Option<Duration>,
-    /// The refusal with its numbers, where it travels whole: over the native protocol.
+    /// The refusal with its numbers, where it travels whole: over the native protocol, and `NOT_LEADER` everywhere.
     pub refusal: Option<Refusal>,
+    /// Of `NOT_LEADER`: where the port of the same service is at the node that leads, `host:port`, if it was said.
+    pub leader_address: Option<String>,
 }
 
 /// Why a call did not work.
@@ -65,6 +71,17 @@ impl CallError {
         }
     }
 
+    /// The node that leads, as one that does not lead says, and what it says of where that is; 0 = it knows of none.
+    pub(super) fn leader(&self) -> Option<(u64, Option<&str>)> {
+        match self {
+            Self::Refused(refused) => match refused.refusal {
+                Some(Refusal::NotLeader { leader }) => Some((leader, refused.leader_address.as_deref())),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// The reason of a refusal.
     pub fn reason(&self) -> Option<&str> {
         match self {
@@ -95,11 +112,20 @@ struct Said {
     field: Option<String>,
     message: String,
     retry_after: Option<Duration>,
+    /// Of who leads: its number, and where it is.
+    leader: (Option<String>, Option<String>),
 }
 
 impl From<Said> for CallError {
     fn from(said: Said) -> Self {
-        let Said { code, reason, field, message, retry_after } = said;
+        let Said { code, reason, field, message, retry_after, leader: (leader, leader_address) } = said;
+        // Nothing was begun there: that is known.
+        if reason.as_deref() == Some(NOT_LEADER) {
+            let leader = leader.and_then(|number| number.parse().ok()).unwrap_or(0);
+            let refusal = Some(Refusal::NotLeader { leader });
+            let reason = NOT_LEADER.to_owned();
+            return Self::from(Refused { reason, field, message, retry_after, refusal, leader_address });
+        }
         // A stopped shard and a silent gateway say so themselves: whether they acted is unknown.
         let unknown = matches!(
             code,
@@ -110,7 +136,7 @@ impl From<Said> for CallError {
             return Self::Unknown { code, message };
         }
         let reason = reason.unwrap_or_else(|| format!("{code:?}"));
-        Self::from(Refused { reason, field, message, retry_after, refusal: None })
+        Self::from(Refused { reason, field, message, retry_after, refusal: None, leader_address: None })
     }
 }
 
@@ -125,13 +151,14 @@ impl From<Status> for CallError {
             field: violation.map(|violation| violation.field.clone()),
             message: status.message().to_owned(),
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+            leader: [LEADER, LEADER_ADDRESS].map(|name| info?.metadata.get(name).cloned()).into(),
         })
     }
 }
 
 impl From<Failure> for CallError {
     fn from(failure: Failure) -> Self {
-        let Failure { code, reason, message, field, retry_after_us, facts: _ } = failure;
+        let Failure { code, reason, message, field, retry_after_us, mut facts } = failure;
         let wait_us = u64::try_from(retry_after_us).ok().filter(|wait_us| *wait_us > 0);
         Self::from(Said {
             code: Code::from_i32(code),
@@ -139,6 +166,7 @@ impl From<Failure> for CallError {
             field: Some(field).filter(|field| !field.is_empty()),
             message,
             retry_after: wait_us.map(Duration::from_micros),
+            leader: [LEADER, LEADER_ADDRESS].map(|name| facts.remove(name)).into(),
         })
     }
 }

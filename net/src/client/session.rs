@@ -1,7 +1,7 @@
 //! Calls in batches over one stream of gRPC: what waits while one message goes out goes with the next.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use onrush_grpc::payment::v1::ProcessRefundResponse;
@@ -23,6 +23,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Streaming};
 use uuid::Uuid;
 
+use super::whereabouts::Whereabouts;
 use super::{CallError, Refused, Retry, answers, calls};
 
 /// Most calls of one message.
@@ -82,6 +83,7 @@ impl Stream {
                 message: "token: expected one that a header can have, found another".into(),
                 retry_after: None,
                 refusal: None,
+                leader_address: None,
             })?;
             request.metadata_mut().insert("authorization", bearer);
         }
@@ -99,12 +101,23 @@ impl Stream {
     }
 }
 
-/// A client that batches by itself. Cheap to clone; clones share their stream, which is opened when somebody asks, and
-/// again when it is lost.
+/// Over gRPC nobody knows which shard a call is for.
+const ANY: u16 = 0;
+
+/// A client that batches by itself. Cheap to clone; clones share their streams, one to each node that is asked, which is
+/// opened when somebody asks, and again when it is lost.
 #[derive(Clone)]
 pub struct Session {
-    queue: mpsc::Sender<Waiting>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    whereabouts: Arc<Whereabouts>,
+    token: Arc<str>,
     retry: Retry,
+    queue_max: usize,
+    /// Where calls wait for the stream to an address.
+    queues: Mutex<HashMap<Arc<str>, mpsc::Sender<Waiting>>>,
 }
 
 /// A call, and who waits for its answer.
@@ -114,13 +127,30 @@ struct Waiting {
 }
 
 impl Session {
-    /// A session at the order service, `http://host:port`, on which at most `queue_max` calls wait to be asked. Must be
-    /// called within a tokio runtime.
-    pub fn new(address: &str, token: &str, retry: Retry, queue_max: usize) -> Self {
-        let (queue, waiting) = mpsc::channel(queue_max.max(1));
-        let server = Server { address: address.into(), token: token.into(), retry };
+    /// A session at the order service, `http://host:port`, or several with a comma between them, on which at most
+    /// `queue_max` calls wait to be asked. Fails if an address is none. Must be used within a tokio runtime.
+    pub fn new(addresses: &str, token: &str, retry: Retry, queue_max: usize) -> Result<Self, CallError> {
+        let whereabouts = Whereabouts::parse("http://", addresses);
+        let whereabouts = whereabouts.ok_or_else(|| CallError::Address(addresses.to_owned()))?;
+        let (whereabouts, token, queues) = (Arc::new(whereabouts), token.into(), Mutex::default());
+        Ok(Self { shared: Arc::new(Shared { whereabouts, token, retry, queue_max, queues }) })
+    }
+
+    /// What takes calls for an address.
+    fn queue(&self, address: &Arc<str>) -> mpsc::Sender<Waiting> {
+        let Shared { whereabouts, token, retry, queue_max, queues } = &*self.shared;
+        let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = queues.get(address) {
+            return queue.clone();
+        }
+        queues.retain(|address, _| whereabouts.knows(address));
+        let (queue, waiting) = mpsc::channel((*queue_max).max(1));
+        let (address, token) = (address.clone(), token.clone());
+        let server =
+            Server { whereabouts: whereabouts.clone(), address: address.clone(), token, retry: *retry };
         tokio::spawn(run(server, waiting));
-        Self { queue, retry }
+        queues.insert(address, queue.clone());
+        queue
     }
 
     /// Has a command done, as [`Client::ask`](super::grpc::Client::ask) does. One that changes something gets a key if it
@@ -165,16 +195,17 @@ impl Session {
     }
 
     async fn told(&self, asked: Asked) -> Result<Told, CallError> {
-        self.retry.until_answered(|| self.try_once(asked.clone())).await
+        let Shared { whereabouts, retry, .. } = &*self.shared;
+        retry.until_answered((whereabouts, ANY), |at| self.try_once(at, asked.clone())).await
     }
 
-    async fn try_once(&self, asked: Asked) -> Result<Told, CallError> {
+    async fn try_once(&self, at: Arc<str>, asked: Asked) -> Result<Told, CallError> {
         let (answer, told) = oneshot::channel();
-        self.queue.try_send(Waiting { asked, answer }).map_err(|error| match error {
+        self.queue(&at).try_send(Waiting { asked, answer }).map_err(|error| match error {
             TrySendError::Full(_) => CallError::from(Refusal::Overloaded),
             TrySendError::Closed(_) => unknown(Code::Unavailable, "what drove the session is gone"),
         })?;
-        match tokio::time::timeout(self.retry.timeout, told).await {
+        match tokio::time::timeout(self.shared.retry.timeout, told).await {
             Ok(Ok(Ok(Told::Failure(failure)))) => Err((*failure).into()),
             Ok(Ok(told)) => told,
             Ok(Err(_)) => Err(unknown(Code::Unavailable, "what drove the session is gone")),
@@ -200,6 +231,7 @@ fn describe(error: &dyn std::error::Error) -> String {
 
 /// Who is called.
 struct Server {
+    whereabouts: Arc<Whereabouts>,
     address: Arc<str>,
     token: Arc<str>,
     retry: Retry,
@@ -227,7 +259,9 @@ async fn run(server: Server, mut queue: Receiver<Waiting>) {
             let _ = waiting.answer.send(Err(lost.clone()));
         }
         failures += 1;
-        let pause = server.retry.pause_before(failures, Uuid::new_v4().as_u64_pair().1);
+        // Who goes round comes by again, and pauses itself.
+        let number = if server.whereabouts.count() > 1 { 1 } else { failures };
+        let pause = server.retry.pause_before(number, Uuid::new_v4().as_u64_pair().1);
         tokio::time::sleep(pause).await;
     }
 }
@@ -319,6 +353,7 @@ fn too_large(bytes: usize) -> Refused {
         message: format!("expected a call of at most {CALL_BYTES_MAX} bytes, found {bytes}"),
         retry_after: None,
         refusal: None,
+        leader_address: None,
     }
 }
 

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::grpc::{Addresses, Client};
 use super::native::{Native, NativeOptions, Subscription, Transport};
 use super::session::Session;
+use super::whereabouts::port;
 use super::{CallError, Described, Retry, answers, calls, described};
 use crate::tls::Trust;
 
@@ -156,8 +157,9 @@ impl Shop {
     /// A shop at `onrush://host:port` (the native protocol; `onrush+tls://` with TLS, `onrush+quic://` over QUIC),
     /// `onrush+grpc://host:port` (batches over a stream of gRPC: the order service, which takes all calls there) or
     /// `http://host:port` (gRPC call by call: the order service;
-    /// product and payment service stand at ports 50051 and 50053 of the same host). Must be called within a
-    /// tokio runtime.
+    /// product and payment service stand at ports 50051 and 50053 of the same host). A shop on several nodes may have several
+    /// places, `onrush://a:50060,b:50060`; over the native protocol one is enough to find the others. Must be called
+    /// within a tokio runtime.
     pub async fn connect(address: &str) -> Result<Self, CallError> {
         Self::connect_with(address, &ShopOptions::default()).await
     }
@@ -165,10 +167,7 @@ impl Shop {
     /// The same with options.
     pub async fn connect_with(address: &str, options: &ShopOptions) -> Result<Self, CallError> {
         let ShopOptions { token, retry, queue_max, per_shard, connections, trust } = options.clone();
-        let place = |scheme| {
-            let place: Option<&str> = address.strip_prefix(scheme);
-            place.filter(|place| port(place).is_some())
-        };
+        let place = |scheme| places(scheme, address);
         let native = [
             (NATIVE, Transport::Tcp),
             (NATIVE_TLS, Transport::Tls(trust.clone())),
@@ -177,18 +176,22 @@ impl Shop {
         let mut native = native.into_iter();
         if let Some((place, transport)) = native.find_map(|(scheme, way)| Some((place(scheme)?, way))) {
             let options = NativeOptions { token, retry, queue_max, per_shard, transport };
-            return Ok(Self::over_native(Native::connect(place, &options).await?));
+            return Ok(Self::over_native(Native::connect(&place.join(","), &options).await?));
         }
         if let Some(place) = place(SESSION) {
-            let order = format!("{GRPC}{place}");
-            return Ok(Self::over_session(Session::new(&order, &token, retry, queue_max)));
+            let order = format!("{GRPC}{}", place.join(","));
+            return Ok(Self::over_session(Session::new(&order, &token, retry, queue_max)?));
         }
-        let place = place(GRPC).ok_or_else(|| CallError::Address(address.to_owned()))?;
-        let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
+        let places = place(GRPC).ok_or_else(|| CallError::Address(address.to_owned()))?;
+        let beside = |port: u16| {
+            let host = |place: &&str| place.rsplit_once(':').map_or(*place, |(host, _)| host).to_owned();
+            let at = |host: String| format!("{GRPC}{host}:{port}");
+            places.iter().map(host).map(at).collect::<Vec<_>>().join(",")
+        };
         let addresses = Addresses {
-            product: format!("{GRPC}{host}:50051"),
-            order: address.to_owned(),
-            payment: format!("{GRPC}{host}:50053"),
+            product: beside(50051),
+            order: format!("{GRPC}{}", places.join(",")),
+            payment: beside(50053),
             ..Addresses::default()
         };
         Ok(Self::over_grpc(Client::new(&addresses, connections, retry)?.with_token(&token)))
@@ -393,9 +396,11 @@ impl Shop {
     }
 }
 
-/// The port an address names.
-fn port(place: &str) -> Option<u16> {
-    place.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse().ok())
+/// Places with a comma between them behind a scheme, which may stand in front of each; `None` if one is none.
+fn places<'a>(scheme: &str, address: &'a str) -> Option<Vec<&'a str>> {
+    let places = address.strip_prefix(scheme)?.split(',');
+    let places = places.map(|place| place.strip_prefix(scheme).unwrap_or(place));
+    places.map(|place| port(place).map(|_| place)).collect()
 }
 
 fn strange(reply: &Reply) -> CallError {
@@ -454,14 +459,17 @@ mod tests {
             "onrush+quic://host",
             "onrush+tls://:1",
             "http://:1",
+            "onrush://127.0.0.1:1,",
+            "onrush://127.0.0.1:1,host",
+            "http://127.0.0.1:1,onrush://127.0.0.1:1:x",
         ] {
             let error = Shop::connect(address).await.err();
             assert_eq!(error, Some(CallError::Address(address.into())), "{address}");
         }
         // Over gRPC connections are made when they are used.
-        let shop = Shop::connect("http://127.0.0.1:50052").await.unwrap();
+        let shop = Shop::connect("http://127.0.0.1:50052,http://127.0.0.2:50052").await.unwrap();
         assert!(matches!(shop.way, Way::Grpc(_)));
-        let shop = Shop::connect("onrush+grpc://127.0.0.1:50052").await.unwrap();
+        let shop = Shop::connect("onrush+grpc://127.0.0.1:50052,127.0.0.1:50062").await.unwrap();
         assert!(matches!(shop.way, Way::Session(_)));
         let options = ShopOptions { retry: Retry::NEVER, ..ShopOptions::default() };
         let error = Shop::connect_with("onrush://127.0.0.1:1", &options).await.err().unwrap();

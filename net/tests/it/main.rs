@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a peer that cannot go on fails its test")]
 
 mod certificates;
+mod cluster;
+mod leader;
 mod native;
 mod node;
 mod nodes;

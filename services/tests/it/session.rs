@@ -282,7 +282,7 @@ async fn a_client_that_batches_loses_nothing_when_its_line_is_cut() {
         }
     });
     let retry = Retry { retries: 20, pause: std::time::Duration::from_millis(1), ..Retry::default() };
-    let client = ClientSession::new(&format!("http://{near}"), "", retry, 10_000);
+    let client = ClientSession::new(&format!("http://{near}"), "", retry, 10_000).unwrap();
     for round in 0..3 {
         let mut calls = JoinSet::new();
         for number in 0..1_000_u32 {
@@ -309,7 +309,7 @@ async fn a_client_that_batches_loses_nothing_when_its_line_is_cut() {
 async fn a_call_that_no_server_reads_is_refused_alone() {
     let shop = Shop::open();
     shop.stock("tea", 450, 10).await;
-    let client = ClientSession::new(&shop.addresses.order, "", Retry::NEVER, 10);
+    let client = ClientSession::new(&shop.addresses.order, "", Retry::NEVER, 10).unwrap();
     let put = |bytes| {
         let description = "x".repeat(bytes);
         let row = PutProduct { description, ..row_of("tea".parse().unwrap()) };
@@ -321,10 +321,10 @@ async fn a_call_that_no_server_reads_is_refused_alone() {
     assert_eq!(put.unwrap_err().reason(), Some("MESSAGE_TOO_LARGE"));
     let strange = client.ask(0, Command::GetStock("tea".parse().unwrap())).await.unwrap_err();
     assert_eq!(strange.reason(), Some("UNKNOWN_METHOD"));
-    let nowhere = ClientSession::new("http://127.0.0.1:1", "", Retry::NEVER, 10);
+    let nowhere = ClientSession::new("http://127.0.0.1:1", "", Retry::NEVER, 10).unwrap();
     let error = nowhere.ask(0, Command::CreateOrder(one_order("tea".parse().unwrap(), 1))).await.unwrap_err();
     assert!(matches!(error, CallError::Unknown { .. }), "{error}");
-    let stranger = ClientSession::new(&shop.addresses.order, "x", Retry::NEVER, 10);
+    let stranger = ClientSession::new(&shop.addresses.order, "x", Retry::NEVER, 10).unwrap();
     let refused =
         stranger.ask(0, Command::CreateOrder(one_order("tea".parse().unwrap(), 1))).await.unwrap_err();
     assert_eq!(refused.reason(), Some("INVALID_TOKEN"));

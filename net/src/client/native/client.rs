@@ -9,13 +9,17 @@ use tonic::Code;
 use uuid::Uuid;
 
 use super::dialogue::DialogueError;
-use super::link::{Asked, Full, Link, Lost, Server, Told};
+use super::link::{Asked, Full, Lost, Server, Told};
+use super::links::Links;
 use super::stream::{Transport, Way};
 use super::subscription::Subscription;
+use crate::client::whereabouts::Whereabouts;
 use crate::client::{CallError, Described, Refused, Retry};
 
-/// Most connections, whatever a server says of its shards.
+/// Most shards that have a connection of their own, whatever a server says of its shards.
 const CONNECTIONS_MAX: u16 = 256;
+/// The shard whose leader is asked what every node may say.
+const ANY: u16 = 0;
 
 /// How a client talks.
 #[derive(Clone, Debug)]
@@ -47,37 +51,33 @@ impl Default for NativeOptions {
 
 /// A client of the native protocol. Cheap to clone; clones share their connections, which end with the
 /// last of them. Dropping the future of a call gives up the answer, not what was asked.
+///
+/// A shop may be on several nodes. A call that one refuses since another leads is asked again there under its key, and so
+/// is one whose connection is lost; nodes tell where the others are.
 #[derive(Clone, Debug)]
 pub struct Native {
-    /// By the shard that is asked; one for all if there is one.
-    links: Arc<[Link]>,
-    server: Arc<Server>,
+    links: Arc<Links>,
     retry: Retry,
 }
 
 impl Native {
-    /// Connects to `host:port`; fails if nobody there welcomes us.
-    pub async fn connect(address: &str, options: &NativeOptions) -> Result<Self, CallError> {
+    /// Connects to `host:port`, or to the first of several, with a comma between them, where somebody welcomes us; fails
+    /// if nobody does.
+    pub async fn connect(addresses: &str, options: &NativeOptions) -> Result<Self, CallError> {
         let NativeOptions { token, retry, queue_max, per_shard, transport } = options.clone();
         let way = Way::new(&transport).map_err(|error| CallError::Trust(error.to_string()))?;
-        let server = Server { address: address.to_owned(), way, token, retry };
-        let first = Link::start(server.clone(), queue_max);
-        let links = Arc::new([first.clone()]);
-        let alone = Self { links, server: Arc::new(server.clone()), retry };
-        alone.told(&first, &Asked::Ping).await?;
-        let shards = first.welcome().map_or(1, |welcome| welcome.shards.clamp(1, CONNECTIONS_MAX));
-        if !per_shard || shards == 1 {
-            return Ok(alone);
-        }
-        let more = (1..shards).map(|_| Link::start(server.clone(), queue_max));
-        Ok(Self { links: std::iter::once(first).chain(more).collect(), ..alone.clone() })
+        let whereabouts = Whereabouts::parse("", addresses);
+        let whereabouts = whereabouts.ok_or_else(|| CallError::Address(addresses.to_owned()))?;
+        let server = Server { whereabouts: Arc::new(whereabouts), way, token, retry };
+        let client = Self { links: Arc::new(Links::new(server, queue_max, per_shard)), retry };
+        client.told(ANY, &Asked::Ping).await?;
+        Ok(client)
     }
 
-    /// The link to whoever decides the command.
-    fn link(&self, command: &Command) -> &Link {
-        let owner = || self.links[0].welcome().map(|welcome| welcome.shard(command.slot()));
-        let number = if self.links.len() == 1 { 0 } else { owner().map_or(0, |shard| shard.0.into()) };
-        self.links.get(number).unwrap_or(&self.links[0])
+    /// The shard that decides a command.
+    fn shard(&self, command: &Command) -> u16 {
+        let owner = self.links.granted.get().map(|welcome| welcome.shard(command.slot()).0);
+        owner.filter(|shard| *shard < CONNECTIONS_MAX).unwrap_or(ANY)
     }
 
     /// Has a command done. One that changes something gets a key if it brings none (0), so that it can be
@@ -85,8 +85,8 @@ impl Native {
     pub async fn call(&self, command: Command, key: u128, settled: bool) -> Result<Reply, CallError> {
         let keyless = key == 0 && !command.is_read();
         let key = if keyless { Uuid::new_v4().as_u128() } else { key };
-        let link = self.link(&command).clone();
-        match self.told(&link, &Asked::Command { command, key, settled }).await? {
+        let shard = self.shard(&command);
+        match self.told(shard, &Asked::Command { command, key, settled }).await? {
             Told::Answer(Answer::Reply(reply)) => Ok(reply),
             told => Err(strange(&told)),
         }
@@ -94,7 +94,7 @@ impl Native {
 
     /// What an order of these lines would meet, line by line, by what was last published.
     pub async fn validate(&self, lines: &[(Sku, i64)]) -> Result<Vec<Verdict>, CallError> {
-        match self.told(&self.links[0], &Asked::Lines(lines.into())).await? {
+        match self.told(ANY, &Asked::Lines(lines.into())).await? {
             Told::Verdicts(verdicts) if verdicts.len() == lines.len() => Ok(verdicts),
             told => Err(strange(&told)),
         }
@@ -104,7 +104,7 @@ impl Native {
     pub async fn products(&self, skus: &[Sku]) -> Result<Vec<Option<Described>>, CallError> {
         let mut found = Vec::with_capacity(skus.len());
         for skus in skus.chunks(DETAILS_MAX) {
-            match self.told(&self.links[0], &Asked::Details(skus.into())).await? {
+            match self.told(ANY, &Asked::Details(skus.into())).await? {
                 Told::Products(products) if products.len() == skus.len() => found.extend(products),
                 told => return Err(strange(&told)),
             }
@@ -114,36 +114,22 @@ impl Native {
 
     /// How many shards there are, as the server said when it was first reached.
     pub fn shards(&self) -> u16 {
-        self.links[0].welcome().map_or(1, |welcome| welcome.shards)
+        self.links.granted.get().map_or(1, |welcome| welcome.shards)
     }
 
     /// Follows the log of a shard, over a connection of its own.
     pub async fn subscribe(&self, wanted: Subscribe) -> Result<Subscription, CallError> {
-        Subscription::open((*self.server).clone(), wanted).await
+        Subscription::open(self.links.server.clone(), wanted).await
     }
 
     /// Asks until there is an answer, or no more tries.
-    async fn told(&self, link: &Link, asked: &Asked) -> Result<Told, CallError> {
-        let (mut number, mut unknown) = (0, None);
-        loop {
-            let error = match self.try_once(link, asked).await {
-                Ok(told) => return Ok(told),
-                Err(error) => error,
-            };
-            if !error.is_open(unknown.is_some()) {
-                return Err(error);
-            }
-            // The first that nobody knows of stands: what came behind it says no more.
-            let first = unknown.get_or_insert(error);
-            if number == self.retry.retries {
-                return Err(first.clone());
-            }
-            number += 1;
-            tokio::time::sleep(self.retry.pause_before(number, Uuid::new_v4().as_u64_pair().1)).await;
-        }
+    async fn told(&self, shard: u16, asked: &Asked) -> Result<Told, CallError> {
+        let whereabouts = &self.links.server.whereabouts;
+        self.retry.until_answered((whereabouts, shard), |at| self.try_once(shard, at, asked)).await
     }
 
-    async fn try_once(&self, link: &Link, asked: &Asked) -> Result<Told, CallError> {
+    async fn try_once(&self, shard: u16, at: Arc<str>, asked: &Asked) -> Result<Told, CallError> {
+        let link = self.links.to(shard, at);
         let answer = link.ask(asked.clone(), self.retry.timeout);
         let answer = answer.map_err(|Full| CallError::from(Refusal::Overloaded))?;
         match tokio::time::timeout(self.retry.timeout, answer).await {
@@ -184,6 +170,7 @@ impl From<Refusal> for CallError {
                 message: refusal.to_string(),
                 retry_after: (refusal == Refusal::Overloaded).then_some(Duration::from_millis(100)),
                 refusal: Some(refusal),
+                leader_address: None,
             }),
         }
     }
@@ -198,7 +185,14 @@ impl From<Rejected> for CallError {
         if UNKNOWN_REASONS.contains(&reason.as_str()) {
             return unknown(Code::Unavailable, message);
         }
-        Self::from(Refused { reason, field: None, message, retry_after: None, refusal: None })
+        Self::from(Refused {
+            reason,
+            field: None,
+            message,
+            retry_after: None,
+            refusal: None,
+            leader_address: None,
+        })
     }
 }
 
@@ -206,7 +200,14 @@ impl From<Lost> for CallError {
     fn from(lost: Lost) -> Self {
         let refused = |reason: &str| {
             let (reason, message) = (reason.to_owned(), lost.to_string());
-            Self::from(Refused { reason, field: None, message, retry_after: None, refusal: None })
+            Self::from(Refused {
+                reason,
+                field: None,
+                message,
+                retry_after: None,
+                refusal: None,
+                leader_address: None,
+            })
         };
         match &lost {
             Lost::Dialogue(DialogueError::Peer(error)) if error.code == ErrorCode::Unauthenticated => {

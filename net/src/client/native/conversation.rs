@@ -16,6 +16,7 @@ use super::link::{Asked, Call, Lost, Server, Told};
 use super::stream::Stream;
 use super::wire::Wire;
 use crate::client::Described;
+use crate::client::whereabouts::Whereabouts;
 
 /// While this many bytes wait to be written, no more questions are put behind them.
 const PENDING_BYTES_MAX: usize = 1 << 20;
@@ -35,11 +36,31 @@ pub(super) enum End {
     Lost(Lost),
 }
 
+/// Hears what is granted.
+pub(super) struct Welcomed {
+    whereabouts: Arc<Whereabouts>,
+    address: Arc<str>,
+    /// What was granted at the first connection, for whoever wants to know.
+    first: Arc<OnceLock<Welcome>>,
+}
+
+impl Welcomed {
+    pub(super) fn new(server: &Server, address: &Arc<str>, first: &Arc<OnceLock<Welcome>>) -> Self {
+        let (address, first) = (Arc::clone(address), Arc::clone(first));
+        Self { whereabouts: Arc::clone(&server.whereabouts), address, first }
+    }
+
+    fn hear(&self, granted: &Welcome) {
+        self.whereabouts.learn(&self.address, granted.cluster());
+        // Each connection grants the same to whoever asks.
+        let _ = self.first.set(granted.clone());
+    }
+}
+
 /// A connection under way.
 pub(super) struct Conversation {
     wire: Wire,
-    /// What was granted at the first connection, for whoever wants to know.
-    welcome: Arc<OnceLock<Welcome>>,
+    welcome: Welcomed,
     /// Taken from the queue, not yet asked.
     waiting: VecDeque<Call>,
     /// Asked, by tag.
@@ -55,12 +76,7 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// Begins on a fresh connection.
-    pub(super) fn new(
-        stream: Stream,
-        server: &Server,
-        welcome: Arc<OnceLock<Welcome>>,
-        waiting: Vec<Call>,
-    ) -> Self {
+    pub(super) fn new(stream: Stream, server: &Server, welcome: Welcomed, waiting: Vec<Call>) -> Self {
         Self {
             wire: Wire::new(stream, &server.token),
             welcome,
@@ -198,7 +214,7 @@ impl Conversation {
     fn poll_move(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Lost>> {
         let Self { wire, welcome, open, pings, .. } = self;
         wire.poll_move(context, &mut |heard| match heard {
-            Heard::Welcome(granted) => drop(welcome.set(granted.clone())),
+            Heard::Welcome(granted) => welcome.hear(granted),
             heard => hear(heard, open, pings),
         })
     }

@@ -28,6 +28,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// The driver of a subscription.
 pub(super) struct Follow {
     server: Server,
+    /// Where it is connected, or will be.
+    at: Arc<str>,
     wanted: Subscribe,
     outlet: Arc<Outlet>,
     /// Who waits to hear that it has begun.
@@ -60,6 +62,7 @@ impl End {
     /// Another try helps where nobody knows what became of this one, or there was too much to do.
     fn of(error: CallError) -> Self {
         match &error {
+            _ if error.leader().is_some() => Self::Lost(error),
             CallError::Refused(refused) if refused.reason != "OVERLOADED" => Self::Refused(error),
             _ => Self::Lost(error),
         }
@@ -74,6 +77,7 @@ impl Follow {
         opened: oneshot::Sender<Result<Lsn, CallError>>,
     ) -> Self {
         Self {
+            at: server.whereabouts.at(wanted.shard.0),
             server,
             wanted,
             outlet: Arc::new(outlet),
@@ -93,9 +97,12 @@ impl Follow {
                 End::Lost(error) => error,
             };
             self.failures += 1;
-            if self.opened.is_some() && self.failures > self.server.retry.retries {
+            let Server { retry, whereabouts, .. } = &self.server;
+            if self.opened.is_some() && self.failures > retry.tries(whereabouts.count()) {
                 return self.fail(error);
             }
+            // Every node tells what is committed.
+            self.at = whereabouts.next(&self.at);
             let pause = self.server.retry.pause_before(self.failures, Uuid::new_v4().as_u64_pair().1);
             tokio::select! {
                 () = tokio::time::sleep(pause.max(PAUSE_MIN)) => {}
@@ -114,7 +121,7 @@ impl Follow {
 
     async fn connection(&mut self) -> End {
         let stream = tokio::select! {
-            stream = connect(&self.server) => stream,
+            stream = connect(&self.server, &self.at) => stream,
             () = self.outlet.closed() => return End::Unwanted,
         };
         let stream = match stream {

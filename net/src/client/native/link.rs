@@ -10,9 +10,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::conversation::{Conversation, End};
+use super::conversation::{Conversation, End, Welcomed};
 use super::dialogue::DialogueError;
 use super::stream::{Stream, Way};
+use crate::client::whereabouts::Whereabouts;
 use crate::client::{Described, Retry};
 
 /// What is asked over a link.
@@ -92,8 +93,8 @@ impl Call {
 /// Who is called.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
-    /// `host:port`.
-    pub(super) address: String,
+    /// `host:port` of each node.
+    pub(super) whereabouts: Arc<Whereabouts>,
     pub(super) way: Way,
     pub(super) token: String,
     /// Pauses between connections that fail, and how long silence may last.
@@ -108,21 +109,20 @@ pub(super) struct Full;
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     calls: mpsc::Sender<Call>,
-    welcome: Arc<OnceLock<Welcome>>,
 }
 
 impl Link {
-    /// A link on which at most `queue_max` calls wait to be asked. Must be called within a tokio runtime.
-    pub(super) fn start(server: Server, queue_max: usize) -> Self {
+    /// A link to an address on which at most `queue_max` calls wait to be asked. `granted` gets what is granted first.
+    /// Must be called within a tokio runtime.
+    pub(super) fn start(
+        server: Server,
+        address: Arc<str>,
+        queue_max: usize,
+        granted: Arc<OnceLock<Welcome>>,
+    ) -> Self {
         let (calls, incoming) = mpsc::channel(queue_max.max(1));
-        let welcome = Arc::new(OnceLock::new());
-        tokio::spawn(run(server, incoming, Arc::clone(&welcome)));
-        Self { calls, welcome }
-    }
-
-    /// What the server granted when it was first reached.
-    pub(super) fn welcome(&self) -> Option<&Welcome> {
-        self.welcome.get()
+        tokio::spawn(run(server, address, incoming, granted));
+        Self { calls }
     }
 
     /// Has a question asked.
@@ -139,7 +139,7 @@ impl Link {
 }
 
 /// Connects for the next call, and lives as long as somebody may call.
-async fn run(server: Server, mut calls: Receiver<Call>, welcome: Arc<OnceLock<Welcome>>) {
+async fn run(server: Server, address: Arc<str>, mut calls: Receiver<Call>, granted: Arc<OnceLock<Welcome>>) {
     let mut failures = 0;
     // What a connection that was ended in good order did not come to ask.
     let mut left = Vec::new();
@@ -148,12 +148,15 @@ async fn run(server: Server, mut calls: Receiver<Call>, welcome: Arc<OnceLock<We
             let Some(call) = calls.recv().await else { return };
             left.push(call);
         }
-        let mut conversation = match connect(&server).await {
-            Ok(stream) => Conversation::new(stream, &server, Arc::clone(&welcome), std::mem::take(&mut left)),
+        let mut conversation = match connect(&server, &address).await {
+            Ok(stream) => {
+                let welcome = Welcomed::new(&server, &address, &granted);
+                Conversation::new(stream, &server, welcome, std::mem::take(&mut left))
+            }
             Err(lost) => {
                 failures += 1;
                 lose(&mut left, &mut calls, &lost);
-                pause(&server.retry, failures).await;
+                pause(&server, failures).await;
                 continue;
             }
         };
@@ -169,17 +172,17 @@ async fn run(server: Server, mut calls: Receiver<Call>, welcome: Arc<OnceLock<We
             End::Lost(lost) => lose(&mut left, &mut calls, &lost),
         }
         if failures > 0 {
-            pause(&server.retry, failures).await;
+            pause(&server, failures).await;
         }
     }
 }
 
-pub(super) async fn connect(server: &Server) -> Result<Stream, Lost> {
-    let Server { address, way, retry, .. } = server;
+pub(super) async fn connect(server: &Server, address: &str) -> Result<Stream, Lost> {
+    let Server { way, retry, .. } = server;
     let silent = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut));
     let connected = tokio::time::timeout(retry.timeout, Stream::connect(address, way)).await;
     let connected = connected.unwrap_or_else(silent);
-    connected.map_err(|error| Lost::Connect { address: address.clone(), error: Arc::new(error) })
+    connected.map_err(|error| Lost::Connect { address: address.to_owned(), error: Arc::new(error) })
 }
 
 /// Tells all that wait.
@@ -190,6 +193,8 @@ fn lose(left: &mut Vec<Call>, calls: &mut Receiver<Call>, lost: &Lost) {
     }
 }
 
-async fn pause(retry: &Retry, failures: u32) {
-    tokio::time::sleep(retry.pause_before(failures, Uuid::new_v4().as_u64_pair().1)).await;
+async fn pause(Server { retry, whereabouts, .. }: &Server, failures: u32) {
+    // Who goes round comes by again, and pauses itself.
+    let number = if whereabouts.count() > 1 { 1 } else { failures };
+    tokio::time::sleep(retry.pause_before(number, Uuid::new_v4().as_u64_pair().1)).await;
 }

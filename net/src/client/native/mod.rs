@@ -7,6 +7,7 @@ mod dialogue;
 mod dialogue_tests;
 mod follow;
 mod link;
+mod links;
 mod stream;
 mod subscription;
 mod wire;
