@@ -14,7 +14,7 @@ use crate::format::{ClusterFormat, Format};
 use crate::host::install_newest;
 use crate::options::{EngineOptions, StoreKind};
 use crate::recover::{LogPosition, RecoverError, Recovered, recover_with_views};
-use crate::replication::{Applied, EntryLog, MemberFiles, found};
+use crate::replication::{Applied, EntryLog, MemberFiles, MemberOpenError, found};
 use crate::shard::ShardOptions;
 use crate::views::ShardViews;
 
@@ -49,6 +49,12 @@ pub(crate) fn format_node(dir: &Path, shards: u16, cluster: ClusterFormat) -> Re
 
 fn shard_dir(dir: &Path, shard: u16) -> PathBuf {
     dir.join(format!("shard-{shard:03}"))
+}
+
+fn tell_of_cut(shard: u16, found: &Recovery) {
+    if let Some(cut) = &found.cut {
+        tracing::warn!(shard, ?cut, "cut a torn tail: the last write was not finished");
+    }
 }
 
 fn open_disk(path: PathBuf) -> Result<RealDisk, OpenError> {
@@ -176,7 +182,6 @@ impl Boot<'_> {
         let disk = self.disk(shard, "log")?;
         let durability = disk.durability().to_string();
         let disk: Arc<dyn Disk> = Arc::new(disk);
-        let (log, found) = self.log(shard, &disk)?;
         let snapshots: Arc<dyn Disk> = Arc::new(self.disk(shard, "snapshots")?);
         if self.filling(shard).exists() {
             tracing::warn!(shard, "the store was being filled when the process ended: beginning anew");
@@ -184,13 +189,9 @@ impl Boot<'_> {
             self.filled(shard)?;
         }
         let mut store = self.store(shard)?;
-        let time_us = found.last_time_us;
-        let (log, position) = match self.format.cluster.is_some() {
-            true => self.member(shard, (log, &disk), store.as_ref())?,
-            false => {
-                let position = LogPosition { first_lsn: log.first_lsn(), end_lsn: log.end_lsn(), time_us };
-                (BootedLog::Alone(Box::new(log)), position)
-            }
+        let (log, position, time_us) = match self.format.cluster.is_some() {
+            true => self.member(shard, &disk, store.as_ref())?,
+            false => self.alone(shard, disk)?,
         };
         let mut recovered = self.recover(shard, store.as_ref(), log.log(), position);
         if matches!(&recovered, Err(source) if source.wants_rebuild()) && self.format.cluster.is_none() {
@@ -201,34 +202,45 @@ impl Boot<'_> {
         Ok(Booted { recovered, log, time_us, store, views, snapshots, durability })
     }
 
-    fn log(&self, shard: u16, disk: &Arc<dyn Disk>) -> Result<(Log, Recovery), OpenError> {
-        let options = LogOptions {
+    fn log_options(&self, shard: u16) -> LogOptions {
+        LogOptions {
             segment_bytes: self.options.segment_bytes,
             prepare: Prepare::Background,
             ..LogOptions::new(shard, entropy() as u64)
-        };
-        let opened = Log::open(Arc::clone(disk), options);
-        let (log, found) = opened.map_err(|source| OpenError::Log { shard, source })?;
-        if let Some(cut) = &found.cut {
-            tracing::warn!(shard, ?cut, "cut a torn tail: the last write was not finished");
         }
-        Ok((log, found))
+    }
+
+    /// A shard whose log is this node's alone.
+    fn alone(&self, shard: u16, disk: Arc<dyn Disk>) -> Result<(BootedLog, LogPosition, u64), OpenError> {
+        let opened = Log::open(disk, self.log_options(shard));
+        let (log, found) = opened.map_err(|source| OpenError::Log { shard, source })?;
+        tell_of_cut(shard, &found);
+        let time_us = found.last_time_us;
+        let position = LogPosition { first_lsn: log.first_lsn(), end_lsn: log.end_lsn(), time_us };
+        Ok((BootedLog::Alone(Box::new(log)), position, time_us))
     }
 
     /// A member of a group. What its store has is what it knows to be committed.
     fn member(
         &self,
         shard: u16,
-        (log, disk): (Log, &Arc<dyn Disk>),
+        disk: &Arc<dyn Disk>,
         store: &dyn Store,
-    ) -> Result<(BootedLog, LogPosition), OpenError> {
+    ) -> Result<(BootedLog, LogPosition, u64), OpenError> {
+        if !VoteFile::exists(disk.as_ref()).map_err(|source| OpenError::Vote { shard, source })? {
+            return Err(OpenError::LostVote { shard });
+        }
+        let (files, found) = match MemberFiles::open(disk, self.log_options(shard)) {
+            Ok(opened) => opened,
+            Err(MemberOpenError::Vote(source)) => return Err(OpenError::Vote { shard, source }),
+            Err(MemberOpenError::Log(source)) => return Err(OpenError::Log { shard, source }),
+        };
+        tell_of_cut(shard, &found);
+        let log = &files.log;
         // A node that has lost what it promised may break it: it comes back under another number.
         let end_lsn = store.applied(Keyspace::History).max(store.applied(Keyspace::Current));
         if log.end_index() == 0 || log.end_lsn() < end_lsn {
             return Err(OpenError::LostLog { shard, expected: end_lsn.max(1), found: log.end_lsn() });
-        }
-        if !VoteFile::exists(disk.as_ref()).map_err(|source| OpenError::Vote { shard, source })? {
-            return Err(OpenError::LostVote { shard });
         }
         let read = |source| OpenError::Entries { shard, source };
         let founders =
@@ -237,8 +249,8 @@ impl Boot<'_> {
         let applied = Applied::in_store(log.reader(), end_lsn).map_err(|source| read(source.into()))?;
         let first_lsn = log.first_lsn();
         let position = LogPosition { first_lsn, end_lsn, time_us: applied.time_us };
-        let files = MemberFiles::open(log, disk).map_err(|source| OpenError::Vote { shard, source })?;
-        Ok((BootedLog::Member(Box::new(BootedMember { files, entries, applied })), position))
+        let member = BootedMember { files, entries, applied };
+        Ok((BootedLog::Member(Box::new(member)), position, found.last_time_us))
     }
 
     fn recover(

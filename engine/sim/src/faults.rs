@@ -83,7 +83,7 @@ impl Fault {
     ];
 
     /// The kinds of a cluster, each at one node.
-    pub(crate) const OF_CLUSTERS: [(Self, u64); 20] = [
+    pub(crate) const OF_CLUSTERS: [(Self, u64); 21] = [
         (Self::Crash, 20),
         (Self::CrashAll, 4),
         (Self::CrashInWrite, 18),
@@ -104,6 +104,7 @@ impl Fault {
         (Self::Change, 24),
         (Self::ReplaceDisk, 6),
         (Self::EntryError, 2),
+        (Self::DamageTail, 8),
     ];
 
     /// All kinds, of a node alone and of a cluster.

@@ -189,6 +189,7 @@ fn run_cluster(options: &RunOptions, plan: Plan) -> Result<Passed, Box<Failure>>
         pauses: summary.pauses,
         changes: summary.changes,
         replaced: summary.replaced,
+        tampered: summary.tampered,
         trace,
         ..Passed::default()
     })

@@ -1,4 +1,8 @@
 //! Elections: polls, ballots, votes.
+//!
+//! A member whose last entry was found damaged may have lost what it had acknowledged: it is *barred* until it has caught up with a
+//! leader. A candidate wins by a quorum of those who are not, or by all voters, barred or not: so one damaged log elects nobody
+//! who lacks what a quorum had.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +10,7 @@ use onrush_storage::log::Vote;
 
 use super::members::NodeId;
 use super::message::{Ballot, Body};
-use super::raft::{Candidate, Raft, RaftError, Role};
+use super::raft::{Answer, Candidate, Raft, RaftError, Role};
 
 impl Raft {
     /// No leader is heard: asks whether an election would be won.
@@ -30,11 +34,12 @@ impl Raft {
     fn campaign(&mut self, poll: bool, asked: bool, now_us: u64) -> Result<(), RaftError> {
         let id = self.options.id;
         if !poll {
-            self.promise(Vote { term: self.vote.term + 1, voted_for: Some(id.0) });
+            self.promise(Vote { term: self.vote.term + 1, voted_for: Some(id.0), ..self.vote });
             self.await_leader(now_us);
         }
         self.leader = None;
-        self.role = Role::Candidate(Candidate { poll, asked, votes: BTreeMap::from([(id, true)]) });
+        let votes = BTreeMap::from([(id, Answer::of(true, self.vote.barred))]);
+        self.role = Role::Candidate(Candidate { poll, asked, votes });
         if self.has_won() {
             return self.won(now_us);
         }
@@ -51,12 +56,15 @@ impl Raft {
 
     fn has_won(&self) -> bool {
         let Role::Candidate(candidate) = &self.role else { return false };
-        self.members().is_quorum(|node| candidate.votes.get(&node) == Some(&true))
+        let answer = |node| candidate.votes.get(&node).copied().unwrap_or(Answer::Against);
+        let everybody = self.members().voters().chain(self.members().outgoing());
+        self.members().is_quorum(|node| answer(node) == Answer::For)
+            || everybody.into_iter().all(|node| answer(node) != Answer::Against)
     }
 
     fn has_lost(&self) -> bool {
         let Role::Candidate(candidate) = &self.role else { return false };
-        !self.members().is_quorum(|node| candidate.votes.get(&node) != Some(&false))
+        !self.members().is_quorum(|node| candidate.votes.get(&node) != Some(&Answer::Against))
     }
 
     fn won(&mut self, now_us: u64) -> Result<(), RaftError> {
@@ -83,12 +91,12 @@ impl Raft {
         };
         if granted && !ballot.poll {
             if self.vote.voted_for.is_none() {
-                self.promise(Vote { term, voted_for: Some(from.0) });
+                self.promise(Vote { term, voted_for: Some(from.0), ..self.vote });
             }
             self.await_leader(now_us);
         }
         let term = if granted { granted_term } else { self.vote.term };
-        self.say_later(from, term, Body::Vote { poll: ballot.poll, granted });
+        self.say_later(from, term, Body::Vote { poll: ballot.poll, granted, barred: self.vote.barred });
     }
 
     fn may_vote_for(&self, node: NodeId) -> bool {
@@ -115,9 +123,10 @@ impl Raft {
         &mut self,
         from: NodeId,
         term: u64,
-        (poll, granted): (bool, bool),
+        (poll, answer): (bool, Answer),
         now_us: u64,
     ) -> Result<(), RaftError> {
+        let granted = answer != Answer::Against;
         // Whoever grants a poll names the term that it was asked about, and is not in it.
         if term > self.vote.term && !(poll && granted) {
             self.follow(term, None, now_us);
@@ -131,7 +140,7 @@ impl Raft {
         if !self.log.members().is_voter(from) {
             return Ok(());
         }
-        candidate.votes.insert(from, granted);
+        candidate.votes.insert(from, answer);
         if self.has_won() {
             return self.won(now_us);
         }

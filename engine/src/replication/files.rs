@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use onrush_storage::disk::Disk;
 use onrush_storage::log::{
-    AppendError, FrameBuf, FrameInfo, Log, LogReader, ReadError, TruncateError, VoteError, VoteFile,
+    AppendError, FrameBuf, FrameInfo, Log, LogOptions, LogReader, OpenError, ReadError, Recovery,
+    TruncateError, Vote, VoteError, VoteFile,
 };
 
 use super::entry::Entry;
@@ -17,6 +18,17 @@ pub struct MemberFiles {
     /// The vote.
     pub votes: VoteFile,
     frame: FrameBuf,
+}
+
+/// Why what a member has cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum MemberOpenError {
+    /// Its promises.
+    #[error(transparent)]
+    Vote(#[from] VoteError),
+    /// Its log.
+    #[error(transparent)]
+    Log(#[from] OpenError),
 }
 
 /// Why what a member owes its disk is not there. It must stop.
@@ -42,12 +54,22 @@ pub enum MemberWriteError {
 }
 
 impl MemberFiles {
-    /// A log, and the vote beside it.
+    /// What a disk has. A member whose last entry was found damaged, rather than torn, may have lost what it has acknowledged,
+    /// and says so whenever it votes, until it has caught up: that is on record before the log is mended.
     ///
     /// # Errors
-    /// As [`VoteFile::open`].
-    pub fn open(log: Log, disk: &Arc<dyn Disk>) -> Result<Self, VoteError> {
-        Ok(Self { log, votes: VoteFile::open(disk)?, frame: FrameBuf::new() })
+    /// [`MemberOpenError`].
+    pub fn open(disk: &Arc<dyn Disk>, options: LogOptions) -> Result<(Self, Recovery), MemberOpenError> {
+        let mut votes = VoteFile::open(disk)?;
+        let promised = votes.vote();
+        if !promised.barred {
+            votes.save(Vote { barred: true, ..promised })?;
+        }
+        let (log, found) = Log::open(Arc::clone(disk), options)?;
+        if found.cut.as_ref().is_none_or(|cut| !cut.was_whole) && !promised.barred {
+            votes.save(promised)?;
+        }
+        Ok((Self { log, votes, frame: FrameBuf::new() }, found))
     }
 
     /// Makes an output durable: promise, cut, entries, in this order.

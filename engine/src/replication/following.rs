@@ -67,6 +67,7 @@ impl Raft {
             }
         }
         self.commit = self.commit.max(commit.min(matched));
+        self.catch_up();
         Ok(Some(AppendResult::Matched(matched)))
     }
 

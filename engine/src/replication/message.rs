@@ -27,6 +27,8 @@ pub enum Body {
         poll: bool,
         /// True if the sender is for it.
         granted: bool,
+        /// True if the sender's log may lack the end of what it had.
+        barred: bool,
     },
     /// A leader's entries, and how far they are committed; without entries a sign of life.
     Append(Append),

@@ -20,7 +20,7 @@ mod wire;
 
 pub use entry::{Entry, Position};
 pub use entry_log::{EntryError, EntryLog};
-pub use files::{Applied, MemberFiles, MemberWriteError};
+pub use files::{Applied, MemberFiles, MemberOpenError, MemberWriteError};
 pub(crate) use group_record::GROUP_COLLECTION;
 pub use group_record::{GROUP_KEY, GroupRecordError, found, group_fact, group_key};
 pub use members::{MEMBERS_MAX, Members, MembersError, NodeId};

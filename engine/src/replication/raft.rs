@@ -180,7 +180,26 @@ pub(super) struct Candidate {
     pub(super) poll: bool,
     /// True if a leader has asked it to.
     pub(super) asked: bool,
-    pub(super) votes: BTreeMap<NodeId, bool>,
+    pub(super) votes: BTreeMap<NodeId, Answer>,
+}
+
+/// What a voter has answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Against,
+    For,
+    /// For, by one whose log may lack the end of what it had.
+    Barred,
+}
+
+impl Answer {
+    pub(super) fn of(granted: bool, barred: bool) -> Self {
+        match (granted, barred) {
+            (false, _) => Self::Against,
+            (true, false) => Self::For,
+            (true, true) => Self::Barred,
+        }
+    }
 }
 
 /// One member of a group.
@@ -207,7 +226,7 @@ impl Raft {
         // Promises are written before entries of their term. If they are lost, nothing more is promised in that term.
         let term = log.last().term;
         let lost = term > vote.term;
-        let vote = if lost { Vote { term, voted_for: Some(options.id.0) } } else { vote };
+        let vote = if lost { Vote { term, voted_for: Some(options.id.0), ..vote } } else { vote };
         let mut raft = Self {
             commit: commit.clamp(log.first_index() - 1, log.last().index),
             options,
@@ -322,7 +341,9 @@ impl Raft {
         }
         match body {
             Body::Ballot(ballot) => self.ballot(from, term, ballot, now_us),
-            Body::Vote { poll, granted } => return self.voted(from, term, (poll, granted), now_us),
+            Body::Vote { poll, granted, barred } => {
+                return self.voted(from, term, (poll, Answer::of(granted, barred)), now_us);
+            }
             Body::Append(append) => return self.append(from, term, append, now_us),
             Body::Appended { sent_us, result } => {
                 return self.appended(from, term, (sent_us, result), now_us);
@@ -343,6 +364,7 @@ impl Raft {
             if matches!(self.role, Role::Leader(_)) {
                 self.advance_commit(now_us)?;
             }
+            self.catch_up();
         }
         Ok(())
     }
@@ -375,6 +397,18 @@ impl Raft {
         Ok(Ok(position))
     }
 
+    /// True if its log may lack the end of what it had, and it has not caught up since.
+    pub fn is_barred(&self) -> bool {
+        self.vote.barred
+    }
+
+    /// Whoever has what the leader of this term has committed lacks nothing any more.
+    pub(super) fn catch_up(&mut self) {
+        if self.vote.barred && self.log.term(self.applicable()) == Some(self.vote.term) {
+            self.promise(Vote { barred: false, ..self.vote });
+        }
+    }
+
     /// What the next entry says about itself, without records.
     pub(super) fn next_info(&self) -> FrameInfo {
         FrameInfo {
@@ -390,7 +424,7 @@ impl Raft {
     /// Begins to follow, in this term or a later one.
     pub(super) fn follow(&mut self, term: u64, leader: Option<NodeId>, now_us: u64) {
         if term > self.vote.term {
-            self.promise(Vote { term, voted_for: None });
+            self.promise(Vote { term, voted_for: None, ..self.vote });
             self.leader = None;
         }
         self.role = Role::Follower;

@@ -7,7 +7,7 @@
 //! | kind | body |
 //! |---|---|
 //! | 1 ballot | last term u64, last index u64, flags u8: 1 = poll, 2 = asked for by the leader |
-//! | 2 vote | flags u8: 1 = poll, 2 = granted |
+//! | 2 vote | flags u8: 1 = poll, 2 = granted, 4 = the sender's log may lack its end |
 //! | 3 append | previous term u64, previous index u64, commit u64, sent u64, number of entries u32, each length u32 and a frame |
 //! | 4 appended | sent u64, index u64: the logs are equal up to it |
 //! | 5 appended | sent u64, tested u64, hint u64: there is no such entry |
@@ -21,7 +21,7 @@ use super::members::NodeId;
 use super::message::{Append, AppendResult, Ballot, Body, Message};
 
 /// The version of the layout.
-pub const MESSAGE_VERSION: u8 = 1;
+pub const MESSAGE_VERSION: u8 = 2;
 
 const CRC_BYTES: usize = 4;
 const HEADER_BYTES: usize = 32;
@@ -40,8 +40,8 @@ pub enum MessageError {
     Version { expected: u8, found: u8 },
     #[error("message: expected a kind from 1 to 6, found {0}")]
     Kind(u8),
-    #[error("message: expected flags of kind {kind} below 4, found {found}")]
-    Flags { kind: u8, found: u8 },
+    #[error("message: expected flags of kind {kind} below {bound}, found {found}")]
+    Flags { kind: u8, bound: u8, found: u8 },
     #[error("message: expected {expected} entries, found room for {room}")]
     Entries { expected: u32, room: usize },
     #[error("message: entry {number}: {source}")]
@@ -66,7 +66,9 @@ impl Message {
                 words(&[ballot.last.term, ballot.last.index]);
                 bytes.push(u8::from(ballot.poll) | u8::from(ballot.asked) << 1);
             }
-            Body::Vote { poll, granted } => bytes.push(u8::from(*poll) | u8::from(*granted) << 1),
+            Body::Vote { poll, granted, barred } => {
+                bytes.push(u8::from(*poll) | u8::from(*granted) << 1 | u8::from(*barred) << 2);
+            }
             Body::Append(append) => {
                 words(&[append.previous.term, append.previous.index, append.commit, append.sent_us]);
                 bytes.extend((append.entries.len() as u32).to_le_bytes());
@@ -144,24 +146,25 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(self.take()?))
     }
 
-    fn flags(&mut self, kind: u8) -> Result<(bool, bool), MessageError> {
-        let [found] = self.take()?;
-        if found > 3 {
-            return Err(MessageError::Flags { kind, found });
+    /// `N` flags, the lowest bit first.
+    fn flags<const N: usize>(&mut self, kind: u8) -> Result<[bool; N], MessageError> {
+        let ([found], bound) = (self.take()?, 1 << N);
+        if found >= bound {
+            return Err(MessageError::Flags { kind, bound, found });
         }
-        Ok((found & 1 != 0, found & 2 != 0))
+        Ok(std::array::from_fn(|bit| found >> bit & 1 != 0))
     }
 
     fn body(&mut self, kind: u8) -> Result<Body, MessageError> {
         Ok(match kind {
             1 => {
                 let last = Position { term: self.word()?, index: self.word()? };
-                let (poll, asked) = self.flags(kind)?;
+                let [poll, asked] = self.flags(kind)?;
                 Body::Ballot(Ballot { last, poll, asked })
             }
             2 => {
-                let (poll, granted) = self.flags(kind)?;
-                Body::Vote { poll, granted }
+                let [poll, granted, barred] = self.flags(kind)?;
+                Body::Vote { poll, granted, barred }
             }
             3 => Body::Append(self.append()?),
             4 => Body::Appended { sent_us: self.word()?, result: AppendResult::Matched(self.word()?) },
@@ -231,7 +234,11 @@ mod tests {
                 poll,
                 asked
             })),
-            flags().prop_map(|(poll, granted)| Body::Vote { poll, granted }),
+            (flags(), any::<bool>()).prop_map(|((poll, granted), barred)| Body::Vote {
+                poll,
+                granted,
+                barred
+            }),
             append.prop_map(|(previous, commit, sent_us, batches)| {
                 let entries = (previous.index + 1..).zip(batches);
                 let entries =
@@ -312,7 +319,7 @@ mod tests {
             bytes[at..at + new.len()].copy_from_slice(new);
             Message::decode(&resealed(bytes)).unwrap_err()
         };
-        assert_eq!(with(4, &[9]), MessageError::Version { expected: 1, found: 9 });
+        assert_eq!(with(4, &[9]), MessageError::Version { expected: 2, found: 9 });
         assert_eq!(with(5, &[0]), MessageError::Kind(0));
         let entries = HEADER_BYTES + 32;
         assert_eq!(with(entries, &[255; 4]), MessageError::Entries { expected: u32::MAX, room: 2 });
@@ -323,10 +330,11 @@ mod tests {
         let mut longer = bytes.clone();
         longer.push(0);
         assert_eq!(Message::decode(&resealed(longer)), Err(MessageError::Rest(1)));
-        let vote = Message { body: Body::Vote { poll: true, granted: false }, ..message };
+        let vote = Message { body: Body::Vote { poll: true, granted: false, barred: false }, ..message };
         let mut bytes = Vec::new();
         vote.encode(ShardId(0), &mut bytes);
-        bytes[HEADER_BYTES] = 4;
-        assert_eq!(Message::decode(&resealed(bytes)), Err(MessageError::Flags { kind: 2, found: 4 }));
+        bytes[HEADER_BYTES] = 8;
+        let lie = MessageError::Flags { kind: 2, bound: 8, found: 8 };
+        assert_eq!(Message::decode(&resealed(bytes)), Err(lie));
     }
 }

@@ -237,7 +237,7 @@ fn a_restarted_member_votes_for_nobody_who_could_overtake_a_lease() {
     let mut group = Group::of(&[1, 2, 3]);
     let leader = group.leader();
     let (restarted, candidate) = (1 + leader % 3, 1 + (leader + 1) % 3);
-    let vote = Vote { term: group.raft(leader).term(), voted_for: None };
+    let vote = Vote { term: group.raft(leader).term(), voted_for: None, barred: false };
     let members = Members::of([1, 2, 3].map(NodeId)).unwrap();
     let mut log = EntryLog::new(members, 1 << 20);
     let raft = group.raft(leader);
@@ -257,5 +257,5 @@ fn a_restarted_member_votes_for_nobody_who_could_overtake_a_lease() {
     assert!(raft.take_output().is_empty(), "it may have heard the leader right before");
     raft.step(message, group.now_us + ELECTION_US).unwrap();
     let said: Vec<Body> = raft.take_output().later.into_iter().map(|message| message.body).collect();
-    assert_eq!(said, [Body::Vote { poll: false, granted: true }]);
+    assert_eq!(said, [Body::Vote { poll: false, granted: true, barred: false }]);
 }

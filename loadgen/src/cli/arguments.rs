@@ -119,6 +119,10 @@ pub(crate) struct ClusterArgs {
     /// How often all nodes are restarted, one after the other
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub(crate) rolls: u32,
+    /// How often the leader is cut off, how often nobody hears it, how often its wires flap, and how often all wires lose,
+    /// double, delay and reorder
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) cuts: u32,
     /// Measure what three nodes take instead, against one that stands alone, in so many rounds in turns
     #[arg(long, value_name = "ROUNDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) capacity: u32,

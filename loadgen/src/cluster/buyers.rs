@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use onrush_net::client::native::{Native, NativeOptions};
 use onrush_net::client::{CallError, Retry};
 use onrush_proto::{
-    BrandName, CancelOrder, CategoryName, Command, CreateOrder, Currency, Money, OrderId, OrderLine, OrderState, Outcome,
-    PutProduct, Receipt, Refusal, Reply, Sku, StockChange, Text, UpdateStock,
+    BrandName, CancelOrder, CategoryName, Command, CreateOrder, Currency, Money, OrderId, OrderLine,
+    OrderState, Outcome, PutProduct, Receipt, Refusal, Reply, Sku, StockChange, Text, UpdateStock,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;

@@ -52,7 +52,7 @@ async fn pace(args: &ClusterArgs, books: &Books) -> Pace {
 }
 
 async fn together(args: &ClusterArgs, floor: &Handle, figures: &mut Figures) -> Result<Pace, ClusterError> {
-    let nodes = Nodes::found(args).await?;
+    let nodes = Nodes::found(args, false).await?;
     let books = Arc::new(Books::default());
     let buyers = Buyers::begin(floor, &nodes.native(), args, &books).await?;
     let pace = pace(args, &books).await;

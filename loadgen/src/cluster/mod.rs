@@ -7,6 +7,7 @@ mod capacity;
 mod figures;
 mod nodes;
 mod trouble;
+mod wires;
 
 use std::sync::Arc;
 use std::thread;
@@ -95,7 +96,7 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<bool, RunError> {
 }
 
 async fn disturb(args: &ClusterArgs, floor: &Handle) -> Result<Figures, ClusterError> {
-    let mut nodes = Nodes::found(args).await?;
+    let mut nodes = Nodes::found(args, true).await?;
     let books = Arc::new(Books::default());
     let buyers = Buyers::begin(floor, &nodes.native(), args, &books).await?;
     let mut random = Random::new(args.seed, TROUBLES);
@@ -121,6 +122,10 @@ fn in_random_order(args: &ClusterArgs, random: &mut Random) -> Vec<Kind> {
         (Kind::FollowerPause, args.follower_pauses),
         (Kind::Transfer, args.transfers),
         (Kind::Roll, args.rolls),
+        (Kind::Cut, args.cuts),
+        (Kind::Silence, args.cuts),
+        (Kind::Flap, args.cuts),
+        (Kind::Noise, args.cuts),
     ];
     let mut kinds: Vec<Kind> =
         counts.iter().flat_map(|(kind, count)| std::iter::repeat_n(*kind, *count as usize)).collect();

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
 use super::ClusterError;
+use super::wires::Wires;
 use crate::cli::ClusterArgs;
 use crate::crash::CrashError;
 use crate::crash::process::{NodeSetup, Process, Setup, binary};
@@ -36,6 +37,7 @@ pub(super) struct Node {
 /// The cluster's nodes.
 pub(super) struct Nodes {
     pub(super) all: Vec<Node>,
+    pub(super) wires: Wires,
     _dir: TempDir,
 }
 
@@ -50,28 +52,33 @@ fn free_ports() -> Result<[u16; 4], ClusterError> {
     Ok(ports)
 }
 
-fn peers() -> Result<String, ClusterError> {
-    let free = |_| UdpSocket::bind("127.0.0.1:0");
-    let sockets = NUMBERS.iter().map(free).collect::<Result<Vec<_>, _>>().map_err(ClusterError::Ports)?;
-    let mut peers = Vec::new();
-    for (number, socket) in NUMBERS.iter().zip(&sockets) {
-        peers.push(format!("{number}={}", socket.local_addr().map_err(ClusterError::Ports)?));
+/// Where each node listens for the others.
+fn peer_ports() -> Result<[(u64, u16); 3], ClusterError> {
+    let free = || UdpSocket::bind("127.0.0.1:0").map_err(ClusterError::Ports);
+    let sockets = [free()?, free()?, free()?];
+    let mut ports = NUMBERS.map(|number| (number, 0));
+    for ((_, port), socket) in ports.iter_mut().zip(&sockets) {
+        *port = socket.local_addr().map_err(ClusterError::Ports)?.port();
     }
-    Ok(peers.join(","))
+    Ok(ports)
 }
 
 impl Nodes {
     /// Formats three directories and starts a node on each.
-    pub(super) async fn found(args: &ClusterArgs) -> Result<Self, ClusterError> {
+    /// Wires that are to be disturbed lead through relays; the others cost nothing.
+    pub(super) async fn found(args: &ClusterArgs, disturbed: bool) -> Result<Self, ClusterError> {
         let binary = binary(args.onrush.as_deref())?;
         let dir =
             tempfile::tempdir().map_err(|source| CrashError::Directory { dir: PathBuf::new(), source })?;
-        let (peers, key) = (peers()?, format!("{:064x}", u128::from(args.seed) + 1));
+        let (peer_ports, key) = (peer_ports()?, format!("{:064x}", u128::from(args.seed) + 1));
+        let wires = Wires::begin(peer_ports, args.seed)?;
+        let direct = peer_ports.map(|(number, port)| format!("{number}=127.0.0.1:{port}")).join(",");
         let founders = NUMBERS.map(|number| number.to_string()).join(",");
         let mut all = Vec::new();
-        for number in NUMBERS {
+        for (number, peer_port) in peer_ports {
             let ports = free_ports()?;
-            let (founders, peers, key) = (founders.clone(), peers.clone(), key.clone());
+            let peers = if disturbed { wires.peers_of(number, peer_port) } else { direct.clone() };
+            let (founders, key) = (founders.clone(), key.clone());
             let setup = Setup {
                 binary: binary.clone(),
                 dir: dir.path().join(number.to_string()),
@@ -88,7 +95,7 @@ impl Nodes {
             let admin = AdminServiceClient::new(endpoint.connect_lazy());
             all.push(Node { number, setup, process: None, admin });
         }
-        let mut nodes = Self { all, _dir: dir };
+        let mut nodes = Self { all, wires, _dir: dir };
         for at in 0..nodes.all.len() {
             nodes.start(at)?;
         }

@@ -13,6 +13,9 @@ use crate::random::Random;
 const CALM: Duration = Duration::from_millis(1_000);
 /// How long a process stands still.
 const STANDSTILL: Duration = Duration::from_secs(2);
+/// How often wires flap, and how long they are cut and healed.
+const FLAPS: u32 = 8;
+const FLAP: Duration = Duration::from_millis(150);
 /// How long after the trouble a gap is looked for.
 const AFTER: Duration = Duration::from_millis(1_500);
 
@@ -29,11 +32,28 @@ pub(super) enum Kind {
     Transfer,
     /// Every node is ended by SIGTERM and started again, one after the other.
     Roll,
+    /// Nothing arrives at the leader, or leaves it.
+    Cut,
+    /// The leader hears the others, and nobody hears it.
+    Silence,
+    /// The leader's wires are cut and healed again and again.
+    Flap,
+    /// All wires lose, double, delay and reorder.
+    Noise,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Kill, Self::Pause, Self::FollowerPause, Self::Transfer, Self::Roll];
+    pub(super) const ALL: [Self; 9] = [
+        Self::Kill,
+        Self::Pause,
+        Self::FollowerPause,
+        Self::Transfer,
+        Self::Roll,
+        Self::Cut,
+        Self::Silence,
+        Self::Flap,
+        Self::Noise,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -42,6 +62,10 @@ impl Kind {
             Self::FollowerPause => "follower stands still",
             Self::Transfer => "office handed over",
             Self::Roll => "rolling restart",
+            Self::Cut => "leader cut off",
+            Self::Silence => "leader not heard",
+            Self::Flap => "leader's wires flap",
+            Self::Noise => "bad wires",
         }
     }
 
@@ -53,6 +77,10 @@ impl Kind {
             Self::FollowerPause => "follower_pause",
             Self::Transfer => "transfer",
             Self::Roll => "roll",
+            Self::Cut => "cut",
+            Self::Silence => "silence",
+            Self::Flap => "flap",
+            Self::Noise => "noise",
         }
     }
 }
@@ -86,6 +114,7 @@ impl Trouble {
             Kind::FollowerPause => stand_still(nodes, other).await?,
             Kind::Transfer => hand_over(nodes, leader, other, &group.voters).await?,
             Kind::Roll => roll(nodes).await?,
+            Kind::Cut | Kind::Silence | Kind::Flap | Kind::Noise => storm(kind, nodes, leader).await,
         }
         let during = books.now();
         tokio::time::sleep(AFTER).await;
@@ -123,6 +152,29 @@ async fn stand_still(nodes: &Nodes, at: usize) -> Result<(), ClusterError> {
     nodes.signal(at, Signal::STOP)?;
     tokio::time::sleep(STANDSTILL).await;
     nodes.signal(at, Signal::CONT)
+}
+
+/// Bad weather on the wires, which passes.
+async fn storm(kind: Kind, nodes: &Nodes, leader: usize) {
+    let (leader, wires) = (nodes.all[leader].number, &nodes.wires);
+    match kind {
+        Kind::Cut => wires.cut_off(leader),
+        Kind::Silence => wires.silence(leader),
+        Kind::Noise => {
+            let mut weather = wires.weather();
+            (weather.loss, weather.delay_max) = (50, Duration::from_millis(20));
+        }
+        _ => {
+            for _ in 0..FLAPS {
+                wires.cut_off(leader);
+                tokio::time::sleep(FLAP).await;
+                wires.heal();
+                tokio::time::sleep(FLAP).await;
+            }
+        }
+    }
+    tokio::time::sleep(STANDSTILL).await;
+    wires.heal();
 }
 
 async fn hand_over(nodes: &Nodes, from: usize, to: usize, voters: &[u64]) -> Result<(), ClusterError> {

@@ -47,6 +47,8 @@ pub struct Cut {
     pub offset: u64,
     /// How far it can be told to reach.
     pub bytes: u64,
+    /// True if nothing of it is missing: rather than torn it was damaged later, and it may have been acknowledged.
+    pub was_whole: bool,
 }
 
 /// Why a log could not be opened.

@@ -9,6 +9,11 @@ use super::segment::segment_name;
 use super::window::{Fault, Wanted, Window};
 use crate::disk::{Disk, DiskFile, SECTOR_BYTES};
 
+/// The unit in which a disk writes whole or not at all.
+const PIECE_BYTES: usize = 512;
+/// Looked through at once.
+const CHECKED_BYTES: u64 = 1 << 20;
+
 /// An open file under a segment's name.
 pub(super) struct SegmentFile {
     pub(super) sequence: u64,
@@ -84,6 +89,27 @@ impl SegmentFile {
         let head = self.read(window, offset, FRAME_HEADER_BYTES)?;
         let header = FrameHeader::peek(head, room);
         Ok(header.map_or(self.bytes, |header| (offset + header.padded_bytes()).min(self.bytes)))
+    }
+
+    /// True if nothing is missing of the frame that was written at `from`: a write that was torn leaves a piece of it as it was,
+    /// all zeros. (One whose length is damaged looks torn.)
+    pub(super) fn is_all_there(&self, window: &mut Window, from: u64) -> Result<bool, OpenError> {
+        let is_missing = |piece: &[u8]| piece.iter().all(|byte| *byte == 0);
+        let head = self.read(window, from, FRAME_HEADER_BYTES)?;
+        let Ok(header) = FrameHeader::peek(head, (self.bytes - from) as usize) else {
+            // A header that was written, and is none: no tear does that.
+            return Ok(!is_missing(head));
+        };
+        let end = (from + header.length() as u64).min(self.bytes);
+        let mut offset = from;
+        while offset < end {
+            let bytes = self.read(window, offset, (end - offset).min(CHECKED_BYTES) as usize)?;
+            if bytes.chunks(PIECE_BYTES).any(is_missing) {
+                return Ok(false);
+            }
+            offset += bytes.len().max(1) as u64;
+        }
+        Ok(true)
     }
 
     pub(super) fn corrupt(&self, offset: u64, damage: impl Into<Damage>) -> OpenError {

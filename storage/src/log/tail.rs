@@ -58,9 +58,9 @@ impl Head {
 /// What a crash left in flight.
 enum Tear {
     /// A frame at the end of a segment: overwritten with zeros.
-    Frame { segment: Arc<Segment>, from: u64, to: u64 },
+    Frame { segment: Arc<Segment>, from: u64, to: u64, was_whole: bool },
     /// The first write of a segment: the file is removed, a new one will be made.
-    Head { file: SegmentFile, to: u64 },
+    Head { file: SegmentFile, to: u64, was_whole: bool },
 }
 
 /// The end of a log that may be opened.
@@ -91,7 +91,8 @@ pub(super) fn judge(walk: &mut Walk, head: Option<Head>) -> Result<Tail, OpenErr
             Ok(Tail { tear: torn, ready: Some(ready) })
         }
         (HeadState::Torn { to }, None) => {
-            Ok(Tail { tear: Some(Tear::Head { file: head.file, to }), ready: None })
+            let was_whole = !head.blank && head.file.is_all_there(&mut walk.window, FRAMES_START)?;
+            Ok(Tail { tear: Some(Tear::Head { file: head.file, to, was_whole }), ready: None })
         }
         (HeadState::InUse, None) => Err(head.damaged()),
         // The next segment was begun, so the frame in front of it had been acknowledged.
@@ -125,7 +126,9 @@ fn torn_frame(walk: &mut Walk) -> Result<Option<Tear>, OpenError> {
     } else {
         file.last_written(window, from)?
     };
-    Ok(to.map(|to| Tear::Frame { segment: Arc::clone(segment), from, to }))
+    let Some(to) = to else { return Ok(None) };
+    let was_whole = file.is_all_there(window, from)?;
+    Ok(Some(Tear::Frame { segment: Arc::clone(segment), from, to, was_whole }))
 }
 
 fn last_damaged(walk: &Walk, head: &Head) -> OpenError {
@@ -181,14 +184,14 @@ impl Tail {
     ) -> Result<Option<Cut>, OpenError> {
         let cut = match self.tear.take() {
             None => None,
-            Some(Tear::Frame { segment, from, to }) => {
+            Some(Tear::Frame { segment, from, to, was_whole }) => {
                 let file = &segment.file;
                 zero(file, from, to)?;
-                Some(Cut { file: file.name.clone(), offset: from, bytes: to - from })
+                Some(Cut { file: file.name.clone(), offset: from, bytes: to - from, was_whole })
             }
-            Some(Tear::Head { file, to }) => {
+            Some(Tear::Head { file, to, was_whole }) => {
                 remove(disk, &file.name)?;
-                Some(Cut { file: file.name, offset: 0, bytes: to })
+                Some(Cut { file: file.name, offset: 0, bytes: to, was_whole })
             }
         };
         if let Some(segment) = last {

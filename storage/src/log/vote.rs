@@ -5,8 +5,8 @@
 //! written the other is whole, and once a vote is acknowledged both hold it, so that damage to either
 //! slot later cannot bring an earlier vote back.
 //!
-//! Slot layout, little-endian, zeros behind: crc32c of offsets 4 to 32 u32, magic `ONRV` u32, generation
-//! u64, term u64, voted for u64 (node number + 1, 0 for nobody).
+//! Slot layout, little-endian, zeros behind: crc32c of offsets 4 to 40 u32, magic `ONRV` u32, generation
+//! u64, term u64, voted for u64 (node number + 1, 0 for nobody), flags u64 (1: barred).
 
 use std::io;
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub struct Vote {
     pub term: u64,
     /// The node voted for in that term. A node number is below `u64::MAX`.
     pub voted_for: Option<u64>,
+    /// True if its log may lack the end of what it had: its vote tells less than that of others.
+    pub barred: bool,
 }
 
 /// Why a vote could not be read or written.
@@ -60,8 +62,10 @@ struct Slot {
     generation: U64,
     term: U64,
     voted_for: U64,
+    flags: U64,
 }
 
+const BARRED: u64 = 1;
 const SLOT_BYTES: usize = size_of::<Slot>();
 
 impl Slot {
@@ -72,6 +76,7 @@ impl Slot {
             generation: U64::new(generation),
             term: U64::new(vote.term),
             voted_for: U64::new(vote.voted_for.map_or(0, |node| node.saturating_add(1))),
+            flags: U64::new(if vote.barred { BARRED } else { 0 }),
         };
         slot.crc = U32::new(slot.crc_found());
         slot
@@ -89,7 +94,8 @@ impl Slot {
     }
 
     fn vote(&self) -> Vote {
-        Vote { term: self.term.get(), voted_for: self.voted_for.get().checked_sub(1) }
+        let barred = self.flags.get() & BARRED != 0;
+        Vote { term: self.term.get(), voted_for: self.voted_for.get().checked_sub(1), barred }
     }
 }
 

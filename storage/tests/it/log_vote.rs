@@ -11,7 +11,8 @@ fn open(disk: &FaultDisk) -> Result<VoteFile, VoteError> {
 }
 
 fn vote(term: u64) -> Vote {
-    Vote { term, voted_for: (!term.is_multiple_of(3)).then_some(term % 3) }
+    let voted_for = (!term.is_multiple_of(3)).then_some(term % 3);
+    Vote { term, voted_for, barred: term.is_multiple_of(5) }
 }
 
 #[test]

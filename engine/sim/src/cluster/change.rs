@@ -90,6 +90,7 @@ impl World {
         };
         let own = self.nodes[at].id;
         if members.voters().count() < 3
+            || self.nodes.iter().any(|node| node.damaged)
             || !members.everyone().filter(|node| *node != own).all(|node| has_all(&node))
         {
             return Ok(());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use onrush_engine::flush::Stored;
 use onrush_engine::recover::{LogPosition, RecoverError, Recovered, recover, recover_with_views};
 use onrush_engine::replication::{
-    Applied, EntryError, EntryLog, MemberFiles, Members, NodeId, Output, Raft, RaftOptions, Replica, Timing,
-    found,
+    Applied, EntryError, EntryLog, MemberFiles, MemberOpenError, Members, NodeId, Output, Raft, RaftOptions,
+    Replica, Timing, found,
 };
 use onrush_engine::shard::{Effects, Input, Shard, ShardOptions, Want};
 use onrush_engine::views::{ShardViews, ViewRows};
@@ -36,6 +36,10 @@ pub(crate) struct Node {
     pub(crate) on_disk: Vec<u64>,
     /// The entries that stay, while others are being taken back.
     pub(crate) taking_back: Option<usize>,
+    /// True from damage to its last entry until it has caught up: meanwhile nobody else is damaged.
+    pub(crate) damaged: bool,
+    /// True until the start that meets the damage.
+    pub(crate) flipped: bool,
     /// The highest term in which it has said anything.
     pub(crate) spoke_in: u64,
     /// When the durable write under way comes back.
@@ -80,6 +84,8 @@ impl Node {
             store: CutStore::default(),
             on_disk: Vec::new(),
             taking_back: None,
+            damaged: false,
+            flipped: false,
             spoke_in: 0,
             stalled_until_us: 0,
             paused_until_us: 0,
@@ -104,15 +110,13 @@ impl Node {
         (members, epoch, now_us): (&Members, u64, u64),
     ) -> Result<Started, Violation> {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let log = match Log::open(Arc::clone(&disk), log_options(plan, epoch)) {
-            Ok((log, _)) => log,
-            Err(OpenError::Read { .. } | OpenError::Write { .. }) => return Ok(Started::DiskFailed),
-            Err(error) => return Err(failed("a log that opens", &error)),
-        };
-        let files = match MemberFiles::open(log, &disk) {
-            Ok(files) => files,
-            Err(VoteError::Io(_)) => return Ok(Started::DiskFailed),
-            Err(error) => return Err(failed("a vote that opens", &error)),
+        let files = match MemberFiles::open(&disk, log_options(plan, epoch)) {
+            Ok((files, _)) => files,
+            Err(MemberOpenError::Log(OpenError::Read { .. } | OpenError::Write { .. })) => {
+                return Ok(Started::DiskFailed);
+            }
+            Err(MemberOpenError::Vote(VoteError::Io(_))) => return Ok(Started::DiskFailed),
+            Err(error) => return Err(failed("a log and a vote that open", &error)),
         };
         let log = &files.log;
         let entries = match EntryLog::open(log.reader(), members.clone(), plan.recent_bytes_max) {

@@ -58,6 +58,8 @@ pub(crate) struct Summary {
     pub(crate) changes: u64,
     /// Disks that were replaced.
     pub(crate) replaced: u64,
+    /// Last entries that were damaged.
+    pub(crate) tampered: u64,
 }
 
 /// A cluster and everything around it.
@@ -217,6 +219,7 @@ impl World {
         let node = &mut self.nodes[at];
         let Some(live) = &mut node.live else { return Ok(()) };
         let raft = live.replica.raft();
+        node.damaged &= raft.is_barred();
         self.elections.look(node.id, raft)?;
         let node_is_at = (node.spoke_in, node.on_disk.len());
         invariants::monotone::look(node_is_at, raft, live.replica.applied(), &mut live.seen)?;

@@ -1,11 +1,14 @@
 //! What goes wrong with nodes and the network, and when.
 
+use onrush_engine::replication::NodeId;
 use onrush_storage::disk::FaultPlan;
+use onrush_storage::store::{Keyspace, Store};
 
-use super::World;
+use super::{World, place};
 use crate::faults::Fault;
 use crate::node::{CutStore, FlushCrash};
 use crate::report::Verdict;
+use crate::world::last_frames;
 
 impl World {
     /// Perhaps something fails, and what has failed comes back.
@@ -80,6 +83,7 @@ impl World {
                 let until_us = until_us + 2 * self.plan.election_us;
                 self.nodes[leader.unwrap_or(at)].paused_until_us = until_us;
             }
+            Fault::DamageTail => self.damage_tail(at),
             Fault::SlowSync => self.nodes[at].stalled_until_us = until_us,
             Fault::CrashInFlush => self.nodes[at].store.crash_in_flush(flush),
             Fault::CrashInWrite => self.nodes[at].disk.crash_after_writes(count.div_ceil(2)),
@@ -111,6 +115,45 @@ impl World {
         self.summary.crashes += 1;
         self.stop(at);
         self.nodes[at].disk.crash();
+    }
+
+    /// Power is lost, and a bit of the last entry on the disk flips while no seal stands behind it: recovery takes it for
+    /// torn. What a quorum has bears the damage of one.
+    fn damage_tail(&mut self, at: usize) {
+        self.lose_power(at);
+        let node = &self.nodes[at];
+        if !self.bears_damage() {
+            return;
+        }
+        let Some((name, frames)) = last_frames(&node.disk, 0) else { return };
+        let Some(place) = frames.last().filter(|place| !place.seal && node.taking_back.is_none()) else {
+            return;
+        };
+        // A node whose store has what its log lost does not start.
+        let applied = node.store.applied(Keyspace::History).max(node.store.applied(Keyspace::Current));
+        if applied >= place.first_lsn || node.on_disk.len() < 2 {
+            return;
+        }
+        // The length of a frame that is damaged there tells nothing: it looks torn.
+        let byte = match self.faults.index(place.len) {
+            at @ 4..8 => place.offset + at + 4,
+            at => place.offset + at,
+        };
+        let bit = self.faults.below(8) as u8;
+        self.tell(|| format!("bit {bit} of byte {byte} of {name} of node {at} flips"));
+        let node = &mut self.nodes[at];
+        node.flipped = node.disk.flip_bit(&name, byte as u64, bit).is_ok();
+        node.damaged = node.flipped;
+        self.summary.tampered += u64::from(node.damaged);
+    }
+
+    /// True if no voter is damaged or lost: what two of three had may be gone with two.
+    fn bears_damage(&self) -> bool {
+        let Some(members) = self.commits.members.as_ref().filter(|members| !members.is_changing()) else {
+            return false;
+        };
+        let is_there = |node: NodeId| self.nodes[place(node)].id == node;
+        !self.nodes.iter().any(|node| node.damaged) && members.everyone().all(is_there)
     }
 
     /// The process of a node ends.

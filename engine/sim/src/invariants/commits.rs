@@ -75,18 +75,24 @@ impl Commits {
         self.terms.len()
     }
 
-    /// A restarted node still has every entry that it said was on its disk, and was not taking back.
-    pub(crate) fn survived(&self, node: &mut Node) -> Verdict {
+    /// A restarted node still has every entry that it said was on its disk, and was not taking back; but for the last one, if
+    /// that was damaged.
+    pub(crate) fn survived(&mut self, node: &mut Node) -> Verdict {
         let Some(live) = &node.live else { return Ok(()) };
         let log = live.replica.raft().log();
         let found: Vec<u64> = (1..=log.last().index).map_while(|index| log.term(index)).collect();
         let common = node.on_disk.iter().zip(&found).take_while(|(a, b)| a == b).count();
         let kept = node.taking_back.take().map_or(node.on_disk.len(), |kept| kept.min(node.on_disk.len()));
+        let flipped = std::mem::take(&mut node.flipped);
+        let kept = kept - usize::from(flipped && kept > 0);
         if common < kept {
             let expected = format!("the first {kept} entries on the disk of {}", node.id);
             return Err(Violation::new(NAME, expected, format!("{common} of {}", found.len())));
         }
-        node.on_disk = found;
+        let had = std::mem::replace(&mut node.on_disk, found);
+        if flipped {
+            self.graves.push((node.id, had));
+        }
         Ok(())
     }
 }

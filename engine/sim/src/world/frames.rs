@@ -1,5 +1,6 @@
 //! Where acknowledged frames stand on a disk, looked up without the product's recovery.
 
+use onrush_storage::disk::{Disk, FaultDisk};
 use onrush_storage::log::FrameView;
 
 use super::World;
@@ -10,11 +11,11 @@ const SECTOR: usize = 4096;
 
 /// Where a frame stands in its file.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
-    pub(super) offset: usize,
-    pub(super) len: usize,
-    pub(super) first_lsn: u64,
-    pub(super) seal: bool,
+pub(crate) struct Place {
+    pub(crate) offset: usize,
+    pub(crate) len: usize,
+    pub(crate) first_lsn: u64,
+    pub(crate) seal: bool,
 }
 
 impl Place {
@@ -43,29 +44,32 @@ impl World {
 
     /// The last segment with its frames; `None` if they do not reach the book's end.
     pub(super) fn frames_of(&self, index: usize) -> Option<(String, Vec<Place>)> {
-        let seat = &self.seats[index];
-        let names = onrush_storage::disk::Disk::list(&seat.disk).ok()?;
-        let book = &self.mirror.books[index];
-        for name in names.into_iter().rev().filter(|name| name.ends_with(".segment")) {
-            let bytes = seat.disk.contents(&name).ok()?;
-            let mut frames: Vec<Place> = Vec::new();
-            let (mut offset, mut next) = (FRAMES_START, None);
-            while let Some(rest) = bytes.get(offset..) {
-                let Ok(view) = FrameView::parse(rest) else { break };
-                let info = view.info();
-                if next.is_some_and(|next| next != info.first_lsn) {
-                    break;
-                }
-                next = Some(info.next_lsn());
-                let len = view.bytes().len();
-                frames.push(Place { offset, len, first_lsn: info.first_lsn, seal: info.is_seal() });
-                offset += len.next_multiple_of(SECTOR);
-            }
-            // The last segment is the one whose frames reach the end, or a frame in flight behind it.
-            if next.is_some_and(|next| next > book.end_lsn) {
-                return Some((name, frames));
-            }
-        }
-        None
+        last_frames(&self.seats[index].disk, self.mirror.books[index].end_lsn)
     }
+}
+
+/// The last segment with its frames; `None` if they do not reach record `end_lsn`.
+pub(crate) fn last_frames(disk: &FaultDisk, end_lsn: u64) -> Option<(String, Vec<Place>)> {
+    let names = disk.list().ok()?;
+    for name in names.into_iter().rev().filter(|name| name.ends_with(".segment")) {
+        let bytes = disk.contents(&name).ok()?;
+        let mut frames: Vec<Place> = Vec::new();
+        let (mut offset, mut next) = (FRAMES_START, None);
+        while let Some(rest) = bytes.get(offset..) {
+            let Ok(view) = FrameView::parse(rest) else { break };
+            let info = view.info();
+            if next.is_some_and(|next| next != info.first_lsn) {
+                break;
+            }
+            next = Some(info.next_lsn());
+            let len = view.bytes().len();
+            frames.push(Place { offset, len, first_lsn: info.first_lsn, seal: info.is_seal() });
+            offset += len.next_multiple_of(SECTOR);
+        }
+        // The last segment is the one whose frames reach the end, or a frame in flight behind it.
+        if next.is_some_and(|next| next > end_lsn) {
+            return Some((name, frames));
+        }
+    }
+    None
 }
