@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use quinn::{ClientConfig, ConnectionError, Endpoint, ReadError, SendStream, WriteError};
 use tokio::net::lookup_host;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::certificate::MADE_NAME;
 use super::greeting::{Channel, Greeting, Heard};
@@ -47,6 +47,8 @@ enum Failure {
     Refused(PeerRefusal),
     #[error("the node was removed, or is elsewhere now")]
     Stale,
+    #[error("the node has called meanwhile, and is called again at once")]
+    Awake,
 }
 
 impl Failure {
@@ -54,7 +56,7 @@ impl Failure {
         match self {
             Self::Connection(error) => PeerRefused::of(error),
             Self::Refused(refusal) => Some(PeerRefused::by_us(refusal.clone())),
-            Self::Address { .. } | Self::Stale => None,
+            Self::Address { .. } | Self::Stale | Self::Awake => None,
         }
     }
 }
@@ -66,6 +68,9 @@ impl Dialler {
         loop {
             let began = Instant::now();
             let Err(failure) = self.converse(&peer).await;
+            if let Failure::Awake = failure {
+                continue;
+            }
             if began.elapsed() >= PAUSE_MAX && !matches!(failure, Failure::Refused(_)) {
                 pause = PAUSE_MIN;
                 self.roster.forget(peer.node);
@@ -76,15 +81,18 @@ impl Dialler {
             }
             peer.disconnect(failure.to_string());
             tracing::debug!(node = peer.node, %failure, "no connection to a peer");
-            sleep(jitter(pause)).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            if timeout(jitter(pause), peer.is_awake()).await.is_ok() {
+                pause = PAUSE_MIN;
+            } else {
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
         }
     }
 
     /// One connection: it is made, and what waits leaves on it, until it ends.
     async fn converse(&self, peer: &Peer) -> Result<std::convert::Infallible, Failure> {
         let address = peer.address();
-        let connection = self.connect(&address).await?;
+        let connection = self.connect(peer, &address).await?;
         let greeted = timeout(GREETING_TIME_MAX, self.greet(peer, &connection)).await;
         let greeting = match greeted.unwrap_or(Err(Failure::Refused(PeerRefusal::Late))) {
             Ok(greeting) => greeting,
@@ -115,11 +123,16 @@ impl Dialler {
     }
 
     /// Tries each address that the name has.
-    async fn connect(&self, address: &str) -> Result<quinn::Connection, Failure> {
+    async fn connect(&self, peer: &Peer, address: &str) -> Result<quinn::Connection, Failure> {
         let wrong = |error: io::Error| Failure::Address { address: address.to_owned(), error };
         let mut failure = wrong(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
         for target in lookup_host(address).await.map_err(wrong)? {
-            match self.connect_to(address, target).await {
+            let connected = tokio::select! {
+                connected = self.connect_to(address, target) => connected,
+                // It was started meanwhile, and what was sent to it before is lost.
+                () = peer.is_awake() => return Err(Failure::Awake),
+            };
+            match connected {
                 Ok(connection) => return Ok(connection),
                 Err(error) => failure = error,
             }
@@ -204,9 +217,11 @@ async fn write(
     if !together.is_empty() {
         pieces.push(together.into());
     }
-    stream.write_all_chunks(&mut pieces).await?;
-    peer.sent.add(messages, bytes);
-    Ok(())
+    let written = stream.write_all_chunks(&mut pieces).await;
+    // Of those that a connection broke with, some may have arrived.
+    let count = if written.is_ok() { &peer.sent } else { &peer.dropped };
+    count.add(messages, bytes);
+    written
 }
 
 /// The host of `host:port`, as it stands in certificates.

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use quinn::Connection;
+use tokio::sync::Notify;
 
 use super::greeting::Instance;
 use super::queue::Queue;
@@ -38,6 +39,8 @@ pub(super) struct Peer {
     pub(super) received: Count,
     pub(super) dropped: Count,
     known: Mutex<Known>,
+    /// It has called while no connection to it stood.
+    awake: Notify,
 }
 
 /// What is known of it now.
@@ -62,6 +65,7 @@ impl Peer {
             received: Count::default(),
             dropped: Count::default(),
             known: Mutex::new(Known { address, ..Known::default() }),
+            awake: Notify::new(),
         }
     }
 
@@ -110,8 +114,16 @@ impl Peer {
     ) -> Option<Older> {
         let mut known = lock(&self.known);
         known.advertised = Some(advertised);
+        if known.called.is_none() {
+            self.awake.notify_one();
+        }
         let older = known.heard.replace((connection.clone(), instance));
         older.map(|(connection, was)| Older { connection, is_other_process: was != instance })
+    }
+
+    /// Waits until it calls while no connection to it stands: it is there now, whatever it was before.
+    pub(super) async fn is_awake(&self) {
+        self.awake.notified().await;
     }
 
     /// A connection of it is gone; another one may stand already.

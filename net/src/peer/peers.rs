@@ -62,6 +62,7 @@ impl Peers {
         let roster = Arc::new(Roster::new(&options, Instance::new()?, incoming));
         let wrong = |error| PeerError::Listen { address: options.listen, error };
         let socket = UdpSocket::bind(options.listen).map_err(wrong)?;
+        settings::widen(&socket);
         let runtime = Builder::new_current_thread().enable_all().build().map_err(PeerError::Thread)?;
         let endpoint = {
             let _within = runtime.enter();

@@ -1,11 +1,13 @@
 //! How QUIC is spoken between nodes, and what it may cost.
 
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::udp::UdpSocketState;
 use quinn::{
     AckFrequencyConfig, ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout,
     ServerConfig, TransportConfig, VarInt,
@@ -29,6 +31,8 @@ const UNACKNOWLEDGED_BYTES: u64 = 16 << 20;
 const FIRST_BYTES: u64 = 64 << 10;
 /// A first guess, for a LAN: a handshake that is lost is tried again after three times as long.
 const ROUND_TRIP: Duration = Duration::from_millis(50);
+/// Bytes that a socket keeps until they are read, if the system lets it.
+const SOCKET_BYTES: usize = 4 << 20;
 /// How long a last packet may go unacknowledged: what is lost at the end of a batch is sent again soon after.
 const ACK_DELAY: Duration = Duration::from_millis(5);
 
@@ -119,4 +123,13 @@ fn both(silence: Duration) -> TransportConfig {
 pub(super) fn admit(connection: &quinn::Connection) {
     connection.set_receive_window(VarInt::from_u32(WINDOW_BYTES));
     connection.set_max_concurrent_uni_streams(VarInt::from_u32(1));
+}
+
+/// Lets a socket keep what several nodes send at once. With less, some of it is sent again.
+pub(super) fn widen(socket: &UdpSocket) {
+    // Errors mean that the system has bounds of its own.
+    if let Ok(state) = UdpSocketState::new(socket.into()) {
+        let _ = state.set_recv_buffer_size(socket.into(), SOCKET_BYTES);
+        let _ = state.set_send_buffer_size(socket.into(), SOCKET_BYTES);
+    }
 }

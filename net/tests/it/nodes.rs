@@ -196,3 +196,15 @@ fn a_panic_where_messages_are_taken_ends_the_connection_alone() {
     assert!(first.peers.send(2, vec![14]) && second.send(1, vec![15]));
     until("both have arrived", || *taken.lock().unwrap() == [[14]] && first.heard(2) == [[15]]);
 }
+
+/// Its first call has gone nowhere, and would be given up after a minute.
+#[test]
+fn a_node_that_calls_is_called_again_at_once() {
+    let relay = Relay::nowhere();
+    let first = Node::start(PeerOptions { peers: [(2, relay.address())].into(), ..options(1) });
+    until("it has called", || relay.lost() > 0);
+    let second = Node::start(options(2));
+    relay.leads_to(second.peers.local_addr());
+    second.knows([(1, first.address())]);
+    until("both are connected", || is_connected(&first) && is_connected(&second));
+}
