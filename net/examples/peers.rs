@@ -1,4 +1,5 @@
-//! Two nodes of a cluster on loopback: how long a short message takes there and back, and how much of long ones arrives in a second.
+//! Two nodes of a cluster on loopback: how long a short message takes there and back, and how much of long
+//! ones arrives in a second.
 //!
 //! `cargo run --release -p onrush-net --example peers`
 

@@ -1,4 +1,5 @@
-//! The nodes that this one calls: a connection to each, made again whenever it is gone, and what waits for it leaves.
+//! The nodes that this one calls: a connection to each, made again whenever it is gone, and what waits for it
+//! leaves.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +33,9 @@ pub(super) struct Dialler {
     pub(super) roster: Arc<Roster>,
     pub(super) endpoint: Endpoint,
     pub(super) config: ClientConfig,
+    /// How long somebody who says nothing is waited for; somebody who never comes to an end with the
+    /// handshake, too.
+    pub(super) silence_max: Duration,
     /// Certificates stand for the names at which nodes are called.
     pub(super) is_named: bool,
 }
@@ -146,7 +150,9 @@ impl Dialler {
             let error = io::Error::new(io::ErrorKind::InvalidInput, error);
             Failure::Address { address: address.to_owned(), error }
         })?;
-        Ok(timeout(GREETING_TIME_MAX, connecting).await.unwrap_or(Err(ConnectionError::TimedOut))?)
+        Ok(timeout(GREETING_TIME_MAX.max(self.silence_max), connecting)
+            .await
+            .unwrap_or(Err(ConnectionError::TimedOut))?)
     }
 
     /// Says who this is, and hears whether the other one is who was wanted.

@@ -29,7 +29,8 @@ pub(super) const GREETING_BYTES_MAX: usize = HEAD_BYTES + ADVERTISED_BYTES_MAX +
 /// What a proof is about, so that none is taken for another one.
 const DIALLER_LABEL: &[u8] = b"onrush peer 1 dialler";
 const LISTENER_LABEL: &[u8] = b"onrush peer 1 listener";
-/// What is exported from TLS: it differs on each connection, and for each half of one that somebody stands between.
+/// What is exported from TLS: it differs on each connection, and for each half of one that somebody stands
+/// between.
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-onrush-peer-1";
 
 /// A process of a node: one that was started again is another one.

@@ -1,9 +1,11 @@
-//! The nodes of a cluster, as they speak with each other: messages that this crate does not look into, over QUIC.
+//! The nodes of a cluster, as they speak with each other: messages that this crate does not look into, over
+//! QUIC.
 //!
-//! [`Peers`] is one thread with one UDP socket. Each node calls those that it sends to, so between two nodes there are two connections,
-//! one for each direction: neither has to agree with the other on whose call counts. A connection begins with a greeting of both sides,
-//! which shows that they know the key of the cluster; then come messages, until it breaks. What is lost with it is lost: whoever
-//! speaks over this sends again what still holds.
+//! [`Peers`] is one thread with one UDP socket. Each node calls those that it sends to, so between two nodes
+//! there are two connections, one for each direction: neither has to agree with the other on whose call
+//! counts. A connection begins with a greeting of both sides, which shows that they know the key of the
+//! cluster; then come messages, until it breaks. What is lost with it is lost: whoever speaks over this sends
+//! again what still holds.
 //!
 //! Bytes of the greeting and of messages: the section "Between nodes" in `docs/wire.md`.
 

@@ -31,18 +31,20 @@ pub struct PeerOptions {
     pub node: u64,
     /// Where it listens, by UDP; port 0 is one of the system's choice.
     pub listen: SocketAddr,
-    /// The nodes of the cluster and where they listen, `host:port`. This node itself may be among them. Whoever is not is
-    /// refused.
+    /// The nodes of the cluster and where they listen, `host:port`. This node itself may be among them.
+    /// Whoever is not is refused.
     pub peers: BTreeMap<u64, String>,
     /// What peers are told of this node, such as where clients find it: at most [`ADVERTISED_BYTES_MAX`] bytes.
     pub advertised: String,
-    /// Files by which nodes know each other besides the key; without them each makes a certificate at its start.
+    /// Files by which nodes know each other besides the key; without them each makes a certificate at its
+    /// start.
     pub tls: Option<Mutual>,
     /// Bytes of messages that may wait for one peer; at least one message of the largest size.
     pub queue_bytes_max: usize,
     /// Most bytes of a message, the same at all nodes of a cluster.
     pub message_bytes_max: usize,
-    /// Silence after which a connection is over, 100 ms to 10 min; of two nodes the shorter one counts. A node is probed four times within it.
+    /// Silence after which a connection is over, 100 ms to 10 min; of two nodes the shorter one counts. A
+    /// node is probed four times within it.
     pub silence_max: Duration,
 }
 

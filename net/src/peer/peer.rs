@@ -96,7 +96,8 @@ impl Peer {
         true
     }
 
-    /// The connection to it is gone, or none was made, and so is what waited: whoever sent it sends again what still holds.
+    /// The connection to it is gone, or none was made, and so is what waited: whoever sent it sends again
+    /// what still holds.
     pub(super) fn disconnect(&self, failure: String) {
         let (messages, bytes) = self.queue.clear();
         self.dropped.add(messages, bytes);

@@ -22,8 +22,9 @@ use super::refusal::LEFT;
 use super::roster::{Roster, lock};
 use super::{PeerError, PeerOptions, PeerRefusal, PeersStatus, settings};
 
-/// Whom messages are handed to: the node that has sent one, and its bytes. It is called by the one thread that speaks with all
-/// peers, and should not block; the messages of one connection come in their order. A panic ends the connection.
+/// Whom messages are handed to: the node that has sent one, and its bytes. It is called by the one thread
+/// that speaks with all peers, and should not block; the messages of one connection come in their order. A
+/// panic ends the connection.
 pub type Incoming = Arc<dyn Fn(u64, &[u8]) + Send + Sync>;
 
 /// How long peers may take to hear that this node leaves.
@@ -73,8 +74,13 @@ impl Peers {
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let thread = start(runtime, run(Arc::clone(&roster), endpoint.clone(), stopped))?;
-        let dialler =
-            Dialler { roster: Arc::clone(&roster), endpoint, config, is_named: options.tls.is_some() };
+        let dialler = Dialler {
+            roster: Arc::clone(&roster),
+            endpoint,
+            config,
+            silence_max: options.silence_max,
+            is_named: options.tls.is_some(),
+        };
         let running = Running { handle, dialler, calls: BTreeMap::new(), stop, thread };
         let peers = Self { roster, local, running: Mutex::new(Some(running)) };
         peers.set_peers(&options.peers)?;
@@ -86,8 +92,9 @@ impl Peers {
         self.local
     }
 
-    /// Sends a message to a peer, from any thread. It waits for nothing: a message that has no room, is too long or is for nobody
-    /// who is known is dropped and counted, and false comes back. True says that it waits, not that it arrives.
+    /// Sends a message to a peer, from any thread. It waits for nothing: a message that has no room, is too
+    /// long or is for nobody who is known is dropped and counted, and false comes back. True says that it
+    /// waits, not that it arrives.
     pub fn send(&self, to: u64, message: Vec<u8>) -> bool {
         let Some(peer) = self.roster.peer(to) else {
             self.roster.unaddressed.fetch_add(1, Relaxed);
@@ -111,8 +118,9 @@ impl Peers {
         self.roster.peer(node)?.advertised()
     }
 
-    /// From now on these are the nodes of the cluster, in place of those that were. Connections with those that are none any more
-    /// end as [`PeerRefusal::UnknownNode`]; those with the others stay, unless a node is elsewhere now.
+    /// From now on these are the nodes of the cluster, in place of those that were. Connections with those
+    /// that are none any more end as [`PeerRefusal::UnknownNode`]; those with the others stay, unless a node
+    /// is elsewhere now.
     pub fn set_peers(&self, peers: &BTreeMap<u64, String>) -> Result<(), PeerError> {
         check_addresses(peers)?;
         let mut running = lock(&self.running);
@@ -131,8 +139,8 @@ impl Peers {
         Ok(())
     }
 
-    /// Leaves all peers. When it returns, no message is handed over any more and the port is free, unless it is called from where
-    /// messages are handed over. What waited is dropped.
+    /// Leaves all peers. When it returns, no message is handed over any more and the port is free, unless it
+    /// is called from where messages are handed over. What waited is dropped.
     pub fn close(&self) {
         let Some(running) = lock(&self.running).take() else { return };
         let Running { dialler, stop, thread, .. } = running;

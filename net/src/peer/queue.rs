@@ -48,7 +48,8 @@ impl Queue {
         true
     }
 
-    /// Waits until there is something, and takes messages up to so many bytes, but at least one. What is given up while it waits has taken nothing.
+    /// Waits until there is something, and takes messages up to so many bytes, but at least one. What is
+    /// given up while it waits has taken nothing.
     pub(super) async fn take(&self, bytes_max: usize) -> Vec<Vec<u8>> {
         loop {
             let taken = self.take_now(bytes_max);

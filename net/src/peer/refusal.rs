@@ -10,8 +10,8 @@ pub(super) const LEFT: VarInt = VarInt::from_u32(0);
 /// TLS errors have these codes: 0x100 and an alert.
 const ALERTS: std::ops::Range<u64> = 0x100..0x200;
 
-/// Why a node refuses another one. Its number is the code with which a connection is closed; what was expected and what was
-/// found stand in the reason.
+/// Why a node refuses another one. Its number is the code with which a connection is closed; what was
+/// expected and what was found stand in the reason.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 pub enum PeerRefusal {
     /// 1: it speaks another version of the protocol.

@@ -106,7 +106,8 @@ impl Roster {
         (new, gone)
     }
 
-    /// A connection whose greeting is proven comes in, if it is of a peer; an older one of the same node is told that it is replaced.
+    /// A connection whose greeting is proven comes in, if it is of a peer; an older one of the same node is
+    /// told that it is replaced.
     pub(super) fn enter(
         &self,
         connection: &quinn::Connection,

@@ -39,8 +39,8 @@ const ACK_DELAY: Duration = Duration::from_millis(5);
 /// What the keys that QUIC needs are drawn from, with that of the cluster.
 const RESET_LABEL: &[u8] = b"onrush peer 1 reset";
 
-/// A node that was killed and is back does not know its connections any more, and can show so to the other ends of them (RFC 9000, 10.3): its
-/// key for that is the same again.
+/// A node that was killed and is back does not know its connections any more, and can show so to the other
+/// ends of them (RFC 9000, 10.3): its key for that is the same again.
 pub(super) fn endpoint(options: &PeerOptions) -> EndpointConfig {
     let secret = options.key.prove(&[RESET_LABEL, &options.node.to_le_bytes()]);
     let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(HMAC_SHA256, secret.as_ref())));

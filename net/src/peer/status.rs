@@ -29,7 +29,8 @@ pub struct PeerStatus {
     pub sent: Traffic,
     /// What has arrived.
     pub received: Traffic,
-    /// What was given up: there was no room for it, it was too long, or the connection that it waited for was not made or broke.
+    /// What was given up: there was no room for it, it was too long, or the connection that it waited for was
+    /// not made or broke.
     pub dropped: Traffic,
     /// Bytes that wait.
     pub waiting_bytes: usize,

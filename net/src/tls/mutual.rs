@@ -43,8 +43,9 @@ impl fmt::Debug for Mutual {
 }
 
 impl Mutual {
-    /// Reads a chain of certificates, the own one first, its key, and the authorities of the others (all PEM). The own certificate
-    /// has to stand for the name or the address at which this side is called, for both uses: of servers and of clients.
+    /// Reads a chain of certificates, the own one first, its key, and the authorities of the others (all
+    /// PEM). The own certificate has to stand for the name or the address at which this side is called, for
+    /// both uses: of servers and of clients.
     pub fn read(certificate: &Path, key: &Path, authorities: &Path) -> Result<Self, MutualError> {
         let (chain, private) = (chain(certificate)?, private(key)?);
         let mut roots = RootCertStore::empty();

@@ -1,4 +1,5 @@
-//! Nodes that were given certificates: who has none of the cluster's authority is refused before anything is said.
+//! Nodes that were given certificates: who has none of the cluster's authority is refused before anything is
+//! said.
 
 use std::path::{Path, PathBuf};
 

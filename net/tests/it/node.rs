@@ -23,7 +23,8 @@ pub(crate) fn key(byte: u8) -> ClusterKey {
     ClusterKey::new([byte; ClusterKey::BYTES])
 }
 
-/// A node on a port of the system's choice that knows nobody yet. It is patient, so that nothing depends on how fast the machine is.
+/// A node on a port of the system's choice that knows nobody yet. It is patient, so that nothing depends on
+/// how fast the machine is.
 pub(crate) fn options(node: u64) -> PeerOptions {
     let sound = PeerOptions::new(key(7), node, (Ipv4Addr::LOCALHOST, 0).into());
     PeerOptions { advertised: format!("shop of {node}"), silence_max: PATIENCE, ..sound }

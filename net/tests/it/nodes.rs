@@ -1,6 +1,7 @@
 //! Nodes that speak with each other: what arrives, what is refused, what a full queue does.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use onrush_net::peer::{PeerOptions, Peers, SILENCE_MAX};
 
@@ -159,7 +160,8 @@ fn a_node_that_is_dropped_leaves_at_once_and_frees_its_port() {
     assert_eq!(nodes[0].status(2).refused, None, "to leave is no refusal");
 }
 
-/// It was killed and is back at the same address: no message said goodbye, and silence would take a minute to tell.
+/// It was killed and is back at the same address: no message said goodbye, and silence would take a minute to
+/// tell.
 #[test]
 fn a_node_that_forgot_its_connections_says_so_when_it_is_spoken_to() {
     let first = Node::start(options(1));
@@ -197,11 +199,12 @@ fn a_panic_where_messages_are_taken_ends_the_connection_alone() {
     until("both have arrived", || *taken.lock().unwrap() == [[14]] && first.heard(2) == [[15]]);
 }
 
-/// Its first call has gone nowhere, and would be given up after a minute.
+/// The first call has gone nowhere, and would be given up long after this test was.
 #[test]
 fn a_node_that_calls_is_called_again_at_once() {
     let relay = Relay::nowhere();
-    let first = Node::start(PeerOptions { peers: [(2, relay.address())].into(), ..options(1) });
+    let patient = PeerOptions { silence_max: Duration::from_secs(600), ..options(1) };
+    let first = Node::start(PeerOptions { peers: [(2, relay.address())].into(), ..patient });
     until("it has called", || relay.lost() > 0);
     let second = Node::start(options(2));
     relay.leads_to(second.peers.local_addr());

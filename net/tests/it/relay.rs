@@ -5,8 +5,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-/// Passes packets on to one node, and its answers back to whoever has sent first. While it leads nowhere, it passes nothing, and nothing
-/// later either of calls that began then.
+/// Passes packets on to one node, and its answers back to whoever has sent first. While it leads nowhere, it
+/// passes nothing, and nothing later either of calls that began then.
 pub(crate) struct Relay {
     address: SocketAddr,
     way: Arc<Mutex<Way>>,
