@@ -11,7 +11,6 @@ use super::dial::PAUSE_MAX;
 use super::greeting::{Channel, Heard};
 use super::message::Messages;
 use super::peer::Peer;
-use super::refusal::LEFT;
 use super::roster::Roster;
 use super::{PeerRefusal, PeerRefused, Stranger, settings};
 
@@ -58,9 +57,9 @@ async fn receive(roster: Arc<Roster>, incoming: quinn::Incoming, place: OwnedSem
     let met = timeout(GREETING_TIME_MAX, meet(&roster, &connection)).await.unwrap_or(late);
     drop(place);
     match met {
-        Ok(peer) => {
+        Ok(standing) => {
             let began = Instant::now();
-            let standing = Standing { peer: &peer, connection: &connection };
+            let peer = Arc::clone(&standing.peer);
             let refused = read(&roster, &peer, &connection).await;
             drop(standing);
             if began.elapsed() >= PAUSE_MAX {
@@ -81,17 +80,16 @@ async fn receive(roster: Arc<Roster>, incoming: quinn::Incoming, place: OwnedSem
     }
 }
 
-/// A connection of a peer that stands. It is over with the task that reads it, however that ends.
-struct Standing<'a> {
-    peer: &'a Peer,
-    connection: &'a quinn::Connection,
+/// A connection of a peer that stands. It is over with the task that greets and reads, however that ends.
+struct Standing {
+    peer: Arc<Peer>,
+    connection: quinn::Connection,
 }
 
-impl Drop for Standing<'_> {
+impl Drop for Standing {
     fn drop(&mut self) {
-        self.peer.unhear(self.connection);
-        // One that was closed for a reason stays so.
-        self.connection.close(LEFT, b"");
+        // With the last of its handles it is closed.
+        self.peer.unhear(&self.connection);
     }
 }
 
@@ -116,7 +114,7 @@ impl Unmet {
 }
 
 /// Hears who calls, and answers if it is a peer.
-async fn meet(roster: &Roster, connection: &quinn::Connection) -> Result<Arc<Peer>, Unmet> {
+async fn meet(roster: &Roster, connection: &quinn::Connection) -> Result<Standing, Unmet> {
     let (mut sink, mut source) = connection.accept_bi().await.map_err(|_| Unmet::Gone)?;
     let heard = Heard::read(&mut source).await.map_err(|_| Unmet::Gone)?;
     let heard = heard.map_err(|refusal| Unmet::refused(None, refusal))?;
@@ -137,14 +135,13 @@ async fn meet(roster: &Roster, connection: &quinn::Connection) -> Result<Arc<Pee
         return Err(Unmet::Refused { node: Some(node), peer: roster.peer(node), refusal });
     }
     let peer = roster.enter(connection, &heard.greeting).map_err(stranger)?;
+    let standing = Standing { peer, connection: connection.clone() };
     settings::admit(connection);
     let answer = channel.answer(&roster.greeting(node), &heard);
-    let answered = sink.write_all(&answer).await.is_ok() && sink.finish().is_ok();
-    if !answered {
-        peer.unhear(connection);
-        return Err(Unmet::Gone);
+    match sink.write_all(&answer).await.is_ok() && sink.finish().is_ok() {
+        true => Ok(standing),
+        false => Err(Unmet::Gone),
     }
-    Ok(peer)
 }
 
 /// Hands over what comes, until the connection ends; a refusal if that is why.
