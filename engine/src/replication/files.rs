@@ -1,5 +1,6 @@
 //! What a member has on disk: its log, and what it has promised.
 
+use std::io;
 use std::sync::Arc;
 
 use onrush_storage::disk::Disk;
@@ -61,14 +62,20 @@ impl MemberFiles {
     /// [`MemberOpenError`].
     pub fn open(disk: &Arc<dyn Disk>, options: LogOptions) -> Result<(Self, Recovery), MemberOpenError> {
         let mut votes = VoteFile::open(disk)?;
-        let promised = votes.vote();
-        if !promised.barred {
-            votes.save(Vote { barred: true, ..promised })?;
+        let mut unsaved = None;
+        let opened = Log::open_mending(Arc::clone(disk), options, &mut |cut| {
+            let vote = Vote { barred: true, ..votes.vote() };
+            let saved = if cut.was_whole { votes.save(vote) } else { Ok(()) };
+            saved.map_err(|error| {
+                let source = io::Error::other(error.to_string());
+                unsaved = Some(error);
+                OpenError::Write { file: cut.file.clone(), source }
+            })
+        });
+        if let Some(unsaved) = unsaved {
+            return Err(unsaved.into());
         }
-        let (log, found) = Log::open(Arc::clone(disk), options)?;
-        if found.cut.as_ref().is_none_or(|cut| !cut.was_whole) && !promised.barred {
-            votes.save(promised)?;
-        }
+        let (log, found) = opened?;
         Ok((Self { log, votes, frame: FrameBuf::new() }, found))
     }
 

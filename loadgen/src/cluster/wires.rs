@@ -45,8 +45,14 @@ impl Wires {
         let mut relays = Vec::new();
         for from in NUMBERS {
             for (to, port) in ports.into_iter().filter(|(to, _)| *to != from) {
-                let bound = runtime.block_on(UdpSocket::bind("127.0.0.1:0")).map_err(ClusterError::Ports)?;
-                let near = Arc::new(bound);
+                let near = {
+                    let _context = runtime.enter();
+                    let bound = std::net::UdpSocket::bind("127.0.0.1:0");
+                    bound
+                        .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
+                        .and_then(UdpSocket::from_std)
+                };
+                let near = Arc::new(near.map_err(ClusterError::Ports)?);
                 relays.push(((from, to), near.local_addr().map_err(ClusterError::Ports)?.port()));
                 let random = Random::new(seed, 9_000 + from * 100 + to);
                 let relay = Relay { near, pair: (from, to), far: port, weather: weather.clone(), random };

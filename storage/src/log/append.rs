@@ -9,7 +9,7 @@ use super::frame_buf::FrameBuf;
 use super::index::SegmentIndex;
 use super::options::LogOptions;
 use super::reader::LogReader;
-use super::recovery::{OpenError, Recovered, Recovery, recover};
+use super::recovery::{Cut, OpenError, Recovered, Recovery, recover};
 use super::segment::{FRAMES_START, Segment, SegmentHeader};
 use super::supply::{Failure, Prepared, Preparer, Supply};
 use crate::disk::{AlignedBuf, Disk};
@@ -91,10 +91,23 @@ impl Log {
     /// # Errors
     /// [`OpenError::Corrupt`] if anything but the last write is damaged; nothing was changed then.
     pub fn open(disk: Arc<dyn Disk>, options: LogOptions) -> Result<(Self, Recovery), OpenError> {
+        Self::open_mending(disk, options, &mut |_| Ok(()))
+    }
+
+    /// As [`open`](Self::open); what is to be cut is shown to `mending` first.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and whatever `mending` says: then nothing was cut.
+    pub fn open_mending(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+        mending: &mut dyn FnMut(&Cut) -> Result<(), OpenError>,
+    ) -> Result<(Self, Recovery), OpenError> {
         if !options.segment_bytes_valid() {
             return Err(OpenError::SegmentBytes { found: options.segment_bytes });
         }
-        let Recovered { report, chain, segments, prepared, spares } = recover(disk.as_ref(), &options)?;
+        let Recovered { report, chain, segments, prepared, spares } =
+            recover(disk.as_ref(), &options, mending)?;
         let preparer = Preparer::new(Arc::clone(&disk), &options, spares);
         let mut supply = Supply::start(preparer, options.prepare, prepared).map_err(OpenError::Thread)?;
         let active = segments.back().cloned();

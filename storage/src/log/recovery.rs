@@ -146,7 +146,11 @@ pub(super) struct Recovered {
 }
 
 /// Reads the whole log, changes nothing if it is corrupt, and repairs its tail if it is torn.
-pub(super) fn recover(disk: &dyn Disk, options: &LogOptions) -> Result<Recovered, OpenError> {
+pub(super) fn recover(
+    disk: &dyn Disk,
+    options: &LogOptions,
+    mending: &mut dyn FnMut(&Cut) -> Result<(), OpenError>,
+) -> Result<Recovered, OpenError> {
     let (sequences, spares) = list(disk)?;
     let mut walk = Walk::new(options);
     let mut unused: Option<Head> = None;
@@ -161,6 +165,7 @@ pub(super) fn recover(disk: &dyn Disk, options: &LogOptions) -> Result<Recovered
         }
     }
     let mut tail = tail::judge(&mut walk, unused)?;
+    tail.cut().as_ref().map_or(Ok(()), mending)?;
     if walk.segments.is_empty() {
         must_be_new(disk, &spares, &mut walk.window)?;
         walk.chain = Chain::start(options.first_lsn);

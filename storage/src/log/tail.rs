@@ -176,24 +176,31 @@ fn judge_head(head: &Head, chain: &Chain, window: &mut Window) -> Result<HeadSta
 }
 
 impl Tail {
+    /// What is to be cut.
+    pub(super) fn cut(&self) -> Option<Cut> {
+        self.tear.as_ref().map(|tear| match tear {
+            Tear::Frame { segment, from, to, was_whole } => {
+                let (file, bytes) = (segment.file.name.clone(), to - from);
+                Cut { file, offset: *from, bytes, was_whole: *was_whole }
+            }
+            Tear::Head { file, to, was_whole } => {
+                Cut { file: file.name.clone(), offset: 0, bytes: *to, was_whole: *was_whole }
+            }
+        })
+    }
+
     /// Cuts what was torn and syncs the last segment: what was read may be in the page cache alone.
     pub(super) fn repair(
         &mut self,
         disk: &dyn Disk,
         last: Option<&Segment>,
     ) -> Result<Option<Cut>, OpenError> {
-        let cut = match self.tear.take() {
-            None => None,
-            Some(Tear::Frame { segment, from, to, was_whole }) => {
-                let file = &segment.file;
-                zero(file, from, to)?;
-                Some(Cut { file: file.name.clone(), offset: from, bytes: to - from, was_whole })
-            }
-            Some(Tear::Head { file, to, was_whole }) => {
-                remove(disk, &file.name)?;
-                Some(Cut { file: file.name, offset: 0, bytes: to, was_whole })
-            }
-        };
+        let cut = self.cut();
+        match self.tear.take() {
+            None => {}
+            Some(Tear::Frame { segment, from, to, .. }) => zero(&segment.file, from, to)?,
+            Some(Tear::Head { file, .. }) => remove(disk, &file.name)?,
+        }
         if let Some(segment) = last {
             let file = &segment.file;
             file.disk.sync().map_err(|source| OpenError::Write { file: file.name.clone(), source })?;
