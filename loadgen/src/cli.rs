@@ -354,10 +354,10 @@ fn parse_target(text: &str) -> Result<TargetName, String> {
     }
 }
 
-/// True for `host:port`.
+/// True for `host:port`, or several with commas between them.
 fn is_place(text: &str) -> bool {
     let port = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
-    text.rsplit_once(':').is_some_and(port)
+    text.split(',').all(|place| place.rsplit_once(':').is_some_and(port))
 }
 
 fn parse_address(text: &str) -> Result<String, String> {

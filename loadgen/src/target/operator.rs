@@ -101,7 +101,7 @@ impl Operator {
             (None, None) => given().map(|token| EngineToken::given(Secret::new(token))),
         };
         let Some(token) = token else { return Ok(None) };
-        let address = self.addresses.order.parse::<EngineAddress>();
+        let address = self.addresses.order.split(',').next().unwrap_or_default().parse::<EngineAddress>();
         let address = address.map_err(|()| TargetError::Address(self.addresses.order.clone()))?;
         Ok(Some(Backend::Remote(Remote::open(&address, &token)?)))
     }
@@ -162,8 +162,12 @@ fn port(address: &str) -> Option<u16> {
     address.rsplit_once(':').and_then(|(_, port)| port.parse().ok())
 }
 
-/// The same host at another port.
-pub(super) fn at_port(address: &str, to: u16) -> String {
+/// The same host at another port; of several, with commas between them, each.
+pub(super) fn at_port(addresses: &str, to: u16) -> String {
+    addresses.split(',').map(|address| one_at_port(address, to)).collect::<Vec<_>>().join(",")
+}
+
+fn one_at_port(address: &str, to: u16) -> String {
     let host = match address.rsplit_once(':') {
         Some((host, _)) if port(address).is_some() => host,
         _ => address,
@@ -179,6 +183,7 @@ mod tests {
     fn services_stand_beside_each_other() {
         assert_eq!(at_port("http://shop:7000", 50_051), "http://shop:50051");
         assert_eq!(at_port("http://shop", 50_052), "http://shop:50052");
+        assert_eq!(at_port("http://a:7000,b:7000", 50_051), "http://a:50051,b:50051");
         assert_eq!(at_port("http://[::1]", 50_053), "http://[::1]:50053");
         assert_eq!((port("http://[::1]:50052"), port("http://[::1]")), (Some(50_052), None));
         let found = beside("http://shop:7000", None, Some("http://pay:1"));

@@ -2,13 +2,14 @@
 
 use std::io::{self, ErrorKind};
 use std::task::Context;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onrush_net::client::CallError;
-use onrush_net::client::native::{Dialogue, DialogueError, Heard, NotAsked, Question};
-use onrush_proto::frame::Answer;
+use onrush_net::client::native::{Dialogue, DialogueError, Heard as Said, NotAsked, Question};
+use onrush_proto::frame::{Answer, Welcome};
 use onrush_proto::{Command, Lsn, Outcome, Receipt, Refusal, Reply, Request, Sku};
 
+use super::course::{Asking, Astray, Heard};
 use crate::target::reply;
 
 /// How long a server may take to say what it grants.
@@ -46,21 +47,50 @@ pub(crate) trait Carrier {
     fn read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
+/// What is open on a connection.
+enum Opened {
+    /// The driver's tag.
+    Tag(u64),
+    /// What is asked elsewhere if it is not answered here.
+    Asking(Box<Asking>),
+}
+
 /// A connection and what is open on it.
 pub(crate) struct Connection<C> {
     pub(super) carrier: C,
     dialogue: Dialogue,
-    /// The driver's tags by ours, which are small numbers.
-    open: Vec<Option<u64>>,
+    /// The place of its address.
+    at: usize,
+    since: Instant,
+    /// True once it was looked at what was granted.
+    looked: bool,
+    /// By our own tags, which are small numbers.
+    open: Vec<Option<Opened>>,
     free: Vec<u32>,
     lost: bool,
 }
 
 impl<C: Carrier> Connection<C> {
-    /// A conversation that begins.
-    pub(super) fn new(carrier: C) -> Self {
-        let dialogue = Dialogue::new("", "loadgen");
-        Self { carrier, dialogue, open: Vec::new(), free: Vec::new(), lost: false }
+    /// A conversation that begins, at the address of this place.
+    pub(super) fn new(carrier: C, at: usize) -> Self {
+        let (dialogue, since) = (Dialogue::new("", "loadgen"), Instant::now());
+        let (open, free) = (Vec::new(), Vec::new());
+        Self { carrier, dialogue, at, since, looked: false, open, free, lost: false }
+    }
+
+    /// The place of its address.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// What the server granted, told once; before, how long that was waited for.
+    pub(super) fn granted(&mut self) -> Option<Result<Welcome, Duration>> {
+        if self.looked {
+            return None;
+        }
+        let granted = self.dialogue.welcome().cloned();
+        self.looked = granted.is_some();
+        Some(granted.ok_or_else(|| self.since.elapsed()))
     }
 
     /// True once the server has said what it grants.
@@ -80,33 +110,43 @@ impl<C: Carrier> Connection<C> {
 
     /// Takes a command to send with the next write, or says why not.
     pub(super) fn ask(&mut self, tag: u64, request: &Request) -> Result<(), NotAsked> {
-        let settled = matches!(request.command, Command::StartPayment(_));
-        self.put(tag, |dialogue, tag| {
-            let (key, command) = (request.key.0, &request.command);
-            dialogue.ask(&Question { tag, key, patience_us: 0, command, settled })
+        self.put(|dialogue, own| dialogue.ask(&question(own, request))).map(|place| {
+            self.open[place] = Some(Opened::Tag(tag));
         })
+    }
+
+    /// The same; what is not answered is given back, to be asked elsewhere.
+    pub(super) fn pursue(&mut self, asking: Box<Asking>) -> Result<(), (Box<Asking>, NotAsked)> {
+        match self.put(|dialogue, own| dialogue.ask(&question(own, &asking.request))) {
+            Ok(place) => {
+                self.open[place] = Some(Opened::Asking(asking));
+                Ok(())
+            }
+            Err(error) => Err((asking, error)),
+        }
     }
 
     /// Takes a look at a SKU to send with the next write.
     pub(super) fn validate(&mut self, tag: u64, sku: &Sku) -> Result<(), NotAsked> {
-        self.put(tag, |dialogue, tag| dialogue.validate(tag, &[(*sku, 1)]))
+        self.put(|dialogue, own| dialogue.validate(own, &[(*sku, 1)])).map(|place| {
+            self.open[place] = Some(Opened::Tag(tag));
+        })
     }
 
+    /// Has something asked under a tag of our own.
     fn put(
         &mut self,
-        tag: u64,
         ask: impl FnOnce(&mut Dialogue, u64) -> Result<(), NotAsked>,
-    ) -> Result<(), NotAsked> {
+    ) -> Result<usize, NotAsked> {
         let place = self.free.pop().unwrap_or_else(|| {
             self.open.push(None);
             self.open.len() as u32 - 1
         });
         let asked = ask(&mut self.dialogue, place.into());
-        match asked {
-            Ok(()) => self.open[place as usize] = Some(tag),
-            Err(_) => self.free.push(place),
+        if asked.is_err() {
+            self.free.push(place);
         }
-        asked
+        asked.map(|()| place as usize)
     }
 
     /// Writes what the stream takes.
@@ -127,7 +167,7 @@ impl<C: Carrier> Connection<C> {
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut [u8],
-        heard: &mut Vec<(u64, Reply)>,
+        heard: &mut Heard,
     ) -> Result<(), LinkError> {
         loop {
             let read = match self.carrier.read(context, buffer) {
@@ -137,13 +177,21 @@ impl<C: Carrier> Connection<C> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
-            let Self { dialogue, open, free, .. } = self;
+            let Self { dialogue, open, free, at, .. } = self;
             dialogue.input(&buffer[..read], &mut |said| {
                 let Some((place, reply)) = reply_of(said) else { return };
                 // An answer to nothing open is none: the driver counts what is missing.
-                if let Some(tag) = open.get_mut(place as usize).and_then(Option::take) {
+                let opened = open.get_mut(place as usize).and_then(Option::take);
+                if opened.is_some() {
                     free.push(place as u32);
-                    heard.push((tag, reply));
+                }
+                match (opened, &reply.outcome) {
+                    (None, _) => {}
+                    (Some(Opened::Asking(asking)), Outcome::Refused(Refusal::NotLeader { leader })) => {
+                        heard.astray.push((asking, *at, Astray::Led(*leader)));
+                    }
+                    (Some(Opened::Asking(asking)), _) => heard.replies.push((asking.tag, reply)),
+                    (Some(Opened::Tag(tag)), _) => heard.replies.push((tag, reply)),
                 }
             })?;
             if read < buffer.len() && C::EMPTIES {
@@ -153,9 +201,13 @@ impl<C: Carrier> Connection<C> {
     }
 
     /// What is open on a connection that is lost: nobody knows whether it was done.
-    pub(super) fn lose(&mut self, heard: &mut Vec<(u64, Reply)>) {
-        let tags = self.open.drain(..).flatten();
-        heard.extend(tags.map(|tag| (tag, refused(Refusal::Stopped))));
+    pub(super) fn lose(&mut self, heard: &mut Heard) {
+        for opened in self.open.drain(..).flatten() {
+            match opened {
+                Opened::Tag(tag) => heard.replies.push((tag, refused(Refusal::Stopped))),
+                Opened::Asking(asking) => heard.astray.push((asking, self.at, Astray::Lost)),
+            }
+        }
         self.free.clear();
         self.dialogue.goodbye();
         self.lost = true;
@@ -179,17 +231,24 @@ pub(super) fn refused(refusal: Refusal) -> Reply {
     Reply { outcome: Outcome::Refused(refusal), replayed: false, lsn: Lsn(0) }
 }
 
+/// A request under a tag of our own.
+fn question(tag: u64, request: &Request) -> Question<'_> {
+    let (key, command) = (request.key.0, &request.command);
+    let settled = matches!(command, Command::StartPayment(_));
+    Question { tag, key, patience_us: 0, command, settled }
+}
+
 /// An answer with its tag.
-fn reply_of(said: Heard<'_>) -> Option<(u64, Reply)> {
+fn reply_of(said: Said<'_>) -> Option<(u64, Reply)> {
     match said {
-        Heard::Outcome(entry) => {
+        Said::Outcome(entry) => {
             let reply = match entry.answer {
                 Answer::Reply(reply) => reply::settled(reply),
                 Answer::Rejected(rejected) => refused(reply::by_reason(&rejected.reason, 0)),
             };
             Some((entry.tag, reply))
         }
-        Heard::Verdicts { tag, verdicts } => {
+        Said::Verdicts { tag, verdicts } => {
             let outcome = match verdicts.first() {
                 Some(verdict) if verdict.price().is_some() => {
                     let on_hand = verdict.available();

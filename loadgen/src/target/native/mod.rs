@@ -6,6 +6,7 @@
 //! frame on one connection, in turn.
 
 mod connection;
+mod course;
 mod quic;
 mod tcp;
 
@@ -24,6 +25,7 @@ use crate::meter::Meter;
 use crate::target::events::Events;
 use crate::target::money::Money;
 use connection::{Carrier, Connection, WELCOME_MAX, refused};
+use course::{Course, Heard};
 
 pub(crate) use connection::LinkError;
 pub(crate) use quic::Quic;
@@ -35,7 +37,7 @@ const READ_BYTES: usize = 256 << 10;
 /// Where a running server is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NativeAddress<'a> {
-    /// Its native port: `host:port`.
+    /// Its native port: `host:port`; of a cluster those of several nodes, with a comma between them.
     pub(crate) native: &'a str,
     /// Its order service, for the audit.
     pub(crate) order: Option<&'a str>,
@@ -46,7 +48,7 @@ pub(crate) struct NativeAddress<'a> {
 /// How the client reaches the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NativeOptions {
-    /// Connections.
+    /// Connections to each node.
     pub(crate) connections: usize,
     /// Most requests under way.
     pub(crate) in_flight_max: usize,
@@ -98,7 +100,11 @@ pub(crate) struct Native<R: Road> {
     /// The one that takes what is submitted now.
     turn: usize,
     buffer: Vec<u8>,
-    heard: Vec<(u64, Reply)>,
+    heard: Heard,
+    /// Connections to each node.
+    connections_each: usize,
+    /// Which node is asked.
+    course: Course,
     in_flight: usize,
     in_flight_max: usize,
     operator: Operator,
@@ -144,21 +150,38 @@ impl<R: Road> Native<R> {
         let mut buffer = vec![0; READ_BYTES];
         let failed = |error| TargetError::Link { address: address.to_owned(), error };
         let mut connections = Vec::new();
-        for _ in 0..options.connections {
-            connections.push(Connection::new(road.connect(address).map_err(failed)?));
+        let mut course = Course::new(address);
+        // The first that is there: who leads is heard from it.
+        let mut first = Err(LinkError::Closed);
+        for (at, address) in course.addresses().iter().enumerate() {
+            first = road.connect(address).map(|carrier| (carrier, at, address));
+            if first.is_ok() {
+                break;
+            }
+        }
+        let (carrier, at, first) = first.map_err(failed)?;
+        let first = first.clone();
+        course.home = at;
+        connections.push(Connection::new(carrier, at));
+        for _ in 1..options.connections {
+            connections.push(Connection::new(road.connect(&first).map_err(failed)?, at));
         }
         welcome(&mut road, &mut connections, &mut buffer).map_err(failed)?;
-        Ok(Self {
+        let mut native = Self {
             name,
             road,
             connections,
             turn: 0,
             buffer,
-            heard: Vec::new(),
+            heard: Heard::default(),
+            connections_each: options.connections,
+            course,
             in_flight: 0,
             in_flight_max: options.in_flight_max,
             operator,
-        })
+        };
+        native.look();
+        Ok(native)
     }
 
     /// Asks on the connection whose turn it is, or on the next one with credit. False if there is none.
@@ -191,7 +214,7 @@ impl<R: Road> Native<R> {
     /// An answer of our own.
     fn say(&mut self, tag: u64, refusal: Refusal) {
         self.in_flight += 1;
-        self.heard.push((tag, refused(refusal)));
+        self.heard.replies.push((tag, refused(refusal)));
     }
 
     fn pass_on(&mut self) {
@@ -208,6 +231,23 @@ impl<R: Road> Native<R> {
         });
         self.connections.retain(|connection| !connection.is_lost());
         self.turn %= self.connections.len().max(1);
+        if self.course.follows() {
+            self.look();
+            self.pump();
+            self.write();
+        }
+    }
+
+    /// Writes what waits.
+    fn write(&mut self) {
+        let Self { road, connections, heard, .. } = self;
+        road.now(|context| {
+            for connection in connections.iter_mut().filter(|connection| connection.writes()) {
+                if connection.write(context).is_err() {
+                    connection.lose(heard);
+                }
+            }
+        });
     }
 }
 
@@ -216,7 +256,7 @@ fn step<C: Carrier>(
     context: &mut Context<'_>,
     ready: Ready,
     buffer: &mut [u8],
-    heard: &mut Vec<(u64, Reply)>,
+    heard: &mut Heard,
 ) -> Result<(), LinkError> {
     let written = if ready.writes { connection.write(context) } else { Ok(()) };
     match ready.reads {
@@ -236,7 +276,7 @@ fn welcome<R: Road>(
     while failed.is_none() && !connections.iter().all(Connection::is_welcome) {
         let left = WELCOME_MAX.checked_sub(start.elapsed()).ok_or(LinkError::Unwelcome)?;
         road.travel(connections, left, &mut |connection, context, ready| {
-            let stepped = step(connection, context, ready, buffer, &mut Vec::new());
+            let stepped = step(connection, context, ready, buffer, &mut Heard::default());
             failed = failed.take().or(stepped.err());
         });
     }
@@ -249,37 +289,37 @@ impl<R: Road> Target for Native<R> {
     }
 
     fn submit(&mut self, tag: u64, request: Request) -> Option<Request> {
-        let taken = self.has_room() && self.ask(tag, |connection| connection.ask(tag, &request));
+        if !self.has_room() {
+            return Some(request);
+        }
+        let request = self.pursue(tag, request)?;
+        let taken = self.ask(tag, |connection| connection.ask(tag, &request));
         (!taken).then_some(request)
     }
 
     fn flush(&mut self) {
-        let Self { road, connections, heard, .. } = self;
-        road.now(|context| {
-            for connection in connections {
-                if connection.write(context).is_err() {
-                    connection.lose(heard);
-                }
-            }
-        });
+        self.pump();
+        self.write();
         self.pass_on();
     }
 
     fn drain(&mut self, replies: &mut Vec<(u64, Reply)>) -> usize {
-        if self.heard.is_empty() && self.in_flight > 0 {
+        if self.heard.replies.is_empty() && self.in_flight > 0 {
             self.hear(Duration::ZERO);
         }
-        let count = self.heard.len();
-        replies.append(&mut self.heard);
+        let count = self.heard.replies.len();
+        replies.append(&mut self.heard.replies);
         self.in_flight -= count;
         count
     }
 
     fn wait(&mut self, timeout: Duration) -> bool {
-        if self.heard.is_empty() {
-            self.hear(timeout);
+        if self.heard.replies.is_empty() {
+            // What could not be asked is looked after at once.
+            let most = if self.heard.astray.is_empty() { timeout } else { Duration::ZERO };
+            self.hear(self.course.idle(most));
         }
-        !self.heard.is_empty()
+        !self.heard.replies.is_empty()
     }
 
     fn in_flight(&self) -> usize {
@@ -337,7 +377,9 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
-    use onrush_proto::frame::{Commands, FRAME_BYTES_MAX, Frame, Kind, Welcome, begin, put_reply};
+    use onrush_proto::frame::{
+        Cluster, Commands, FRAME_BYTES_MAX, Frame, Kind, Node, Welcome, begin, put_reply,
+    };
     use onrush_proto::{Command, OrderId, Outcome, SlotMap};
 
     use super::*;
@@ -347,9 +389,13 @@ mod tests {
 
     impl Peer {
         fn accept(listener: &TcpListener) -> Self {
+            Self::accept_of(listener, Cluster::default())
+        }
+
+        fn accept_of(listener: &TcpListener, cluster: Cluster) -> Self {
             let (mut stream, _) = listener.accept().unwrap();
             let mut out = Vec::new();
-            Welcome::new(1, SlotMap::new(1).unwrap(), 1 << 20, 2).write(&mut out);
+            Welcome::new(1, SlotMap::new(1).unwrap(), 1 << 20, 2).of(cluster).write(&mut out);
             stream.write_all(&out).unwrap();
             let mut peer = Self(stream, Vec::new());
             assert_eq!(peer.frame().0, Kind::Hello);
@@ -372,10 +418,14 @@ mod tests {
         }
 
         fn answer(&mut self, tags: &[u64]) {
+            self.refuse(tags, Refusal::NotFound);
+        }
+
+        fn refuse(&mut self, tags: &[u64], refusal: Refusal) {
             let mut out = Vec::new();
             let frame = begin(&mut out, Kind::Outcomes);
             for tag in tags {
-                assert!(put_reply(&mut out, *tag, &refused(Refusal::NotFound)));
+                assert!(put_reply(&mut out, *tag, &refused(refusal)));
             }
             frame.seal(&mut out, tags.len() as u16, tags.len() as u32);
             self.0.write_all(&out).unwrap();
@@ -452,6 +502,47 @@ mod tests {
         replies.clear();
         target.drain(&mut replies);
         assert!(matches!(replies[0].1.outcome, Outcome::Refused(Refusal::Stopped)));
+    }
+
+    /// The first node names the second; that one is gone before it answers, and by then the first leads.
+    #[test]
+    fn what_is_open_goes_where_the_leader_is() {
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let addresses = [0, 1].map(|at: usize| listeners[at].local_addr().unwrap().to_string());
+        let node = |(number, address): (u64, &String)| Node { number, address: address.clone() };
+        let nodes: Vec<Node> = (1..).zip(&addresses).map(node).collect();
+        let cluster = |own| Cluster::new(own, nodes.clone()).unwrap();
+        let operator = Operator::new(&Addresses::default(), None).unwrap();
+        let options = NativeOptions { connections: 1, in_flight_max: 100 };
+        let [first, second] = listeners;
+        std::thread::scope(|scope| {
+            let peers = scope.spawn(|| {
+                let mut leads = Peer::accept_of(&first, cluster(1));
+                let asked = leads.frame().1;
+                leads.refuse(&asked, Refusal::NotLeader { leader: 2 });
+                let mut gone = Peer::accept_of(&second, cluster(2));
+                assert_eq!(gone.frame().1.len(), asked.len());
+                drop((gone, second));
+                let mut asked = leads.frame().1;
+                while asked.len() < 2 {
+                    asked.extend(leads.frame().1);
+                }
+                leads.answer(&asked);
+                leads
+            });
+            let mut target = Native::link("tcp".into(), (Tcp, &addresses[0]), operator, &options).unwrap();
+            assert!(target.submit(70, get()).is_none() && target.submit(71, get()).is_none());
+            target.flush();
+            let mut replies = Vec::new();
+            while replies.len() < 2 {
+                target.wait(Duration::from_secs(1));
+                target.drain(&mut replies);
+            }
+            replies.sort_by_key(|(tag, _)| *tag);
+            assert_eq!(replies, [70, 71].map(|tag| (tag, refused(Refusal::NotFound))));
+            assert_eq!(target.in_flight(), 0);
+            drop(peers.join().unwrap());
+        });
     }
 
     #[test]
