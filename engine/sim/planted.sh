@@ -35,6 +35,7 @@ declare -A story=(
   [42]="consensus: only the new voters count while a group changes"
   [45]="consensus: a lease goes on though another one was asked to lead"
   [46]="consensus: members vote though they hear a leader"
+  [47]="consensus: the vote of a member that may have lost the end of its log counts like any"
   [41]="consensus: a new leader answers before it knows what was committed"
 )
 wrappers=$(mktemp -d)
