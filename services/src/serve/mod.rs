@@ -71,7 +71,7 @@ pub enum ServeError {
     },
     /// It is no node of a cluster, as it is told to be.
     #[error(transparent)]
-    Cluster(#[from] ClusterError),
+    Cluster(Box<ClusterError>),
     /// The engine in another process cannot be used.
     #[error(transparent)]
     Remote(#[from] RemoteError),
@@ -131,6 +131,12 @@ pub enum ServeError {
     /// A thread ended by panic.
     #[error("expected the {0} to end, found a panic")]
     Panicked(&'static str),
+}
+
+impl From<ClusterError> for ServeError {
+    fn from(error: ClusterError) -> Self {
+        Self::Cluster(Box::new(error))
+    }
 }
 
 /// What every front serves.
@@ -248,16 +254,28 @@ impl Serving {
             nodes,
             node,
         };
-        let limits = connections::Limit::new(config.connections_max);
-        serving.fronts.extend(fronts(config, &shop, sockets, (&limits, &stopped))?);
-        if let Some(engine) = serving.engine() {
-            let native::Threads { fronts, workers } =
-                native::start(config, &shop, &engine, native, &limits, &stopped)?;
-            serving.fronts.extend(fronts);
-            serving.background.extend(workers);
-        }
+        serving.open(config, &shop, (sockets, native), &stopped)?;
         serving.join_cluster(config, held, &stopped)?;
         Ok(serving)
+    }
+
+    /// Begins to serve at its ports.
+    fn open(
+        &mut self,
+        config: &Config,
+        shop: &Shop,
+        (sockets, native): (Sockets, native::Doors),
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<(), ServeError> {
+        let limits = connections::Limit::new(config.connections_max);
+        self.fronts.extend(fronts(config, shop, sockets, (&limits, stopped))?);
+        if let Some(engine) = self.engine() {
+            let native::Threads { fronts, workers } =
+                native::start(config, shop, &engine, native, &limits, stopped)?;
+            self.fronts.extend(fronts);
+            self.background.extend(workers);
+        }
+        Ok(())
     }
 
     /// Begins to speak with the other nodes, if there are any.
