@@ -67,6 +67,7 @@ pub struct GroupStatus {
 pub(crate) enum GroupAsk {
     Status(SyncSender<GroupStatus>),
     HandOver(NodeId, SyncSender<Result<(), Declined>>),
+    Leave(SyncSender<Result<(), Declined>>),
     Change(Members, SyncSender<Result<(), Declined>>),
 }
 
@@ -157,6 +158,15 @@ impl EngineHandle {
     /// [`GroupError`]. Without one it is under way, and [`leader`](Self::leader) tells what came of it.
     pub fn hand_over(&self, shard: ShardId, to: NodeId) -> Result<(), GroupError> {
         Ok(self.ask_group(shard, |answer| GroupAsk::HandOver(to, answer))??)
+    }
+
+    /// Hands a shard's office to whoever is best at it: before a node ends, so that its clients need not wait for an
+    /// election.
+    ///
+    /// # Errors
+    /// As [`hand_over`](Self::hand_over).
+    pub fn leave_office(&self, shard: ShardId) -> Result<(), GroupError> {
+        Ok(self.ask_group(shard, GroupAsk::Leave)??)
     }
 
     /// Changes a shard's group by joint consensus.

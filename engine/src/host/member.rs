@@ -423,6 +423,7 @@ impl Member {
             match ask {
                 GroupAsk::Status(answer) => answer.send(self.status()).unwrap_or_default(),
                 GroupAsk::HandOver(to, answer) => answer.send(self.hand_over(to)).unwrap_or_default(),
+                GroupAsk::Leave(answer) => answer.send(self.leave()).unwrap_or_default(),
                 GroupAsk::Change(next, answer) => {
                     self.propose()?;
                     let changed = self.change_group(&next)?;
@@ -437,6 +438,18 @@ impl Member {
         let handed = self.replica.raft_mut().hand_over(to, self.clock.now_us());
         self.take_output();
         handed
+    }
+
+    /// Hands over to whoever was heard lately and has most.
+    fn leave(&mut self) -> Result<(), Declined> {
+        let (raft, now_us) = (self.replica.raft(), self.clock.now_us());
+        if raft.is_handing_over() {
+            return Ok(());
+        }
+        let voters = raft.followers(now_us).into_iter().filter(|(node, ..)| raft.members().is_voter(*node));
+        let heir = voters.max_by_key(|(_, matched, silent_us)| (*silent_us < self.election_us, *matched));
+        let (heir, ..) = heir.ok_or(Declined::NotLeader { leader: raft.leader() })?;
+        self.hand_over(heir)
     }
 
     fn status(&self) -> GroupStatus {
@@ -488,12 +501,8 @@ impl Member {
         if now_us >= until_us {
             return true;
         }
-        let voters = raft.followers(now_us).into_iter().filter(|(node, ..)| raft.members().is_voter(*node));
-        let heir = voters.max_by_key(|(_, matched, silent_us)| (*silent_us < self.election_us, *matched));
-        if let Some((heir, ..)) = heir.filter(|_| !raft.is_handing_over()) {
-            // Declined, it is asked again the next time, or another one is.
-            let _ = self.hand_over(heir);
-        }
+        // Declined, it is asked again the next time, or another one is.
+        let _ = self.leave();
         false
     }
 }

@@ -444,8 +444,10 @@ impl Raft {
         self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.dice ^ (self.dice >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let base = self.options.timing.election_us;
-        self.election_due_us = now_us + base + (mixed ^ (mixed >> 31)) % base.max(1);
+        // A little later than everybody else may grant a vote who heard the leader at the same time.
+        let Timing { election_us, skew_us, .. } = self.options.timing;
+        let spread_us = election_us.saturating_sub(skew_us).max(1);
+        self.election_due_us = now_us + election_us + skew_us + (mixed ^ (mixed >> 31)) % spread_us;
     }
 
     /// Says something that needs nothing on disk but the promise by which this member leads.

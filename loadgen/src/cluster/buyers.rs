@@ -29,9 +29,9 @@ const CANCELLED: u64 = 4;
 /// As long as an office may stand empty, and more.
 const RETRY: Retry = Retry {
     retries: 40,
-    pause: Duration::from_millis(10),
-    pause_max: Duration::from_millis(250),
-    timeout: Duration::from_secs(2),
+    pause: Duration::from_millis(5),
+    pause_max: Duration::from_millis(50),
+    timeout: Duration::from_secs(1),
 };
 
 fn sku(item: u32) -> Sku {

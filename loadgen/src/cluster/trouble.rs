@@ -16,6 +16,8 @@ const STANDSTILL: Duration = Duration::from_secs(2);
 /// How often wires flap, and how long they are cut and healed.
 const FLAPS: u32 = 8;
 const FLAP: Duration = Duration::from_millis(150);
+/// How long an office takes at most to be handed over.
+const HANDING_OVER: Duration = Duration::from_millis(400);
 /// How long after the trouble a gap is looked for.
 const AFTER: Duration = Duration::from_millis(1_500);
 
@@ -180,9 +182,10 @@ async fn storm(kind: Kind, nodes: &Nodes, leader: usize) {
 async fn hand_over(nodes: &Nodes, from: usize, to: usize, voters: &[u64]) -> Result<(), ClusterError> {
     let to = nodes.all[to].number;
     debug_assert!(voters.contains(&to));
-    // Once asked it is under way; it may be taken by a third one, if that one was quicker.
-    nodes.hand_over(from, to).await;
     wait("an office that was handed over", async || {
+        // Once asked it is under way; it may be taken by a third one, if that one was quicker, or by nobody in time.
+        nodes.hand_over(from, to).await;
+        tokio::time::sleep(HANDING_OVER).await;
         let (at, group) = nodes.leader().await.map_err(|error| error.to_string())?;
         if at == from { Err(format!("{group:?}")) } else { Ok(()) }
     })

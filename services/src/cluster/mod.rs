@@ -6,17 +6,23 @@ mod office;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use onrush_engine::format::{ClusterFormat, Format, FormatError};
 use onrush_engine::replication::NodeId;
 use onrush_engine::{ClusterOptions, EngineHandle, Post};
 use onrush_net::peer::{ClusterKey, PeerError, PeerOptions, Peers, PeersStatus};
 use onrush_net::tls::{Mutual, MutualError};
+use onrush_proto::ShardId;
 
 use crate::config::{ClusterConfig, Config};
 use crate::nodes::{Advertised, AdvertisedError, Door, Nodes, NodesError};
 
 pub(crate) use office::{Office, keep_watch};
+
+/// How long a node that ends looks for somebody to take its office, and how often.
+const LEAVING_MAX: Duration = Duration::from_secs(1);
+const LEAVING_PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a process is no node.
 #[derive(Debug, thiserror::Error)]
@@ -188,6 +194,18 @@ impl Node {
     /// How it gets on with the others.
     pub(crate) fn peers(&self) -> Option<PeersStatus> {
         Some(self.wire.peers.get()?.status())
+    }
+
+    /// Gives the offices of its engine away, before it turns callers away: they need not wait for an election.
+    pub(crate) fn leave_offices(&self, engine: &EngineHandle) {
+        let until = Instant::now() + LEAVING_MAX;
+        for shard in (0..engine.slot_map().shards()).map(ShardId) {
+            while engine.decides(shard) && Instant::now() < until {
+                // Declined, it is asked again.
+                let _ = engine.leave_office(shard);
+                std::thread::sleep(LEAVING_PAUSE);
+            }
+        }
     }
 
     /// Says no more.

@@ -345,6 +345,9 @@ impl Serving {
 
     /// Takes no new calls, lets the open ones end, closes the engine.
     pub fn stop(self) -> Result<(), ServeError> {
+        if let (Some(node), Some(engine)) = (&self.node, self.engine()) {
+            node.leave_offices(&engine);
+        }
         self.stop.send_replace(true);
         let panicked: Vec<bool> = self.fronts.into_iter().map(|front| front.join().is_err()).collect();
         // Calls that wait for a settlement need what works behind them, so that ends last.
