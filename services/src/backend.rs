@@ -90,6 +90,14 @@ impl Backend {
         }
     }
 
+    /// Another node that decides for this slot, as far as it is known (0 = nobody); `None` if it is decided here, or the
+    /// engine is elsewhere and says so itself.
+    pub fn led_elsewhere(&self, slot: Slot) -> Option<u64> {
+        let Self::Local { engine, .. } = self else { return None };
+        let shard = engine.slot_map().shard(slot);
+        (!engine.decides(shard)).then(|| engine.leader(shard).map_or(0, |leader| leader.0))
+    }
+
     /// True if the engine is in this process.
     pub fn has_ports(&self) -> bool {
         matches!(self, Self::Local { .. })

@@ -129,7 +129,7 @@ impl Watch {
                 break;
             }
         }
-        backend.order(self.order).await
+        backend.order(self.order).await.map_err(Rejection::behind_acceptance)
     }
 }
 

@@ -84,6 +84,14 @@ impl From<Refusal> for Rejection {
 }
 
 impl Rejection {
+    /// The same of a call whose first step was accepted: that another node leads by now does not mean that nothing was done.
+    pub(crate) fn behind_acceptance(self) -> Self {
+        match self {
+            Self::Refused(Refusal::NotLeader { .. }) => Refusal::Stopped.into(),
+            other => other,
+        }
+    }
+
     /// The row of the table.
     pub fn reason(&self) -> &'static Reason {
         reason(match self {

@@ -49,7 +49,6 @@ impl Alone {
     }
 
     /// True while a write is in flight.
-    #[cfg(all(feature = "glommio", target_os = "linux"))]
     pub(super) fn is_writing(&self) -> bool {
         self.writer.is_writing()
     }

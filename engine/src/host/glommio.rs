@@ -213,7 +213,7 @@ impl Seat {
     }
 
     fn is_done(&mut self) -> bool {
-        let closing = self.station.closing.load(Ordering::Acquire) && self.station.is_idle();
+        let closing = self.station.closing.load(Ordering::Acquire);
         closing && !self.worker.is_writing() && self.worker.may_end()
     }
 
@@ -247,7 +247,7 @@ async fn turn_all(mut seats: Vec<Seat>) {
         }
     }
     for seat in &mut seats {
-        seat.worker.seal();
+        seat.worker.end();
         // A waker that outlives its executor would keep the task.
         seat.station.forget_sleeper();
     }

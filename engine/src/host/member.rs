@@ -29,8 +29,9 @@ use crate::views::ViewRows;
 const PIPELINE_MAX: usize = 64;
 /// Bytes from which on an output goes to the writer's thread.
 const LARGE_BYTES: usize = 16 << 10;
-/// Things released in one turn: consensus has its own deadlines.
+/// Things released in one turn, and their bytes: consensus has its own deadlines.
 const RELEASES_MAX: usize = 256;
+const RELEASED_BYTES_MAX: usize = 4 << 20;
 /// Idle time after which the log is sealed.
 const SEAL_AFTER_US: u64 = 100_000;
 /// How many election timeouts a member that closes waits for another one to take its office.
@@ -128,24 +129,53 @@ impl Member {
             return None;
         }
         let consensus = self.replica.raft().next_due_us().saturating_sub(self.clock.now_us());
-        let shard = self.seat.shard.next_deadline_us().filter(|_| self.may_decide());
+        let shard = self.seat.shard.next_deadline_us().filter(|_| self.may_decide() && !self.is_full());
         let shard = shard.map_or(u64::MAX, |due| due.saturating_sub(self.seat.clock.now_us()));
         Some(consensus.min(shard))
+    }
+
+    /// True while somebody waits who may not be decided yet.
+    pub(super) fn is_blocked(&self) -> bool {
+        let raft = self.replica.raft();
+        let leads = raft.role() == RoleKind::Leader;
+        let blocked = !self.may_decide() || self.is_full() || self.seat.waits_for_store();
+        leads && blocked && self.seat.station.waiting() > 0 && !self.seat.is_stopped()
+    }
+
+    /// True if nothing more is decided before something leaves.
+    fn is_full(&self) -> bool {
+        self.replica.waiting() >= PIPELINE_MAX || self.seat.shard.is_full(&self.seat.open)
     }
 
     /// One turn; false if there was nothing to do.
     pub(super) fn turn(&mut self) -> bool {
         if self.seat.is_stopped() {
-            return self.turn_away();
+            return self.abandon();
         }
         match self.work() {
             Ok(worked) => worked,
             Err(error) => {
                 self.seat.stop(&error);
-                self.turn_away();
+                self.abandon();
                 true
             }
         }
+    }
+
+    /// It has stopped, or ends: nobody is heard any more, and whoever waits learns that nobody knows. False if there was
+    /// nobody.
+    pub(super) fn abandon(&mut self) -> bool {
+        while self.seat.station.heard().is_some() {}
+        // Who asked is told by the end of the line.
+        while self.seat.station.asked().is_some() {}
+        self.seat.station.tell_office(None, false);
+        let open = self.seat.take_open();
+        let waiting = self.replica.abandon();
+        let any = !open.is_empty() || !waiting.is_empty();
+        for batch in waiting.into_iter().chain([open]) {
+            self.seat.answer_unknown(batch);
+        }
+        self.seat.refuse_inputs(Refusal::Stopped) || any
     }
 
     fn work(&mut self) -> Result<bool, MemberError> {
@@ -307,16 +337,23 @@ impl Member {
 
     /// What is committed leaves, or is applied.
     fn release(&mut self) -> Result<bool, MemberError> {
-        let mut laps = Laps::start();
+        let (mut laps, mut bytes) = (Laps::start(), 0);
         for released in 0..RELEASES_MAX {
+            if bytes > RELEASED_BYTES_MAX {
+                return Ok(true);
+            }
             let now_us = self.clock.now_us();
             if !self.replica.may_release(now_us) {
                 return Ok(released > 0);
             }
             match self.replica.release(now_us)? {
                 None => return Ok(released > 0),
-                Some(Release::Foreign(entry)) => self.apply(&entry)?,
+                Some(Release::Foreign(entry)) => {
+                    bytes += entry.bytes();
+                    self.apply(&entry)?;
+                }
                 Some(Release::Own(mut batch, entry)) => {
+                    bytes += entry.bytes();
                     self.applied.pass(entry.info());
                     self.seat.publish(&mut batch, entry.shared());
                     self.seat.end(Stage::Apply, &mut laps);
@@ -358,8 +395,11 @@ impl Member {
             return Ok(true);
         }
         let mut laps = Laps::start();
-        let full = self.seat.shard.is_full(&self.seat.open) || self.replica.waiting() >= PIPELINE_MAX;
-        let decided = !full && self.seat.decide(&mut laps);
+        let decided = !self.is_full() && self.seat.decide(&mut laps);
+        if self.seat.is_stopped() {
+            // Rows could not be read: what was decided rests on nothing.
+            return Ok(true);
+        }
         let proposed = self.propose()?;
         laps.trace();
         Ok(decided || proposed)
@@ -401,11 +441,6 @@ impl Member {
 
     /// Turns away who waits: another one decides, or nobody does. False if there was nobody.
     fn turn_away(&mut self) -> bool {
-        if self.seat.is_stopped() {
-            let open = self.seat.take_open();
-            self.seat.answer_unknown(open);
-            return self.seat.refuse_inputs(Refusal::Stopped);
-        }
         let raft = self.replica.raft();
         if raft.role() == RoleKind::Leader {
             // It decides as soon as it has applied what its predecessors have committed.
@@ -489,17 +524,17 @@ impl Member {
         }
     }
 
-    /// True if it may end: another one leads, or nobody has taken its office in time.
+    /// True if it may end, now that its engine closes: another one leads and it owes its disk nothing, or nobody has taken
+    /// its office in time.
     pub(super) fn may_end(&mut self) -> bool {
-        let raft = self.replica.raft();
-        let settled = self.outputs.is_empty() && !self.writer.is_writing();
-        if self.seat.is_stopped() || (raft.role() != RoleKind::Leader && settled) {
-            return true;
-        }
         let now_us = self.clock.now_us();
         let until_us = *self.farewell_us.get_or_insert(now_us + FAREWELLS * self.election_us);
-        if now_us >= until_us {
+        let settled = self.outputs.is_empty() && !self.writer.is_writing();
+        if self.seat.is_stopped() || now_us >= until_us {
             return true;
+        }
+        if self.replica.raft().role() != RoleKind::Leader {
+            return settled;
         }
         // Declined, it is asked again the next time, or another one is.
         let _ = self.leave();

@@ -179,6 +179,9 @@ impl Station {
     /// A message of another member of the group; false if too many wait.
     pub(crate) fn hear(&self, message: Message, bytes: usize) -> bool {
         let group = &self.group;
+        if self.stopped.load(Ordering::Relaxed) {
+            return false;
+        }
         if group.heard_bytes.fetch_add(bytes, Ordering::Relaxed) > HEARD_BYTES_MAX {
             group.heard_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return false;
@@ -246,7 +249,7 @@ impl Station {
 
     /// Wakes the worker because its write came back.
     pub(crate) fn wake_written(&self) {
-        self.landed.store(true, Ordering::Relaxed);
+        self.landed.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         self.wake_sleeper();
     }
@@ -276,7 +279,7 @@ impl Station {
         self.sleep.store(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         // A write may have come back to a worker that does something else meanwhile.
-        let landed = self.landed.swap(false, Ordering::Relaxed);
+        let landed = self.landed.swap(false, Ordering::Acquire);
         let may_sleep = self.is_idle() && !landed && !self.closing.load(Ordering::Relaxed);
         if !may_sleep {
             self.wake_up();
@@ -288,7 +291,7 @@ impl Station {
     pub(crate) fn fall_asleep_for_write(&self) -> bool {
         self.sleep.store(FOR_WRITE, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let may_sleep = !self.landed.swap(false, Ordering::Relaxed) && !self.has_many();
+        let may_sleep = !self.landed.swap(false, Ordering::Acquire) && !self.has_many();
         if !may_sleep {
             self.wake_up();
         }

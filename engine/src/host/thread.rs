@@ -72,7 +72,12 @@ fn run(mut worker: Worker) {
     station.set_sleeper(Waker::from(Arc::new(Unpark(thread::current()))));
     let mut sealed = false;
     loop {
-        if worker.turn() {
+        let turned = worker.turn();
+        let closing = station.closing.load(Ordering::Acquire);
+        if closing && (!turned || worker.is_member()) && worker.may_end() {
+            break;
+        }
+        if turned {
             sealed = false;
             continue;
         }
@@ -93,10 +98,7 @@ fn run(mut worker: Worker) {
         }) {
             continue;
         }
-        if station.closing.load(Ordering::Acquire) && station.is_idle() {
-            if worker.may_end() {
-                break;
-            }
+        if closing {
             thread::park_timeout(FAREWELL_PATIENCE);
             continue;
         }
@@ -114,5 +116,5 @@ fn run(mut worker: Worker) {
             }
         }
     }
-    worker.seal();
+    worker.end();
 }

@@ -48,6 +48,11 @@ impl Worker {
         &self.seat().station
     }
 
+    /// True if its log is that of a group.
+    pub(crate) fn is_member(&self) -> bool {
+        matches!(self, Self::Member(_))
+    }
+
     /// One turn; false if there was nothing to do.
     pub(crate) fn turn(&mut self) -> bool {
         match self {
@@ -78,9 +83,12 @@ impl Worker {
         }
     }
 
-    /// True while requests wait because the store lags by its bound, and there is nothing else to do.
+    /// True while requests wait because the store lags by its bound, or because a group is not that far yet.
     pub(crate) fn waits_for_store(&self) -> bool {
-        matches!(self, Self::Alone(alone) if alone.seat.waits_for_store())
+        match self {
+            Self::Alone(alone) => alone.seat.waits_for_store(),
+            Self::Member(member) => member.is_blocked(),
+        }
     }
 
     /// Shard time in us.
@@ -97,11 +105,20 @@ impl Worker {
         }
     }
 
-    /// True if the shard may end, now that its engine closes: a leader gives its office away first.
+    /// True if the shard may end, now that its engine closes: when nothing is left to do, and a member once it has given its
+    /// office away, or had time to.
     pub(crate) fn may_end(&mut self) -> bool {
         match self {
-            Self::Alone(_) => true,
+            Self::Alone(alone) => alone.seat.station.is_idle() && !alone.is_writing(),
             Self::Member(member) => member.may_end(),
         }
+    }
+
+    /// Ends: whoever still waits learns that nobody knows.
+    pub(crate) fn end(&mut self) {
+        if let Self::Member(member) = self {
+            member.abandon();
+        }
+        self.seal();
     }
 }

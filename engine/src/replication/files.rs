@@ -64,7 +64,8 @@ impl MemberFiles {
         let mut votes = VoteFile::open(disk)?;
         let mut unsaved = None;
         let opened = Log::open_mending(Arc::clone(disk), options, &mut |cut| {
-            let vote = Vote { barred: true, ..votes.vote() };
+            // Nothing more of this term: what was lost may be of it, and its leader counts on what it was told.
+            let vote = Vote { term: votes.vote().term + 1, voted_for: None, barred: true };
             let saved = if cut.was_whole { votes.save(vote) } else { Ok(()) };
             saved.map_err(|error| {
                 let source = io::Error::other(error.to_string());

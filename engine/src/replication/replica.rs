@@ -93,7 +93,12 @@ impl Replica {
             return None;
         }
         self.office = None;
-        Some(self.waiting.drain(..).map(|waiting| *waiting.batch).collect())
+        Some(self.abandon())
+    }
+
+    /// Gives up everything that waits: nothing is released any more.
+    pub fn abandon(&mut self) -> Vec<Effects> {
+        self.waiting.drain(..).map(|waiting| *waiting.batch).collect()
     }
 
     /// Sends a decided batch on its way.

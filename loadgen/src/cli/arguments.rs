@@ -123,6 +123,9 @@ pub(crate) struct ClusterArgs {
     /// double, delay and reorder
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) cuts: u32,
+    /// How often another node is killed and a bit of its last entry flips
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) flips: u32,
     /// Measure what three nodes take instead, against one that stands alone, in so many rounds in turns
     #[arg(long, value_name = "ROUNDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) capacity: u32,

@@ -90,6 +90,11 @@ impl Books {
         longest.max(to.saturating_sub(before.max(from)))
     }
 
+    /// When the last answer came.
+    pub(super) fn last(&self) -> Duration {
+        self.entries().answers.last().map_or(Duration::ZERO, |(at, _)| *at)
+    }
+
     /// What answers took between two moments, sorted.
     pub(super) fn times(&self, from: Duration, to: Duration) -> Vec<Duration> {
         let entries = self.entries();

@@ -34,6 +34,10 @@ const RETRY: Retry = Retry {
     timeout: Duration::from_secs(1),
 };
 
+/// Refusals that pass: nothing was done, or it is not known yet.
+const PASSING: [&str; 5] =
+    ["NOT_LEADER", "OVERLOADED", "SHARD_STOPPED", "IDEMPOTENCY_KEY_IN_PROGRESS", "DEADLINE_EXCEEDED"];
+
 fn sku(item: u32) -> Sku {
     Text::new(&format!("item-{item}")).unwrap_or_default()
 }
@@ -113,9 +117,13 @@ impl Buyers {
         args: &ClusterArgs,
         books: &Arc<Books>,
     ) -> Result<Self, ClusterError> {
-        let connected = floor.spawn(connect(addresses.to_owned())).await;
-        let client = connected.map_err(|error| ClusterError::Runtime(error.into()))??;
-        stock(&client).await?;
+        let addresses = addresses.to_owned();
+        let opened = floor.spawn(async move {
+            let client = connect(addresses).await?;
+            stock(&client).await?;
+            Ok::<_, ClusterError>(client)
+        });
+        let client = opened.await.map_err(|error| ClusterError::Runtime(error.into()))??;
         let (halt, numbers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut tasks = JoinSet::new();
         for buyer in 0..args.buyers {
@@ -139,7 +147,9 @@ impl Buyers {
     /// Lets everybody finish, and asks again, under its key, for what nobody heard of.
     pub(super) async fn end(mut self) -> Result<Asked, ClusterError> {
         self.halt.store(true, Ordering::Relaxed);
-        while self.tasks.join_next().await.is_some() {}
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.map_err(|error| ClusterError::Runtime(error.into()))?;
+        }
         let open = std::mem::take(&mut self.books.entries().open);
         for open in &open {
             match *open {
@@ -211,6 +221,11 @@ fn heard(books: &Books, answer: Result<Reply, CallError>, asked: Instant, open: 
             Some(reply)
         }
         Err(error) => {
+            if let CallError::Refused(refused) = &error
+                && !PASSING.contains(&refused.reason.as_str())
+            {
+                books.violate(format!("{open:?}: expected it done, found it refused as {refused}"));
+            }
             books.failed(&error.to_string(), open);
             None
         }

@@ -96,7 +96,7 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<bool, RunError> {
 }
 
 async fn disturb(args: &ClusterArgs, floor: &Handle) -> Result<Figures, ClusterError> {
-    let mut nodes = Nodes::found(args, true).await?;
+    let mut nodes = Nodes::found(args, args.cuts > 0).await?;
     let books = Arc::new(Books::default());
     let buyers = Buyers::begin(floor, &nodes.native(), args, &books).await?;
     let mut random = Random::new(args.seed, TROUBLES);
@@ -126,6 +126,7 @@ fn in_random_order(args: &ClusterArgs, random: &mut Random) -> Vec<Kind> {
         (Kind::Silence, args.cuts),
         (Kind::Flap, args.cuts),
         (Kind::Noise, args.cuts),
+        (Kind::Flip, args.flips),
     ];
     let mut kinds: Vec<Kind> =
         counts.iter().flat_map(|(kind, count)| std::iter::repeat_n(*kind, *count as usize)).collect();

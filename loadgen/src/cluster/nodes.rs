@@ -17,6 +17,7 @@ use super::wires::Wires;
 use crate::cli::ClusterArgs;
 use crate::crash::CrashError;
 use crate::crash::process::{NodeSetup, Process, Setup, binary};
+use crate::random::Random;
 
 /// Its nodes.
 pub(super) const NUMBERS: [u64; 3] = [1, 2, 3];
@@ -128,6 +129,26 @@ impl Nodes {
 
     pub(super) fn signal(&self, at: usize, signal: Signal) -> Result<(), ClusterError> {
         Ok(self.all[at].process.as_ref().map_or(Ok(()), |process| process.signal(signal))?)
+    }
+
+    /// Flips a bit of the last entry on the disk of a node that does not run.
+    pub(super) fn flip_end(&self, at: usize, random: &mut Random) -> Result<(), ClusterError> {
+        let dir = self.all[at].setup.dir.join("data").join("shard-000").join("log");
+        let failed = |source| CrashError::Directory { dir: dir.clone(), source };
+        let files =
+            std::fs::read_dir(&dir).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed)?;
+        let segments = files.iter().map(|file| file.path());
+        let segments = segments.filter(|path| path.extension().is_some_and(|kind| kind == "segment"));
+        // The last one that was written to: another one may stand ready behind it.
+        let mut paths: Vec<PathBuf> = segments.collect();
+        paths.sort_unstable();
+        for path in paths.into_iter().rev() {
+            let mut bytes = std::fs::read(&path).map_err(failed)?;
+            let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { continue };
+            bytes[last] ^= 1 << random.below(8);
+            return Ok(std::fs::write(&path, bytes).map_err(failed)?);
+        }
+        Ok(())
     }
 
     pub(super) fn stop(mut self) -> Result<(), ClusterError> {

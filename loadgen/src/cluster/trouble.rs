@@ -13,6 +13,8 @@ use crate::random::Random;
 const CALM: Duration = Duration::from_millis(1_000);
 /// How long a process stands still.
 const STANDSTILL: Duration = Duration::from_secs(2);
+/// The longest gap that is waited for.
+const GAP_MAX: Duration = Duration::from_secs(30);
 /// How often wires flap, and how long they are cut and healed.
 const FLAPS: u32 = 8;
 const FLAP: Duration = Duration::from_millis(150);
@@ -42,10 +44,12 @@ pub(super) enum Kind {
     Flap,
     /// All wires lose, double, delay and reorder.
     Noise,
+    /// SIGKILL of another node, a bit of whose last entry flips before it starts again.
+    Flip,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Kill,
         Self::Pause,
         Self::FollowerPause,
@@ -55,6 +59,7 @@ impl Kind {
         Self::Silence,
         Self::Flap,
         Self::Noise,
+        Self::Flip,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -68,6 +73,7 @@ impl Kind {
             Self::Silence => "leader not heard",
             Self::Flap => "leader's wires flap",
             Self::Noise => "bad wires",
+            Self::Flip => "bit flips at follower",
         }
     }
 
@@ -83,6 +89,7 @@ impl Kind {
             Self::Silence => "silence",
             Self::Flap => "flap",
             Self::Noise => "noise",
+            Self::Flip => "flip",
         }
     }
 }
@@ -116,10 +123,18 @@ impl Trouble {
             Kind::FollowerPause => stand_still(nodes, other).await?,
             Kind::Transfer => hand_over(nodes, leader, other, &group.voters).await?,
             Kind::Roll => roll(nodes).await?,
+            Kind::Flip => {
+                nodes.kill(other)?;
+                nodes.flip_end(other, random)?;
+            }
             Kind::Cut | Kind::Silence | Kind::Flap | Kind::Noise => storm(kind, nodes, leader).await,
         }
         let during = books.now();
         tokio::time::sleep(AFTER).await;
+        // A gap that is not over goes on.
+        while books.last() < during && books.now() < during + GAP_MAX {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let ended = books.now();
         let trouble = Self {
             kind,
@@ -129,8 +144,10 @@ impl Trouble {
                 quantile(&books.times(began, during.max(began + AFTER)), 0.99),
             ),
         };
-        if kind == Kind::Kill {
-            nodes.start(leader)?;
+        match kind {
+            Kind::Kill => nodes.start(leader)?,
+            Kind::Flip => nodes.start(other)?,
+            _ => {}
         }
         nodes.settle().await?;
         Ok(trouble)

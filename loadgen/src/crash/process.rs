@@ -114,6 +114,7 @@ impl Setup {
         {
             command.args([flag, port.to_string().as_str()]);
         }
+        command.args(["--native-quic-port", "off"]);
         command.env("ENGINE_TOKEN", &self.engine_token).stdout(Stdio::piped()).stderr(log);
         command.spawn().map_err(|source| self.failed(source))
     }

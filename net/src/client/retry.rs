@@ -69,7 +69,7 @@ impl Retry {
             if !astray {
                 unknown.get_or_insert(error.clone());
             }
-            if number == self.tries(whereabouts.count()) {
+            if number >= self.tries(whereabouts.count()) {
                 return Err(unknown.unwrap_or(error));
             }
             number += 1;

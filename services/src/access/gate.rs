@@ -29,6 +29,11 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// Whether calls need tokens.
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+
     /// A gate that believes the tokens of this key.
     pub fn new(keyring: Arc<Keyring>, access: Access) -> Result<Self, KeyError> {
         Ok(Self { keyring, access, verified: Verified::new().ok_or(KeyError::NoRandomness)? })

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use onrush_engine::HostKind;
 use onrush_engine::replication::Timing;
+use onrush_proto::frame::NODES_MAX;
 
-use super::{ConfigError, EnginePlace, Value, bounded, find, parse, plain, wrong};
+use super::{ConfigError, EnginePlace, Tokens, Value, bounded, find, parse, plain, wrong};
+use crate::access::Access;
 
 /// What a node of a cluster is told. Who it is stands in its data directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,7 +72,7 @@ pub(super) fn of(
         node: auto("node", "auto or the number of a node, from 1 on", |text| {
             plain(text).filter(|number| *number > 0)
         })?,
-        peers: parse(given, "number=host:port of each node, separated by commas", peers)?,
+        peers: parse(given, "number=host:port of each node, separated by commas, 16 at most", peers)?,
         port: auto("peer-port", "auto or a port, 0 to 65535", |text| plain::<u16>(text).map(u64::from))?
             .map(|port| port as u16),
         advertise: match find(values, "advertise").text.as_str() {
@@ -80,6 +82,18 @@ pub(super) fn of(
         tls: files(values)?,
         election: Duration::from_millis(bounded(values, "election-ms", 50, 60_000)? as u64),
     }))
+}
+
+/// What one node believes another one has to believe.
+pub(super) fn check_tokens(
+    values: &[Value],
+    cluster: Option<&ClusterConfig>,
+    access: Access,
+    tokens: &Tokens,
+) -> Result<(), ConfigError> {
+    let good = cluster.is_none() || access == Access::Open || tokens.secret.is_some();
+    let expected = "jwt-secret beside it, the same at all nodes: a token of one is to be good at the others";
+    if good { Ok(()) } else { Err(wrong(find(values, "peers"), expected)) }
 }
 
 /// `1=10.0.0.1:7200,2=10.0.0.2:7200`.
@@ -94,7 +108,7 @@ pub(crate) fn peers(text: &str) -> Option<BTreeMap<u64, String>> {
             return None;
         }
     }
-    Some(peers)
+    (peers.len() <= NODES_MAX).then_some(peers)
 }
 
 /// All three files, or none.

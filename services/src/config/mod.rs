@@ -350,8 +350,11 @@ impl Config {
         let tokens = tokens::tokens(values)?;
         let place = engine::place(values, services, &tokens)?;
         let host = parse(at("host"), "inline, thread or glommio", host)?;
+        let access = access::of(at("access"), listen, &tokens)?;
+        let cluster = cluster::of(values, &place, host)?;
+        cluster::check_tokens(values, cluster.as_ref(), access, &tokens)?;
         Ok(Self {
-            cluster: cluster::of(values, &place, host)?,
+            cluster,
             engine: place,
             data_dir: parse(at("data-dir"), "a directory", |text| (!text.is_empty()).then(|| text.into()))?,
             listen,
@@ -369,7 +372,7 @@ impl Config {
             events: EventsConfig::of(values)?,
             gateway_faults,
             payment: payment::of(values)?,
-            access: access::of(at("access"), listen, &tokens)?,
+            access,
             tokens,
             first_admin: tokens::first_admin(values)?,
             oidc: oidc::of(values)?,

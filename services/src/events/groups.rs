@@ -400,9 +400,9 @@ impl Group {
     fn gave_up(&self, error: Rejection) {
         let mut state = self.state();
         let end = match error {
-            Rejection::Refused(
-                Refusal::Overloaded | Refusal::Stopped | Refusal::NotLeader { .. } | Refusal::Unreachable,
-            ) if !state.members.is_empty() => {
+            Rejection::Refused(Refusal::Overloaded | Refusal::Stopped | Refusal::Unreachable)
+                if !state.members.is_empty() =>
+            {
                 return;
             }
             Rejection::Refused(refusal) => End::Refused(refusal),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use onrush_proto::Refusal;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
@@ -82,6 +83,10 @@ impl Hearing {
         id: String,
         work: impl Future<Output = Result<(), Trouble>>,
     ) -> Result<StatusCode, Rejection> {
+        // What is settled is written where the shop is decided; whoever pushes comes again, and not always here.
+        if let Some(leader) = self.worker.led_elsewhere() {
+            return Err(Refusal::NotLeader { leader }.into());
+        }
         let seen = || self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen().ids.contains(&id) {
             return Ok(StatusCode::NO_CONTENT);

@@ -40,12 +40,16 @@ impl Settled {
         };
         // A decline of the gateway's own leads to another attempt, if the method names another token.
         let done = |row: &OrderRow| follow_up(row, number).is_some_and(is_settled);
-        let present = if accepted.replayed { Some(backend.order(order).await?) } else { None };
-        let row = match present {
-            Some(row) if done(&row) || awaited(backend, &row).await?.is_some() => row,
-            _ => watch.until_asked(backend, deadline, number, done).await?,
+        let settled = async {
+            let present = if accepted.replayed { Some(backend.order(order).await?) } else { None };
+            let row = match present {
+                Some(row) if done(&row) || awaited(backend, &row).await?.is_some() => row,
+                _ => watch.until_asked(backend, deadline, number, done).await?,
+            };
+            let approval = awaited(backend, &row).await?;
+            Ok::<_, Rejection>((row, approval))
         };
-        let approval = awaited(backend, &row).await?;
+        let (row, approval) = settled.await.map_err(Rejection::behind_acceptance)?;
         Ok(Self { accepted, amount, row, approval, number })
     }
 

@@ -106,6 +106,12 @@ impl Worker {
         tracing::error!(shard = shard.0, %error, "the gateway worker cannot read the log and stopped");
     }
 
+    /// Another node that decides for payments; `None` if it is done here.
+    pub(super) fn led_elsewhere(&self) -> Option<u64> {
+        // A cluster has one shard, so any slot will do.
+        self.backend.led_elsewhere(Slot(0))
+    }
+
     /// The group's position.
     async fn committed(&self, shard: ShardId) -> Lsn {
         let mut retry = Retry::default();

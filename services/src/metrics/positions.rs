@@ -44,6 +44,11 @@ impl Positions {
         position
     }
 
+    /// The readers of these groups have ended as they should: others read them elsewhere, or will here.
+    pub(crate) fn forget(&self, groups: &[&str]) {
+        self.lock().retain(|position| !groups.contains(&position.group) || Arc::strong_count(position) > 1);
+    }
+
     /// Records that each group has before it, given where the logs end.
     pub(crate) fn lags(&self, ends: &[Lsn]) -> Vec<(&'static str, ShardId, u64)> {
         let lag = |each: &Arc<Position>| {

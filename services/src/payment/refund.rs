@@ -30,7 +30,11 @@ pub(crate) async fn refund(
         return Err(wrong_receipt("refund", &accepted.receipt));
     };
     let done = |row: &OrderRow| find(row, number).is_some_and(|refund| refund.state != RefundState::Pending);
-    let present = if accepted.replayed { Some(backend.order(order).await?) } else { None };
+    let present = if accepted.replayed {
+        Some(backend.order(order).await.map_err(Rejection::behind_acceptance)?)
+    } else {
+        None
+    };
     let row = match present.filter(&done) {
         Some(row) => row,
         None => watch.until(backend, deadline, done).await?,

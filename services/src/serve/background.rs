@@ -14,10 +14,12 @@ use crate::backend::Backend;
 use crate::cluster::Office;
 use crate::config::{Config, FirstAdmin, Service};
 use crate::events;
-use crate::gateway::Simulated;
+use crate::gateway::{self, Simulated};
 use crate::metrics::Positions;
+use crate::notification;
 use crate::recommendation::Learner;
 use crate::retry::Retry;
+use crate::shipping;
 use crate::user::{self, Users};
 
 /// How often an inline engine is driven.
@@ -72,7 +74,12 @@ fn start_shipping(
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, ServeError> {
     let (desk, woken) = (shop.shipping.clone(), Arc::new(Mutex::new(woken)));
-    thread_in_office("onrush-shipping", stop, shop.office.clone(), move || {
+    let term = Term {
+        office: shop.office.clone(),
+        groups: vec![shipping::worker::GROUP],
+        positions: positions.clone(),
+    };
+    thread_in_office("onrush-shipping", stop, term, move || {
         tokio::spawn(crate::shipping::worker::run(desk.clone(), woken.clone(), positions.clone()));
     })
 }
@@ -84,8 +91,10 @@ fn start_notification(
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, ServeError> {
     let (post, again) = (shop.notification.clone(), Arc::new(Mutex::new(again)));
+    let groups = vec![notification::worker::GROUP];
+    let term = Term { office: shop.office.clone(), groups, positions: positions.clone() };
     let measured = (positions, shop.traces.clone());
-    thread_in_office("onrush-notification", stop, shop.office.clone(), move || {
+    thread_in_office("onrush-notification", stop, term, move || {
         tokio::spawn(crate::notification::worker::run(post.clone(), again.clone(), measured.clone()));
     })
 }
@@ -107,7 +116,15 @@ pub(super) fn thread(
     begin: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, ServeError> {
     let mut begin = Some(begin);
-    thread_in_office(name, stop, Office::ALWAYS, move || begin.take().into_iter().for_each(|begin| begin()))
+    let term = Term { office: Office::ALWAYS, groups: Vec::new(), positions: Positions::default() };
+    thread_in_office(name, stop, term, move || begin.take().into_iter().for_each(|begin| begin()))
+}
+
+/// When something works, and as which consumer groups.
+struct Term {
+    office: Office,
+    groups: Vec<&'static str>,
+    positions: Positions,
 }
 
 /// The same for what acts on the shop's events: it works while the shop is decided here. Whoever takes office next begins
@@ -115,7 +132,7 @@ pub(super) fn thread(
 fn thread_in_office(
     name: &str,
     mut stop: watch::Receiver<bool>,
-    mut office: Office,
+    Term { mut office, groups, positions }: Term,
     mut begin: impl FnMut() + Send + 'static,
 ) -> Result<JoinHandle<()>, ServeError> {
     let start = |error| ServeError::Start { what: "a background thread", error };
@@ -148,10 +165,12 @@ fn thread_in_office(
                     Err(error) => return tracing::error!(%error, "a background thread ended with its term"),
                 },
             );
-            over.shutdown_background();
             if stopped {
-                return;
+                return over.shutdown_background();
             }
+            // Its tasks end with it, and what they held of the groups' positions.
+            drop(over);
+            positions.forget(&groups);
         }
     };
     Builder::new().name(name.into()).spawn(work).map_err(start)
@@ -179,7 +198,9 @@ fn start_payments(
     let webhooks = webhooks.map(|webhooks| Arc::new(Mutex::new(webhooks)));
     let admin = config.first_admin.clone().filter(|_| shop.node.is_some() && config.serves(Service::User));
     let shop = shop.clone();
-    thread_in_office("onrush-payments", stop, shop.office.clone(), move || {
+    let (groups, positions) = (vec![gateway::worker::GROUP], shop.metrics.positions.clone());
+    let term = Term { office: shop.office.clone(), groups, positions };
+    thread_in_office("onrush-payments", stop, term, move || {
         if let Some(admin) = admin.clone() {
             tokio::spawn(make_first_admin(Users::new(shop.backend.clone(), shop.users.clone()), admin));
         }

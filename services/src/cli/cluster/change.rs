@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use onrush_grpc::admin::v1::{ChangeMembersRequest, HandOverRequest, ShardGroup};
 use tonic_types::StatusExt as _;
 
-use super::leader::{PAUSE, leading};
+use super::leader::{PAUSE, leading, look, named};
 use crate::cli::Failure;
 use crate::cli::server::refused;
 
@@ -67,6 +67,12 @@ pub(super) async fn change(
     gone: Option<u64>,
     come: Option<u64>,
 ) -> Result<(), Failure> {
+    let nodes = look(&mut named(matches).await?).await?.nodes;
+    if let Some(stranger) = come.filter(|node| !nodes.iter().any(|known| known.node == *node)) {
+        return Err(Failure::wrong(format!(
+            "node: expected one among the peers of the nodes, found {stranger}"
+        )));
+    }
     let mut told = String::new();
     for _ in 0..LOOKS_MAX {
         let (mut client, group) = leading(matches, SHARD).await?;

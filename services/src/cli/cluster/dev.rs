@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Failure;
-use crate::config::Service;
+use crate::config::{SETTINGS, Service};
 
 /// Its nodes.
 const NODES: [u64; 3] = [1, 2, 3];
@@ -33,7 +33,7 @@ pub(super) fn command() -> Command {
         Arg::new("base-port")
             .long("base-port")
             .value_name("PORT")
-            .default_value("51000")
+            .default_value("21000")
             .value_parser(value_parser!(u16).range(1_024..=64_000))
             .help("Node 1 has the ports from 100 above it on, node 2 from 200, node 3 from 300"),
     ])
@@ -67,9 +67,19 @@ impl Plan {
     /// Makes the directories that are not there; all are of one cluster.
     fn format(&self) -> Result<(), Failure> {
         let mut key = None;
+        let mut missing = Vec::new();
         for node in NODES {
-            let format = Format::read(&self.node_dir(node)).map_err(Failure::world)?;
-            key = key.or(format.and_then(|format| format.cluster).map(|cluster| cluster.key));
+            match Format::read(&self.node_dir(node)).map_err(Failure::world)? {
+                Some(format) => key = key.or(format.cluster.map(|cluster| cluster.key)),
+                None => missing.push(node),
+            }
+        }
+        // A node that has forgotten what it promised does not come back under its number.
+        if key.is_some() && !missing.is_empty() {
+            let dir = self.dir.display();
+            return Err(Failure::world(format!(
+                "{dir}: expected all three nodes or none, found none of {missing:?}"
+            )));
         }
         let key = match key {
             Some(key) => key,
@@ -88,6 +98,10 @@ impl Plan {
 
     fn start(&self, program: &Path, node: u64) -> Result<Child, Failure> {
         let mut command = std::process::Command::new(program);
+        // Settings of one process are not those of three; how they log is.
+        for setting in SETTINGS.iter().filter(|setting| !["log", "log-format"].contains(&setting.name)) {
+            command.env_remove(setting.env);
+        }
         command.arg("serve").args(["--peers", &self.peers()]);
         command.arg("--data-dir").arg(self.node_dir(node));
         command.args(["--native-port", &self.port(node, NATIVE).to_string()]);

@@ -30,11 +30,20 @@ pub(super) async fn named(matches: &ArgMatches) -> Result<Client, Failure> {
     Ok(AdminServiceClient::new(server::connect(matches).await?))
 }
 
-/// The node that leads shard `shard`, as that sees its group. Nodes answer callers on their own machine.
+/// The node that leads shard `shard`, as that sees its group.
 pub(super) async fn leading(matches: &ArgMatches, shard: u32) -> Result<(Client, ShardGroup), Failure> {
     let mut client = named(matches).await?;
-    for _ in 0..LOOKS_MAX {
-        let cluster = look(&mut client).await?;
+    for at in 0..LOOKS_MAX {
+        // Whoever led a moment ago may be gone: then the one that was named knows more.
+        let cluster = match look(&mut client).await {
+            Ok(cluster) => cluster,
+            Err(error) if at == 0 => return Err(error),
+            Err(_) => {
+                tokio::time::sleep(PAUSE).await;
+                client = named(matches).await?;
+                continue;
+            }
+        };
         let group = cluster.groups.iter().find(|group| group.shard == shard);
         let Some(group) = group else {
             return Err(Failure::wrong(format!("shard: expected one of the cluster's, found {shard}")));
@@ -42,16 +51,17 @@ pub(super) async fn leading(matches: &ArgMatches, shard: u32) -> Result<(Client,
         if group.in_office {
             return Ok((client, group.clone()));
         }
-        if group.leader != 0 && group.leader != cluster.node {
-            match address(&cluster, group.leader) {
-                Some(address) => {
-                    client = AdminServiceClient::new(server::connect_to(&format!("http://{address}")).await?);
-                }
-                None => tokio::time::sleep(PAUSE).await,
-            }
-            continue;
-        }
         tokio::time::sleep(PAUSE).await;
+        // One that was removed hears of nobody any more: another one knows.
+        let next = match group.leader {
+            0 => cluster.nodes[at as usize % cluster.nodes.len()].node,
+            leader => leader,
+        };
+        if let Some(address) = address(&cluster, next).filter(|_| next != cluster.node)
+            && let Ok(server) = server::connect_to(&format!("http://{address}")).await
+        {
+            client = AdminServiceClient::new(server);
+        }
     }
     Err(Failure::world("expected a node that leads, found none"))
 }

@@ -6,11 +6,17 @@ use std::io::{self, Write as _};
 use clap::ArgMatches;
 use onrush_grpc::admin::v1::{Cluster, ShardGroup};
 
-use super::leader::{look, named};
+use super::leader::{leading, look, named};
 use crate::cli::Failure;
 
 pub(super) async fn run(matches: &ArgMatches) -> Result<(), Failure> {
-    let cluster = look(&mut named(matches).await?).await?;
+    let mut cluster = look(&mut named(matches).await?).await?;
+    for group in cluster.groups.iter_mut().filter(|group| group.leader != 0 && !group.in_office) {
+        // How far the others are knows the one that leads; without its word there is what this one knows.
+        if let Ok((_, seen)) = leading(matches, group.shard).await {
+            group.followers = seen.followers;
+        }
+    }
     io::stdout().write_all(shown(&cluster).as_bytes()).map_err(Failure::world)
 }
 
