@@ -130,8 +130,7 @@ impl EngineHandle {
         if message.from != from {
             return Err(HearError::Sender { expected: from, found: message.from });
         }
-        let station = self.group_station(shard)?;
-        if station.hear(message, bytes.len()) { Ok(()) } else { Err(HearError::Full(bytes.len())) }
+        self.group_station(shard)?.hear(message, bytes.len())
     }
 
     /// Who decides for a shard, as far as this node knows; `None` while nobody is known, and for an engine of its own.

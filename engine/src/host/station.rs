@@ -11,7 +11,7 @@ use onrush_storage::log::Frame;
 
 use super::tail::Tail;
 use crate::batch_sizes::BatchCells;
-use crate::cluster::GroupAsk;
+use crate::cluster::{GroupAsk, GroupError, HearError};
 use crate::replication::{Message, NodeId};
 use crate::shard::PeerMessage;
 use crate::stages::StageCells;
@@ -176,19 +176,20 @@ impl Station {
         self.peers.pop()
     }
 
-    /// A message of another member of the group; false if too many wait.
-    pub(crate) fn hear(&self, message: Message, bytes: usize) -> bool {
+    /// A message of another member of the group.
+    pub(crate) fn hear(&self, message: Message, bytes: usize) -> Result<(), HearError> {
         let group = &self.group;
-        if self.stopped.load(Ordering::Relaxed) {
-            return false;
+        // One that closes gives its office away first.
+        if self.stopped.load(Ordering::Relaxed) || (self.is_closed() && !self.is_in_office()) {
+            return Err(GroupError::Stopped.into());
         }
         if group.heard_bytes.fetch_add(bytes, Ordering::Relaxed) > HEARD_BYTES_MAX {
             group.heard_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
+            return Err(HearError::Full(bytes));
         }
         group.heard.push((message, bytes));
         self.wake();
-        true
+        Ok(())
     }
 
     pub(crate) fn heard(&self) -> Option<Message> {

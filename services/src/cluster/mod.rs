@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use onrush_engine::format::{ClusterFormat, Format, FormatError};
 use onrush_engine::replication::NodeId;
-use onrush_engine::{ClusterOptions, EngineHandle, Post};
+use onrush_engine::{ClusterOptions, EngineHandle, GroupError, HearError, Post};
 use onrush_net::peer::{ClusterKey, PeerError, PeerOptions, Peers, PeersStatus};
 use onrush_net::tls::{Mutual, MutualError};
 use onrush_proto::ShardId;
@@ -147,8 +147,10 @@ impl Node {
             ..PeerOptions::new(key, node, SocketAddr::new(listen, port))
         };
         let incoming = move |from, bytes: &[u8]| {
-            if let Err(error) = engine.hear(NodeId(from), bytes) {
-                tracing::warn!(from, %error, "a message of another node was not taken");
+            match engine.hear(NodeId(from), bytes) {
+                // That it has stopped was told.
+                Ok(()) | Err(HearError::Group(GroupError::Stopped)) => {}
+                Err(error) => tracing::warn!(from, %error, "a message of another node was not taken"),
             }
         };
         let peers = Peers::start(options, Arc::new(incoming))?;
