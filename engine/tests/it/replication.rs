@@ -259,3 +259,25 @@ fn a_restarted_member_votes_for_nobody_who_could_overtake_a_lease() {
     let said: Vec<Body> = raft.take_output().later.into_iter().map(|message| message.body).collect();
     assert_eq!(said, [Body::Vote { poll: false, granted: true, barred: false }]);
 }
+
+/// A member that may have lost what it had acknowledged elects nobody together with one other: that needs all, or those
+/// two who have lost nothing. When it has what a leader has committed, it counts again.
+#[test]
+fn a_member_that_may_have_lost_something_counts_when_all_are_for_it() {
+    let mut group = Group::of(&[1, 2, 3]);
+    let members = Members::of([1, 2, 3].map(NodeId)).unwrap();
+    let barred = Vote { term: 1, voted_for: None, barred: true };
+    let raft = Raft::new(RaftOptions::new(NodeId(1), 1), barred, EntryLog::new(members, 1 << 20), 0, 0);
+    group.rafts.insert(NodeId(1), raft);
+    group.deaf.insert(NodeId(3));
+    group.pass(6 * ELECTION_US);
+    assert!(group.leaders().is_empty(), "one that has lost nothing is no quorum: {:?}", group.leaders());
+    group.deaf.clear();
+    let leader = group.leader();
+    group.propose(leader, b"a").unwrap();
+    group.settle();
+    group.pass(ELECTION_US);
+    assert!(!group.raft(1).is_barred(), "it has everything");
+    group.deaf.insert(NodeId(3));
+    assert_ne!(group.leader(), 3, "two of three are a quorum again");
+}

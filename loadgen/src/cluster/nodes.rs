@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
 use onrush_grpc::admin::v1::{
-    AuditRequest, AuditResponse, Cluster, GetClusterRequest, HandOverRequest, ShardGroup,
+    AuditRequest, AuditResponse, GetClusterRequest, GetClusterResponse, HandOverRequest, ShardGroup,
 };
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -155,7 +155,7 @@ impl Nodes {
         (0..self.all.len()).try_for_each(|at| self.end(at))
     }
 
-    async fn seen(&self, at: usize) -> Option<Cluster> {
+    async fn seen(&self, at: usize) -> Option<GetClusterResponse> {
         let mut admin = self.all[at].admin.clone();
         self.all[at].process.as_ref()?;
         let seen = tokio::time::timeout(Duration::from_secs(1), admin.get_cluster(GetClusterRequest {}));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use onrush_engine::replication::{Declined, Members, NodeId, RoleKind};
 use onrush_engine::{EngineHandle, GroupError, GroupStatus};
 use onrush_grpc::admin::v1::{
-    ChangeMembersRequest, Cluster, ClusterNode, FollowerProgress, HandOverRequest, ShardGroup,
+    ChangeMembersRequest, ClusterNode, FollowerProgress, GetClusterResponse, HandOverRequest, ShardGroup,
 };
 use onrush_net::peer::RefusedBy;
 use onrush_proto::{Refusal, ShardId};
@@ -26,10 +26,14 @@ pub(super) fn of(
     }
 }
 
-pub(super) fn seen(node: &Node, engine: &EngineHandle) -> Result<Cluster, Rejection> {
+pub(super) fn seen(node: &Node, engine: &EngineHandle) -> Result<GetClusterResponse, Rejection> {
     let shards = (0..engine.slot_map().shards()).map(ShardId);
     let groups = shards.map(|shard| Ok(group(&engine.group(shard).map_err(|error| rejected(&error))?)));
-    Ok(Cluster { node: node.number(), nodes: nodes(node), groups: groups.collect::<Result<_, Rejection>>()? })
+    Ok(GetClusterResponse {
+        node: node.number(),
+        nodes: nodes(node),
+        groups: groups.collect::<Result<_, Rejection>>()?,
+    })
 }
 
 fn nodes(node: &Node) -> Vec<ClusterNode> {

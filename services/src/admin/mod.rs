@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use onrush_engine::{AuditReport, EngineStats};
 use onrush_grpc::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use onrush_grpc::admin::v1::{
-    AuditRequest, AuditResponse, ChangeMembersRequest, ChangeMembersResponse, Cluster, GatewayBooks,
-    GetClusterRequest, GetStockRequest, GetStockResponse, HandOverRequest, HandOverResponse,
-    ListStockChangesRequest, ListStockChangesResponse, ReconcileRequest, ReconcileResponse, StageTimes,
-    StateCount, StatsRequest, StatsResponse, StockChange,
+    AuditRequest, AuditResponse, ChangeMembersRequest, ChangeMembersResponse, GatewayBooks,
+    GetClusterRequest, GetClusterResponse, GetStockRequest, GetStockResponse, HandOverRequest,
+    HandOverResponse, ListStockChangesRequest, ListStockChangesResponse, ReconcileRequest, ReconcileResponse,
+    StageTimes, StateCount, StatsRequest, StatsResponse, StockChange,
 };
 use onrush_proto::{Command, Outcome, StockRow};
 use tonic::{Request, Response, Status};
@@ -134,7 +134,10 @@ impl AdminService for Admin {
         }))
     }
 
-    async fn get_cluster(&self, request: Request<GetClusterRequest>) -> Result<Response<Cluster>, Status> {
+    async fn get_cluster(
+        &self,
+        request: Request<GetClusterRequest>,
+    ) -> Result<Response<GetClusterResponse>, Status> {
         self.admit_operator(&request, Call::GetCluster)?;
         let (node, engine) = cluster::of(self.node.as_ref(), &self.backend)?;
         Ok(Response::new(off_front(move || cluster::seen(&node, &engine)).await??))

@@ -9,7 +9,7 @@ use onrush_engine::Engine;
 use onrush_engine::format::{ClusterFormat, ClusterKey};
 use onrush_engine::replication::{Members, NodeId};
 use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
-use onrush_grpc::admin::v1::{ChangeMembersRequest, Cluster, GetClusterRequest, HandOverRequest};
+use onrush_grpc::admin::v1::{ChangeMembersRequest, GetClusterRequest, GetClusterResponse, HandOverRequest};
 use onrush_grpc::order::v1::order_service_client::OrderServiceClient;
 use onrush_proto::ShardId;
 use onrush_services::config::{ClusterConfig, Service};
@@ -84,7 +84,7 @@ async fn admin(shop: &Shop) -> AdminServiceClient<Channel> {
     AdminServiceClient::connect(shop.address(Service::Order)).await.unwrap()
 }
 
-async fn asked(shop: &Shop) -> Cluster {
+async fn asked(shop: &Shop) -> GetClusterResponse {
     admin(shop).await.get_cluster(GetClusterRequest {}).await.unwrap().into_inner()
 }
 
@@ -146,6 +146,26 @@ async fn payments_are_settled_by_whoever_leads() {
         ends.iter().all(|end| *end == ends[0])
     })
     .await;
+    // Whoever had the office and has it no more reads no events, and is ready all the same; and so it is when it is back.
+    for to in [first, second] {
+        let from = nodes.leader().await;
+        let asked = HandOverRequest { shard: 0, node: to };
+        found("the office to go on", async || {
+            let _ = admin(&nodes.shops[&from]).await.hand_over(asked).await;
+            nodes.shops[&to].engine().decides(SHARD).then_some(())
+        })
+        .await;
+        for (node, shop) in &nodes.shops {
+            until("a port that is ready", async || {
+                let answer = reqwest::get(format!("{}/ready", shop.address(Service::Payment))).await.unwrap();
+                if answer.status().is_success() { Ok(()) } else { Err((*node, answer.text().await.unwrap())) }
+            })
+            .await;
+        }
+        let paid = nodes.shops[&to].order("", "tea", 1).await.unwrap().order_id;
+        let paid = nodes.shops[&to].client.process_payment(payment("", &paid, "pm_card")).await.unwrap();
+        assert_eq!(paid.order_status().as_str_name(), "ORDER_STATUS_PAID", "at node {to}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
-use onrush_grpc::admin::v1::{Cluster, GetClusterRequest, ShardGroup};
+use onrush_grpc::admin::v1::{GetClusterRequest, GetClusterResponse, ShardGroup};
 
 use crate::cli::Failure;
 use crate::cli::server::{self, Server, refused};
@@ -20,7 +20,7 @@ const LOOKS_MAX: u32 = 200;
 pub(super) type Client = AdminServiceClient<Server>;
 
 /// The cluster as the node sees it that was asked.
-pub(super) async fn look(client: &mut Client) -> Result<Cluster, Failure> {
+pub(super) async fn look(client: &mut Client) -> Result<GetClusterResponse, Failure> {
     let seen = client.get_cluster(GetClusterRequest {}).await;
     Ok(seen.map_err(|status| refused(&status))?.into_inner())
 }
@@ -67,7 +67,7 @@ pub(super) async fn leading(matches: &ArgMatches, shard: u32) -> Result<(Client,
 }
 
 /// A port of a node that speaks gRPC.
-fn address(cluster: &Cluster, node: u64) -> Option<String> {
+fn address(cluster: &GetClusterResponse, node: u64) -> Option<String> {
     let told = cluster.nodes.iter().find(|one| one.node == node)?.advertised.parse::<Advertised>().ok()?;
     Service::ALL.into_iter().find_map(|service| told.address(Door::Service(service)).map(str::to_owned))
 }

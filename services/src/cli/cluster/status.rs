@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use clap::ArgMatches;
-use onrush_grpc::admin::v1::{Cluster, ShardGroup};
+use onrush_grpc::admin::v1::{GetClusterResponse, ShardGroup};
 
 use super::leader::{leading, look, named};
 use crate::cli::Failure;
@@ -20,7 +20,7 @@ pub(super) async fn run(matches: &ArgMatches) -> Result<(), Failure> {
     io::stdout().write_all(shown(&cluster).as_bytes()).map_err(Failure::world)
 }
 
-fn shown(cluster: &Cluster) -> String {
+fn shown(cluster: &GetClusterResponse) -> String {
     let mut text = String::new();
     for node in &cluster.nodes {
         let how = match (node.node == cluster.node, node.connected) {
@@ -103,6 +103,6 @@ mod tests {
                         node 3    not connected  h3:7200  refused there: proof\n\
                         shard 0   node 1 leads in term 3; leader here, entries to 9, committed 8, applied 7\n  \
                         voters 1, 2\n  learners 3\n  node 2 is 1 entries behind, silent for 2 ms\n";
-        assert_eq!(shown(&Cluster { node: 1, nodes, groups: vec![group] }), expected);
+        assert_eq!(shown(&GetClusterResponse { node: 1, nodes, groups: vec![group] }), expected);
     }
 }
