@@ -82,13 +82,7 @@ impl Whereabouts {
         }
         let mut state = self.state();
         let told = |Node { number, address }: &Node| (*number, format!("{}{address}", self.scheme).into());
-        let all: BTreeMap<u64, Arc<str>> = cluster.nodes().iter().map(told).collect();
-        // A node that has just started does not know everybody yet; one that is told of nowhere any more does no harm.
-        if all.len() >= state.told.len() {
-            state.told = all;
-        } else {
-            state.told.extend(all);
-        }
+        state.told = cluster.nodes().iter().map(told).collect();
         // Of a number that nobody tells of any more nothing is kept.
         let State { told, reached, .. } = &mut *state;
         reached.retain(|node, at| told.contains_key(node) && **at != *address);

@@ -193,10 +193,16 @@ fn a_panic_where_messages_are_taken_ends_the_connection_alone() {
     first.knows([(2, second.local_addr().to_string())]);
     until("it is connected", || first.status(2).connected);
     assert!(first.peers.send(2, vec![13]));
-    until("it is missed", || !first.status(2).connected);
-    until("it is connected again", || first.status(2).connected);
-    assert!(first.peers.send(2, vec![14]) && second.send(1, vec![15]));
-    until("both have arrived", || *taken.lock().unwrap() == [[14]] && first.heard(2) == [[15]]);
+    // It may be made again before anybody has missed it; what was sent on the one that ended is lost.
+    until("what comes behind it arrives", || {
+        first.peers.send(2, vec![14]);
+        taken.lock().unwrap().contains(&vec![14])
+    });
+    until("so does what is sent back", || {
+        second.send(1, vec![15]);
+        first.heard(2).contains(&vec![15])
+    });
+    assert!(!taken.lock().unwrap().contains(&vec![13]));
 }
 
 /// The first call has gone nowhere, and would be given up long after this test was.
