@@ -46,7 +46,7 @@ fn a_few_clusters_hold_and_go_through_everything() {
     for nodes in [3, 5] {
         let (mut total, mut traces) = (Passed::default(), BTreeSet::new());
         for seed in 1..=16 {
-            match run_seed(&RunOptions { nodes, ..short(None) }, seed) {
+            match run_seed(&RunOptions { nodes, events: 3_000, ..short(None) }, seed) {
                 Ok(passed) => {
                     assert!(traces.insert(passed.trace), "seed {seed} runs like another one");
                     total.add(&passed);
@@ -67,6 +67,7 @@ fn a_few_clusters_hold_and_go_through_everything() {
             total.cuts,
             total.pauses,
             total.changes,
+            total.tampered,
         ];
         assert!(went_through.iter().all(|count| *count > 0), "{nodes} nodes: {total:?}");
     }
