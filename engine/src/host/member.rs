@@ -29,6 +29,9 @@ use crate::views::ViewRows;
 const PIPELINE_MAX: usize = 64;
 /// Bytes from which on an output goes to the writer's thread.
 const LARGE_BYTES: usize = 16 << 10;
+/// Messages heard in one turn: a leader that gets no answer sends the same again, and whoever hears on meanwhile never gives
+/// one.
+const HEARD_MAX: usize = 8;
 /// Things released in one turn, and their bytes: consensus has its own deadlines.
 const RELEASES_MAX: usize = 256;
 const RELEASED_BYTES_MAX: usize = 4 << 20;
@@ -226,7 +229,8 @@ impl Member {
     /// What other members say.
     fn hear(&mut self) -> Result<bool, MemberError> {
         let mut heard = false;
-        while let Some(message) = self.seat.station.heard() {
+        for _ in 0..HEARD_MAX {
+            let Some(message) = self.seat.station.heard() else { break };
             heard = true;
             self.replica.raft_mut().step(message, self.clock.now_us())?;
         }

@@ -66,7 +66,7 @@ const ASLEEP: u8 = 1;
 const FOR_WRITE: u8 = 2;
 
 /// Bytes of messages of other members that may wait. They are sent again.
-const HEARD_BYTES_MAX: usize = 64 << 20;
+const HEARD_BYTES_MAX: usize = 16 << 20;
 
 /// What a member of a group hears, is asked and tells.
 #[derive(Default)]
