@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use onrush_storage::disk::Disk;
 use onrush_storage::log::{
-    AppendError, FrameBuf, FrameInfo, Log, LogOptions, LogReader, OpenError, ReadError, Recovery,
+    AppendError, FrameInfo, Log, LogOptions, LogReader, OpenError, ReadError, Recovery,
     TruncateError, Vote, VoteError, VoteFile,
 };
 
@@ -18,7 +18,6 @@ pub struct MemberFiles {
     pub log: Log,
     /// The vote.
     pub votes: VoteFile,
-    frame: FrameBuf,
 }
 
 /// Why what a member has cannot be read.
@@ -49,7 +48,7 @@ pub enum MemberWriteError {
     Elsewhere {
         /// What the leader says.
         expected: FrameInfo,
-        /// What the log says.
+        /// Where the log would put it.
         found: FrameInfo,
     },
 }
@@ -77,7 +76,7 @@ impl MemberFiles {
             return Err(unsaved.into());
         }
         let (log, found) = opened?;
-        Ok((Self { log, votes, frame: FrameBuf::new() }, found))
+        Ok((Self { log, votes }, found))
     }
 
     /// Makes an output durable: promise, cut, entries, in this order.
@@ -91,19 +90,24 @@ impl MemberFiles {
         if let Some(index) = output.truncate_after {
             self.log.truncate_after(index)?;
         }
-        output.append.iter().try_for_each(|entry| self.append(entry))
+        self.check(&output.append)?;
+        // What came together is written together: a member that is behind catches up.
+        self.log.append_run(output.append.iter().map(|entry| entry.frame().view()))?;
+        Ok(())
     }
 
-    fn append(&mut self, entry: &Entry) -> Result<(), MemberWriteError> {
-        let expected = entry.info();
-        self.frame.clear();
-        self.frame.push_all(&entry.frame().view());
-        self.log.set_term(expected.term);
-        let found = self.log.append_flagged(&mut self.frame, expected.time_us, expected.flags)?;
-        match found == expected {
-            true => Ok(()),
-            false => Err(MemberWriteError::Elsewhere { expected, found }),
+    /// Every entry is to stand where its leader put it.
+    fn check(&self, entries: &[Entry]) -> Result<(), MemberWriteError> {
+        let (mut first_lsn, mut index) = (self.log.end_lsn() + 1, self.log.end_index() + 1);
+        for entry in entries {
+            let expected = entry.info();
+            let found = FrameInfo { first_lsn, index, ..expected };
+            if found != expected {
+                return Err(MemberWriteError::Elsewhere { expected, found });
+            }
+            (first_lsn, index) = (expected.next_lsn(), index + 1);
         }
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The writer's side of a log: one frame, one durable write.
+//! The writer's side of a log: one frame, one durable write. Several at once are in `run`.
 
 use std::io;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use super::index::SegmentIndex;
 use super::options::LogOptions;
 use super::reader::LogReader;
 use super::recovery::{Cut, OpenError, Recovered, Recovery, recover};
+use super::run::Run;
 use super::segment::{FRAMES_START, Segment, SegmentHeader};
 use super::supply::{Failure, Prepared, Preparer, Supply};
 use crate::disk::{AlignedBuf, Disk};
@@ -55,7 +56,7 @@ pub enum AppendError {
 /// Counters since a log was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogStats {
-    /// Durable writes: one per frame.
+    /// Durable writes: one per frame, or per run of frames.
     pub durable_writes: u64,
     /// Frames appended, seals included.
     pub frames: u64,
@@ -81,8 +82,9 @@ pub struct Log {
     /// A segment's header and first frame, which are one write.
     head: AlignedBuf,
     seal: FrameBuf,
+    pub(super) run: Run,
     pub(super) poisoned: bool,
-    stats: LogStats,
+    pub(super) stats: LogStats,
 }
 
 impl Log {
@@ -127,6 +129,7 @@ impl Log {
             supply,
             head: AlignedBuf::default(),
             seal: FrameBuf::new(),
+            run: Run::default(),
             poisoned: false,
             stats: LogStats::default(),
         };
@@ -252,7 +255,7 @@ impl Log {
         Ok(info)
     }
 
-    fn check(&mut self, frame: &FrameBuf) -> Result<(), AppendError> {
+    pub(super) fn check(&mut self, frame: &FrameBuf) -> Result<(), AppendError> {
         if self.poisoned {
             return Err(AppendError::Poisoned);
         }
@@ -331,7 +334,7 @@ impl Log {
         self.stats.bytes += frame.padded_bytes();
     }
 
-    fn ask_ahead(&mut self) {
+    pub(super) fn ask_ahead(&mut self) {
         if let Some(segment) = &self.active
             && segment.end() >= segment.file.bytes / ASK_AT_PART
         {

@@ -1,4 +1,4 @@
-//! A frame: one batch of records, one durable write.
+//! A frame: one batch of records, one durable write, or a part of one.
 //!
 //! Layout, little-endian, 64 bytes of header and then the records, padded with zeros to 4 KiB:
 //!
@@ -14,7 +14,7 @@
 //! | 40 | 8 | shard time in microseconds |
 //! | 48 | 4 | number of records |
 //! | 52 | 2 | flags: 1 = seal, 2 = members |
-//! | 54 | 2 | zero |
+//! | 54 | 2 | frames in front of it in the same durable write: 0 unless a replica took several at once |
 //! | 56 | 8 | index: frames so far, this one counted, seals not |
 
 use zerocopy::little_endian::{U16, U32, U64};
@@ -48,7 +48,7 @@ pub(super) struct FrameHeader {
     time_us: U64,
     record_count: U32,
     flags: U16,
-    zero: U16,
+    in_run: U16,
     index: U64,
 }
 
@@ -115,7 +115,7 @@ pub(super) struct Place {
 }
 
 impl FrameHeader {
-    pub(super) fn new(place: Place, info: FrameInfo, length: usize) -> Self {
+    pub(super) fn new(place: Place, info: FrameInfo, in_run: u16, length: usize) -> Self {
         Self {
             crc: U32::ZERO,
             length: U32::new(u32::try_from(length).unwrap_or(u32::MAX)),
@@ -127,7 +127,7 @@ impl FrameHeader {
             time_us: U64::new(info.time_us),
             record_count: U32::new(info.record_count),
             flags: U16::new(info.flags),
-            zero: U16::ZERO,
+            in_run: U16::new(in_run),
             index: U64::new(info.index),
         }
     }
@@ -154,6 +154,13 @@ impl FrameHeader {
     /// Bytes that the frame takes on disk.
     pub(super) fn padded_bytes(&self) -> u64 {
         self.length().next_multiple_of(SECTOR_BYTES) as u64
+    }
+
+    /// True if it was written together with the frame at `index`, which stands in front of it.
+    pub(super) fn shares_write_with(&self, index: u64) -> bool {
+        let info = self.info();
+        !info.is_seal()
+            && info.index.checked_sub(index).is_some_and(|behind| (1..=u64::from(self.in_run.get())).contains(&behind))
     }
 
     pub(super) fn info(&self) -> FrameInfo {
@@ -201,8 +208,8 @@ impl FrameHeader {
 }
 
 /// Writes the header and the crc in front of finished records.
-pub(super) fn finish(bytes: &mut [u8], place: Place, info: FrameInfo) -> u32 {
-    let mut header = FrameHeader::new(place, info, bytes.len());
+pub(super) fn finish(bytes: &mut [u8], place: Place, info: FrameInfo, in_run: u16) -> u32 {
+    let mut header = FrameHeader::new(place, info, in_run, bytes.len());
     bytes[..FRAME_HEADER_BYTES].copy_from_slice(header.as_bytes());
     header.crc = U32::new(crc_of(bytes));
     bytes[..CRC_BYTES].copy_from_slice(header.crc.as_bytes());
@@ -313,7 +320,7 @@ impl Frame {
         let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES + body.len());
         bytes.resize(FRAME_HEADER_BYTES, 0);
         bytes.extend_from_slice(body);
-        finish(&mut bytes, Place { epoch: 0, first_lsn: info.first_lsn, previous_crc: 0 }, info);
+        finish(&mut bytes, Place { epoch: 0, first_lsn: info.first_lsn, previous_crc: 0 }, info, 0);
         Self { bytes }
     }
 

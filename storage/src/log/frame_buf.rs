@@ -106,8 +106,13 @@ impl FrameBuf {
 
     /// Writes the header in front of the records; returns the frame's crc.
     pub(super) fn write_header(&mut self, place: Place, info: FrameInfo) -> u32 {
+        self.write_header_in_run(place, info, 0)
+    }
+
+    /// The same of a frame with so many others in front of it in one durable write.
+    pub(super) fn write_header_in_run(&mut self, place: Place, info: FrameInfo, in_run: u16) -> u32 {
         self.reserve_header();
-        frame::finish(self.buf.bytes_mut(), place, info)
+        frame::finish(self.buf.bytes_mut(), place, info, in_run)
     }
 
     pub(super) fn buf(&self) -> &AlignedBuf {

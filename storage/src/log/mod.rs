@@ -1,6 +1,6 @@
 //! The segmented log: write-ahead log, what is replicated, and event stream in one.
 //!
-//! A log is a row of segments, a segment a row of frames, a frame a batch of records. One frame is one durable write. [`Log`] appends, [`LogReader`] reads,
+//! A log is a row of segments, a segment a row of frames, a frame a batch of records. One frame is one durable write, a run of frames that came together another. [`Log`] appends, [`LogReader`] reads,
 //! [`Recovery`] says what opening found, [`VoteFile`] keeps a replica's promises beside it.
 
 mod append;
@@ -13,6 +13,7 @@ mod reader;
 mod record;
 mod recovery;
 mod retention;
+mod run;
 mod segment;
 mod segment_file;
 mod supply;

@@ -1,8 +1,9 @@
 //! Opening a log: what is whole is kept, a torn tail is cut, a damaged middle is refused.
 //!
 //! Only one durable write is ever in flight, and each is a frame (the first of a segment together with
-//! the segment's header). So a crash can damage the last one only, and whatever is found behind a
-//! damaged frame proves that it was acknowledged: it was not torn but lost, and opening would lose more.
+//! the segment's header) or a run of frames, which say so. So a crash can damage the last one only, and whatever is
+//! found behind a damaged frame and is not of its run proves that it was acknowledged: it was not torn but lost, and
+//! opening would lose more.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;

@@ -6,7 +6,7 @@ use super::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FrameView};
 use super::options::SEGMENT_BYTES_MIN;
 use super::recovery::{Damage, OpenError};
 use super::segment::segment_name;
-use super::window::{Fault, Wanted, Window};
+use super::window::{Fault, Found, Wanted, Window};
 use crate::disk::{Disk, DiskFile, SECTOR_BYTES};
 
 /// The unit in which a disk writes whole or not at all.
@@ -64,15 +64,15 @@ impl SegmentFile {
         }
     }
 
-    /// True if a wanted frame stands whole on any sector from `from` on.
-    pub(super) fn has_frame(
+    /// What stands whole on any sector from `from` on.
+    pub(super) fn look_for(
         &self,
         window: &mut Window,
         from: u64,
         wanted: Wanted,
-    ) -> Result<bool, OpenError> {
+    ) -> Result<Found, OpenError> {
         window
-            .has_frame(self.disk.as_ref(), from, self.bytes, wanted)
+            .look_for(self.disk.as_ref(), from, self.bytes, wanted)
             .map_err(|source| self.unreadable(from, source))
     }
 

@@ -10,7 +10,7 @@ use super::segment::{FRAMES_START, HeaderError, Segment, SegmentHeader};
 use super::segment_file::SegmentFile;
 use super::supply::Prepared;
 use super::walk::Walk;
-use super::window::{Wanted, Window};
+use super::window::{Found, Wanted, Window};
 use crate::disk::{AlignedBuf, Disk, SECTOR_BYTES};
 
 const ZEROS_BYTES: u64 = 1 << 20;
@@ -116,13 +116,18 @@ fn torn_frame(walk: &mut Walk) -> Result<Option<Tear>, OpenError> {
     let (file, from, header) = (&segment.file, segment.end(), &segment.header);
     let window = &mut walk.window;
     window.clear();
-    if file.has_frame(window, from, Wanted::of_segment(header, walk.chain.next_lsn))? {
-        return Err(file.corrupt(from, stop));
-    }
+    let wanted = Wanted::of_segment(header, walk.chain.next_lsn).behind(walk.chain.index + 1);
+    // Parts of the same write that are whole say nothing, and must not be found behind what is written next.
+    let parts_end = match file.look_for(window, from, wanted)? {
+        Found::Later => return Err(file.corrupt(from, stop)),
+        Found::Parts { end } => Some(end),
+        Found::Nothing => None,
+    };
     let to = if header.recycled {
         let head = file.read(window, from, FRAME_HEADER_BYTES)?;
         let ours = FrameHeader::fits(head, &walk.chain.place(header.epoch)) >= 2;
-        if ours { Some(file.claimed_end(window, from)?) } else { None }
+        let claimed = if ours { Some(file.claimed_end(window, from)?) } else { None };
+        claimed.max(parts_end)
     } else {
         file.last_written(window, from)?
     };
@@ -156,7 +161,7 @@ fn judge_head(head: &Head, chain: &Chain, window: &mut Window) -> Result<HeadSta
     let whole = ours && file.frame(window, FRAMES_START)?.is_ok();
     let first_end = if ours { file.claimed_end(window, FRAMES_START)? } else { FRAMES_START };
     let behind = if whole { first_end } else { FRAMES_START };
-    if file.has_frame(window, behind, Wanted::of_any_life(chain.next_lsn))? {
+    if file.look_for(window, behind, Wanted::of_any_life(chain.next_lsn))? != Found::Nothing {
         return Ok(HeadState::InUse);
     }
     // No tear puts a frame in a header's place: a later write strayed there.

@@ -60,28 +60,32 @@ impl Window {
         FrameView::parse(bytes).map_err(Fault::Frame)
     }
 
-    /// True if a wanted frame stands whole on any sector in `from..limit`.
-    pub(super) fn has_frame(
+    /// What stands whole on any sector in `from..limit`.
+    pub(super) fn look_for(
         &mut self,
         file: &dyn DiskFile,
         from: u64,
         limit: u64,
         wanted: Wanted,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Found> {
         let mut offset = from;
+        let mut found = Found::Nothing;
         while offset < limit {
             let head = self.bytes(file, offset, FRAME_HEADER_BYTES, limit)?;
             let room = (limit - offset) as usize;
             if FrameHeader::peek(head, room).is_ok_and(|header| wanted.fits(&header)) {
                 match self.frame(file, offset, limit) {
-                    Ok(_) => return Ok(true),
+                    Ok(frame) if wanted.is_part(frame.header()) => {
+                        found = Found::Parts { end: offset + frame.header().padded_bytes() };
+                    }
+                    Ok(_) => return Ok(Found::Later),
                     Err(Fault::Io(error)) => return Err(error),
                     Err(Fault::Frame(_)) => {}
                 }
             }
             offset += SECTOR_BYTES as u64;
         }
-        Ok(false)
+        Ok(found)
     }
 
     /// The end of the last sector in `from..limit` that holds anything but zeros.
@@ -116,23 +120,48 @@ impl Window {
     }
 }
 
-/// What [`Window::has_frame`] looks for: frames at or behind an Lsn.
+/// What [`Window::look_for`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Found {
+    /// No frame that was wanted.
+    Nothing,
+    /// Parts of the write that was torn, the last of which ends there.
+    Parts {
+        /// Offset behind it.
+        end: u64,
+    },
+    /// A frame of a later write.
+    Later,
+}
+
+/// What [`Window::look_for`] looks for: frames at or behind an Lsn.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted {
     epoch: Option<u64>,
     lsn_min: u64,
+    /// The index of a frame that was torn: what was written together with it is no later write.
+    torn: Option<u64>,
 }
 
 impl Wanted {
     /// Frames of a segment's present life.
     pub(super) fn of_segment(header: &SegmentHeader, lsn_min: u64) -> Self {
-        Self { epoch: Some(header.epoch), lsn_min }
+        Self { epoch: Some(header.epoch), lsn_min, torn: None }
+    }
+
+    /// The same behind a frame that may have been torn.
+    pub(super) fn behind(self, torn: u64) -> Self {
+        Self { torn: Some(torn), ..self }
     }
 
     /// Frames of any life. An earlier life's frames are told by their Lsns alone: a file is recycled
     /// only when all of them are far below the end.
     pub(super) fn of_any_life(lsn_min: u64) -> Self {
-        Self { epoch: None, lsn_min }
+        Self { epoch: None, lsn_min, torn: None }
+    }
+
+    fn is_part(&self, header: &FrameHeader) -> bool {
+        self.torn.is_some_and(|torn| header.shares_write_with(torn))
     }
 
     fn fits(&self, header: &FrameHeader) -> bool {
@@ -158,7 +187,8 @@ mod tests {
         file.write_durable(8192, frame.buf()).unwrap();
         let has = |from, limit, epoch, lsn_min| {
             let mut window = Window::default();
-            window.has_frame(file.as_ref(), from, limit, Wanted { epoch, lsn_min }).unwrap()
+            let wanted = Wanted { epoch, lsn_min, torn: None };
+            window.look_for(file.as_ref(), from, limit, wanted).unwrap() == Found::Later
         };
         let all = 32 << 10;
         assert!(has(0, all, Some(7), 10) && has(8192, all, None, 1));

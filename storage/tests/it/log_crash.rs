@@ -2,7 +2,7 @@
 //! appended ever is.
 
 use onrush_storage::disk::{Disk, FaultDisk, FaultPlan};
-use onrush_storage::log::{Log, OpenError};
+use onrush_storage::log::{AppendError, Frame, FrameInfo, Log, OpenError};
 
 use crate::log_stage::{Pushed, SECTOR, frame_of, open, options, read_all, record};
 
@@ -21,10 +21,13 @@ impl Dice {
 #[derive(Default)]
 struct Oracle {
     acknowledged: Vec<Pushed>,
-    in_flight: Vec<Pushed>,
+    /// Frames of the write in flight.
+    in_flight: Vec<Vec<Pushed>>,
     released_below: u64,
     cuts: u64,
     survivors: u64,
+    /// How often a part of a run was there, and the rest was not.
+    parts: u64,
 }
 
 impl Oracle {
@@ -47,15 +50,29 @@ impl Oracle {
                 }
                 _ => {}
             }
-            for number in 0..dice.below(5) {
-                let bytes = if dice.below(4) == 0 { dice.below(9000) } else { dice.below(200) };
-                self.in_flight.push(record(life, serial << 8 | number, bytes as usize));
+            let is_run = dice.below(3) == 0;
+            for frame in 0..if is_run { 1 + dice.below(6) } else { 1 } {
+                let records = (0..dice.below(5)).map(|number| {
+                    let bytes = if dice.below(4) == 0 { dice.below(9000) } else { dice.below(200) };
+                    record(life, serial << 8 | frame << 4 | number, bytes as usize)
+                });
+                self.in_flight.push(records.collect());
             }
-            match log.append(&mut frame_of(&self.in_flight), serial) {
-                Ok(_) => self.acknowledged.append(&mut self.in_flight),
+            let appended = match is_run {
+                true => self.append_run(log, serial),
+                false => log.append(&mut frame_of(&self.in_flight[0]), serial).map(drop),
+            };
+            match appended {
+                Ok(()) => self.acknowledged.extend(self.in_flight.drain(..).flatten()),
                 Err(_) => return,
             }
         }
+    }
+
+    fn append_run(&self, log: &mut Log, serial: u64) -> Result<(), AppendError> {
+        let info = FrameInfo { time_us: serial, ..FrameInfo::default() };
+        let frames: Vec<_> = self.in_flight.iter().map(|frame| frame_of(frame).unplaced(info)).collect();
+        log.append_run(frames.iter().map(Frame::view))
     }
 
     /// Compares a recovered log, and takes over what it decided about the frame in flight.
@@ -65,10 +82,14 @@ impl Oracle {
         assert!(first <= self.released_below.max(1), "released too much: {first}");
         let mut expected = self.acknowledged.clone();
         let end = log.end_lsn() as usize;
-        if end > expected.len() {
-            expected.append(&mut self.in_flight);
-            self.survivors += 1;
+        let frames = self.in_flight.len();
+        let mut in_flight = self.in_flight.drain(..);
+        while end > expected.len() {
+            expected.extend(in_flight.next().expect("records that nobody appended"));
         }
+        let left = in_flight.filter(|frame| !frame.is_empty()).count();
+        self.survivors += u64::from(left < frames);
+        self.parts += u64::from(frames > 1 && left > 0 && left < frames);
         assert_eq!(end, expected.len(), "an acknowledged frame is missing, or half a frame is there");
         let expected: Vec<_> = (1..).zip(expected).skip(first as usize - 1).collect();
         assert!(found == expected, "bytes that were not appended");
@@ -114,13 +135,15 @@ fn lives(seed: u64, lives: u64, plan: FaultPlan) -> Oracle {
 
 #[test]
 fn acknowledged_frames_survive_any_crash_at_any_step() {
-    let (mut cuts, mut survivors) = (0, 0);
+    let (mut cuts, mut survivors, mut parts) = (0, 0, 0);
     for seed in 0..150 {
         let oracle = lives(seed, 25, FaultPlan { flip_at_crash_ppm: 500_000, ..FaultPlan::default() });
         cuts += oracle.cuts;
         survivors += oracle.survivors;
+        parts += oracle.parts;
     }
     assert!(cuts > 300 && survivors > 100, "found only {cuts} cuts, {survivors} whole frames in flight");
+    assert!(parts > 50, "found only {parts} runs in part");
 }
 
 #[test]
@@ -155,7 +178,8 @@ fn same_seed_same_bytes() {
         let mut log = reopen(&disk, 1, &mut oracle).unwrap();
         oracle.live(&mut log, 1, &mut Dice(7));
         drop(reopen(&disk, 2, &mut oracle));
-        crate::log_stage::copy_of(&disk).contents("000000000002.segment").unwrap()
+        let contents = |name: String| (disk.contents(&name).unwrap(), name);
+        disk.list().unwrap().into_iter().map(contents).collect::<Vec<_>>()
     };
     assert_eq!(run(), run());
 }
