@@ -69,6 +69,8 @@ pub struct Passed {
     pub changes: u64,
     /// Disks that were lost for good.
     pub replaced: u64,
+    /// Runs of clusters that ended with more nodes hurt than a group bears.
+    pub beyond: u64,
     /// The hash of all that happened.
     pub trace: u64,
 }
@@ -106,6 +108,7 @@ impl Passed {
         self.pauses += other.pauses;
         self.changes += other.changes;
         self.replaced += other.replaced;
+        self.beyond += other.beyond;
         self.trace ^= other.trace.rotate_left(1);
     }
 }
@@ -189,6 +192,7 @@ fn run_cluster(options: &RunOptions, plan: Plan) -> Result<Passed, Box<Failure>>
         pauses: summary.pauses,
         changes: summary.changes,
         replaced: summary.replaced,
+        beyond: summary.beyond,
         tampered: summary.tampered,
         trace,
         ..Passed::default()

@@ -29,6 +29,8 @@ use crate::views::ViewRows;
 const PIPELINE_MAX: usize = 64;
 /// Bytes from which on an output goes to the writer's thread.
 const LARGE_BYTES: usize = 16 << 10;
+/// Bytes of entries that are written together while others wait for the disk.
+const JOINED_BYTES_MAX: usize = 1 << 20;
 /// Messages heard in one turn: a leader that gets no answer sends the same again, and whoever hears on meanwhile never gives
 /// one.
 const HEARD_MAX: usize = 8;
@@ -255,9 +257,17 @@ impl Member {
     fn take_output(&mut self) {
         let mut output = self.replica.take_output();
         self.send(&mut output.now);
-        if !output.is_empty() {
-            self.outputs.push_back(output);
+        if output.is_empty() {
+            return;
         }
+        let output = match self.outputs.back_mut() {
+            Some(last) => match last.join(output, JOINED_BYTES_MAX) {
+                Ok(()) => return,
+                Err(output) => output,
+            },
+            None => output,
+        };
+        self.outputs.push_back(output);
     }
 
     fn send(&self, messages: &mut Vec<Message>) {

@@ -16,10 +16,18 @@ impl Raft {
     /// No leader is heard: asks whether an election would be won.
     pub(super) fn seek_election(&mut self, now_us: u64) -> Result<(), RaftError> {
         self.await_leader(now_us);
-        if self.members().is_voter(self.options.id) {
+        if self.may_campaign() {
             self.campaign(true, false, now_us)?;
         }
         Ok(())
+    }
+
+    /// True if it has a vote, or has one until what takes it away is committed: it may be the only one with that entry, and
+    /// nobody else whom its former peers would elect (Ongaro, 4.2.2).
+    fn may_campaign(&self) -> bool {
+        let (log, id) = (&self.log, self.options.id);
+        let was_voter = || log.members_before().is_some_and(|before| before.is_voter(id));
+        log.members().is_voter(id) || (log.members_index() > self.commit && was_voter())
     }
 
     /// The leader wants this member to lead.

@@ -126,6 +126,11 @@ impl EntryLog {
         &self.members[self.members.len() - 1].1
     }
 
+    /// Who belonged to it before that entry; `None` if that is not known here.
+    pub fn members_before(&self) -> Option<&Members> {
+        self.members.len().checked_sub(2).map(|at| &self.members[at].1)
+    }
+
     /// The entry that said who belongs to the group; 0 if it was begun so.
     pub fn members_index(&self) -> u64 {
         self.members[self.members.len() - 1].0

@@ -4,7 +4,7 @@ use onrush_storage::log::FLAG_MEMBERS;
 
 use super::entry::{Entry, Position};
 use super::members::NodeId;
-use super::message::{Append, AppendResult, Body};
+use super::message::{Append, AppendResult, Body, Message};
 use super::raft::{Raft, RaftError, Role};
 
 impl Raft {
@@ -34,10 +34,25 @@ impl Raft {
             self.follow(term, Some(from), now_us);
         }
         self.heard_us = now_us;
+        if append.entries.is_empty() && self.is_busy_writing() {
+            self.out.now.push(Message {
+                from: self.options.id,
+                to: from,
+                term: self.vote.term,
+                body: Body::Appended { sent_us, result: AppendResult::Heard },
+            });
+        }
         if let Some(result) = self.take_entries(append)? {
             self.say_later(from, self.vote.term, Body::Appended { sent_us, result });
         }
         Ok(())
+    }
+
+    /// True while entries are on their way to the disk, and its promise of this term is there for certain, which is in
+    /// front of each entry of the term: a leader need not wait to learn that it is followed.
+    fn is_busy_writing(&self) -> bool {
+        let durable = self.log.durable();
+        durable < self.log.last().index && self.log.term(durable) == Some(self.vote.term)
     }
 
     /// `None` for a message that no leader sends.

@@ -226,16 +226,10 @@ impl Raft {
         }
     }
 
-    /// A sign of life, with what a follower has not answered for.
+    /// A sign of life. Its answer tells where the logs are equal, so that entries need not be sent again with each: a
+    /// follower that is slow to answer would only get more to do.
     fn beat(&mut self, node: NodeId, now_us: u64) -> Result<(), RaftError> {
-        let Some(follower) = self.follower(node) else { return Ok(()) };
-        match follower.pace {
-            Pace::Probe { .. } => {
-                follower.pace = Pace::Probe { asked: false };
-                self.send_some(node, self.options.message_bytes_max, now_us).map(drop)
-            }
-            Pace::Stream | Pace::Snapshot => self.send_some(node, 0, now_us).map(drop),
-        }
+        self.send_some(node, 0, now_us).map(drop)
     }
 
     /// Sends entries from a follower's next one on; with no bytes to spend, none. False if it needs a snapshot.
@@ -305,7 +299,7 @@ impl Raft {
                     self.send_to(from, now_us)?;
                 }
             }
-            AppendResult::Matched(_) | AppendResult::Missing { .. } => {}
+            AppendResult::Matched(_) | AppendResult::Missing { .. } | AppendResult::Heard => {}
         }
         Ok(())
     }

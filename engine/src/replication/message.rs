@@ -72,6 +72,8 @@ pub struct Append {
 pub enum AppendResult {
     /// The follower's log is the leader's up to this index, and on disk.
     Matched(u64),
+    /// The leader is followed; what becomes of its entries is said later, as their writing takes time.
+    Heard,
     /// The follower's log has no entry like the one in front of those.
     Missing {
         /// [`Append::previous`]'s index.

@@ -57,7 +57,7 @@ impl RaftOptions {
             seed,
             timing: Timing::default(),
             message_bytes_max: 1 << 20,
-            in_flight_bytes_max: 32 << 20,
+            in_flight_bytes_max: 8 << 20,
         }
     }
 }
@@ -67,7 +67,7 @@ impl RaftOptions {
 /// [`Raft::persisted`] told. Outputs are worked off in the order in which they came.
 #[derive(Default, Debug)]
 pub struct Output {
-    /// Entries of a leader: they may overtake its own write.
+    /// Entries of a leader, which may overtake its own write; a follower's word that it hears one.
     pub now: Vec<Message>,
     /// The term and the vote to remember.
     pub vote: Option<Vote>,
@@ -88,6 +88,21 @@ impl Output {
     /// Bytes of entries to write.
     pub fn append_bytes(&self) -> usize {
         self.append.iter().map(Entry::bytes).sum()
+    }
+
+    /// Takes what came behind it, if that are entries and the two have at most so many bytes: they become durable together.
+    ///
+    /// # Errors
+    /// The other one, if it stays one of its own.
+    pub fn join(&mut self, mut next: Self, bytes_max: usize) -> Result<(), Self> {
+        let is_more = next.vote.is_none() && next.truncate_after.is_none() && !self.append.is_empty();
+        if !is_more || self.append_bytes() + next.append_bytes() > bytes_max {
+            return Err(next);
+        }
+        self.now.append(&mut next.now);
+        self.append.append(&mut next.append);
+        self.later.append(&mut next.later);
+        Ok(())
     }
 
     /// True if there is something to make durable.

@@ -12,6 +12,7 @@
 //! | 4 appended | sent u64, index u64: the logs are equal up to it |
 //! | 5 appended | sent u64, tested u64, hint u64: there is no such entry |
 //! | 6 take office | nothing |
+//! | 7 appended | sent u64: the leader is followed, more is said later |
 
 use onrush_proto::ShardId;
 use onrush_storage::log::{Frame, FrameError};
@@ -21,7 +22,7 @@ use super::members::NodeId;
 use super::message::{Append, AppendResult, Ballot, Body, Message};
 
 /// The version of the layout.
-pub const MESSAGE_VERSION: u8 = 2;
+pub const MESSAGE_VERSION: u8 = 3;
 
 const CRC_BYTES: usize = 4;
 const HEADER_BYTES: usize = 32;
@@ -38,7 +39,7 @@ pub enum MessageError {
     Crc { expected: u32, found: u32 },
     #[error("message: expected version {expected}, found {found}")]
     Version { expected: u8, found: u8 },
-    #[error("message: expected a kind from 1 to 6, found {0}")]
+    #[error("message: expected a kind from 1 to 7, found {0}")]
     Kind(u8),
     #[error("message: expected flags of kind {kind} below {bound}, found {found}")]
     Flags { kind: u8, bound: u8, found: u8 },
@@ -81,6 +82,7 @@ impl Message {
             Body::Appended { sent_us, result: AppendResult::Missing { tested, hint } } => {
                 words(&[*sent_us, *tested, *hint]);
             }
+            Body::Appended { sent_us, result: AppendResult::Heard } => words(&[*sent_us]),
             Body::TakeOffice => {}
         }
         let crc = crc_fast::crc32_iscsi(&bytes[start + CRC_BYTES..]);
@@ -120,6 +122,7 @@ impl Message {
             Body::Appended { result: AppendResult::Matched(_), .. } => 4,
             Body::Appended { result: AppendResult::Missing { .. }, .. } => 5,
             Body::TakeOffice => 6,
+            Body::Appended { result: AppendResult::Heard, .. } => 7,
         }
     }
 }
@@ -174,6 +177,7 @@ impl<'a> Reader<'a> {
                 Body::Appended { sent_us, result: AppendResult::Missing { tested, hint } }
             }
             6 => Body::TakeOffice,
+            7 => Body::Appended { sent_us: self.word()?, result: AppendResult::Heard },
             other => return Err(MessageError::Kind(other)),
         })
     }
@@ -253,6 +257,7 @@ mod tests {
                 sent_us,
                 result: AppendResult::Missing { tested, hint }
             }),
+            any::<u64>().prop_map(|sent_us| Body::Appended { sent_us, result: AppendResult::Heard }),
             Just(Body::TakeOffice),
         ]
     }
@@ -319,7 +324,7 @@ mod tests {
             bytes[at..at + new.len()].copy_from_slice(new);
             Message::decode(&resealed(bytes)).unwrap_err()
         };
-        assert_eq!(with(4, &[9]), MessageError::Version { expected: 2, found: 9 });
+        assert_eq!(with(4, &[9]), MessageError::Version { expected: 3, found: 9 });
         assert_eq!(with(5, &[0]), MessageError::Kind(0));
         let entries = HEADER_BYTES + 32;
         assert_eq!(with(entries, &[255; 4]), MessageError::Entries { expected: u32::MAX, room: 2 });

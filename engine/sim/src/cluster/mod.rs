@@ -60,6 +60,8 @@ pub(crate) struct Summary {
     pub(crate) replaced: u64,
     /// Last entries that were damaged.
     pub(crate) tampered: u64,
+    /// Runs that ended with more nodes hurt than a group bears.
+    pub(crate) beyond: u64,
 }
 
 /// A cluster and everything around it.
@@ -195,6 +197,9 @@ impl World {
         }
         self.commits.survived(&mut self.nodes[at])?;
         self.same_on_disk(at)?;
+        let node = &mut self.nodes[at];
+        // What a crash has torn may look as if it had been damaged.
+        node.damaged |= node.live.as_ref().is_some_and(|live| live.replica.raft().is_barred());
         self.tell(|| format!("node {at} starts"));
         self.check_node(at)
     }
