@@ -91,6 +91,8 @@ pub(crate) struct Member {
     election_us: u64,
     written_us: u64,
     sealed: bool,
+    /// Role, term and leader that were told last.
+    told: (RoleKind, u64, Option<NodeId>),
     /// Until when it waits for another one to take its office.
     farewell_us: Option<u64>,
 }
@@ -114,6 +116,7 @@ impl Member {
             election_us,
             written_us: 0,
             sealed: false,
+            told: (RoleKind::Follower, 0, None),
             farewell_us: None,
         }
     }
@@ -351,6 +354,10 @@ impl Member {
 
     /// What is committed leaves, or is applied.
     fn release(&mut self) -> Result<bool, MemberError> {
+        if !self.replica.holds_office() && self.seat.waits_for_store() {
+            // Like a leader it lets its store catch up: what is committed waits in the log, not in memory.
+            return Ok(false);
+        }
         let (mut laps, mut bytes) = (Laps::start(), 0);
         for released in 0..RELEASES_MAX {
             if bytes > RELEASED_BYTES_MAX {
@@ -518,10 +525,17 @@ impl Member {
         }
     }
 
-    /// What other threads look at.
-    fn tell(&self) {
-        let leader = self.replica.raft().leader();
-        self.seat.station.tell_office(leader, self.replica.holds_office());
+    /// What other threads look at, and whoever reads the log.
+    fn tell(&mut self) {
+        let raft = self.replica.raft();
+        let told = (raft.role(), raft.term(), raft.leader());
+        if told != self.told {
+            let (role, term, leader) = told;
+            let leader = leader.map(|node| node.0);
+            tracing::info!(shard = self.seat.station.id.0, ?role, term, leader, "another role, term or leader");
+            self.told = told;
+        }
+        self.seat.station.tell_office(told.2, self.replica.holds_office());
     }
 
     /// Seals the log while it is idle.

@@ -15,6 +15,7 @@ use super::raft::{Answer, Candidate, Raft, RaftError, Role};
 impl Raft {
     /// No leader is heard: asks whether an election would be won.
     pub(super) fn seek_election(&mut self, now_us: u64) -> Result<(), RaftError> {
+        self.sought = self.sought.saturating_add(1);
         self.await_leader(now_us);
         if self.may_campaign() {
             self.campaign(true, false, now_us)?;

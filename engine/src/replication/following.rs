@@ -34,6 +34,7 @@ impl Raft {
             self.follow(term, Some(from), now_us);
         }
         self.heard_us = now_us;
+        self.sought = 0;
         if append.entries.is_empty() && self.is_busy_writing() {
             self.out.now.push(Message {
                 from: self.options.id,

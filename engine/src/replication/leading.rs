@@ -33,6 +33,7 @@ impl Raft {
     pub(super) fn begin_term(&mut self, now_us: u64) -> Result<(), RaftError> {
         let (id, next) = (self.options.id, self.log.last().index + 1);
         self.leader = Some(id);
+        self.sought = 0;
         let leading = Leading {
             followers: BTreeMap::new(),
             heartbeat_due_us: now_us + self.options.timing.heartbeat_us,

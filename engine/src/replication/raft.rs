@@ -34,6 +34,11 @@ impl Default for Timing {
 /// By how much a message may raise the term: more than elections ever do, and so little that terms never end.
 const TERM_STEP_MAX: u64 = 1 << 32;
 
+/// Elections that follow each other without a longer pause.
+const ELECTIONS_AT_ONCE: u32 = 2;
+/// Times that the pause between elections doubles.
+const BACKOFF_MAX: u32 = 3;
+
 /// What a member is told when it is made.
 #[derive(Clone, Copy, Debug)]
 pub struct RaftOptions {
@@ -231,6 +236,8 @@ pub struct Raft {
     pub(super) heard_us: u64,
     /// When it polls for an election.
     pub(super) election_due_us: u64,
+    /// Elections that it has sought since a leader was heard.
+    pub(super) sought: u32,
     dice: u64,
     pub(super) out: Output,
 }
@@ -252,6 +259,7 @@ impl Raft {
             leader: None,
             heard_us: if cfg!(planted = "39") { 0 } else { now_us },
             election_due_us: 0,
+            sought: 0,
             dice: options.seed,
             out: Output::default(),
         };
@@ -461,8 +469,14 @@ impl Raft {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         // A little later than everybody else may grant a vote who heard the leader at the same time.
         let Timing { election_us, skew_us, .. } = self.options.timing;
-        let spread_us = election_us.saturating_sub(skew_us).max(1);
+        let spread_us = election_us.saturating_sub(skew_us).max(1) << self.backoff();
         self.election_due_us = now_us + election_us + skew_us + (mixed ^ (mixed >> 31)) % spread_us;
+    }
+
+    /// Where answers take longer than an election timeout, members that try again too soon end each other's elections for
+    /// ever: from the third on they wait up to twice as long each time.
+    fn backoff(&self) -> u32 {
+        self.sought.saturating_sub(ELECTIONS_AT_ONCE).min(BACKOFF_MAX)
     }
 
     /// Says something that needs nothing on disk but the promise by which this member leads.

@@ -77,6 +77,8 @@ impl Setup {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         command.env_clear().stdin(Stdio::null());
+        // What its log tells is the caller's choice.
+        command.envs(std::env::var_os("LOG").map(|filter| ("LOG", filter)));
         command
     }
 
