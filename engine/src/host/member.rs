@@ -532,7 +532,13 @@ impl Member {
         if told != self.told {
             let (role, term, leader) = told;
             let leader = leader.map(|node| node.0);
-            tracing::info!(shard = self.seat.station.id.0, ?role, term, leader, "another role, term or leader");
+            tracing::info!(
+                shard = self.seat.station.id.0,
+                ?role,
+                term,
+                leader,
+                "another role, term or leader"
+            );
             self.told = told;
         }
         self.seat.station.tell_office(told.2, self.replica.holds_office());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use onrush_storage::disk::Disk;
 use onrush_storage::log::{
-    AppendError, FrameInfo, Log, LogOptions, LogReader, OpenError, ReadError, Recovery,
-    TruncateError, Vote, VoteError, VoteFile,
+    AppendError, FrameInfo, Log, LogOptions, LogReader, OpenError, ReadError, Recovery, TruncateError, Vote,
+    VoteError, VoteFile,
 };
 
 use super::entry::Entry;

@@ -57,13 +57,7 @@ pub struct RaftOptions {
 impl RaftOptions {
     /// Options with the recommended bounds.
     pub fn new(id: NodeId, seed: u64) -> Self {
-        Self {
-            id,
-            seed,
-            timing: Timing::default(),
-            message_bytes_max: 1 << 20,
-            in_flight_bytes_max: 8 << 20,
-        }
+        Self { id, seed, timing: Timing::default(), message_bytes_max: 1 << 20, in_flight_bytes_max: 8 << 20 }
     }
 }
 

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use onrush_engine::replication::{
-    Body, Declined, EntryLog, Members, Message, NodeId, Position, Raft, RaftOptions, RoleKind, group_fact,
+    AppendResult, Body, Declined, EntryLog, Members, Message, NodeId, Position, Raft, RaftOptions, RoleKind,
+    group_fact,
 };
 use onrush_proto::row::RowEncoder;
 use onrush_storage::log::{FLAG_MEMBERS, FrameBuf, Vote};
@@ -280,4 +281,86 @@ fn a_member_that_may_have_lost_something_counts_when_all_are_for_it() {
     assert!(!group.raft(1).is_barred(), "it has everything");
     group.deaf.insert(NodeId(3));
     assert_ne!(group.leader(), 3, "two of three are a quorum again");
+}
+
+/// Entries on their way to a slow disk held back every answer: a leader whose followers were both catching up stepped down
+/// over and over, though all of them heard it.
+#[test]
+fn a_follower_that_is_writing_says_that_it_hears_its_leader() {
+    let mut group = Group::of(&[1, 2]);
+    let leader = group.leader();
+    let follower = 3 - leader;
+    group.propose(leader, b"a").unwrap();
+    let entries = group.raft(leader).take_output();
+    let now_us = group.now_us;
+    for message in entries.now {
+        group.raft(follower).step(message, now_us).unwrap();
+    }
+    let owed = group.raft(follower).take_output();
+    assert_eq!((owed.append.len(), owed.now.len()), (1, 0), "its answer waits for the disk");
+
+    // A sign of life, and the disk is still at work.
+    let now_us = now_us + 60_000;
+    group.raft(leader).tick(now_us).unwrap();
+    let signs = group.raft(leader).take_output();
+    for message in signs.now {
+        let Body::Append(append) = &message.body else { panic!("{message:?}") };
+        assert!(append.entries.is_empty(), "what is on its way is not sent again");
+        group.raft(follower).step(message, now_us).unwrap();
+    }
+    let said = group.raft(follower).take_output();
+    let heard = Body::Appended { sent_us: now_us, result: AppendResult::Heard };
+    assert_eq!(said.now.iter().map(|message| &message.body).collect::<Vec<_>>(), [&heard]);
+    for message in said.now {
+        group.raft(leader).step(message, now_us + 1_000).unwrap();
+    }
+    let raft = group.raft(leader);
+    assert_eq!(raft.followers(now_us + 1_000)[0].2, 1_000, "heard a millisecond ago");
+    assert!(raft.commit() < raft.log().last().index, "nothing is committed by that");
+}
+
+/// Found by the simulator (seed 379): a leader went while the entry that takes its vote away was on its disk alone. Nobody
+/// else with a whole log could win without it, and it stood for no election.
+#[test]
+fn who_has_lost_its_vote_stands_until_that_is_committed() {
+    let founders = Members::of([1, 2, 3].map(NodeId)).unwrap();
+    let mut group = Group::with(&[1, 2, 3, 4], &founders);
+    let leader = group.leader();
+    let learner = founders.changing_to(founders.voters(), [NodeId(4)]).unwrap();
+    group.change(leader, &learner).unwrap();
+    group.pass(2 * ELECTION_US);
+    let stay: Vec<NodeId> = [1, 2, 3].map(NodeId).into_iter().filter(|node| node.0 != leader).collect();
+    let next = learner.changing_to([stay[0], stay[1], NodeId(4)], []).unwrap();
+    group.change(leader, &next).unwrap();
+    group.settle();
+    // The second half is on the disk of the one that goes, and nowhere else; then one of the others is gone as well.
+    group.deaf.extend([stay[0], stay[1], NodeId(4)]);
+    group.finish_changes();
+    group.pass(3 * ELECTION_US);
+    group.deaf = [stay[1]].into();
+    group.pass(30 * ELECTION_US);
+    let new = group.leader();
+    assert_ne!(new, leader);
+    let members = group.raft(new).members();
+    assert!(!members.is_changing() && !members.is_voter(NodeId(leader)), "{members:?}");
+}
+
+/// Two whose answers take longer than an election timeout end each other's elections, unless they leave longer pauses.
+#[test]
+fn elections_that_come_to_nothing_leave_longer_pauses() {
+    let mut group = Group::of(&[1, 2, 3]);
+    group.deaf.extend([1, 2, 3].map(NodeId));
+    let mut polls = Vec::new();
+    let mut due_us = group.raft(1).next_due_us();
+    for _ in 0..12 {
+        group.raft(1).tick(due_us).unwrap();
+        assert!(!group.raft(1).take_output().later.is_empty(), "it polls");
+        let next_us = group.raft(1).next_due_us();
+        polls.push(next_us - due_us);
+        due_us = next_us;
+    }
+    let most = 2 * ELECTION_US;
+    assert!(polls[..2].iter().all(|pause| *pause <= most), "{polls:?}");
+    assert!(polls[4..].iter().any(|pause| *pause > most), "{polls:?}");
+    assert!(polls.iter().all(|pause| *pause >= ELECTION_US && *pause <= 9 * ELECTION_US), "{polls:?}");
 }

@@ -160,7 +160,10 @@ impl FrameHeader {
     pub(super) fn shares_write_with(&self, index: u64) -> bool {
         let info = self.info();
         !info.is_seal()
-            && info.index.checked_sub(index).is_some_and(|behind| (1..=u64::from(self.in_run.get())).contains(&behind))
+            && info
+                .index
+                .checked_sub(index)
+                .is_some_and(|behind| (1..=u64::from(self.in_run.get())).contains(&behind))
     }
 
     pub(super) fn info(&self) -> FrameInfo {

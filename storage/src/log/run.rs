@@ -41,7 +41,10 @@ impl Log {
     ///
     /// # Errors
     /// As [`append`](Self::append); some of the frames may have been appended.
-    pub fn append_run<'a>(&mut self, views: impl IntoIterator<Item = FrameView<'a>>) -> Result<(), AppendError> {
+    pub fn append_run<'a>(
+        &mut self,
+        views: impl IntoIterator<Item = FrameView<'a>>,
+    ) -> Result<(), AppendError> {
         let mut run = std::mem::take(&mut self.run);
         let added = views.into_iter().try_for_each(|view| self.add(&mut run, &view));
         let written = added.and_then(|()| self.write_run(&mut run));

@@ -1,7 +1,7 @@
 //! Damage to what was acknowledged is found and named; only the last write may be taken for a tear.
 
 use onrush_storage::disk::{AlignedBuf, Disk, FaultDisk};
-use onrush_storage::log::{Damage, HeaderError, Log, OpenError, Recovery};
+use onrush_storage::log::{Damage, Frame, FrameInfo, HeaderError, Log, OpenError, Recovery};
 
 use crate::log_stage::{Pushed, SECTOR, append_one, copy_of, frame_of, open, options, read_all, record};
 
@@ -335,4 +335,36 @@ fn sectors(count: usize) -> AlignedBuf {
     let mut zeros = AlignedBuf::default();
     zeros.extend_zeros(count * SECTOR as usize);
     zeros
+}
+
+/// Frames of one write: damage to one of them takes those behind it along where the log ends, and is told; with anything
+/// behind the write it is refused.
+#[test]
+fn a_damaged_frame_of_a_run_is_cut_with_the_rest_of_it_or_refused() {
+    for sealed in [false, true] {
+        let disk = FaultDisk::new(1);
+        let (mut log, _) = open(&disk, options(64 * SECTOR, 1)).unwrap();
+        append_one(&mut log, 100);
+        let info = FrameInfo { time_us: 9, term: 2, ..FrameInfo::default() };
+        let frames: Vec<_> =
+            (2..5).map(|serial| frame_of(&[record(0, serial, 600)]).unplaced(info)).collect();
+        let writes = log.stats().durable_writes;
+        log.append_run(frames.iter().map(Frame::view)).unwrap();
+        assert_eq!((log.stats().durable_writes - writes, log.end_index(), log.end_term()), (1, 4, 2));
+        if sealed {
+            log.seal(10).unwrap();
+        }
+        drop(log);
+        disk.flip_bit("000000000001.segment", 3 * SECTOR + 100, 3).unwrap();
+        let opened = open(&disk, options(64 * SECTOR, 2));
+        if sealed {
+            let error = opened.map(drop).unwrap_err();
+            assert!(matches!(error, OpenError::Corrupt { offset, .. } if offset == 3 * SECTOR), "{error}");
+            continue;
+        }
+        let (log, found) = opened.unwrap();
+        let cut = found.cut.unwrap();
+        assert_eq!((cut.offset, cut.bytes, cut.was_whole), (3 * SECTOR, 2 * SECTOR, true));
+        assert_eq!((log.end_index(), read_all(&log).len()), (2, 2));
+    }
 }

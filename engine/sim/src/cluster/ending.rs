@@ -4,8 +4,8 @@ use onrush_engine::replication::{NodeId, Raft, RoleKind};
 use onrush_proto::{CancelOrder, Command, CreateOrder, OrderLine, Outcome, Receipt, Refusal, Request};
 use smallvec::smallvec;
 
-use super::{World, place};
 use super::member::Node;
+use super::{World, place};
 use crate::clients::Shop;
 use crate::invariants::{self, liveness};
 use crate::report::{Verdict, Violation};
