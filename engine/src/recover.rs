@@ -183,11 +183,18 @@ fn replay(
     (from, to): (u64, u64),
 ) -> Result<(u64, u64), RecoverError> {
     let (mut records, mut bytes) = (0, 0);
-    reader.seek(from + 1)?;
-    while let Some(frame) = reader.next_frame()? {
+    // What is behind is not looked at: in a group it may be taken back meanwhile.
+    let mut next = from + 1;
+    if next <= to {
+        reader.seek(next)?;
+    }
+    while next <= to
+        && let Some(frame) = reader.next_frame()?
+    {
         if frame.info().first_lsn > to {
             break;
         }
+        next = frame.info().next_lsn();
         let time_us = frame.info().time_us;
         bytes += frame.bytes().len() as u64;
         for record in frame.records().filter(|record| record.lsn > from) {

@@ -4,6 +4,8 @@
 //! What a batch says waits in its [`Replica`] until it may leave. A shard that is led elsewhere applies what is committed
 //! and turns requests away with the leader's name; one that has lost its office is rebuilt from store and log.
 
+mod asks;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -13,10 +15,11 @@ use onrush_storage::log::LogReader;
 
 use super::clock::HostClock;
 use super::laps::Laps;
+use super::rebuild::Rebuild;
 use super::seat::{Seat, SeatParts};
 use super::writer::{Durable, WriteError, Writer, Written};
-use crate::cluster::{GroupAsk, GroupStatus, Post};
-use crate::recover::{LogPosition, RecoverError, recover_frozen};
+use crate::cluster::Post;
+use crate::recover::{LogPosition, RecoverError};
 use crate::replication::{
     Applied, Declined, Entry, MemberFiles, MemberWriteError, Members, Message, NodeId, Output, RaftError,
     Release, Replica, RoleKind,
@@ -61,6 +64,8 @@ enum MemberError {
     Fact { index: u64, source: onrush_proto::FactError },
     #[error("the shard was not rebuilt: {0}")]
     Rebuild(#[from] RecoverError),
+    #[error("expected a thread that rebuilds the shard, found: {0}")]
+    Thread(io::Error),
 }
 
 /// What a member is made of, beside its seat.
@@ -83,6 +88,8 @@ pub(crate) struct Member {
     applied: Applied,
     post: Arc<dyn Post>,
     shard_options: ShardOptions,
+    /// The shard that comes in the place of one that had decided what never happened.
+    rebuild: Option<Rebuild>,
     log: LogReader,
     first_lsn: u64,
     rows: ViewRows,
@@ -110,6 +117,7 @@ impl Member {
             applied,
             post,
             shard_options,
+            rebuild: None,
             log,
             first_lsn,
             rows: ViewRows::default(),
@@ -187,7 +195,7 @@ impl Member {
     }
 
     fn work(&mut self) -> Result<bool, MemberError> {
-        let mut worked = self.land()?;
+        let mut worked = self.land()? | self.come_back()?;
         worked |= self.hear()?;
         worked |= self.tick()?;
         worked |= self.carry_out()?;
@@ -316,6 +324,13 @@ impl Member {
         if let Some(batches) = self.replica.deposed() {
             self.leave_office(batches)?;
         }
+        if self.rebuild.is_some() {
+            // Others decide at once, if they can.
+            if self.replica.raft().is_in_office() && self.has_heir() {
+                let _ = self.leave();
+            }
+            return Ok(());
+        }
         if !held && self.replica.take_office() {
             self.seat.clock.advance_to(self.replica.raft().log().time_us());
             let (shard, term) = (self.seat.station.id.0, self.replica.raft().term());
@@ -336,24 +351,34 @@ impl Member {
         if decided { self.rebuild() } else { Ok(()) }
     }
 
+    /// Begins the shard anew, from what was committed. Until it is there nothing is applied and no office taken.
     fn rebuild(&mut self) -> Result<(), MemberError> {
-        if let Some(written) = self.writer.wait() {
-            self.landed(written)?;
-        }
         let at = LogPosition {
             first_lsn: self.first_lsn,
             end_lsn: self.applied.lsn,
             time_us: self.applied.time_us,
         };
         let frozen = self.seat.stored.freeze().map_err(RecoverError::from)?;
-        // What is published is what was committed, and so it stays.
-        let recovered = recover_frozen(self.shard_options, frozen, self.log.another(), at, |_| ())?;
-        self.seat.shard = recovered.shard;
+        let station = Arc::clone(&self.seat.station);
+        let rebuild = Rebuild::start(self.shard_options, frozen, self.log.another(), at, station);
+        self.rebuild = Some(rebuild.map_err(MemberError::Thread)?);
         Ok(())
+    }
+
+    /// The shard that was rebuilt takes its place; true if it did.
+    fn come_back(&mut self) -> Result<bool, MemberError> {
+        let Some(rebuilt) = self.rebuild.as_mut().and_then(Rebuild::poll) else { return Ok(false) };
+        self.rebuild = None;
+        self.seat.shard = rebuilt?;
+        tracing::info!(shard = self.seat.station.id.0, applied = self.applied.index, "rebuilt");
+        Ok(true)
     }
 
     /// What is committed leaves, or is applied.
     fn release(&mut self) -> Result<bool, MemberError> {
+        if self.rebuild.is_some() {
+            return Ok(false);
+        }
         if !self.replica.holds_office() && self.seat.waits_for_store() {
             // Like a leader it lets its store catch up: what is committed waits in the log, not in memory.
             return Ok(false);
@@ -469,60 +494,6 @@ impl Member {
         }
         let leader = raft.leader().map_or(0, |node| node.0);
         self.seat.refuse_inputs(Refusal::NotLeader { leader })
-    }
-
-    fn answer_asks(&mut self) -> Result<bool, MemberError> {
-        let mut any = false;
-        while let Some(ask) = self.seat.station.asked() {
-            any = true;
-            // Who asked may have given up.
-            match ask {
-                GroupAsk::Status(answer) => answer.send(self.status()).unwrap_or_default(),
-                GroupAsk::HandOver(to, answer) => answer.send(self.hand_over(to)).unwrap_or_default(),
-                GroupAsk::Leave(answer) => answer.send(self.leave()).unwrap_or_default(),
-                GroupAsk::Change(next, answer) => {
-                    self.propose()?;
-                    let changed = self.change_group(&next)?;
-                    answer.send(changed).unwrap_or_default();
-                }
-            }
-        }
-        Ok(any)
-    }
-
-    fn hand_over(&mut self, to: NodeId) -> Result<(), Declined> {
-        let handed = self.replica.raft_mut().hand_over(to, self.clock.now_us());
-        self.take_output();
-        handed
-    }
-
-    /// Hands over to whoever was heard lately and has most.
-    fn leave(&mut self) -> Result<(), Declined> {
-        let (raft, now_us) = (self.replica.raft(), self.clock.now_us());
-        if raft.is_handing_over() {
-            return Ok(());
-        }
-        let voters = raft.followers(now_us).into_iter().filter(|(node, ..)| raft.members().is_voter(*node));
-        let heir = voters.max_by_key(|(_, matched, silent_us)| (*silent_us < self.election_us, *matched));
-        let (heir, ..) = heir.ok_or(Declined::NotLeader { leader: raft.leader() })?;
-        self.hand_over(heir)
-    }
-
-    fn status(&self) -> GroupStatus {
-        let raft = self.replica.raft();
-        GroupStatus {
-            shard: self.seat.station.id,
-            node: raft.id(),
-            role: raft.role(),
-            leader: raft.leader(),
-            in_office: self.replica.holds_office(),
-            term: raft.term(),
-            last: raft.log().last().index,
-            committed: raft.commit(),
-            applied: self.replica.applied(),
-            members: raft.members().clone(),
-            followers: raft.followers(self.clock.now_us()),
-        }
     }
 
     /// What other threads look at, and whoever reads the log.

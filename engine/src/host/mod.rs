@@ -18,6 +18,7 @@ mod laps;
 mod member;
 mod outbox;
 mod ports;
+mod rebuild;
 mod seat;
 mod snapshots;
 mod station;

@@ -59,7 +59,7 @@ async fn together(args: &ClusterArgs, floor: &Handle, figures: &mut Figures) -> 
     let asked = buyers.end().await?;
     nodes.settle().await?;
     figures.violations.extend(asked.compare(&nodes, &books).await?);
-    nodes.stop()?;
+    nodes.stop().await?;
     Ok(pace)
 }
 

@@ -110,7 +110,7 @@ async fn disturb(args: &ClusterArgs, floor: &Handle) -> Result<Figures, ClusterE
     figures.take(&books, &asked);
     nodes.settle().await?;
     figures.violations = asked.compare(&nodes, &books).await?;
-    nodes.stop()?;
+    nodes.stop().await?;
     Ok(figures)
 }
 

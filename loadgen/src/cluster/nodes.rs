@@ -122,9 +122,12 @@ impl Nodes {
         Ok(self.all[at].process.take().map_or(Ok(()), Process::kill)?)
     }
 
-    /// SIGTERM, and waits for the end.
-    pub(super) fn end(&mut self, at: usize) -> Result<(), ClusterError> {
-        Ok(self.all[at].process.take().map_or(Ok(()), Process::stop)?)
+    /// SIGTERM, and waits for the end, while whoever else works on this thread goes on: a connection that answers nothing
+    /// holds the end up.
+    pub(super) async fn end(&mut self, at: usize) -> Result<(), ClusterError> {
+        let Some(process) = self.all[at].process.take() else { return Ok(()) };
+        let ended = tokio::task::spawn_blocking(|| process.stop()).await;
+        Ok(ended.map_err(|error| ClusterError::Runtime(error.into()))??)
     }
 
     pub(super) fn signal(&self, at: usize, signal: Signal) -> Result<(), ClusterError> {
@@ -151,8 +154,11 @@ impl Nodes {
         Ok(())
     }
 
-    pub(super) fn stop(mut self) -> Result<(), ClusterError> {
-        (0..self.all.len()).try_for_each(|at| self.end(at))
+    pub(super) async fn stop(mut self) -> Result<(), ClusterError> {
+        for at in 0..self.all.len() {
+            self.end(at).await?;
+        }
+        Ok(())
     }
 
     async fn seen(&self, at: usize) -> Option<GetClusterResponse> {

@@ -214,7 +214,7 @@ async fn roll(nodes: &mut Nodes) -> Result<(), ClusterError> {
     let (leader, _) = nodes.leader().await?;
     for step in 1..=NUMBERS.len() {
         let at = (leader + step) % NUMBERS.len();
-        nodes.end(at)?;
+        nodes.end(at).await?;
         nodes.start(at)?;
         nodes.settle().await?;
     }
