@@ -6,9 +6,7 @@ use onrush_grpc::money::v1 as wire;
 use onrush_proto::{Currency, Money, OrderId, Text};
 
 use crate::gateway::is_card_number;
-
-/// Most bytes of an idempotency key.
-pub const REQUEST_ID_BYTES_MAX: usize = 255;
+pub use crate::protobuf::REQUEST_ID_BYTES_MAX;
 
 /// Most bytes of a product's name.
 const NAME_BYTES_MAX: usize = 400;

@@ -11,10 +11,10 @@ use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::codegen::{BoxFuture, Service as _};
 
-use super::{Created, Orders, PlainOrder};
+use super::{Created, Orders};
 use crate::access::Call;
 use crate::deadline::Deadline;
-use crate::protobuf::Odd;
+use crate::protobuf::{Odd, PlainOrder};
 use crate::status::Rejection;
 use crate::unary::{self, Read};
 

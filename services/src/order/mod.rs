@@ -32,7 +32,7 @@ pub(crate) use create::create;
 pub(crate) use direct::{CREATE_ORDER, OrderServer};
 pub(crate) use message::order as order_message;
 pub(crate) use pay::pay;
-pub(crate) use plain::{Created, PlainOrder, RequestId};
+pub(crate) use plain::Created;
 pub(crate) use read::read;
 
 /// The handlers.

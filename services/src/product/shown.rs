@@ -5,21 +5,16 @@ use onrush_engine::views::Views;
 use onrush_proto::ProductRow;
 use prost::bytes::{BufMut, Bytes};
 
-use super::verdicts::read_sku;
 use crate::field;
 use crate::protobuf::{
-    Fields, Odd, bytes_len, money_len, number_len, once, put_begin, put_money, put_number, put_text, text_len,
+    Odd, bytes_len, details_sku, money_len, number_len, put_begin, put_money, put_number, put_text, text_len,
 };
 use crate::unary;
 
 /// Answers a `GetProductDetailsRequest` as its `GetProductDetailsResponse`, sealed. A SKU that is none, or that nobody
 /// knows, is [`Odd`].
 pub(super) fn details(views: &Views, message: &[u8]) -> Result<Bytes, Odd> {
-    let mut sku = None;
-    for field in Fields::of(message) {
-        once(field?, [&mut sku])?;
-    }
-    let (_, sku) = read_sku(sku)?;
+    let sku = details_sku(message)?;
     let product = views.product(&sku);
     let shown = Shown { row: product.row().ok_or(Odd)?, stock: views.stock(&sku) };
     let len = shown.len();

@@ -3,14 +3,13 @@
 
 use onrush_engine::StockView;
 use onrush_engine::views::{Views, validate as validate_line};
-use onrush_proto::{Refusal, Sku};
+use onrush_proto::Refusal;
 use prost::bytes::{Buf as _, BufMut, Bytes, BytesMut};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::protobuf::{
-    Fields, Odd, Value, bytes_len, money_len, number_len, once, put_begin, put_money, put_number, put_text,
-    text_len,
+    Fields, Line, Odd, bytes_len, money_len, number_len, put_begin, put_money, put_number, put_text, text_len,
 };
 use crate::unary;
 
@@ -33,10 +32,8 @@ pub(super) fn validate(views: &Views, message: &[u8]) -> Result<Bytes, Odd> {
     let mut out = unary::begin(VALID_BYTES + message.len() + lines * VERDICT_BYTES);
     put_number(&mut out, 1, 1);
     let (mut seen, mut all_valid) = (Seen::default(), true);
-    for (index, field) in Fields::of(message).enumerate() {
-        let mut line = None;
-        once(field?, [&mut line])?;
-        let line = Line::read(line.ok_or(Odd)?.bytes()?)?;
+    for (index, line) in Line::all(message).enumerate() {
+        let line = line?;
         let stock = views.stock(&line.sku);
         let first = if lines == 1 { None } else { seen.insert(line.text) };
         // Indices fit: there are few lines.
@@ -73,34 +70,6 @@ fn put_verdict(out: &mut impl BufMut, sku: &str, refusal: Option<&Refusal>, stoc
     }
 }
 
-/// A `ProductLine`.
-struct Line<'a> {
-    /// The SKU where it lies.
-    text: &'a str,
-    sku: Sku,
-    quantity: i64,
-}
-
-impl<'a> Line<'a> {
-    fn read(message: &'a [u8]) -> Result<Self, Odd> {
-        let [mut sku, mut quantity] = [None; 2];
-        for field in Fields::of(message) {
-            once(field?, [&mut sku, &mut quantity])?;
-        }
-        let (text, sku) = read_sku(sku)?;
-        Ok(Self { text, sku, quantity: quantity.map_or(Ok(0), Value::signed)? })
-    }
-}
-
-/// A SKU, and its text where it lies.
-pub(super) fn read_sku(value: Option<Value<'_>>) -> Result<(&str, Sku), Odd> {
-    let text = value.ok_or(Odd)?.text()?;
-    match Sku::new(text) {
-        Ok(sku) if !sku.is_empty() => Ok((text, sku)),
-        _ => Err(Odd),
-    }
-}
-
 /// SKUs of the lines before, each behind a mark by which most others are told apart.
 #[derive(Default)]
 struct Seen<'a> {
@@ -127,7 +96,7 @@ mod tests {
     use onrush_engine::views::ShardViews;
     use onrush_grpc::product::v1::{ProductLine, ValidateProductsRequest};
     use onrush_proto::command::MAX_QUANTITY;
-    use onrush_proto::{Currency, Money, SlotMap, StockRow};
+    use onrush_proto::{Currency, Money, Sku, SlotMap, StockRow};
     use proptest::prelude::*;
     use prost::Message as _;
 

@@ -1,15 +1,16 @@
-//! Messages of calls, read in place: an order of one line has no message of its own.
+//! `SessionRequest`, read in place: an order of one line has no message of its own.
 
 use onrush_grpc::session::v1::{Call, SessionRequest};
 use prost::{DecodeError, Message as _};
 
-use super::conversation::CALLS_MAX;
-use crate::order::PlainOrder;
-use crate::protobuf::{Fields, Odd, Value};
+use super::{Fields, Odd, PlainOrder, Value};
+
+/// Calls of one message.
+pub(crate) const CALLS_MAX: usize = 16_384;
 
 /// A call as it was read.
 #[derive(Debug)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// CreateOrder, as most are.
     Order(Order),
     /// Any other.
@@ -18,15 +19,15 @@ pub(super) enum Asked {
 
 /// An order with its tag.
 #[derive(Debug)]
-pub(super) struct Order {
-    pub(super) tag: u64,
+pub(crate) struct Order {
+    pub(crate) tag: u64,
     /// How long its client waits; 0: it does not say.
-    pub(super) patience_us: u64,
-    pub(super) order: PlainOrder,
+    pub(crate) patience_us: u64,
+    pub(crate) order: PlainOrder,
 }
 
 /// The calls of a `SessionRequest`: all, or none if anything of it is wrong. Orders are told apart only if `plainly`.
-pub(super) fn read(message: &[u8], plainly: bool) -> Result<Vec<Asked>, DecodeError> {
+pub(crate) fn read(message: &[u8], plainly: bool) -> Result<Vec<Asked>, DecodeError> {
     if plainly && let Ok(calls) = in_place(message) {
         return Ok(calls);
     }

@@ -1,9 +1,19 @@
 //! Fields of Protobuf messages, read and written where they lie: for the few messages that nearly all calls are.
 //!
-//! What is not of the plain form is [`Odd`], and for the generated code to read and to judge.
+//! What is not of the plain form is [`Odd`], and for the generated code to read and to judge. What is taken is what that reads:
+//! unit tests and fuzzers (`services/fuzz`) hold the two against each other, so nothing here knows more of the services.
+
+mod calls;
+mod lines;
+mod order;
 
 use onrush_proto::Money;
 use prost::bytes::BufMut;
+
+pub(crate) use calls::{Asked, CALLS_MAX, Order, read as read_calls};
+pub(crate) use lines::{Line, details_sku};
+pub use order::REQUEST_ID_BYTES_MAX;
+pub(crate) use order::{PlainOrder, RequestId};
 
 /// Bytes that the generated code has to look at: wrong ones, or right ones that nobody writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

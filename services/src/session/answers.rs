@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
     use crate::backend::Accepted;
-    use crate::order::PlainOrder;
+    use crate::protobuf::PlainOrder;
 
     #[test]
     fn an_order_is_answered_as_the_generated_code_answers_it() {

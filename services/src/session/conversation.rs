@@ -15,17 +15,15 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use super::answers::Answers;
-use super::message::{self, Asked};
 use super::orders::Orders;
 use crate::field::FieldError;
+use crate::protobuf::{Asked, CALLS_MAX, read_calls};
 use crate::status::Denial;
 use crate::unread::Unread;
 
 /// Calls that one session may have open; with more nothing is read from it. HTTP/2 tells the client, and what else it
 /// sends on that connection waits behind it.
 const OPEN_MAX: usize = 4_096;
-/// Calls of one message.
-pub(super) const CALLS_MAX: usize = 16_384;
 /// Calls that are begun, and messages that are read, before others of the front have their turn.
 const CALLS_PER_TURN: usize = 256;
 const MESSAGES_PER_TURN: usize = 16;
@@ -174,7 +172,7 @@ where
     }
 
     fn read(&self, message: &[u8]) -> Result<Vec<Asked>, Status> {
-        let calls = message::read(message, self.orders.is_some()).map_err(|error| {
+        let calls = read_calls(message, self.orders.is_some()).map_err(|error| {
             let status = Status::internal(error.to_string());
             Unread::of(&status).map_or(status, Status::from)
         })?;

@@ -5,7 +5,6 @@
 mod answers;
 mod conversation;
 mod desk;
-mod message;
 mod orders;
 mod surface;
 

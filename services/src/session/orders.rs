@@ -13,12 +13,12 @@ use tonic::Code;
 
 use super::answers::Answers;
 use super::desk::Desk;
-use super::message::Order;
 use crate::access::{Call, now_s};
 use crate::backend::Accepted;
 use crate::deadline::Deadline;
 use crate::metrics::Tally;
-use crate::order::{Created, PlainOrder, RequestId};
+use crate::order::Created;
+use crate::protobuf::{Order, PlainOrder, RequestId};
 use crate::status::Rejection;
 use crate::traces;
 
