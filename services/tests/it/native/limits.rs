@@ -143,6 +143,31 @@ async fn who_does_not_read_is_not_listened_to_and_then_ended() {
     ordered(&first.ask(0, &create("ada", &[("tea", 1)])));
 }
 
+/// A client that is there and silent may stay; one whose machine is gone says just as little. The system asks it: its table of
+/// connections shows when it will.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn whether_a_silent_client_is_there_at_all_is_asked_by_the_system() {
+    const KEEPALIVE: Duration = Duration::from_secs(600);
+    /// The timer by which an idle connection is probed.
+    const PROBE: &str = "02";
+    let shop = Shop::open_with(|config| config.native.limits.keepalive = KEEPALIVE);
+    let peer = Peer::open(shop.native(), "");
+    let [server, client] =
+        [shop.native(), peer.stream.local_addr().unwrap()].map(|end| format!("0100007F:{:04X}", end.port()));
+    let timer = until("a probe of a silent client", async || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+        let timer = rows.into_iter().find(|row| row[1..3] == [&server, &client]).map(|row| row[5].to_owned());
+        // What was acknowledged a moment ago may have a timer of its own before.
+        let (kind, ticks) = timer.as_deref().and_then(|timer| timer.split_once(':')).ok_or(timer.clone())?;
+        let ticks = u64::from_str_radix(ticks, 16).map_err(|_| timer.clone())?;
+        if kind == PROBE { Ok(ticks) } else { Err(timer) }
+    });
+    // Hundredths of a second.
+    assert!((1..=KEEPALIVE.as_secs() * 100).contains(&timer.await));
+}
+
 #[tokio::test]
 async fn one_connection_too_many_is_told_so() {
     let shop = Shop::open_with(|config| config.connections_max = 2);

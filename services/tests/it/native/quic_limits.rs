@@ -122,6 +122,31 @@ async fn frames_longer_than_any_window_go_through() {
     assert_eq!(caller.request(&orders[..1]).await.len(), 1);
 }
 
+/// A client whose machine is gone says nothing of it: it is probed, and then its place is another's. One that is there and
+/// silent answers the probes, and stays.
+#[tokio::test]
+async fn who_is_gone_without_a_word_gives_its_place_up_and_who_is_silent_keeps_it() {
+    let shop = open(|config| {
+        config.connections_max = 2;
+        config.native.limits.keepalive = SOON;
+    });
+    let (_silent, mut silent) = Caller::open(&shop, "").await;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let open = runtime.block_on(Caller::open(&shop, ""));
+            // Nothing of the client runs any more, so nothing is said when it goes.
+            drop(runtime);
+            drop(open);
+        });
+    });
+    let again = || connect(shop.native_quic(), config(&shop.certificate(), &[ALPN]));
+    assert!(again().await.is_err(), "both places are taken");
+    until("a place for another connection", async || again().await.map(|_| ())).await;
+    silent.say(Kind::Ping).await;
+    assert_eq!(silent.read().await.kind(), Kind::Pong);
+}
+
 #[tokio::test]
 async fn one_connection_too_many_is_refused() {
     let shop = open(|config| config.connections_max = 2);

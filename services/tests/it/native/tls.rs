@@ -3,13 +3,17 @@
 use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use onrush_net::client::Shop as Client;
 use onrush_net::client::native::{Stream, Transport};
-use onrush_net::tls::Trust;
+use onrush_net::tls::{ALPN, Trust};
 use onrush_proto::Text;
-use onrush_proto::frame::Hello;
+use onrush_proto::frame::{FRAME_BYTES_MAX, Frame, HEADER_BYTES, Hello, Kind};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::quic::{believing, buy};
 use crate::binary::{FREE_PORTS, Process, onrush};
@@ -75,6 +79,52 @@ async fn nothing_is_taken_in_the_clear() {
     assert!(heard.is_empty() || heard[0] == 21, "{heard:?}");
     let address = format!("onrush://{}", shop.native());
     assert!(Client::connect_with(&address, &believing(Trust::System)).await.is_err());
+}
+
+/// What a server says first over TLS to a client that offers these protocols.
+fn welcomed(shop: &Shop, alpn: &[&[u8]]) -> std::io::Result<Kind> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(shop.certificate()).unwrap() {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    let stream = TcpStream::connect(shop.native())?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let client = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut stream = StreamOwned::new(client, stream);
+    let mut bytes = Vec::new();
+    Hello::new("", "a test").write(&mut bytes);
+    stream.write_all(&bytes)?;
+    let mut head = [0; HEADER_BYTES];
+    stream.read_exact(&mut head)?;
+    let length = Frame::length(&head, FRAME_BYTES_MAX).unwrap().unwrap();
+    let mut frame = head.to_vec();
+    frame.resize(length, 0);
+    stream.read_exact(&mut frame[HEADER_BYTES..])?;
+    Ok(Frame::read(&frame, FRAME_BYTES_MAX).unwrap().unwrap().0.kind)
+}
+
+#[tokio::test]
+async fn another_protocol_is_refused_in_the_handshake() {
+    let shop = open(|_| ());
+    let others: [&[&[u8]]; 3] = [&[b"onrush/2"], &[b"h2", b"http/1.1"], &[b"onrush-peer/1"]];
+    for alpn in others {
+        let error = welcomed(&shop, alpn).unwrap_err();
+        let told = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        let refused = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+        assert_eq!(told, Some(&refused), "{error}");
+    }
+    // Who offers none is served, and so is who offers others beside it.
+    let ours: [&[&[u8]]; 3] = [&[], &[ALPN], &[b"onrush/2", ALPN]];
+    for alpn in ours {
+        assert_eq!(welcomed(&shop, alpn).unwrap(), Kind::Welcome);
+    }
 }
 
 #[tokio::test]
