@@ -31,7 +31,11 @@ async fn put_on_sale(shop: &Shop, sku: Sku) -> Result<(), CallError> {
 }
 
 /// The heart of it.
-async fn buy(address: &str, customer: CustomerId, sku: Sku) -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn buy(
+    address: &str,
+    customer: CustomerId,
+    sku: Sku,
+) -> Result<(), Box<dyn std::error::Error>> {
     let shop = Shop::connect(address).await?;
     put_on_sale(&shop, sku).await?;
 

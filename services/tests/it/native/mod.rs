@@ -7,6 +7,7 @@ mod broken;
 mod deadlines;
 mod drivers;
 mod ends;
+mod examples;
 mod limits;
 mod lines;
 mod nodes;
