@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use onrush_storage::log::LogReader;
@@ -47,10 +47,7 @@ impl Rebuild {
 
     /// The shard, once it is there.
     pub(super) fn poll(&mut self) -> Option<Result<Shard, RecoverError>> {
-        match self.done.try_recv() {
-            Ok(rebuilt) => Some(rebuilt),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.done.try_recv().ok()
     }
 }
 
