@@ -32,6 +32,9 @@ use crate::views::ViewRows;
 const PIPELINE_MAX: usize = 64;
 /// Bytes from which on an output goes to the writer's thread.
 const LARGE_BYTES: usize = 16 << 10;
+/// What a write takes from which on the disk is slow, and for how long it counts as such.
+const SLOW_WRITE_US: u64 = 10_000;
+const SLOW_FOR_US: u64 = 10_000_000;
 /// Bytes of entries that are written together while others wait for the disk.
 const JOINED_BYTES_MAX: usize = 1 << 20;
 /// Messages heard in one turn: a leader that gets no answer sends the same again, and whoever hears on meanwhile never gives
@@ -97,6 +100,8 @@ pub(crate) struct Member {
     clock: HostClock,
     election_us: u64,
     written_us: u64,
+    /// Until when the disk counts as slow.
+    slow_until_us: u64,
     sealed: bool,
     /// Role, term and leader that were told last.
     told: (RoleKind, u64, Option<NodeId>),
@@ -123,6 +128,7 @@ impl Member {
             rows: ViewRows::default(),
             election_us,
             written_us: 0,
+            slow_until_us: 0,
             sealed: false,
             told: (RoleKind::Follower, 0, None),
             farewell_us: None,
@@ -219,6 +225,7 @@ impl Member {
     fn landed(&mut self, written: Written<Output, MemberWriteError>) -> Result<(), MemberError> {
         written.result?;
         self.seat.station.counters.stages.record(Stage::Commit, written.took_ns);
+        self.look_at_disk(written.took_ns / 1_000);
         written.job.map_or(Ok(()), |output| self.is_written(output))
     }
 
@@ -289,7 +296,8 @@ impl Member {
         }
     }
 
-    /// Works off outputs, as far as no write is in flight; large ones by the writer's thread.
+    /// Works off outputs, as far as no write is in flight; large ones by the writer's thread, and all of them for a while once
+    /// the disk was slow: a leader that waits for it is silent, and turned out.
     fn carry_out(&mut self) -> Result<bool, MemberError> {
         let mut any = false;
         while !self.writer.is_writing()
@@ -300,7 +308,9 @@ impl Member {
                 self.send(&mut output.later);
                 continue;
             }
-            if output.append_bytes() >= LARGE_BYTES && self.writer.has_thread() {
+            let began_us = self.clock.now_us();
+            let is_long = output.append_bytes() >= LARGE_BYTES || began_us < self.slow_until_us;
+            if is_long && self.writer.has_thread() {
                 match self.writer.begin(output) {
                     Ok(()) => continue,
                     Err(back) => output = back,
@@ -309,9 +319,16 @@ impl Member {
             let mut laps = Laps::start();
             self.writer.write(&mut output)?;
             self.seat.end(Stage::Commit, &mut laps);
+            self.look_at_disk(self.clock.now_us() - began_us);
             self.is_written(output)?;
         }
         Ok(any)
+    }
+
+    fn look_at_disk(&mut self, took_us: u64) {
+        if took_us > SLOW_WRITE_US {
+            self.slow_until_us = self.clock.now_us() + SLOW_FOR_US;
+        }
     }
 
     /// True if the shard may decide here, now.
