@@ -1,4 +1,5 @@
-//! What a ranking costs of the CPU, by task: a shop of drawn orders, the last of some rounds over all users.
+//! What a ranking costs of the CPU, by task: the first one of a day or after a purchase, for which a user is looked at,
+//! and those that come later. A shop of drawn orders, some rounds over all users.
 //!
 //! cargo run --release -p onrush-scoring --example rank [PRODUCTS [USERS [BASKETS]]]
 
@@ -15,6 +16,8 @@ use onrush_scoring::mlp::{Mlp, MlpOptions};
 use onrush_scoring::model::Desk;
 
 const ROUNDS: usize = 5;
+/// Products that are ranked.
+const MOST: usize = 300;
 /// Lines of a basket, and seconds between two of all.
 const LINES: usize = 10;
 const STEP_S: i64 = 200;
@@ -36,21 +39,36 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{products} products, {users} users, {} products of each", bought / users.max(1));
     let mut desk = Desk::default();
     for task in [Task::NextBasket, Task::Discovery] {
-        let mut us = Vec::new();
+        let mut profiles = Vec::new();
+        for user in &counters.users {
+            desk.look(task, user, &moment);
+            profiles.push(desk.profile.clone());
+        }
+        let [mut first, mut later] = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
             let begun_ns = cpu_ns()?;
             for user in &counters.users {
-                desk.rank(task, user, &moment, 300, |features, scores| mlp.score(features, scores));
+                desk.rank(task, user, &moment, MOST, |features, scores| mlp.score(features, scores));
             }
-            us.push((cpu_ns()? - begun_ns) as f64 / 1e3 / users as f64);
+            first.push((cpu_ns()? - begun_ns) as f64 / 1e3 / users as f64);
+            let begun_ns = cpu_ns()?;
+            for (user, profile) in counters.users.iter().zip(&profiles) {
+                desk.profile.clone_from(profile);
+                desk.rank_by_profile(task, user, &moment, MOST, |features, scores| {
+                    mlp.score(features, scores)
+                });
+            }
+            later.push((cpu_ns()? - begun_ns) as f64 / 1e3 / users as f64);
         }
-        us.sort_unstable_by(f64::total_cmp);
-        println!(
-            "{task:?}: {:.1} us a ranking, median of {ROUNDS} ({:.1} to {:.1})",
-            us[ROUNDS / 2],
-            us[0],
-            us[ROUNDS - 1]
-        );
+        for (name, mut us) in [("of a day or after a purchase", first), ("later", later)] {
+            us.sort_unstable_by(f64::total_cmp);
+            println!(
+                "{task:?}, {name}: {:.1} us a ranking, median of {ROUNDS} ({:.1} to {:.1})",
+                us[ROUNDS / 2],
+                us[0],
+                us[ROUNDS - 1]
+            );
+        }
     }
     Ok(())
 }

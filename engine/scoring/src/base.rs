@@ -12,7 +12,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::counters::{Bought, Counters, User};
 use crate::factors::{AlsOptions, DIMENSIONS, Factor, Factors, GoOn, Half, Sparse};
 use crate::neighbours::{Neighbour, Neighbours};
-use crate::scan::{ItemFactors as _, ItemRows, MatrixError};
+use crate::scan::{AlignedBytes, ItemFactors as _, ItemMatrix, ItemRows, MatrixError, Quantized};
 use crate::section::Section;
 
 /// Factors and neighbours, as they were learned.
@@ -39,6 +39,7 @@ pub struct Relations {
 #[derive(Clone)]
 pub struct Base {
     factors: Arc<ItemRows<Section>>,
+    codes: Arc<Quantized<Section>>,
     relations: Arc<Relations>,
     half: Half,
     placed: Arc<Placed>,
@@ -105,21 +106,22 @@ impl Base {
     /// A factor is too large to be scanned, or no number.
     pub fn of(learned: Learned) -> Result<Self, MatrixError> {
         let Learned { factors, relations } = learned;
-        Ok(Self::with(ItemRows::build(&factors)?.shared(), relations))
+        Ok(Self::with(ItemRows::build(&factors)?.shared(), codes_of(&factors)?.shared(), relations))
     }
 
-    /// The same of factors that lie where they are.
-    pub(crate) fn with(factors: ItemRows<Section>, relations: Relations) -> Self {
+    /// The same of factors that lie where they are, in rows and in a byte a number.
+    pub(crate) fn with(factors: ItemRows<Section>, codes: Quantized<Section>, relations: Relations) -> Self {
         let half = Half::of_rows(&factors, relations.regularization);
         let placed = Placed::of(&relations.neighbours, factors.items() as usize, None);
-        Self { factors: Arc::new(factors), relations: Arc::new(relations), half, placed: Arc::new(placed) }
+        let (factors, codes, relations) = (Arc::new(factors), Arc::new(codes), Arc::new(relations));
+        Self { factors, codes, relations, half, placed: Arc::new(placed) }
     }
 
     /// Nothing: no product has a factor or neighbours.
     pub fn nothing() -> Self {
         let AlsOptions { regularization, confidence, .. } = AlsOptions::default();
         let relations = Relations { neighbours: Neighbours::default(), regularization, confidence };
-        Self::with(ItemRows::none().shared(), relations)
+        Self::with(ItemRows::none().shared(), Quantized::none().shared(), relations)
     }
 
     /// Products that it was learned of.
@@ -166,6 +168,11 @@ impl Base {
         &self.factors
     }
 
+    /// The same in a byte a number.
+    pub(crate) fn codes(&self) -> &Quantized<Section> {
+        &self.codes
+    }
+
     /// What is bought by those who buy a product, the nearest first.
     pub fn neighbours(&self, product: u32) -> impl Iterator<Item = Neighbour> + '_ {
         let near = &self.placed.near;
@@ -204,13 +211,7 @@ impl Base {
         self.placed.near_places.get(learned as usize).copied().unwrap_or(NOWHERE)
     }
 
-    /// The factor of a user, of what they bought so far.
-    pub fn fold_in(&self, user: &User, now_s: i64) -> Factor {
-        let counts = user.bought.iter().map(|bought| (bought.product, bought.history(now_s)));
-        self.fold(counts, &mut Fold::default())
-    }
-
-    /// The same of products and their decayed counts.
+    /// The factor of a user, of products and their decayed counts.
     pub(crate) fn fold(&self, counts: impl Iterator<Item = (u32, f32)> + Clone, fold: &mut Fold) -> Factor {
         let Fold { row, factors } = fold;
         row.clear();
@@ -261,6 +262,11 @@ impl Placed {
         }
         placed
     }
+}
+
+/// Factors in a byte a number.
+pub(crate) fn codes_of(factors: &[Factor]) -> Result<Quantized<AlignedBytes>, MatrixError> {
+    Ok(Quantized::build(&ItemMatrix::build(factors)?))
 }
 
 /// The confidence beyond 1 that a decayed count is held with.

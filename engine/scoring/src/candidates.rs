@@ -1,12 +1,13 @@
 //! Which products come into question for a user, and what speaks for each.
 
-use crate::base::{Base, Fold, weight};
+use crate::base::{Base, weight};
 use crate::best::Best;
-use crate::counters::{Counters, Product, User};
+use crate::counters::{Counters, User};
 use crate::decayed::DAY_S;
 use crate::factors::Factor;
 use crate::features::{Features, Hints, Person, Standing};
-use crate::scan::{AlignedBytes, Instructions, ItemFactors as _, ItemMatrix, ItemRows, Pass, Query};
+use crate::profile::Profile;
+use crate::scan::{ItemFactors as _, ItemRows};
 use crate::section::Section;
 use crate::wide::{dot, widest};
 
@@ -19,6 +20,13 @@ pub enum Task {
     Discovery,
 }
 
+impl Task {
+    /// True if a product may be foretold of a user.
+    pub(crate) fn admits(self, user: &User, product: u32) -> bool {
+        self == Self::NextBasket || !user.knows(product)
+    }
+}
+
 /// How many candidates come from where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
@@ -28,7 +36,7 @@ pub struct Bounds {
     pub trends: usize,
     /// From what is near the history.
     pub near: usize,
-    /// By the product of the factors.
+    /// By the product of the factors, of the whole catalogue.
     pub factors: usize,
     /// Products of the user whose neighbours are looked at, those that weigh most. 96 cost a tenth of discovery.
     pub near_of: usize,
@@ -46,7 +54,7 @@ impl Bounds {
 
 /// How long ago what counts as bought lately was, at most.
 pub(crate) const LATELY_S: i64 = 21 * DAY_S;
-/// Products of a chart: the ones whose factors are looked through.
+/// Products of a chart: where what many buy is looked for that a user never bought.
 const CHARTED_MAX: usize = 3_000;
 /// Products whose nearness is looked at together.
 const LANES: usize = 16;
@@ -64,33 +72,65 @@ pub struct Moment<'a> {
 }
 
 /// What is known of products at a time whoever asks: what speaks for each, and those that are bought most, the most
-/// bought first, with their factors in blocks.
+/// bought first.
 #[derive(Debug, Default)]
 pub struct Chart {
     pub(crate) now_s: i64,
     standings: Vec<Standing>,
     pub(crate) products: Vec<u32>,
-    /// `None` if there are none that can be scanned.
-    factors: Option<ItemMatrix<AlignedBytes>>,
 }
 
-impl Chart {
-    /// Puts in order what many bought of late.
-    pub fn of(counters: &Counters, base: &Base, now_s: i64) -> Self {
-        let score = |product: &Product| product.trend(now_s) + 2.0 * product.rush(now_s);
-        let mut scored: Vec<(f32, u32)> = counters.products.iter().map(score).zip(0..).collect();
-        scored.retain(|(score, _)| *score > 0.0);
+/// A chart in the making: products are looked at some at a time, between which whoever counts may go on.
+#[derive(Debug)]
+pub struct Survey {
+    now_s: i64,
+    scored: Vec<(f32, u32)>,
+    standings: Vec<Standing>,
+}
+
+impl Survey {
+    /// Of no product yet; everything is told as of a time.
+    pub fn at(now_s: i64) -> Self {
+        Self { now_s, scored: Vec::new(), standings: Vec::new() }
+    }
+
+    /// Products that were looked at.
+    pub fn seen(&self) -> usize {
+        self.standings.len()
+    }
+
+    /// Looks at the next products, up to a number.
+    pub fn go_on(&mut self, counters: &Counters, base: &Base, end: usize) {
+        let Self { now_s, scored, standings } = self;
+        for number in standings.len() as u32..end.min(counters.products.len()) as u32 {
+            let product = &counters.products[number as usize];
+            let score = product.trend(*now_s) + 2.0 * product.rush(*now_s);
+            if score > 0.0 {
+                scored.push((score, number));
+            }
+            standings.push(Standing::of(number, counters, base, *now_s));
+        }
+    }
+
+    /// Puts in order what was looked at.
+    pub fn chart(self) -> Chart {
+        let Self { now_s, mut scored, standings } = self;
         let above = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
         if scored.len() > CHARTED_MAX {
             scored.select_nth_unstable_by(CHARTED_MAX, above);
             scored.truncate(CHARTED_MAX);
         }
         scored.sort_unstable_by(above);
-        let products: Vec<u32> = scored.into_iter().map(|(_, product)| product).collect();
-        let factors: Vec<Factor> = products.iter().map(|product| base.factor(*product)).collect();
-        let numbers = 0..counters.products.len() as u32;
-        let standings = numbers.map(|number| Standing::of(number, counters, base, now_s)).collect();
-        Self { now_s, standings, products, factors: ItemMatrix::build(&factors).ok() }
+        Chart { now_s, standings, products: scored.into_iter().map(|(_, product)| product).collect() }
+    }
+}
+
+impl Chart {
+    /// Puts in order what many bought of late.
+    pub fn of(counters: &Counters, base: &Base, now_s: i64) -> Self {
+        let mut survey = Survey::at(now_s);
+        survey.go_on(counters, base, counters.products.len());
+        survey.chart()
     }
 
     /// What speaks for a product; one that came later is looked at anew.
@@ -109,16 +149,11 @@ pub struct Gathered {
     pub features: Vec<Features>,
     taken: Vec<bool>,
     person: Person,
-    fold: Fold,
     near: Near,
     best: Best,
-    scan: Scan,
     standings: Vec<Standing>,
     products_of: Vec<f32>,
 }
-
-/// The pass over the factors of a chart.
-struct Scan(Pass);
 
 /// How near everything is to what a user bought.
 #[derive(Default)]
@@ -132,22 +167,19 @@ struct Near {
 }
 
 impl Gathered {
-    /// Gathers the candidates of a user.
-    pub fn gather(&mut self, task: Task, user: &User, moment: &Moment<'_>) {
+    /// Gathers the candidates of a user, of whom the profile for this task is known.
+    pub fn gather(&mut self, task: Task, user: &User, profile: &Profile, moment: &Moment<'_>) {
         let Moment { counters, base, chart, now_s } = *moment;
-        let Self { products, taken, person, fold, near, .. } = self;
+        let Self { products, taken, person, near, .. } = self;
         products.clear();
         taken.resize(counters.products.len(), false);
         person.look(user, counters, now_s);
         near.look(user, &person.counts, moment, Bounds::of(task).near_of);
-        let counts =
-            user.bought.iter().zip(&person.counts).map(|(bought, [count, _])| (bought.product, *count));
-        let factor = base.fold(counts, fold);
-        self.choose(task, user, &factor, moment);
+        self.choose(task, user, profile, moment);
         let Self { products, features, taken, person, near, standings, products_of, .. } = self;
         standings.clear();
         standings.extend(products.iter().map(|product| chart.standing(*product, moment)));
-        products_of_factors(&factor, base.factors(), standings, products_of);
+        products_of_factors(&profile.factor, base.factors(), standings, products_of);
         features.clear();
         for ((product, standing), factor) in products.iter().zip(standings.iter()).zip(products_of.iter()) {
             taken[*product as usize] = false;
@@ -157,10 +189,10 @@ impl Gathered {
     }
 
     /// Which products come into question.
-    fn choose(&mut self, task: Task, user: &User, factor: &Factor, moment: &Moment<'_>) {
-        let Self { products, taken, person, near, best, scan, .. } = self;
+    fn choose(&mut self, task: Task, user: &User, profile: &Profile, moment: &Moment<'_>) {
+        let Self { products, taken, person, near, best, .. } = self;
         let bounds = Bounds::of(task);
-        let is_new = |product: u32| task == Task::NextBasket || !user.knows(product);
+        let is_new = |product: u32| task.admits(user, product);
         let mut take = |product: u32| {
             if !std::mem::replace(&mut taken[product as usize], true) {
                 products.push(product);
@@ -177,7 +209,7 @@ impl Gathered {
         best.begin(bounds.near);
         nearest(&near.sums, moment.base.near(), &is_new, best);
         best.all().for_each(&mut take);
-        scan.highest(bounds.factors, factor, moment.chart, &is_new, take);
+        profile.highest().iter().copied().for_each(take);
     }
 }
 
@@ -258,31 +290,5 @@ widest! {
         for standing in standings {
             found.push(factors.factor(standing.learned).map_or(0.0, |other| dot(factor, &other)));
         }
-    }
-}
-
-impl Scan {
-    /// Takes the products of a chart with the highest products of factors.
-    fn highest(
-        &mut self,
-        most: usize,
-        factor: &Factor,
-        chart: &Chart,
-        is_new: &dyn Fn(u32) -> bool,
-        take: impl FnMut(u32),
-    ) {
-        let Some(factors) = &chart.factors else { return };
-        let query = [Query { user: factor, k: most }];
-        // A factor that is no number is near nothing.
-        let found = self.0.exact(factors, &query, &mut |_, at| is_new(chart.products[at as usize]));
-        let found = found.ok().and_then(|found| found.first()).into_iter().flatten();
-        found.map(|found| chart.products[found.item as usize]).for_each(take);
-    }
-}
-
-impl Default for Scan {
-    fn default() -> Self {
-        let most = Bounds::of(Task::NextBasket).factors.max(Bounds::of(Task::Discovery).factors);
-        Self(Pass::new(most, Instructions::widest()))
     }
 }

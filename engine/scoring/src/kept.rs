@@ -23,12 +23,11 @@ use memmap2::Mmap;
 use rkyv::rancor::Error;
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::base::{Base, Learned, Relations};
+use crate::base::{Base, Learned, Relations, codes_of};
 use crate::counters::Listing;
-use crate::factors::Factor;
 use crate::mlp::Mlp;
 use crate::model::{Model, Rankers};
-use crate::scan::{ItemMatrix, ItemRows, MatrixError, Quantized};
+use crate::scan::{ItemRows, MatrixError, Quantized};
 use crate::sealed::{self, HEAD_BYTES, Kind, SealError};
 use crate::section::Section;
 
@@ -124,7 +123,7 @@ impl Kept {
             origin: *origin,
         };
         let archive = rkyv::to_bytes::<Error>(&described).map_err(ModelError::Archive)?;
-        let (rows, codes) = (ItemRows::build(factors)?, codes(factors)?);
+        let (rows, codes) = (ItemRows::build(factors)?, codes_of(factors)?);
         let mut body =
             Vec::with_capacity(LENGTHS_BYTES + rows.bytes().len() + codes.bytes().len() + archive.len());
         for number in [factors.len() as u64, archive.len() as u64, 0, 0] {
@@ -141,13 +140,8 @@ impl Kept {
         let Self { names, listings, learned, rankers, origin } = self;
         let Learned { factors, relations } = learned;
         let described = Described { names, listings, relations, rankers, origin };
-        described.model(ItemRows::build(&factors)?.shared(), codes(&factors)?.shared())
+        described.model(ItemRows::build(&factors)?.shared(), codes_of(&factors)?.shared())
     }
-}
-
-/// The codes of factors.
-fn codes(factors: &[Factor]) -> Result<Quantized<crate::scan::AlignedBytes>, MatrixError> {
-    Ok(Quantized::build(&ItemMatrix::build(factors)?))
 }
 
 /// Maps the model of a directory.
@@ -160,6 +154,10 @@ fn map(path: &Path) -> Result<Model, ModelError> {
     #[allow(unsafe_code, reason = "a file is mapped")]
     // SAFETY: a file of a model is replaced and never changed, so that what is mapped stays as it is.
     let mapped = unsafe { Mmap::map(&file)? };
+    // Where the file system keeps files in huge pages, a scan misses the TLB less. Where it does not, it says so, and
+    // ordinary pages serve.
+    #[cfg(target_os = "linux")]
+    let _ = mapped.advise(memmap2::Advice::HugePage);
     open(&Section::mapped(mapped))
 }
 
@@ -199,7 +197,7 @@ impl Described {
             return Err(ModelError::Content(fault));
         }
         let Self { names, listings, relations, rankers, origin } = self;
-        Ok(Model { names, listings, base: Base::with(rows, relations), rankers, origin, codes: codes.into() })
+        Ok(Model { names, listings, base: Base::with(rows, codes, relations), rankers, origin })
     }
 
     /// What does not fit together; `None` if all does.
@@ -278,7 +276,7 @@ mod tests {
             let file = Section::built(AlignedBytes::copy_of(&KIND.seal(&kept.encode().unwrap())));
             let model = open(&file).unwrap();
             let within = file.as_ref().as_ptr_range();
-            for part in [model.base.factors().bytes(), model.codes.bytes()] {
+            for part in [model.base.factors().bytes(), model.base.codes().bytes()] {
                 assert!(part.is_empty() || within.contains(&part.as_ptr()));
                 assert_eq!(part.as_ptr().addr() % 64, 0);
             }
@@ -286,7 +284,7 @@ mod tests {
                 assert_eq!(model.base.factor(product), *factor);
             }
             let built = kept.clone().model().unwrap();
-            assert_eq!(built.codes.bytes(), model.codes.bytes());
+            assert_eq!(built.base.codes().bytes(), model.base.codes().bytes());
             assert_eq!((model.names, model.listings, model.origin), (kept.names, kept.listings, kept.origin));
             assert_eq!(model.rankers, kept.rankers);
         }
@@ -310,6 +308,32 @@ mod tests {
         let mut longer = body.clone();
         longer.push(0);
         assert!(opened(&longer).err().unwrap().to_string().contains("for the rest"));
+    }
+
+    /// A file that ends where a section does is as damaged as one that ends within it, and so is one byte of another.
+    #[test]
+    fn a_file_that_is_cut_or_changed_at_a_section_is_refused_where_it_is_mapped() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kept, path) = (kept(21), dir.path().join(FILE));
+        kept.write(dir.path()).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let rows = HEAD_BYTES + LENGTHS_BYTES;
+        let (codes, archive) = (rows + 256 * 21, rows + 256 * 21 + 512 + 1152 * 2);
+        assert!(archive < whole.len());
+        for boundary in
+            [8, 16, 24, HEAD_BYTES, HEAD_BYTES + 8, rows, codes, codes + 512, archive, whole.len()]
+        {
+            for at in [boundary - 1, boundary, boundary + 1].into_iter().filter(|at| *at < whole.len()) {
+                fs::write(&path, &whole[..at]).unwrap();
+                assert!(matches!(read(dir.path()), Err(ModelError::Sealed(_))), "cut at {at}");
+                let mut changed = whole.clone();
+                changed[at] ^= 0x10;
+                fs::write(&path, &changed).unwrap();
+                assert!(matches!(read(dir.path()), Err(ModelError::Sealed(_))), "byte {at} changed");
+            }
+        }
+        fs::write(&path, &whole).unwrap();
+        assert_eq!(read(dir.path()).unwrap().names, kept.names);
     }
 
     #[test]

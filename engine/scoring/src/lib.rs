@@ -25,6 +25,7 @@ pub mod model;
 pub mod neighbours;
 #[cfg(test)]
 mod plain;
+pub mod profile;
 pub mod sales;
 pub mod scan;
 pub mod sealed;

@@ -3,7 +3,6 @@
 #![allow(missing_docs, reason = "rkyv derives public items without docs")]
 
 use std::path::Path;
-use std::sync::Arc;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -13,8 +12,8 @@ use crate::counters::{Counters, Listing, User};
 use crate::features::Features;
 use crate::kept;
 use crate::mlp::Mlp;
-use crate::scan::{Quantized, entry, key};
-use crate::section::Section;
+use crate::profile::{Look, Profile};
+use crate::scan::{entry, key};
 
 pub use crate::kept::{FILE, Kept, ModelError, Origin};
 
@@ -38,8 +37,6 @@ pub struct Model {
     pub rankers: Rankers,
     /// How it came about.
     pub origin: Origin,
-    /// Its factors in a byte a number.
-    pub(crate) codes: Arc<Quantized<Section>>,
 }
 
 impl Model {
@@ -74,6 +71,9 @@ impl Model {
 #[derive(Default)]
 pub struct Desk {
     gathered: Gathered,
+    look: Look,
+    /// The user that was looked at last.
+    pub profile: Profile,
     scores: Vec<f32>,
     keys: Vec<u64>,
     /// (score, number of the product), the best first.
@@ -100,8 +100,26 @@ impl Desk {
         most: usize,
         score: impl FnOnce(&[Features], &mut Vec<f32>),
     ) {
-        let Self { gathered, scores, keys, ranked } = self;
-        gathered.gather(task, user, moment);
+        self.look(task, user, moment);
+        self.rank_by_profile(task, user, moment, most, score);
+    }
+
+    /// Looks at a user: what is found is their [`Desk::profile`].
+    pub fn look(&mut self, task: Task, user: &User, moment: &Moment<'_>) {
+        self.profile.look(task, user, moment.base, moment.now_s, &mut self.look);
+    }
+
+    /// Ranks the candidates of a user whose [`Desk::profile`] for this task it is, as [`Desk::rank`] does.
+    pub fn rank_by_profile(
+        &mut self,
+        task: Task,
+        user: &User,
+        moment: &Moment<'_>,
+        most: usize,
+        score: impl FnOnce(&[Features], &mut Vec<f32>),
+    ) {
+        let Self { gathered, profile, scores, keys, ranked, .. } = self;
+        gathered.gather(task, user, profile, moment);
         score(&gathered.features, scores);
         keys.clear();
         keys.extend(scores.iter().zip(&gathered.products).map(|(score, product)| key(*score, *product)));

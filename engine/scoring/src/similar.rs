@@ -2,7 +2,6 @@
 
 use crate::base::Base;
 use crate::factors::{DIMENSIONS, Factor};
-use crate::model::Model;
 use crate::scan::{Instructions, Pass, Query};
 
 /// Products that are compared by direction, for each that is asked for: those with the highest product of factors,
@@ -28,8 +27,8 @@ impl Default for Similar {
 
 impl Similar {
     /// Looks for what the same users buy, the nearest first, and then for what has a factor like that of the product;
-    /// at most so many. `base` is that of the model, placed among counters whose numbers these are.
-    pub fn look(&mut self, model: &Model, base: &Base, product: u32, most: usize) {
+    /// at most so many. `base` is placed among counters whose numbers these are.
+    pub fn look(&mut self, base: &Base, product: u32, most: usize) {
         let Self { pass, found } = self;
         found.clear();
         found.extend(base.neighbours(product).take(most).map(|near| (near.nearness, near.product)));
@@ -46,7 +45,7 @@ impl Similar {
         };
         let query = [Query { user: &own, k }];
         // It was looked at when the model was read that its factors can be scanned.
-        let Ok([highest]) = pass.quantized(base.factors(), &model.codes, &query, &mut admit) else { return };
+        let Ok([highest]) = pass.quantized(base.factors(), base.codes(), &query, &mut admit) else { return };
         let cosine = |item: u32| {
             let other = base.factor(base.counted(item)?);
             let cosine =

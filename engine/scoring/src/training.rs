@@ -13,6 +13,7 @@ use crate::evaluation::truth;
 use crate::factors::{AlsOptions, GoOn};
 use crate::mlp::{Example, Mlp, MlpOptions};
 use crate::model::Rankers;
+use crate::profile::{Look, Profile};
 use crate::sales::Sales;
 use crate::scan::MatrixError;
 
@@ -140,6 +141,7 @@ fn collect(
 ) -> Option<Examples> {
     let mut examples = Examples::default();
     let mut gathered = Gathered::default();
+    let (mut profile, mut look) = (Profile::default(), Look::default());
     let mut random = fastrand::Rng::with_seed(options.mlp.seed);
     let step_s = step_s(sales);
     let mut now_s = steps.start;
@@ -155,7 +157,9 @@ fn collect(
                 if share < 1.0 && random.f32() > share {
                     continue;
                 }
-                gathered.gather(task, &counters.users[user as usize], &moment);
+                let user = &counters.users[user as usize];
+                profile.look(task, user, base, now_s, &mut look);
+                gathered.gather(task, user, &profile, &moment);
                 examples.extend(example(&gathered, &bought, options.others, &mut random));
             }
         };

@@ -57,22 +57,85 @@ pub(super) struct Board {
     brands: HashSet<BrandName>,
 }
 
+/// A board in the making: what stands in it of each product, looked at in stretches, between which whoever counts may
+/// go on.
+pub(super) struct Rows {
+    now_us: u64,
+    /// By place.
+    rows: Vec<Row>,
+}
+
+struct Row {
+    shown: Shown,
+    since_us: u64,
+    /// Orders by window.
+    orders: [u64; 4],
+}
+
 impl Shown {
     pub(super) fn of(product: &Product) -> Self {
         Self { sku: product.sku, category: product.category, brand: product.brand }
     }
 }
 
+impl Rows {
+    /// Of no product yet; everything is told as of a time.
+    pub(super) fn at(now_us: u64) -> Self {
+        Self { now_us, rows: Vec::new() }
+    }
+
+    /// Looks at the next products of counters, so many at most; true if there are more.
+    pub(super) fn go_on(&mut self, counters: &Counters, most: usize) -> bool {
+        let Self { now_us, rows } = self;
+        let products = &counters.counted().products;
+        rows.extend(products.iter().skip(rows.len()).take(most).map(|product| Row::of(product, *now_us)));
+        rows.len() < products.len()
+    }
+
+    /// Puts everything in order. `generation` is that of the places of the products.
+    pub(super) fn board(self, generation: u64) -> Board {
+        let Self { now_us, rows } = self;
+        let is_new = |row: &Row| row.since_us > 0 && row.since_us + NEW_US > now_us;
+        let mut new: Vec<&Row> = rows.iter().filter(|row| is_new(row)).collect();
+        new.sort_unstable_by(|a, b| b.since_us.cmp(&a.since_us).then(a.shown.sku.cmp(&b.shown.sku)));
+        new.truncate(NEW_MAX);
+        let rest = ordered(&rows, Window::Month, |row| !is_new(row));
+        Board {
+            charts: Window::ALL.map(|window| Chart::of(&rows, window)),
+            generation,
+            new: new.into_iter().map(|row| row.shown).collect(),
+            rest: rest.into_iter().take(REST_MAX).collect(),
+            categories: rows.iter().map(|row| row.shown.category).collect(),
+            brands: rows.iter().map(|row| row.shown.brand).collect(),
+        }
+    }
+}
+
+impl Row {
+    fn of(product: &Product, now_us: u64) -> Self {
+        let orders = |window| product.sold.as_ref().map_or(0, |sold| sold.trend.orders(window, now_us));
+        Self { shown: Shown::of(product), since_us: product.since_us, orders: Window::ALL.map(orders) }
+    }
+}
+
+/// The products that are wanted, the most bought of a window first.
+fn ordered(rows: &[Row], window: Window, wanted: impl Fn(&Row) -> bool) -> Vec<Charted> {
+    let orders = |row: &Row| row.orders[window as usize];
+    let mut order: Vec<(u64, u32)> = rows
+        .iter()
+        .zip(0..)
+        .filter(|(row, _)| wanted(row))
+        .map(|(row, place)| (orders(row), place))
+        .collect();
+    let sku = |place: u32| rows[place as usize].shown.sku;
+    order.sort_unstable_by(|(a, one), (b, other)| b.cmp(a).then_with(|| sku(*one).cmp(&sku(*other))));
+    let charted = |(orders, place)| Charted { shown: rows[place as usize].shown, orders, place };
+    order.into_iter().map(charted).collect()
+}
+
 impl Chart {
-    fn of(counters: &Counters, window: Window, now_us: u64) -> Self {
-        let orders = |(product, place): (&Product, u32)| {
-            let sold = product.sold.as_ref()?;
-            let orders = sold.trend.orders(window, now_us);
-            (orders > 0).then(|| Charted { shown: Shown::of(product), orders, place })
-        };
-        let products = counters.counted().products.iter().zip(0..);
-        let mut all: Vec<Charted> = products.filter_map(orders).collect();
-        all.sort_unstable_by(|a, b| b.orders.cmp(&a.orders).then(a.shown.sku.cmp(&b.shown.sku)));
+    fn of(rows: &[Row], window: Window) -> Self {
+        let mut all = ordered(rows, window, |row| row.orders[window as usize] > 0);
         let mut categories: HashMap<CategoryName, Vec<Charted>> = HashMap::new();
         for charted in all.iter().filter(|charted| !charted.shown.category.is_empty()) {
             let chart = categories.entry(charted.shown.category).or_default();
@@ -92,33 +155,11 @@ impl Chart {
 }
 
 impl Board {
-    /// Puts everything in order as of a time.
+    /// Puts everything in order as of a time, at once.
     pub(super) fn of(counters: &Counters, now_us: u64) -> Self {
-        let charts = Window::ALL.map(|window| Chart::of(counters, window, now_us));
-        let products = &counters.counted().products;
-        let is_new = |product: &&Product| product.since_us > 0 && product.since_us + NEW_US > now_us;
-        let mut new: Vec<&Product> = products.iter().filter(is_new).collect();
-        new.sort_unstable_by(|a, b| b.since_us.cmp(&a.since_us).then(a.sku.cmp(&b.sku)));
-        new.truncate(NEW_MAX);
-        let orders = |product: &Product| {
-            product.sold.as_ref().map_or(0, |sold| sold.trend.orders(Window::Month, now_us))
-        };
-        let others = products.iter().zip(0..).filter(|(product, _)| !is_new(product));
-        let mut rest: Vec<(u64, &Product, u32)> =
-            others.map(|(product, place)| (orders(product), product, place)).collect();
-        rest.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.sku.cmp(&b.1.sku)));
-        rest.truncate(REST_MAX);
-        Self {
-            charts,
-            generation: counters.generation(),
-            new: new.into_iter().map(Shown::of).collect(),
-            rest: rest
-                .into_iter()
-                .map(|(orders, product, place)| Charted { shown: Shown::of(product), orders, place })
-                .collect(),
-            categories: products.iter().map(|product| product.category).collect(),
-            brands: products.iter().map(|product| product.brand).collect(),
-        }
+        let mut rows = Rows::at(now_us);
+        rows.go_on(counters, usize::MAX);
+        rows.board(counters.generation())
     }
 
     /// What is bought in a window.

@@ -84,6 +84,19 @@ pub(super) struct Counters {
     history_bytes: usize,
     /// Counts how often products got other places.
     generation: u64,
+    /// Counts how often customers got other seats.
+    seating: u64,
+}
+
+/// A customer as of their last purchase: another one with each of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Seat {
+    /// The place among customers.
+    pub(super) number: u32,
+    /// Which order of places that is.
+    pub(super) seating: u64,
+    /// Orders that they paid so far.
+    pub(super) baskets: u32,
 }
 
 impl Counters {
@@ -102,6 +115,7 @@ impl Counters {
             seats: HashMap::new(),
             history_bytes: 0,
             generation: 0,
+            seating: 0,
         };
         number(&mut counters.counted.categories, &mut counters.categories, CategoryName::EMPTY);
         number(&mut counters.counted.brands, &mut counters.brands, BrandName::EMPTY);
@@ -115,7 +129,7 @@ impl Counters {
 
     /// The same in place of others: no place is what it was there.
     pub(super) fn instead_of(self, others: &Self) -> Self {
-        Self { generation: others.generation + 1, ..self }
+        Self { generation: others.generation + 1, seating: others.seating + 1, ..self }
     }
 
     /// Changes when products get other places.
@@ -140,8 +154,14 @@ impl Counters {
 
     /// What a customer bought.
     pub(super) fn history(&self, customer: &CustomerId) -> Option<&scoring::User> {
-        let seat = *self.seats.get(customer)?;
-        self.counted.scoring.users.get(seat as usize).map(|user| &**user)
+        self.seat_of(customer).map(|(_, user)| user)
+    }
+
+    /// The same with where they stand.
+    pub(super) fn seat_of(&self, customer: &CustomerId) -> Option<(Seat, &scoring::User)> {
+        let number = *self.seats.get(customer)?;
+        let user: &scoring::User = self.counted.scoring.users.get(number as usize)?;
+        Some((Seat { number, seating: self.seating, baskets: user.baskets }, user))
     }
 
     /// Products as they were last told of.
@@ -252,6 +272,7 @@ impl Counters {
             let mut kept = keep.iter();
             customers.retain(|_| kept.next() == Some(&true));
             scoring.retain_users(&keep);
+            self.seating += 1;
             self.find_anew();
         }
     }

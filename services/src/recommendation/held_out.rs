@@ -107,7 +107,7 @@ impl Field {
     }
 
     /// What is tried next: a mix, with a model or else the network that is named, if there is any.
-    pub(super) fn put(&mut self, mix: Mix, network: Option<Network>, named: Arc<Ml>) {
+    pub(super) fn put(&mut self, mix: Mix, network: Option<Arc<Network>>, named: Arc<Ml>) {
         drop(self.knowledge.put(mix, network, named));
         // Nothing is known of what was tried before.
         drop(self.knowledge.take(None));
@@ -141,6 +141,7 @@ impl Field {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recommendation::operation::Operations;
 
     const DAY_US: u64 = 24 * 3_600 * 1_000_000;
     const START_US: u64 = 20_000 * DAY_US;
@@ -182,5 +183,22 @@ mod tests {
         let few = HeldOut::of(&purchases, &[], &nobody).err().unwrap();
         assert!(few.contains("found 19 among 231 orders"), "{few}");
         assert!(HeldOut::of(&[], &[], &nobody).is_err());
+    }
+
+    #[test]
+    fn baskets_are_foretold_until_it_is_called_off() {
+        let names: Vec<String> = (0..BASKETS_MIN).map(|number| format!("customer-{number:02}")).collect();
+        let days = (0..10).chain([95]);
+        let purchases = days.flat_map(|day| names.iter().map(move |name| purchase(name, day, &["tea"])));
+        let purchases: Vec<Purchase> = purchases.collect();
+        let held_out = HeldOut::of(&purchases, &[], &HashSet::new()).unwrap();
+        let baskets: Vec<&Basket> = held_out.baskets.iter().collect();
+        let field = Field::new(held_out.counters, held_out.cutoff_us);
+        let operations = Operations::default();
+        let operation = operations.begin(|_| ()).unwrap();
+        let found = field.score(&baskets, &operation).ok().unwrap();
+        assert_eq!((found.len(), Hits::mean(&found).ndcg), (BASKETS_MIN, 1.0));
+        operations.cancel(&operation.message().operation_id).unwrap();
+        assert!(matches!(field.score(&baskets, &operation), Err(Unfinished::Cancelled)));
     }
 }

@@ -4,17 +4,19 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Once};
 
-use onrush_proto::{CustomerId, Sku};
-use onrush_scoring::base::Base;
-use onrush_scoring::candidates::{Chart, Moment, Task};
+use onrush_proto::CustomerId;
+use onrush_scoring::candidates::{Moment, Task};
 use onrush_scoring::features::Features;
 use onrush_scoring::mlp::Mlp;
 use onrush_scoring::model::{Desk, Model};
+use onrush_scoring::profile::day;
 use onrush_scoring::similar::Similar;
 
 use super::counters::Counters;
 use super::mix::Mix;
 use super::ml::Ml;
+use super::outlook::{Outlook, Sight, Stamp};
+use super::profiles::Whose;
 use crate::model::onnx::Ranker;
 
 /// Products that are foretold of a customer.
@@ -35,7 +37,7 @@ thread_local! {
 pub(super) struct Knowledge {
     pub(super) counters: Counters,
     pub(super) mix: Mix,
-    network: Option<Model>,
+    network: Option<Arc<Model>>,
     named: Arc<Ml>,
     outlook: Option<Outlook>,
 }
@@ -46,32 +48,13 @@ enum Scorer<'a> {
     Named(&'a Ranker),
 }
 
-/// Of which counters and of which model something was made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stamp {
-    /// Places of products.
-    generation: u64,
-    /// The model.
-    version: u64,
-}
-
-/// The model's view of the counters: where its products are among them, and what sells now. It is made now and then,
-/// as the charts of everybody are.
-pub(super) struct Outlook {
-    stamp: Stamp,
-    /// Products there were.
-    products: usize,
-    base: Base,
-    chart: Chart,
-}
-
 impl Knowledge {
-    pub(super) fn new(counters: Counters, mix: Mix, network: Option<Model>, named: Arc<Ml>) -> Self {
+    pub(super) fn new(counters: Counters, mix: Mix, network: Option<Arc<Model>>, named: Arc<Ml>) -> Self {
         Self { counters, mix, network, named, outlook: None }
     }
 
     /// The model, if one was published.
-    pub(super) fn network(&self) -> Option<&Model> {
+    pub(super) fn network(&self) -> Option<&Arc<Model>> {
         self.network.as_ref()
     }
 
@@ -83,7 +66,12 @@ impl Knowledge {
     /// Puts a mix to use, and a model or none; a network that is named ranks without one. The last model is for the
     /// caller to drop, who may hold a lock.
     #[must_use]
-    pub(super) fn put(&mut self, mix: Mix, network: Option<Model>, named: Arc<Ml>) -> Option<Model> {
+    pub(super) fn put(
+        &mut self,
+        mix: Mix,
+        network: Option<Arc<Model>>,
+        named: Arc<Ml>,
+    ) -> Option<Arc<Model>> {
         (self.mix, self.named) = (mix, named);
         std::mem::replace(&mut self.network, network)
     }
@@ -97,29 +85,28 @@ impl Knowledge {
         }
     }
 
-    /// Looks at the counters as of a time; `None` if neither a model nor a network ranks.
-    pub(super) fn outlook(&self, now_us: u64) -> Option<Outlook> {
+    /// Begins to look at the counters as of a time; `None` if neither a model nor a network ranks.
+    pub(super) fn sight(&self, now_us: u64) -> Option<Sight> {
         self.scorer(Task::NextBasket)?;
-        Some(self.outlook_of(self.network.as_ref(), now_us))
+        Some(self.sight_of(self.network.clone(), now_us))
     }
 
     /// The same for a model that may be put to use.
-    pub(super) fn outlook_of(&self, network: Option<&Model>, now_us: u64) -> Outlook {
-        let counters = &self.counters;
-        let (stamp, products) = (self.stamp_of(network), counters.counted().products.len());
-        let same = self.outlook.as_ref().filter(|known| known.stamp == stamp && known.products == products);
-        let base = match (same, network) {
-            (Some(known), _) => known.base.clone(),
-            (None, None) => Base::nothing(),
-            (None, Some(model)) => {
-                let place = |name: &String| name.parse().ok().and_then(|sku: Sku| counters.place_of(&sku));
-                let mut base = model.base.clone();
-                base.place(&model.names.iter().map(place).collect::<Vec<_>>());
-                base
-            }
-        };
-        let chart = Chart::of(&counters.counted().scoring, &base, seconds(now_us));
-        Outlook { stamp, products, base, chart }
+    pub(super) fn sight_of(&self, network: Option<Arc<Model>>, now_us: u64) -> Sight {
+        Sight::begin(&self.counters, network, self.outlook.as_ref(), seconds(now_us))
+    }
+
+    /// All of it at once, where nobody waits.
+    pub(super) fn outlook(&self, now_us: u64) -> Option<Outlook> {
+        self.all_of(self.sight(now_us)?)
+    }
+
+    fn all_of(&self, mut sight: Sight) -> Option<Outlook> {
+        sight.settle();
+        while sight.go_on(&self.counters) {
+            sight.settle();
+        }
+        sight.outlook()
     }
 
     /// Goes by an outlook. One that is late stays out: products have moved since, or the model is another one. What is
@@ -144,12 +131,18 @@ impl Knowledge {
         let stamp = self.stamp();
         let outlook = self.outlook.as_ref().filter(|outlook| outlook.stamp == stamp);
         let (Some(outlook), Some(scorer)) = (outlook, self.scorer(task)) else { return };
-        let Some(user) = self.counters.history(customer) else { return };
-        let Outlook { base, chart, .. } = outlook;
+        let Some((seat, user)) = self.counters.seat_of(customer) else { return };
+        let Outlook { base, chart, profiles, .. } = outlook;
         let counters = &self.counters.counted().scoring;
         let moment = Moment { counters, base, chart, now_s: seconds(now_us) };
         DESK.with_borrow_mut(|desk| {
-            desk.rank(task, user, &moment, FORETOLD_MAX, |features, scores| scorer.score(features, scores));
+            let whose = Whose { seat, task, day: day(moment.now_s) };
+            if !profiles.find(whose, &mut desk.profile) {
+                desk.look(task, user, &moment);
+                profiles.keep(whose, &desk.profile);
+            }
+            let score = |features: &[Features], scores: &mut Vec<f32>| scorer.score(features, scores);
+            desk.rank_by_profile(task, user, &moment, FORETOLD_MAX, score);
             let first = desk.ranked.first().map_or(0.0, |(score, _)| *score);
             for ((score, place), rank) in desk.ranked.iter().zip(0u32..) {
                 let by_rank = LIKELY_MIN + LIKELY_BY_RANK * (1.0 - f64::from(rank) / FORETOLD_MAX as f64);
@@ -165,20 +158,14 @@ impl Knowledge {
     pub(super) fn similar(&self, place: u32, most: usize, tell: impl FnMut(u32)) {
         let (outlook, stamp) = (self.outlook.as_ref(), self.stamp());
         let Some(outlook) = outlook.filter(|outlook| outlook.stamp == stamp) else { return };
-        let Some(model) = &self.network else { return };
         SIMILAR.with_borrow_mut(|similar| {
-            similar.look(model, &outlook.base, place, most);
+            similar.look(&outlook.base, place, most);
             similar.found.iter().map(|(_, place)| *place).for_each(tell);
         });
     }
 
     fn stamp(&self) -> Stamp {
-        self.stamp_of(self.network.as_ref())
-    }
-
-    fn stamp_of(&self, network: Option<&Model>) -> Stamp {
-        let version = network.map_or(0, |model| model.origin.version);
-        Stamp { generation: self.counters.generation(), version }
+        Stamp::of(&self.counters, self.network.as_deref())
     }
 }
 
@@ -206,7 +193,7 @@ fn seconds(time_us: u64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use onrush_scoring::base::{Learned, Relations};
     use onrush_scoring::factors::Sparse;
     use onrush_scoring::mlp::MlpOptions;
@@ -220,7 +207,7 @@ mod tests {
     const NOW_US: u64 = 1_700_000_000_000_000;
     const SKUS: [&str; 3] = ["tea", "cup", "pot"];
 
-    fn counters() -> Counters {
+    pub(in crate::recommendation) fn counters() -> Counters {
         let mut counters = Counters::new(Bounds::RECOMMENDED);
         let lines = SKUS.map(|sku| (sku.parse().unwrap(), 499)).to_vec();
         let customer = "ada".parse().unwrap();
@@ -228,12 +215,16 @@ mod tests {
         counters
     }
 
+    fn model(version: u64) -> Arc<Model> {
+        Arc::new(Model::of(kept(version)).unwrap())
+    }
+
     /// A model that has learned nothing, and knows a product that is not there.
-    fn model(version: u64) -> Model {
+    pub(in crate::recommendation) fn kept(version: u64) -> Kept {
         let names = ["cup", "gone", "tea", "pot"].map(str::to_owned).to_vec();
         let neighbours = Neighbours::learn(&Sparse::new(), 4, &|_| true).unwrap();
         let mlp = || Mlp::learn(&[], MlpOptions::default(), &|_| true).unwrap();
-        Model::of(Kept {
+        Kept {
             listings: counters()
                 .counted()
                 .scoring
@@ -250,8 +241,7 @@ mod tests {
             },
             rankers: Rankers { next_basket: mlp(), discovery: mlp() },
             origin: Origin { version, ..Origin::default() },
-        })
-        .unwrap()
+        }
     }
 
     fn told(knowledge: &Knowledge) -> Vec<f64> {
@@ -269,7 +259,7 @@ mod tests {
         assert!(told(&knowledge).is_empty(), "there is no outlook yet");
         let early = knowledge.outlook(NOW_US);
         let next = model(2);
-        let outlook = knowledge.outlook_of(Some(&next), NOW_US);
+        let outlook = knowledge.all_of(knowledge.sight_of(Some(next.clone()), NOW_US)).unwrap();
         assert!(knowledge.put(Mix::default(), Some(next), Arc::default()).is_some());
         assert!(knowledge.take(Some(outlook)).is_none());
         assert_eq!(told(&knowledge).len(), SKUS.len());

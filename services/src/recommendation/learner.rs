@@ -10,12 +10,13 @@ use arc_swap::ArcSwap;
 use onrush_proto::{CallerKey, Lsn, ShardId};
 use onrush_scoring::model::{self, Kept, Model as Network, ModelError};
 
-use super::board::Board;
+use super::board::{Board, Rows};
 use super::counters::{Bounds, Counters};
 use super::knowledge::Knowledge;
 use super::mix::{Mix, Model};
 use super::ml::Ml;
 use super::operation::Operations;
+use super::outlook::{Outlook, STRETCH, Sight};
 use super::purchase::{Lesson, Listing};
 use super::scorers::Scorers;
 use super::snapshot::{Snapshot, SnapshotError};
@@ -108,9 +109,9 @@ impl Learner {
     }
 
     /// The model that was published last; one that cannot be read is left where it is.
-    fn kept_network(&self) -> Option<Network> {
+    fn kept_network(&self) -> Option<Arc<Network>> {
         match Network::read(&self.models) {
-            Ok(network) => Some(network),
+            Ok(network) => Some(Arc::new(network)),
             Err(ModelError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 let directory = self.models.display();
@@ -136,7 +137,7 @@ impl Learner {
                 kept.origin.version = version;
                 // What ranks is what was written.
                 let network = kept.write(&self.models)?;
-                self.swap(version, mix, Some(network), now_us);
+                self.swap(version, mix, Some(Arc::new(network)), now_us);
                 self.save();
             }
             // The file of an older model is passed over once the counters' has the version of the mix.
@@ -157,9 +158,10 @@ impl Learner {
         Ok(version)
     }
 
-    fn swap(&self, version: u64, mix: Mix, network: Option<Network>, now_us: u64) {
-        let outlook =
-            network.as_ref().map(|model| self.look(|knowledge| knowledge.outlook_of(Some(model), now_us)));
+    fn swap(&self, version: u64, mix: Mix, network: Option<Arc<Network>>, now_us: u64) {
+        let outlook = network
+            .as_ref()
+            .and_then(|model| self.seen(|knowledge| Some(knowledge.sight_of(Some(model.clone()), now_us))));
         let mut learned = self.write();
         learned.version = version;
         let last = learned.knowledge.put(mix, network, named_at(version, &self.named));
@@ -186,16 +188,51 @@ impl Learner {
         self.board.load_full()
     }
 
-    /// Puts in order what is counted.
+    /// Puts in order what is counted. It is looked at in stretches and put in order beside them: whoever counts waits for
+    /// one stretch at most, and so does who asks behind them.
     pub(super) fn refresh(&self, now_us: u64) {
-        let (board, outlook) = {
-            let learned = self.read();
-            let Knowledge { counters, .. } = &learned.knowledge;
-            (Arc::new(Board::of(counters, now_us)), learned.knowledge.outlook(now_us))
-        };
+        let board = Arc::new(self.charted(now_us));
+        let outlook = self.seen(|knowledge| knowledge.sight(now_us));
         let last = self.write().knowledge.take(outlook);
         self.board.store(board);
         drop(last);
+    }
+
+    /// What everybody may be shown as of a time. Begun anew if products get other places meanwhile.
+    fn charted(&self, now_us: u64) -> Board {
+        loop {
+            let (mut rows, generation) = (Rows::at(now_us), self.look(|known| known.counters.generation()));
+            let stretch = |rows: &mut Rows| {
+                self.look(|Knowledge { counters, .. }| {
+                    (counters.generation() == generation).then(|| rows.go_on(counters, STRETCH))
+                })
+            };
+            loop {
+                match stretch(&mut rows) {
+                    Some(true) => {}
+                    Some(false) => return rows.board(generation),
+                    None => break,
+                }
+            }
+        }
+    }
+
+    /// An outlook, which `begin` begins; the same.
+    fn seen(&self, begin: impl Fn(&Knowledge) -> Option<Sight>) -> Option<Outlook> {
+        loop {
+            let mut sight = self.look(&begin)?;
+            let stretch = |sight: &mut Sight| {
+                sight.settle();
+                self.look(|Knowledge { counters, .. }| sight.is_of(counters).then(|| sight.go_on(counters)))
+            };
+            loop {
+                match stretch(&mut sight) {
+                    Some(true) => {}
+                    Some(false) => return sight.outlook(),
+                    None => break,
+                }
+            }
+        }
     }
 
     /// Looks at what is known, on a thread that ranks.
@@ -301,14 +338,14 @@ impl Learner {
 }
 
 impl Learned {
-    fn nothing(shards: u16, model: Model, network: Option<Network>, named: &Arc<Ml>) -> Self {
+    fn nothing(shards: u16, model: Model, network: Option<Arc<Network>>, named: &Arc<Ml>) -> Self {
         let cursors = vec![Lsn(0); usize::from(shards)];
         Self { cursors, ..Self::of(Counters::new(Bounds::RECOMMENDED), model, network, named) }
     }
 
     /// Without positions. The files of counters and model may be of different times: the later version counts, and a
     /// model that is older than the mix was withdrawn for that.
-    fn of(counters: Counters, model: Model, network: Option<Network>, named: &Arc<Ml>) -> Self {
+    fn of(counters: Counters, model: Model, network: Option<Arc<Network>>, named: &Arc<Ml>) -> Self {
         let network = network.filter(|network| network.origin.version >= model.version);
         let version = network.as_ref().map_or(model.version, |network| network.origin.version);
         let named = named_at(version, named);
@@ -333,3 +370,6 @@ fn remove(path: &Path) -> io::Result<()> {
 fn directory(backend: &Backend) -> u128 {
     backend.hasher().key(CallerKey { caller: "\0recommendation", key: "snapshot" }).0
 }
+
+#[cfg(test)]
+mod tests;

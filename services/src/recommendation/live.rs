@@ -15,6 +15,8 @@ use crate::status::Rejection;
 /// Candidates that are looked up at once: few at first, as most pages are short and most products are there.
 const CHUNK_FIRST: usize = 32;
 const CHUNK: usize = 256;
+/// The same of those that have only some places of a page.
+const CHUNK_OF_TURNS: usize = 8;
 /// Every so manieth place is a new product's.
 const NEW_EVERY: usize = 10;
 /// A page that has fewer places gives the last one to a new product; one with fewer than this none.
@@ -57,6 +59,15 @@ impl<'a, I: Iterator<Item: Showable>> Live<'a, I> {
     ) -> Self {
         let left = list.into_iter();
         Self { backend, max_unit_price, left, chunk: CHUNK_FIRST, ready: VecDeque::new() }
+    }
+
+    /// The same for a list that has only some places of a page.
+    fn of_turns(
+        backend: &'a Backend,
+        list: impl IntoIterator<IntoIter = I>,
+        max_unit_price: Option<Money>,
+    ) -> Self {
+        Self { chunk: CHUNK_OF_TURNS, ..Self::of(backend, list, max_unit_price) }
     }
 
     /// The next that can be bought, with its price.
@@ -130,8 +141,8 @@ pub(super) async fn page(
 ) -> Result<Page, Rejection> {
     let max = asked.filter.max_unit_price;
     let mut best = Live::of(backend, ranked.best, max);
-    let mut finds = Live::of(backend, ranked.finds, max);
-    let mut new = Live::of(backend, asked.newcomers(board), max);
+    let mut finds = Live::of_turns(backend, ranked.finds, max);
+    let mut new = Live::of_turns(backend, asked.newcomers(board), max);
     let mut rest = Live::of(backend, asked.rest(board), max);
     let (mut page, mut given, mut ran_out) = (Vec::new(), HashSet::new(), false);
     while page.len() < limit {

@@ -43,6 +43,10 @@ const READ: u32 = 20;
 const LEARNED: u32 = 80;
 const TRIED: u32 = 95;
 
+/// By how many standard errors something has to be better. A model as good as another one looks better by one once in six
+/// trainings, by two once in forty-four.
+const ERRORS_MIN: f64 = 2.0;
+
 /// Why nothing came of it.
 pub(super) enum Unfinished {
     Cancelled,
@@ -76,7 +80,7 @@ fn train(learner: &Arc<Learner>, operation: &Operation, measure_only: bool) -> R
     let HeldOut { past, counters, cutoff_us, baskets } =
         HeldOut::of(&purchases, &listings, &barred).map_err(Unfinished::Failed)?;
     let kept = learn(past, &counters, &barred, operation)?;
-    let network = kept.clone().map(Network::of).transpose().map_err(|error| failed(&error))?;
+    let network = kept.clone().map(Network::of).transpose().map_err(|error| failed(&error))?.map(Arc::new);
     let mut field = Field::new(counters, cutoff_us);
     // One half chooses, the other one measures.
     let half = |which: usize| baskets.iter().skip(which).step_by(2).collect::<Vec<_>>();
@@ -85,7 +89,7 @@ fn train(learner: &Arc<Learner>, operation: &Operation, measure_only: bool) -> R
         |knowledge: &Knowledge| (knowledge.mix, knowledge.network().cloned(), knowledge.named().clone());
     let (running, ranks, named) = learner.look(ranks);
     let choice = choose(&mut field, &running, network.as_ref(), &chooses, operation)?;
-    let mut measure = |mix: Mix, network: Option<&Network>, named: &Arc<Ml>| {
+    let mut measure = |mix: Mix, network: Option<&Arc<Network>>, named: &Arc<Ml>| {
         field.put(mix, network.cloned(), named.clone());
         field.score(&measures, operation)
     };
@@ -93,8 +97,9 @@ fn train(learner: &Arc<Learner>, operation: &Operation, measure_only: bool) -> R
     let now = measure(running, ranks.as_ref(), &named)?;
     let new = measure(choice.mix, network.as_ref().filter(|_| choice.by_model), &nothing)?;
     let (popularity, history) = (measure(POPULARITY, None, &nothing)?, measure(HISTORY, None, &nothing)?);
-    let detail = choice.told(kept.as_ref(), chooses.len());
-    let is_better = foretells_better(&new, &now) && foretells_better(&new, &history);
+    let above = [&now, &history].map(|other| errors_above(&new, other));
+    let detail = choice.told(kept.as_ref(), chooses.len(), above);
+    let is_better = above.into_iter().all(|errors| errors > ERRORS_MIN);
     if operation.is_cancelled() {
         return Err(Unfinished::Cancelled);
     }
@@ -114,14 +119,16 @@ fn failed(error: &dyn std::error::Error) -> Unfinished {
     Unfinished::Failed(error.to_string())
 }
 
-/// True if NDCG is higher, by more than what it would differ by if baskets were others: by the standard error of the
-/// differences. Of few baskets chance alone makes something look better.
-fn foretells_better(one: &[Hits], other: &[Hits]) -> bool {
+/// How far NDCG of one is above that of another, in standard errors of the differences between baskets; 0 if it is not
+/// above.
+fn errors_above(one: &[Hits], other: &[Hits]) -> f64 {
     let differences: Vec<f64> = one.iter().zip(other).map(|(one, other)| one.ndcg - other.ndcg).collect();
-    let count = differences.len().max(1) as f64;
+    let count = differences.len() as f64;
     let mean = differences.iter().sum::<f64>() / count;
-    let variance = differences.iter().map(|one| (one - mean) * (one - mean)).sum::<f64>() / count;
-    mean > 0.0 && mean > (variance / count).sqrt()
+    let squares: f64 = differences.iter().map(|one| (one - mean) * (one - mean)).sum();
+    let error = (squares / (count - 1.0) / count).sqrt();
+    // Of less than two there is no error.
+    if error.is_finite() && mean > 0.0 { mean / error } else { 0.0 }
 }
 
 /// A model of the past; `None` if there is too little of it.
@@ -157,13 +164,17 @@ struct Choice {
 
 impl Choice {
     /// For people.
-    fn told(&self, model: Option<&Kept>, chosen_by: usize) -> String {
+    fn told(&self, model: Option<&Kept>, chosen_by: usize, [now, history]: [f64; 2]) -> String {
         let model = match (model, self.by_model) {
             (None, _) => "without a model, for which there is too little".to_owned(),
             (Some(_), false) => "without the model that was learned, which foretells worse".to_owned(),
             (Some(kept), true) => format!("with {}", learning::told(&kept.origin)),
         };
-        format!("{}, {model}; chosen by {chosen_by} baskets", self.mix)
+        format!(
+            "{}, {model}; chosen by {chosen_by} baskets; better than what ranks by {now:.1} standard errors, than plain \
+             history by {history:.1}, of which it has to be more than {ERRORS_MIN:.0}",
+            self.mix
+        )
     }
 }
 
@@ -171,7 +182,7 @@ impl Choice {
 fn choose(
     field: &mut Field,
     running: &Mix,
-    network: Option<&Network>,
+    network: Option<&Arc<Network>>,
     baskets: &[&Basket],
     operation: &Operation,
 ) -> Result<Choice, Unfinished> {
@@ -291,18 +302,51 @@ mod tests {
         ndcg.iter().map(|ndcg| Hits { ndcg: *ndcg, ..Hits::default() }).collect()
     }
 
+    fn is_better(one: &[f64], other: &[f64]) -> bool {
+        errors_above(&of(one), &of(other)) > ERRORS_MIN
+    }
+
     #[test]
     fn what_is_better_by_chance_alone_is_not() {
-        for (one, other, is_better) in [
+        for (one, other, expected) in [
             (&[][..], &[][..], false),
+            (&[0.9], &[0.5], false),
             (&[0.5, 0.5], &[0.5, 0.5], false),
             (&[0.6, 0.6], &[0.5, 0.5], true),
             (&[0.5, 0.5], &[0.6, 0.6], false),
             // Better on the whole, and as often worse.
             (&[1.0, 0.0, 0.0, 0.0], &[0.0, 0.3, 0.3, 0.3], false),
-            (&[0.9, 0.6, 0.8, 0.4], &[0.5, 0.5, 0.5, 0.5], true),
+            // By one standard error and a half.
+            (&[0.9, 0.6, 0.7, 0.4], &[0.5, 0.5, 0.5, 0.5], false),
+            (&[0.9, 0.6, 0.8, 0.6], &[0.5, 0.5, 0.5, 0.5], true),
+            (&[f64::NAN, 0.6], &[0.5, 0.5], false),
         ] {
-            assert_eq!(foretells_better(&of(one), &of(other)), is_better, "{one:?} {other:?}");
+            assert_eq!(is_better(one, other), expected, "{one:?} {other:?}");
         }
+    }
+
+    /// Two models that foretell each basket well or badly by chance alone are equal, whatever one training measures.
+    #[test]
+    fn of_equal_models_none_is_published_but_by_rare_chance_and_a_better_one_is() {
+        const TRAININGS: usize = 2_000;
+        let mut random = fastrand::Rng::with_seed(21);
+        let mut published = |lift: f64| -> usize {
+            let mut draw = |lift: f64| -> Vec<f64> {
+                // A third of all baskets are foretold in part.
+                let one = |_| if random.f64() < 0.33 { random.f64() + lift } else { 0.0 };
+                (0..200).map(one).collect()
+            };
+            let is_better = |_: &usize| {
+                let (new, now, history) = (draw(lift), draw(0.0), draw(0.0));
+                is_better(&new, &now) && is_better(&new, &history)
+            };
+            (0..TRAININGS).filter(is_better).count()
+        };
+        let (equal, better) = (published(0.0), published(0.6));
+        assert!(equal < TRAININGS / 50, "{equal} of {TRAININGS}");
+        assert!(better > TRAININGS * 9 / 10, "{better} of {TRAININGS}");
+        // What foretells the same of each basket is never better.
+        let same: Vec<f64> = (0..200).map(|at| f64::from(at) / 200.0).collect();
+        assert!(!is_better(&same, &same));
     }
 }

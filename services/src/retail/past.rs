@@ -10,6 +10,7 @@ use onrush_proto::{
     CallerKey, Command, CreateOrder, Currency, GatewayResult, Money, OrderLine, Outcome, PutProduct, Receipt,
     Request, SettleAttempt, Sku, StartPayment, StockChange, Text, TextError, UpdateStock,
 };
+use tokio::sync::Mutex;
 use tokio::task::{JoinError, JoinSet};
 
 use super::{ProductLine, RetailError, SaleLine, products, transactions};
@@ -22,8 +23,10 @@ const SEGMENT_BYTES: u64 = 4 << 20;
 /// Of each product, so that nothing is ever sold out.
 const UNITS: i64 = 100_000_000;
 
-/// What the clock of the past says: one past is put at a time.
+/// What the clock of the past says.
 static WALL_US: AtomicU64 = AtomicU64::new(0);
+/// Held by who sets it: one past is put at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 fn wall_us() -> u64 {
     WALL_US.load(Ordering::Relaxed)
@@ -108,11 +111,12 @@ impl Past {
     }
 
     /// Puts it into a new data directory, so that the last day is `last_us`. Times are those of its days, but for
-    /// steps of four of them.
+    /// steps of four of them. Who puts another one in this process meanwhile waits.
     ///
     /// # Errors
     /// The engine cannot be opened or closed, or refuses something.
     pub async fn live(&self, options: &EngineOptions, last_us: u64) -> Result<(), PastError> {
+        let _alone = ALONE.lock().await;
         let last = self.days.keys().last().copied().unwrap_or(0);
         let steps = |day: i64| (last - day) / STRIDE;
         let days: Vec<(&i64, &Vec<Basket>)> = self.days.iter().collect();

@@ -11,10 +11,12 @@ use crate::shop::{Shop, refused};
 /// What it does when it is so far, in percent: it reads the log, learns factors, makes examples, learns networks, tries
 /// mixes, measures.
 const PHASES: [u32; 6] = [0, 20, 38, 50, 80, 95];
+/// From here on a phase may be over while anything else is asked: it is only called off.
+const SHORT: u32 = 80;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How often a phase is tried to be met: one may be over before it is called off.
-const TRIES: usize = 30;
+const TRIES: usize = 5;
 
 impl Shop {
     async fn operation(&self, id: &str) -> Operation {
@@ -30,17 +32,26 @@ impl Shop {
         while self.operation(&id).await.progress_percent < percent {
             tokio::time::sleep(PAUSE).await;
         }
-        // While it runs there is no other, and who asks for one is told which runs.
-        match self.client.train_model(request).await {
-            Ok(second) => self.end(&second.operation.unwrap().operation_id).await,
-            again => {
-                let refused = refused(again);
-                assert_eq!(refused.reason, "TRAINING_RUNNING");
-                assert!(refused.message.contains(&id), "{}", refused.message);
-            }
+        if percent < SHORT {
+            self.no_other_while(&id).await;
         }
         self.end(&id).await;
         self.operation(&id).await
+    }
+
+    /// While one runs there is no other, and who asks for one is told which runs. It may be over by then.
+    async fn no_other_while(&self, id: &str) {
+        match self.client.train_model(TrainModelRequest { measure_only: true }).await {
+            Ok(second) => {
+                assert_ne!(self.operation(id).await.state(), OperationState::Running);
+                self.end(&second.operation.unwrap().operation_id).await;
+            }
+            again => {
+                let refused = refused(again);
+                assert_eq!(refused.reason, "TRAINING_RUNNING");
+                assert!(refused.message.contains(id), "{}", refused.message);
+            }
+        }
     }
 
     /// Calls a training off and waits for its end.
@@ -58,21 +69,54 @@ async fn a_training_is_called_off_wherever_it_is_and_changes_nothing() {
     let (shop, _) = Shop::lived().await;
     let before = shop.model().await;
     for percent in PHASES {
-        let mut met = None;
+        let mut is_met = false;
         for _ in 0..TRIES {
             let ended = shop.called_off_at(percent).await;
-            if ended.state() == OperationState::Cancelled {
-                met = Some(ended);
+            assert_eq!((ended.model_version, shop.model().await), (0, before.clone()), "{percent} %");
+            is_met = ended.state() == OperationState::Cancelled;
+            if is_met {
+                assert_eq!(ended.metrics.len(), 0, "{ended:?}");
                 break;
             }
             assert_eq!(ended.state(), OperationState::Kept, "{ended:?}");
         }
-        let ended = met.unwrap_or_else(|| panic!("expected to meet {percent} % within {TRIES} trainings"));
-        assert_eq!((ended.metrics.len(), ended.model_version), (0, 0), "{ended:?}");
-        assert_eq!(shop.model().await, before, "called off at {percent} %");
+        // A short one may be over each time it is called off: that mixes and measures hear of it, a test of theirs says.
+        assert!(is_met || percent >= SHORT, "expected to meet {percent} % within {TRIES} trainings");
     }
     let directory = shop.dir.path().join("data/recommendation");
     assert!(!directory.join("model.onrush").exists());
-    // Another one may begin, and comes to its end.
-    assert_eq!(shop.trained(false).await.state(), OperationState::Published);
+    // Another one may begin, and comes to its end; who calls it off then is late, and it stays as it is.
+    let published = shop.trained(false).await;
+    assert_eq!(published.state(), OperationState::Published);
+    shop.end(&published.operation_id).await;
+    assert_eq!(shop.operation(&published.operation_id).await, published);
+    assert!(shop.model().await.ml_ready && directory.join("model.onrush").exists());
+}
+
+/// Called off at any moment, it has published nothing or all of it.
+#[tokio::test]
+async fn a_training_that_is_called_off_late_is_published_whole_or_not_at_all() {
+    let (shop, _) = Shop::lived().await;
+    let file = shop.dir.path().join("data/recommendation/model.onrush");
+    let mut before = shop.model().await;
+    for percent in [95, 95, 95, 80] {
+        let request = TrainModelRequest { measure_only: false };
+        let begun = shop.client.train_model(request).await.unwrap().operation.unwrap();
+        while shop.operation(&begun.operation_id).await.progress_percent < percent {
+            tokio::time::sleep(PAUSE).await;
+        }
+        shop.end(&begun.operation_id).await;
+        let ended = shop.operation(&begun.operation_id).await;
+        let model = shop.model().await;
+        match ended.state() {
+            OperationState::Published => {
+                assert_eq!((model.version, ended.model_version), (before.version + 1, model.version));
+                assert!(model.ml_ready && !ended.metrics.is_empty(), "{ended:?}");
+                before = model;
+            }
+            OperationState::Cancelled => assert_eq!((model, ended.metrics.len()), (before.clone(), 0)),
+            state => assert_eq!((state, &model), (OperationState::Kept, &before)),
+        }
+        assert_eq!(file.exists(), before.ml_ready);
+    }
 }

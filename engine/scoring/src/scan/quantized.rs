@@ -59,6 +59,11 @@ struct Columns {
 }
 
 impl Quantized<AlignedBytes> {
+    /// Codes of no items.
+    pub(crate) fn none() -> Self {
+        Self { bytes: AlignedBytes::zeroed(Quantized::bytes_of(0)), items: 0 }
+    }
+
     /// The same, for many that look at them.
     pub(crate) fn shared(self) -> Quantized<Section> {
         Quantized { bytes: Section::built(self.bytes), items: self.items }
