@@ -93,6 +93,8 @@ pub(crate) struct Member {
     shard_options: ShardOptions,
     /// The shard that comes in the place of one that had decided what never happened.
     rebuild: Option<Rebuild>,
+    /// True once it has given an office away while it was being rebuilt.
+    gave_away: bool,
     log: LogReader,
     first_lsn: u64,
     rows: ViewRows,
@@ -123,6 +125,7 @@ impl Member {
             post,
             shard_options,
             rebuild: None,
+            gave_away: false,
             log,
             first_lsn,
             rows: ViewRows::default(),
@@ -342,9 +345,9 @@ impl Member {
             self.leave_office(batches)?;
         }
         if self.rebuild.is_some() {
-            // Others decide at once, if they can.
-            if self.replica.raft().is_in_office() && self.has_heir() {
-                let _ = self.leave();
+            // Others decide at once, if they can. Once: one that rebuilds as well gives it back.
+            if !self.gave_away && self.replica.raft().is_in_office() && self.has_heir() {
+                self.gave_away = self.leave().is_ok();
             }
             return Ok(());
         }
@@ -378,7 +381,7 @@ impl Member {
         let frozen = self.seat.stored.freeze().map_err(RecoverError::from)?;
         let station = Arc::clone(&self.seat.station);
         let rebuild = Rebuild::start(self.shard_options, frozen, self.log.another(), at, station);
-        self.rebuild = Some(rebuild.map_err(MemberError::Thread)?);
+        (self.rebuild, self.gave_away) = (Some(rebuild.map_err(MemberError::Thread)?), false);
         Ok(())
     }
 
@@ -396,8 +399,8 @@ impl Member {
         if self.rebuild.is_some() {
             return Ok(false);
         }
-        if !self.replica.holds_office() && self.seat.waits_for_store() {
-            // Like a leader it lets its store catch up: what is committed waits in the log, not in memory.
+        if self.replica.raft().role() != RoleKind::Leader && self.seat.waits_for_store() {
+            // Like whoever decides it lets its store catch up: what is committed waits in the log, not in memory.
             return Ok(false);
         }
         let (mut laps, mut bytes) = (Laps::start(), 0);

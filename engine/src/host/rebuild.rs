@@ -13,6 +13,7 @@ use super::station::Station;
 use super::thread::AbortOnPanic;
 use crate::recover::{LogPosition, RecoverError, recover_frozen};
 use crate::shard::{Shard, ShardOptions};
+use crate::views::ViewRows;
 
 /// A rebuild under way.
 pub(super) struct Rebuild {
@@ -35,11 +36,14 @@ impl Rebuild {
         let (answer, done) = sync_channel(1);
         let work = move || {
             let _abort = AbortOnPanic;
+            let mut rebuilt = recover_frozen(options, frozen, log, at, |_| ());
             // What is published is what was committed, and so it stays.
-            let rebuilt = recover_frozen(options, frozen, log, at, |_| ());
+            if let Ok(recovered) = &mut rebuilt {
+                ViewRows::default().stage(recovered.shard.state_mut());
+            }
             // Nobody listens any more when the engine closes.
             let _ = answer.send(rebuilt.map(|recovered| recovered.shard));
-            station.wake();
+            station.wake_written();
         };
         let thread = thread::Builder::new().name(name).spawn(work)?;
         Ok(Self { done, thread: Some(thread) })

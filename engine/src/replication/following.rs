@@ -27,6 +27,7 @@ impl Raft {
         {
             return Err(RaftError::TwoLeaders { term, first, second: from });
         }
+        self.sought = 0;
         if matches!(self.role, Role::Follower) && term == self.vote.term {
             self.leader = Some(from);
             self.await_leader(now_us);
@@ -34,7 +35,6 @@ impl Raft {
             self.follow(term, Some(from), now_us);
         }
         self.heard_us = now_us;
-        self.sought = 0;
         if append.entries.is_empty() && self.is_busy_writing() {
             self.out.now.push(Message {
                 from: self.options.id,

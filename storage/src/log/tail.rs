@@ -123,16 +123,18 @@ fn torn_frame(walk: &mut Walk) -> Result<Option<Tear>, OpenError> {
         Found::Parts { end } => Some(end),
         Found::Nothing => None,
     };
+    let mut ours = true;
     let to = if header.recycled {
         let head = file.read(window, from, FRAME_HEADER_BYTES)?;
-        let ours = FrameHeader::fits(head, &walk.chain.place(header.epoch)) >= 2;
+        ours = FrameHeader::fits(head, &walk.chain.place(header.epoch)) >= 2;
         let claimed = if ours { Some(file.claimed_end(window, from)?) } else { None };
         claimed.max(parts_end)
     } else {
         file.last_written(window, from)?
     };
     let Some(to) = to else { return Ok(None) };
-    let was_whole = file.is_all_there(window, from)?;
+    // What an earlier life of the file has left there says nothing.
+    let was_whole = ours && file.is_all_there(window, from)?;
     Ok(Some(Tear::Frame { segment: Arc::clone(segment), from, to, was_whole }))
 }
 

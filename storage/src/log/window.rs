@@ -73,13 +73,17 @@ impl Window {
         while offset < limit {
             let head = self.bytes(file, offset, FRAME_HEADER_BYTES, limit)?;
             let room = (limit - offset) as usize;
-            if FrameHeader::peek(head, room).is_ok_and(|header| wanted.fits(&header)) {
+            if let Some(header) = FrameHeader::peek(head, room).ok().filter(|header| wanted.fits(header)) {
                 match self.frame(file, offset, limit) {
                     Ok(frame) if wanted.is_part(frame.header()) => {
                         found = Found::Parts { end: offset + frame.header().padded_bytes() };
                     }
                     Ok(_) => return Ok(Found::Later),
                     Err(Fault::Io(error)) => return Err(error),
+                    // Of a part that is not whole the header alone may be left, and what is written there next may fit it.
+                    Err(Fault::Frame(_)) if wanted.is_part(&header) => {
+                        found = Found::Parts { end: (offset + header.padded_bytes()).min(limit) };
+                    }
                     Err(Fault::Frame(_)) => {}
                 }
             }
