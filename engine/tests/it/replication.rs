@@ -283,8 +283,8 @@ fn a_member_that_may_have_lost_something_counts_when_all_are_for_it() {
     assert_ne!(group.leader(), 3, "two of three are a quorum again");
 }
 
-/// Entries on their way to a slow disk held back every answer: a leader whose followers were both catching up stepped down
-/// over and over, though all of them heard it.
+/// Entries on their way to a slow disk would hold back every answer, and a leader whose followers all catch up would step
+/// down though they hear it.
 #[test]
 fn a_follower_that_is_writing_says_that_it_hears_its_leader() {
     let mut group = Group::of(&[1, 2]);

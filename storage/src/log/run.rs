@@ -1,5 +1,5 @@
-//! A run: frames that came together, in one durable write. A replica that is behind takes them so, and is faster than
-//! whoever wrote them one by one.
+//! A run: frames that came together, in one durable write. A replica that is behind takes them so, and needs fewer
+//! writes than whoever wrote them one by one.
 //!
 //! Each says how many of its run stand in front of it, so that recovery tells parts of a torn write from frames that prove
 //! that what is damaged had been acknowledged.
