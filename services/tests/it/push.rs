@@ -13,7 +13,7 @@ use onrush_services::config::{Config, Service};
 use onrush_services::notification::push::Reach;
 
 use crate::shop::{Shop, assert_refused};
-use crate::wire::{self, Answer, Call};
+use crate::wire::{self, Answer, Call, Place};
 
 /// A browser's keys (RFC 8291, Appendix A).
 const POINT: &str = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
@@ -33,7 +33,7 @@ struct Books {
 }
 
 impl PushService {
-    async fn start(statuses: &[u16]) -> Self {
+    fn start(statuses: &[u16]) -> Self {
         let books = Books { statuses: statuses.iter().copied().collect(), ..Default::default() };
         let books = Arc::new(Mutex::new(books));
         let shelf = books.clone();
@@ -42,7 +42,7 @@ impl PushService {
             books.calls.push(call.clone());
             Answer::Say(books.statuses.pop_front().unwrap_or(201), String::new())
         };
-        let address = wire::serve(([127, 0, 0, 1], 0).into(), answer).await;
+        let address = wire::serve(Place::free(), answer);
         Self { base: format!("http://{address}"), books }
     }
 
@@ -81,7 +81,7 @@ async fn message_of(shop: &Shop, order_id: &str, wanted: NotificationStatus) -> 
 
 #[tokio::test]
 async fn a_browser_gets_news_until_it_is_gone() {
-    let service = PushService::start(&[429, 500, 201, 410]).await;
+    let service = PushService::start(&[429, 500, 201, 410]);
     let shop = Shop::open_with(locally);
     shop.stock("tea", 499, 10).await;
     let key = shop.client.get_push_key(GetPushKeyRequest {}).await.unwrap().public_key;
@@ -116,7 +116,7 @@ async fn a_browser_gets_news_until_it_is_gone() {
 /// 302 to somewhere else on this machine, and a name that leads here: neither is followed.
 #[tokio::test]
 async fn a_push_service_leads_us_nowhere() {
-    let service = PushService::start(&[302]).await;
+    let service = PushService::start(&[302]);
     let shop = Shop::open_with(locally);
     shop.stock("tea", 499, 10).await;
     shop.client.put_push_subscription(browser(&format!("{}/send/1", service.base))).await.unwrap();

@@ -77,7 +77,7 @@ async fn every_bad_day_ends_with_one_text() {
         (&[Busy, FailedBefore, Dropped], 4),
     ];
     for (faults, tries) in table {
-        let exchange = Exchange::start(faults).await;
+        let exchange = Exchange::start(faults);
         let shop = shop(&exchange).await;
         let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
         let notice = text_of(&shop, &order_id, NotificationStatus::Sent).await;
@@ -96,7 +96,7 @@ async fn every_bad_day_ends_with_one_text() {
 /// The process ends between the call and its answer; the next one finds what was sent.
 #[tokio::test]
 async fn a_restart_sends_no_text_again() {
-    let exchange = Exchange::start(&[Fault::Slow]).await;
+    let exchange = Exchange::start(&[Fault::Slow]);
     let patient = texting(&exchange, Duration::from_secs(20));
     let shop = Shop::open_with(&patient);
     shop.stock("tea", 499, 100).await;
@@ -114,7 +114,7 @@ async fn a_restart_sends_no_text_again() {
 
 #[tokio::test]
 async fn a_number_that_called_texts_off_gets_none_until_its_owner_agrees_again() {
-    let exchange = Exchange::start(&[Fault::Refused(21_610)]).await;
+    let exchange = Exchange::start(&[Fault::Refused(21_610)]);
     let shop = shop(&exchange).await;
     let agreed = contact_of(&shop).await;
     assert!(agreed.sms_consent_us > 0 && !agreed.sms_stopped && agreed.phone == PHONE);
@@ -144,7 +144,7 @@ async fn a_number_that_called_texts_off_gets_none_until_its_owner_agrees_again()
 
 #[tokio::test]
 async fn a_refusal_is_a_dead_letter_with_its_code_and_can_be_replayed() {
-    let exchange = Exchange::start(&[Fault::Refused(21_211)]).await;
+    let exchange = Exchange::start(&[Fault::Refused(21_211)]);
     let shop = shop(&exchange).await;
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
     let dead = text_of(&shop, &order_id, NotificationStatus::Dead).await;
@@ -168,7 +168,7 @@ fn signature(token: &str, url: &str, form: &[(&str, &str)]) -> String {
 
 #[tokio::test]
 async fn what_became_of_a_text_is_heard_from_twilio_and_from_nobody_else() {
-    let exchange = Exchange::start(&[]).await;
+    let exchange = Exchange::start(&[]);
     let shop = shop(&exchange).await;
     let call = async |token: &str, callback: &str, form: &[(&str, &str)]| {
         let url =
@@ -217,7 +217,7 @@ async fn what_became_of_a_text_is_heard_from_twilio_and_from_nobody_else() {
 /// One call again and again, and as many that nobody signed: each gets an answer, and the first end counts.
 #[tokio::test]
 async fn a_flood_of_replayed_calls_is_answered_and_changes_nothing() {
-    let exchange = Exchange::start(&[]).await;
+    let exchange = Exchange::start(&[]);
     let shop = Shop::open_with(|config| {
         texting(&exchange, Duration::from_millis(300))(config);
         config.connections_max = 1_000;
@@ -248,7 +248,7 @@ async fn a_flood_of_replayed_calls_is_answered_and_changes_nothing() {
 
 #[tokio::test]
 async fn customers_choose_by_channel_and_templates_are_of_one() {
-    let exchange = Exchange::start(&[]).await;
+    let exchange = Exchange::start(&[]);
     let shop = shop(&exchange).await;
     let client = &shop.client;
     let own = |subject: &str, body: &str| PutTemplateRequest {
@@ -291,7 +291,7 @@ async fn customers_choose_by_channel_and_templates_are_of_one() {
 
 #[tokio::test]
 async fn no_number_without_consent_and_none_that_is_not_one() {
-    let exchange = Exchange::start(&[]).await;
+    let exchange = Exchange::start(&[]);
     let shop = shop(&exchange).await;
     for (phone, sms_consent, field) in [
         (PHONE, false, "sms_consent"),

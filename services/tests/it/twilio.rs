@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use jiff::fmt::rfc2822;
 use serde_json::{Value, json};
 
-use crate::wire::{self, Answer, Call};
+use crate::wire::{self, Answer, Call, Place};
 
 pub(crate) const ACCOUNT: &str = "AC00000000000000000000000000000001";
 pub(crate) const TOKEN: &str = "twilio_canary";
@@ -56,12 +56,11 @@ pub(crate) struct Text {
 
 impl Exchange {
     /// One that has these faults, one per text.
-    pub(crate) async fn start(faults: &[Fault]) -> Self {
+    pub(crate) fn start(faults: &[Fault]) -> Self {
         let books = Books { faults: faults.iter().copied().collect(), ..Default::default() };
         let books = Arc::new(Mutex::new(books));
         let shelf = books.clone();
-        let free = ([127, 0, 0, 1], 0).into();
-        let address = wire::serve(free, move |call| answer(&mut shelf.lock().unwrap(), call)).await;
+        let address = wire::serve(Place::free(), move |call| answer(&mut shelf.lock().unwrap(), call));
         Self { base: format!("http://{address}"), books }
     }
 

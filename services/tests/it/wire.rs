@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -39,13 +39,26 @@ pub(crate) enum Answer {
     Late(String),
 }
 
-/// Serves at this address, a free port if it is 0, until the runtime ends; where.
-pub(crate) async fn serve(
-    address: SocketAddr,
-    answer: impl Fn(&Call) -> Answer + Send + Sync + 'static,
-) -> SocketAddr {
-    let listener = TcpListener::bind(address).await.unwrap();
-    let address = listener.local_addr().unwrap();
+/// An address of our own. Until something is served at it whoever calls there is refused, and nobody else
+/// can have it: a port that is merely let go may be another test's a moment later.
+pub(crate) struct Place(TcpSocket);
+
+impl Place {
+    pub(crate) fn free() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self(socket)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+}
+
+/// Serves at this place until the runtime ends; where.
+pub(crate) fn serve(place: Place, answer: impl Fn(&Call) -> Answer + Send + Sync + 'static) -> SocketAddr {
+    let address = place.address();
+    let listener = place.0.listen(128).unwrap();
     let answer = Arc::new(answer);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

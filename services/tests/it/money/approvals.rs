@@ -54,7 +54,7 @@ fn assert_asks(answer: &ProcessPaymentResponse, attempt: u32, link: &str) {
 /// An order for all units that soon expires, its buyer asked before it did: a machine that is busy needs a longer moment.
 async fn asked_for_a_moment() -> (Till, Shop, String) {
     for seconds in [1, 2, 4, 8] {
-        let till = Till::start(&[]).await;
+        let till = Till::start(&[]);
         let shop = shop(&till).await;
         let mut wanted = order("", "ada", &[("tea", 100)]);
         wanted.hold_us = seconds * 1_000_000;
@@ -79,7 +79,7 @@ async fn asked(shop: &Shop, units: i64) -> String {
 
 #[tokio::test]
 async fn the_link_is_told_as_often_as_somebody_asks_and_the_buyer_pays_there() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let order_id = asked(&shop, 1).await;
     let form = till.calls().remove(0).form();
@@ -116,7 +116,7 @@ async fn the_link_is_told_as_often_as_somebody_asks_and_the_buyer_pays_there() {
 
 #[tokio::test]
 async fn a_reservation_is_approved_too_and_captured_later() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
     let mut manual = payment("", &order_id, ASKS);
@@ -131,7 +131,7 @@ async fn a_reservation_is_approved_too_and_captured_later() {
 
 #[tokio::test]
 async fn a_buyer_who_proves_nothing_may_pay_otherwise() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let order_id = asked(&shop, 1).await;
     till.buyer_answers("pi_1", false);
@@ -153,7 +153,7 @@ async fn a_buyer_who_proves_nothing_may_pay_otherwise() {
 /// is made, and the first call's key still speaks of the first.
 #[tokio::test]
 async fn another_method_takes_the_place_of_one_that_waits() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let order_id = asked(&shop, 1).await;
     let twice = shop.client.process_payment(payment("second", &order_id, ASKS)).await.unwrap();
@@ -170,7 +170,7 @@ async fn another_method_takes_the_place_of_one_that_waits() {
 
 #[tokio::test]
 async fn an_order_that_ends_unapproved_gives_its_stock_back_and_is_called_off_at_the_gateway() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let order_id = asked(&shop, 100).await;
     let cancel = CancelOrderRequest { order_id: order_id.clone(), ..Default::default() };
@@ -222,7 +222,7 @@ async fn lost_answers_and_restarts_ask_the_buyer_once() {
     for (faults, search_lag) in
         [(&[Fault::Dropped][..], 0), (&[Fault::Dropped], 1), (&[Fault::Slow], 0), (&[Fault::FailedBefore], 1)]
     {
-        let till = Till::start(faults).await;
+        let till = Till::start(faults);
         till.search_lags(search_lag);
         let shop = shop(&till).await;
         let order_id = asked(&shop, 1).await;
@@ -242,7 +242,7 @@ async fn lost_answers_and_restarts_ask_the_buyer_once() {
 async fn a_call_off_without_an_answer_is_looked_at() {
     use Fault::{Dropped, FailedAfter, FailedBefore, Slow};
     for fault in [FailedBefore, FailedAfter, Dropped, Slow] {
-        let till = Till::start(&[]).await;
+        let till = Till::start(&[]);
         let shop = shop(&till).await;
         let order_id = asked(&shop, 1).await;
         till.fail_next(&[fault]);
@@ -259,7 +259,7 @@ async fn a_call_off_without_an_answer_is_looked_at() {
 /// Nowhere to come back to: nobody is sent away.
 #[tokio::test]
 async fn without_a_return_url_what_is_to_be_proved_is_declined() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = stripe::shop(&till).await;
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
     let declined = shop.client.process_payment(payment("", &order_id, ASKS)).await.unwrap();

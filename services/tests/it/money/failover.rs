@@ -6,7 +6,6 @@ use onrush_grpc::order::v1::OrderStatus;
 use onrush_grpc::payment::v1::{AttemptStatus, PaymentStatus};
 use onrush_services::config::Config;
 use onrush_services::gateway::{BreakerState, GatewayKind};
-use tokio::net::TcpListener;
 
 use super::purse::Purse;
 use super::stand::Fault;
@@ -14,6 +13,7 @@ use super::stripe::{books_agree, payment_of, until};
 use super::till::Till;
 use super::{paypal, stripe};
 use crate::shop::{Shop, payment};
+use crate::wire::Place;
 
 const BOTH: &str = "pm_card,paypal:kept";
 
@@ -43,7 +43,7 @@ async fn only_a_decline_of_the_gateways_own_goes_to_the_next() {
         ("paypal:declined,pm_card", "INSTRUMENT_DECLINED", false),
         ("pm_missing,paypal:declined", "INSTRUMENT_DECLINED", false),
     ] {
-        let (till, purse) = (Till::start(&[]).await, Purse::start(&[]).await);
+        let (till, purse) = (Till::start(&[]), Purse::start(&[]));
         let shop = shop(&till, &purse).await;
         let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
         let answer = shop.client.process_payment(payment("", &order_id, method)).await.unwrap();
@@ -57,7 +57,7 @@ async fn only_a_decline_of_the_gateways_own_goes_to_the_next() {
 /// Silence is not a no: the first gateway has taken the money and does not say so for a while.
 #[tokio::test]
 async fn silence_never_goes_to_the_next() {
-    let (till, purse) = (Till::start(&[Fault::FailedAfter]).await, Purse::start(&[]).await);
+    let (till, purse) = (Till::start(&[Fault::FailedAfter]), Purse::start(&[]));
     till.search_lags(3);
     let shop = shop(&till, &purse).await;
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
@@ -71,11 +71,9 @@ async fn silence_never_goes_to_the_next() {
 /// Nobody is at the first gateway's address: it certainly heard nothing.
 #[tokio::test]
 async fn a_gateway_that_is_not_there_is_passed_over() {
-    let place = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = place.local_addr().unwrap();
-    drop(place);
-    let purse = Purse::start(&[]).await;
-    let shop = shop(&Till::absent(address), &purse).await;
+    let place = Place::free();
+    let purse = Purse::start(&[]);
+    let shop = shop(&Till::absent(&place), &purse).await;
     for _ in 0..12 {
         let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
         let answer = shop.client.process_payment(payment("", &order_id, BOTH)).await.unwrap();
@@ -97,7 +95,7 @@ async fn a_gateway_that_is_not_there_is_passed_over() {
 /// Who gives no token has taken no money.
 #[tokio::test]
 async fn a_gateway_that_gives_no_token_is_passed_over() {
-    let (till, purse) = (Till::start(&[]).await, Purse::start(&[]).await);
+    let (till, purse) = (Till::start(&[]), Purse::start(&[]));
     let shop = shop(&till, &purse).await;
     for status in [401, 503] {
         purse.outage(Some(status));
@@ -117,7 +115,7 @@ async fn a_gateway_that_gives_no_token_is_passed_over() {
 /// The shop stops between the decline and the attempt that follows, or anywhere near.
 #[tokio::test]
 async fn a_restart_in_between_begins_the_next_attempt_once() {
-    let (till, purse) = (Till::start(&[]).await, Purse::start(&[]).await);
+    let (till, purse) = (Till::start(&[]), Purse::start(&[]));
     let mut shop = shop(&till, &purse).await;
     for pause_ms in [0, 3, 6, 12] {
         let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
@@ -136,7 +134,7 @@ async fn a_restart_in_between_begins_the_next_attempt_once() {
 
 #[tokio::test]
 async fn routes_say_which_gateway_takes_which_currency() {
-    let (till, purse) = (Till::start(&[]).await, Purse::start(&[]).await);
+    let (till, purse) = (Till::start(&[]), Purse::start(&[]));
     let shop = Shop::open_with(|config| {
         paying(&till, &purse)(config);
         config.payment.routes = "EUR=paypal;*=stripe".parse().unwrap();
@@ -154,7 +152,7 @@ async fn routes_say_which_gateway_takes_which_currency() {
 /// One gateway is away: the other's books are compared all the same, and what waits is told as waiting.
 #[tokio::test]
 async fn a_gateway_that_is_away_keeps_nobody_from_comparing_with_the_other() {
-    let (till, purse) = (Till::start(&[]).await, Purse::start(&[]).await);
+    let (till, purse) = (Till::start(&[]), Purse::start(&[]));
     let shop = shop(&till, &purse).await;
     for method in ["pm_card", "pm_card", "paypal:kept"] {
         let order_id = shop.order("", "tea", 1).await.unwrap().order_id;

@@ -4,12 +4,12 @@
 use onrush_grpc::order::v1::{GetOrderStatusRequest, OrderStatus};
 use onrush_grpc::payment::v1::PaymentStatus;
 use onrush_services::gateway::{BreakerState, GatewayKind};
-use tokio::net::TcpListener;
 
 use super::stripe::{books_agree, paying, shop, until};
 use super::till::Till;
 use crate::shop::{Shop, order, payment, until_processing};
 use crate::wait::{found, seen};
+use crate::wire::Place;
 
 fn breaker(shop: &Shop) -> BreakerState {
     let found = shop.gateways().breakers().find(|(kind, _)| *kind == GatewayKind::Stripe);
@@ -45,7 +45,7 @@ pub(super) async fn until_closed(shop: &Shop, order_id: &str) -> OrderStatus {
 
 #[tokio::test]
 async fn a_gateway_that_fails_is_left_alone_and_everything_is_settled_when_it_is_back() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     assert_eq!(breaker(&shop), BreakerState::Closed);
     till.outage(Some(503));
@@ -63,15 +63,13 @@ async fn a_gateway_that_fails_is_left_alone_and_everything_is_settled_when_it_is
 /// The gateway is not there at all, the shop stops and starts meanwhile, and the gateway comes.
 #[tokio::test]
 async fn an_outage_over_a_restart_loses_nothing() {
-    let place = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = place.local_addr().unwrap();
-    drop(place);
-    let absent = Till::absent(address);
+    let place = Place::free();
+    let absent = Till::absent(&place);
     let shop = shop(&absent).await;
     let orders = start(&shop, 12).await;
     until_breaker(&shop, BreakerState::Open).await;
     let shop = shop.restart_with(paying(&absent)).await;
-    let till = Till::start_at(address, &[]).await;
+    let till = Till::start_at(place, &[]);
     for order_id in &orders {
         until(&shop, order_id, |payment| payment.status() == PaymentStatus::Succeeded).await;
     }
@@ -82,10 +80,8 @@ async fn an_outage_over_a_restart_loses_nothing() {
 /// Never reached, and then the order is gone: its stock is free, and nobody is charged any more.
 #[tokio::test]
 async fn an_order_that_expires_while_the_gateway_is_away_is_never_charged() {
-    let place = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = place.local_addr().unwrap();
-    drop(place);
-    let shop = shop(&Till::absent(address)).await;
+    let place = Place::free();
+    let shop = shop(&Till::absent(&place)).await;
     let mut short = order("", "ada", &[("tea", 100)]);
     short.hold_us = 1_500_000;
     let order_id = shop.client.create_order(short).await.unwrap().order_id;
@@ -96,7 +92,7 @@ async fn an_order_that_expires_while_the_gateway_is_away_is_never_charged() {
     assert_eq!(until_closed(&shop, &order_id).await, OrderStatus::Expired);
     let gone = until(&shop, &order_id, |payment| payment.status() == PaymentStatus::Canceled).await;
     assert_eq!(gone.attempts[0].decline_code, "order_closed");
-    let till = Till::start_at(address, &[]).await;
+    let till = Till::start_at(place, &[]);
     let other = shop.order("", "tea", 100).await.unwrap().order_id;
     shop.client.process_payment(payment("", &other, "pm_card")).await.unwrap();
     until(&shop, &other, |payment| payment.status() == PaymentStatus::Succeeded).await;

@@ -21,7 +21,7 @@ pub(super) fn paying(purse: &Purse) -> impl Fn(&mut Config) {
         key: Secret::new("client:pp_canary"),
         webhook_id: "WEBHOOK-1".into(),
         return_url: None,
-        timeout: Duration::from_millis(400),
+        timeout: Duration::from_secs(2),
     };
     move |config| config.payment.paypal = Some(options.clone())
 }
@@ -45,7 +45,7 @@ fn refund(order_id: &str, minor: i64) -> ProcessRefundRequest {
 
 #[tokio::test]
 async fn an_order_is_made_captured_and_refunded_under_keys_of_its_own() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let (at_once, in_two) = (pay(&shop, "paypal:kept").await, pay(&shop, "paypal:two steps").await);
     for order_id in [&at_once, &in_two] {
@@ -64,7 +64,7 @@ async fn an_order_is_made_captured_and_refunded_under_keys_of_its_own() {
 
 #[tokio::test]
 async fn a_reservation_is_captured_in_part_or_given_back() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let mut orders = Vec::new();
     for _ in 0..2 {
@@ -92,7 +92,7 @@ async fn every_bad_day_ends_with_one_charge() {
     let table: [&[Fault]; 6] =
         [&[Busy], &[FailedBefore], &[FailedAfter], &[Dropped], &[Slow], &[FailedBefore, Busy, Garbled]];
     for faults in table {
-        let purse = Purse::start(faults).await;
+        let purse = Purse::start(faults);
         let shop = shop(&purse).await;
         let order_id = pay(&shop, "paypal:kept").await;
         until(&shop, &order_id, |payment| payment.status() == PaymentStatus::Succeeded).await;
@@ -109,7 +109,7 @@ async fn every_bad_day_ends_with_one_charge() {
 /// 201 is not money: a capture may still be declined, or wait for a bank.
 #[tokio::test]
 async fn made_is_not_paid() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
     for (method, code) in [
@@ -132,7 +132,7 @@ async fn made_is_not_paid() {
 /// The buyer approved an order in the browser; it has to be ours, for as much.
 #[tokio::test]
 async fn an_order_that_the_buyer_approved_pays_for_the_order_it_names() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
     for (custom_id, value) in [(order_id.as_str(), "4.99"), ("somebody else's", "5.00")] {
@@ -149,7 +149,7 @@ async fn an_order_that_the_buyer_approved_pays_for_the_order_it_names() {
 
 #[tokio::test]
 async fn a_token_is_fetched_once_for_all_and_anew_when_it_is_not_good() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let mut calls = Vec::new();
     for _ in 0..10 {
@@ -170,7 +170,7 @@ async fn a_token_is_fetched_once_for_all_and_anew_when_it_is_not_good() {
 
 #[tokio::test]
 async fn amounts_are_said_as_paypal_counts_them() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     for (sku, currency, minor, said) in [("salt", "HUF", 150_000, "1500"), ("rice", "JPY", 980, "980")] {
         let mut price = euro(minor).unwrap();

@@ -40,7 +40,7 @@ async fn an_old_reservation_is_renewed_before_it_is_captured() {
         (5, &[FailedAfter, Dropped], 1),
     ];
     for (days, faults, renewals) in table {
-        let purse = Purse::start(&[]).await;
+        let purse = Purse::start(&[]);
         let shop = shop(&purse).await;
         let order_id = reserved(&shop, &purse, days).await;
         purse.fail_next(faults);
@@ -57,7 +57,7 @@ async fn an_old_reservation_is_renewed_before_it_is_captured() {
 /// What PayPal does not renew may still be captured: it decides. Whatever it says, the order waits for another try.
 #[tokio::test]
 async fn what_is_not_renewed_is_for_paypal_to_decide() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     purse.renews_nothing("PAYER_CANNOT_PAY");
     let shop = shop(&purse).await;
     let order_id = reserved(&shop, &purse, 10).await;
@@ -78,7 +78,7 @@ async fn what_is_not_renewed_is_for_paypal_to_decide() {
 
 #[tokio::test]
 async fn an_old_reservation_is_given_back_unrenewed() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let order_id = reserved(&shop, &purse, 10).await;
     let cancel = CancelOrderRequest { order_id, ..Default::default() };
@@ -102,7 +102,7 @@ fn nobodys() -> String {
 #[tokio::test]
 async fn what_moves_after_the_last_refresh_is_read_after_the_next() {
     let hours = SignedDuration::from_hours;
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     pay(&shop, "paypal:kept").await;
     purse.took(&nobodys(), "9.95", hours(26));
@@ -123,7 +123,7 @@ async fn what_moves_after_the_last_refresh_is_read_after_the_next() {
 #[tokio::test]
 async fn a_list_that_breaks_off_is_gone_on_with_where_it_did() {
     let hours = SignedDuration::from_hours;
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     pay(&shop, "paypal:kept").await;
     purse.took(&nobodys(), "9.95", hours(100));
@@ -145,7 +145,7 @@ async fn a_list_that_breaks_off_is_gone_on_with_where_it_did() {
 /// does.
 #[tokio::test]
 async fn a_payment_that_is_traced_to_nothing_is_told() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     purse.traces_nothing(true);
     purse.take(&nobodys(), "9.95");
@@ -164,7 +164,7 @@ async fn a_payment_that_is_traced_to_nothing_is_told() {
 /// PayPal took money for an order that nobody made, and again for one that was settled, and says so hours later.
 #[tokio::test]
 async fn a_comparison_finds_what_paypal_lists_and_we_have_not() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let mut paid = String::new();
     for expected in [3, 2] {
@@ -195,7 +195,7 @@ async fn a_comparison_finds_what_paypal_lists_and_we_have_not() {
 /// Transaction search is a permission of its own: without it the charges that we know are compared.
 #[tokio::test]
 async fn a_key_that_may_not_list_compares_what_is_known() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     purse.bars_the_list(true);
     let shop = shop(&purse).await;
     pay(&shop, "paypal:kept").await;

@@ -125,7 +125,7 @@ async fn shop(purse: &Purse) -> Shop {
 
 #[tokio::test]
 async fn what_is_not_signed_now_and_byte_by_byte_is_refused_before_it_is_read() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     pay(&shop, "paypal:kept").await;
     let pusher = Pusher::new(&shop, &purse);
@@ -181,7 +181,7 @@ async fn what_is_not_signed_now_and_byte_by_byte_is_refused_before_it_is_read() 
 /// A bank is at it and nobody asks for a while; the push makes us look now, and what PayPal has counts.
 #[tokio::test]
 async fn a_signed_push_makes_us_look() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
     let (client, request) = (shop.client.clone(), payment("", &order_id, "paypal:banking"));
@@ -195,7 +195,7 @@ async fn a_signed_push_makes_us_look() {
 
 #[tokio::test]
 async fn a_replayed_push_costs_no_look_and_one_that_failed_comes_again() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     pay(&shop, "paypal:kept").await;
     let pusher = Pusher::new(&shop, &purse);
@@ -220,7 +220,7 @@ async fn a_replayed_push_costs_no_look_and_one_that_failed_comes_again() {
 /// of them, and the shop goes on selling.
 #[tokio::test]
 async fn a_flood_is_answered_and_the_shop_goes_on() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = Shop::open_with(|config| {
         paying(&purse)(config);
         config.connections_max = 1_000;

@@ -1,10 +1,9 @@
 //! What the stand-ins for gateways share: books behind a small server, bad days, and a memory of every call.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::wire::{self, Answer, Call};
+use crate::wire::{self, Answer, Call, Place};
 
 /// What goes wrong with a call that changes something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,12 +81,12 @@ pub(crate) struct Stand<B> {
 
 impl<B: Books> Stand<B> {
     /// One that has these faults, one per call that changes something.
-    pub(crate) async fn start(faults: &[Fault]) -> Self {
-        Self::start_at(([127, 0, 0, 1], 0).into(), faults).await
+    pub(crate) fn start(faults: &[Fault]) -> Self {
+        Self::start_at(Place::free(), faults)
     }
 
-    /// The same at this address.
-    pub(crate) async fn start_at(address: SocketAddr, faults: &[Fault]) -> Self {
+    /// The same at this place.
+    pub(crate) fn start_at(place: Place, faults: &[Fault]) -> Self {
         let books = Arc::new(Mutex::new(B::default()));
         let shelf = books.clone();
         let answer = move |call: &Call| {
@@ -95,15 +94,15 @@ impl<B: Books> Stand<B> {
             books.days().calls.push(call.clone());
             books.answer(call)
         };
-        let address = wire::serve(address, answer).await;
+        let address = wire::serve(place, answer);
         let stand = Self { base: format!("http://{address}"), books };
         stand.fail_next(faults);
         stand
     }
 
-    /// One that is to come to this address.
-    pub(crate) fn absent(address: SocketAddr) -> Self {
-        Self { base: format!("http://{address}"), books: Arc::default() }
+    /// One that is to come to this place.
+    pub(crate) fn absent(place: &Place) -> Self {
+        Self { base: format!("http://{}", place.address()), books: Arc::default() }
     }
 
     pub(super) fn books(&self) -> MutexGuard<'_, B> {

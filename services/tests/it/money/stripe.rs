@@ -25,7 +25,7 @@ pub(super) fn options(till: &Till) -> StripeOptions {
         key: Secret::new(KEY),
         webhook_secret: Secret::new("whsec_test"),
         return_url: None,
-        timeout: Duration::from_millis(400),
+        timeout: Duration::from_secs(2),
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn books_agree(shop: &Shop, payments: u64) {
 
 #[tokio::test]
 async fn a_charge_is_one_confirmed_intent_and_refunds_go_back_from_it() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let order_id = shop.paid("tea").await;
     let call = till.calls().remove(0);
@@ -104,7 +104,7 @@ async fn a_charge_is_one_confirmed_intent_and_refunds_go_back_from_it() {
 
 #[tokio::test]
 async fn a_reservation_is_captured_in_part_or_given_back() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let (taken, given_back) = (shop.authorised("tea").await, shop.authorised("tea").await);
     let answer = shop.client.capture_payment(Shop::capture("c", &taken, 400)).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_reservation_is_captured_in_part_or_given_back() {
 /// again and again; now we look first.
 #[tokio::test]
 async fn a_failure_after_money_was_given_back_is_looked_at() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let order_id = shop.authorised("tea").await;
     till.fail_next(&[Fault::FailedAfter]);
@@ -157,7 +157,7 @@ async fn every_bad_day_ends_with_one_charge() {
         (&[FailedBefore, Dropped], 2, 3),
     ];
     for (faults, search_lag, posts) in table {
-        let till = Till::start(faults).await;
+        let till = Till::start(faults);
         till.search_lags(search_lag);
         let shop = shop(&till).await;
         let order_id = shop.paid("tea").await;
@@ -174,7 +174,7 @@ async fn every_bad_day_ends_with_one_charge() {
 async fn captures_and_refunds_have_bad_days_too() {
     use Fault::{Dropped, FailedAfter, FailedBefore, Slow};
     for fault in [FailedBefore, FailedAfter, Dropped, Slow] {
-        let till = Till::start(&[]).await;
+        let till = Till::start(&[]);
         let shop = shop(&till).await;
         let order_id = shop.authorised("tea").await;
         till.fail_next(&[fault]);
@@ -193,7 +193,7 @@ async fn captures_and_refunds_have_bad_days_too() {
 /// A stop between call and answer: the next process asks what became of it.
 #[tokio::test]
 async fn a_restart_settles_a_charge_without_an_answer() {
-    let till = Till::start(&[Fault::Slow]).await;
+    let till = Till::start(&[Fault::Slow]);
     let shop = shop(&till).await;
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
     let (client, paid) = (shop.client.clone(), payment("", &order_id, "pm_card"));
@@ -208,7 +208,7 @@ async fn a_restart_settles_a_charge_without_an_answer() {
 
 #[tokio::test]
 async fn declines_leave_the_order_open_and_name_their_code() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
     for (method, code) in [
@@ -233,7 +233,7 @@ async fn declines_leave_the_order_open_and_name_their_code() {
 
 #[tokio::test]
 async fn amounts_are_said_as_stripe_counts_them() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     for (sku, currency, minor, said) in
         [("wool", "ISK", 1_500, "150000"), ("rice", "JPY", 980, "980"), ("dates", "KWD", 1_230, "1230")]
@@ -261,7 +261,7 @@ async fn amounts_are_said_as_stripe_counts_them() {
 #[tokio::test]
 async fn credentials_that_are_not_accepted_leave_payments_waiting() {
     for status in [401, 403] {
-        let till = Till::start(&[]).await;
+        let till = Till::start(&[]);
         let shop = shop(&till).await;
         let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
         till.outage(Some(status));
@@ -279,7 +279,7 @@ async fn credentials_that_are_not_accepted_leave_payments_waiting() {
 
 #[tokio::test]
 async fn a_refund_that_waits_for_a_bank_is_open_until_it_is_through() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let order_id = shop.paid("tea").await;
     till.refunds_wait(true);
@@ -303,7 +303,7 @@ async fn a_refund_that_waits_for_a_bank_is_open_until_it_is_through() {
 /// The gateway took money for an order that nobody made, and again for one that was settled.
 #[tokio::test]
 async fn a_comparison_finds_what_the_gateway_has_and_we_have_not() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let mut paid = String::new();
     for expected in [3, 2] {
@@ -331,7 +331,7 @@ async fn a_comparison_finds_what_the_gateway_has_and_we_have_not() {
 /// Stripe breaks off after the newest of its list: the older ones were never looked at afterwards.
 #[tokio::test]
 async fn a_first_list_that_breaks_off_is_begun_again() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     till.take(&format!("{}:1:charge", "0".repeat(31) + "7"), 995);
     for _ in 0..3 {
@@ -347,7 +347,7 @@ async fn a_first_list_that_breaks_off_is_begun_again() {
 /// The gateway repeats our key in its answer, and the log is as talkative as it gets.
 #[tokio::test]
 async fn neither_key_nor_secret_nor_token_is_in_the_log() {
-    let (till, dir) = (Till::start(&[Fault::FailedAfter]).await, tempfile::tempdir().unwrap());
+    let (till, dir) = (Till::start(&[Fault::FailedAfter]), tempfile::tempdir().unwrap());
     let file = dir.path().join("key");
     std::fs::write(&file, format!("{KEY}\n")).unwrap();
     let env = [

@@ -46,7 +46,7 @@ async fn asked(shop: &Shop, hold_us: u64) -> String {
 
 #[tokio::test]
 async fn the_buyer_approves_and_the_money_is_taken_once() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let order_id = asked(&shop, 0).await;
     let made = purse.calls().into_iter().find(|call| call.path == "/v2/checkout/orders").unwrap();
@@ -69,7 +69,7 @@ async fn the_buyer_approves_and_the_money_is_taken_once() {
 
 #[tokio::test]
 async fn a_kept_method_may_ask_again_and_a_reservation_is_approved_too() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
     let mut manual = payment("", &order_id, "paypal:asks again");
@@ -86,7 +86,7 @@ async fn a_kept_method_may_ask_again_and_a_reservation_is_approved_too() {
 /// that was left open, is never taken.
 #[tokio::test]
 async fn what_was_given_up_is_never_taken() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let order_id = asked(&shop, 0).await;
     let paid = shop.client.process_payment(payment("second", &order_id, "paypal:kept")).await.unwrap();
@@ -100,7 +100,7 @@ async fn what_was_given_up_is_never_taken() {
 
 #[tokio::test]
 async fn an_order_that_expired_is_not_paid_by_who_approves_later() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let order_id = asked(&shop, 3_000_000).await;
     assert_eq!(until_closed(&shop, &order_id).await, OrderStatus::Expired);
@@ -115,7 +115,7 @@ async fn an_order_that_expired_is_not_paid_by_who_approves_later() {
 /// PayPal keeps what nobody approves for some hours.
 #[tokio::test]
 async fn an_order_that_paypal_forgot_is_declined() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let order_id = asked(&shop, 0).await;
     purse.forgets_unapproved();
@@ -129,7 +129,7 @@ async fn an_order_that_paypal_forgot_is_declined() {
 #[tokio::test]
 async fn an_approved_order_that_paypal_forgot_is_declined_and_another_pays() {
     use onrush_services::gateway::DeclineClass;
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = shop(&purse).await;
     let order_id = asked(&shop, 0).await;
     purse.fail_next(&[Fault::FailedBefore; 4]);
@@ -151,7 +151,7 @@ async fn an_approved_order_that_paypal_forgot_is_declined_and_another_pays() {
 async fn an_approved_order_is_captured_once_whatever_becomes_of_the_calls() {
     use Fault::{Dropped, FailedAfter, FailedBefore, Slow};
     for fault in [FailedBefore, FailedAfter, Dropped, Slow] {
-        let purse = Purse::start(&[fault]).await;
+        let purse = Purse::start(&[fault]);
         let shop = shop(&purse).await;
         let order_id = asked(&shop, 0).await;
         purse.fail_next(&[fault]);
@@ -169,7 +169,7 @@ async fn an_approved_order_is_captured_once_whatever_becomes_of_the_calls() {
 /// Nobody can come back from there, so nobody is sent: the next token has its turn, if there is one.
 #[tokio::test]
 async fn without_a_return_url_nobody_is_sent_to_paypal() {
-    let purse = Purse::start(&[]).await;
+    let purse = Purse::start(&[]);
     let shop = Shop::open_with(paypal::paying(&purse));
     shop.stock("tea", 500, 100).await;
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;

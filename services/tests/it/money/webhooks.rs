@@ -53,7 +53,7 @@ impl Pusher {
 
 #[tokio::test]
 async fn what_is_not_signed_now_and_byte_by_byte_is_refused_before_it_is_read() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let pusher = Pusher::new(&shop);
     let body = event("evt_1", "payment_intent.succeeded", "pi_1");
@@ -85,7 +85,7 @@ async fn what_is_not_signed_now_and_byte_by_byte_is_refused_before_it_is_read() 
 /// The bank says yes after it said no. The push says "canceled": what the gateway has now counts.
 #[tokio::test]
 async fn a_push_makes_us_look_and_what_the_gateway_has_counts() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let pusher = Pusher::new(&shop);
     let order_id = shop.order("", "tea", 1).await.unwrap().order_id;
@@ -117,7 +117,7 @@ async fn a_push_makes_us_look_and_what_the_gateway_has_counts() {
 
 #[tokio::test]
 async fn a_replayed_push_costs_no_look_and_one_that_failed_comes_again() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let pusher = Pusher::new(&shop);
     shop.paid("tea").await;
@@ -137,7 +137,7 @@ async fn a_replayed_push_costs_no_look_and_one_that_failed_comes_again() {
 /// A refund waits for the bank; nobody asks until the pause is over, but the push makes us look now.
 #[tokio::test]
 async fn a_push_wakes_what_waits() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = shop(&till).await;
     let pusher = Pusher::new(&shop);
     let order_id = shop.paid("tea").await;
@@ -163,7 +163,7 @@ async fn a_push_wakes_what_waits() {
 /// Many at once, signed and not: each gets an answer, and the shop goes on selling.
 #[tokio::test]
 async fn a_flood_is_answered_and_the_shop_goes_on() {
-    let till = Till::start(&[]).await;
+    let till = Till::start(&[]);
     let shop = Shop::open_with(|config| {
         paying(&till)(config);
         config.connections_max = 1_000;

@@ -9,7 +9,7 @@ use crate::wait::found;
 
 #[tokio::test]
 async fn only_the_browser_that_began_a_login_ends_it() {
-    let provider = Provider::start().await;
+    let provider = Provider::start();
     let site = provider.shop();
     let issuer = provider.change(|books| books.issuer.clone());
     let eve = Way::begin(&site).await;
@@ -42,7 +42,7 @@ async fn only_the_browser_that_began_a_login_ends_it() {
 /// As many as may err with passwords from one network; a login by password is nobody's to keep from.
 #[tokio::test]
 async fn whoever_comes_back_without_having_left_waits_in_the_end() {
-    let provider = Provider::start().await;
+    let provider = Provider::start();
     let site = provider.shop();
     site.register("eve@example.com").await;
     let stranger = Way { cookie: "a=b".into(), url: Way::begin(&site).await.url };
@@ -62,7 +62,7 @@ async fn whoever_comes_back_without_having_left_waits_in_the_end() {
 
 #[tokio::test]
 async fn id_tokens_that_are_not_the_providers_word_to_us_now_are_refused() {
-    let provider = Provider::start().await;
+    let provider = Provider::start();
     let site = provider.shop();
     let now = now_s();
     let refused = async |name: &str| {
@@ -126,7 +126,7 @@ async fn id_tokens_that_are_not_the_providers_word_to_us_now_are_refused() {
 
 #[tokio::test]
 async fn invented_keys_and_absence_cost_the_provider_little() {
-    let provider = Provider::start().await;
+    let provider = Provider::start();
     provider.change(|books| books.bent_header = vec![("kid", json!("invented"))]);
     let site = provider.shop();
     for _ in 0..5 {
@@ -137,7 +137,7 @@ async fn invented_keys_and_absence_cost_the_provider_little() {
 
 #[tokio::test]
 async fn a_provider_that_is_away_or_another_one_is_said_to_be() {
-    let provider = Provider::start().await;
+    let provider = Provider::start();
     let begin = async |site: &Site| {
         let answer = Way::asked_for(site).await;
         if answer.status() == 303 {

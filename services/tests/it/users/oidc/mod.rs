@@ -54,7 +54,7 @@ async fn onrush_logs_in_with_onrush() {
 
 #[tokio::test]
 async fn somebody_new_gets_an_account_and_comes_back_to_it() {
-    let provider = Provider::start().await;
+    let provider = Provider::start();
     let site = provider.shop();
     let way = Way::begin(&site).await;
     assert!(way.url.as_str().contains("/authorize?tenant=1&response_type=code"), "{}", way.url);
@@ -85,7 +85,7 @@ async fn somebody_new_gets_an_account_and_comes_back_to_it() {
 /// Nobody's word but the owner's opens an account that is there, and the owner takes it back.
 #[tokio::test]
 async fn an_account_is_linked_by_its_owner_and_unlinked_for_good() {
-    let provider = Provider::start().await;
+    let provider = Provider::start();
     let site = provider.shop();
     let ada = site.somebody("ada@example.com").await;
     let account = id(&site, &ada.access).await;
@@ -122,7 +122,7 @@ async fn an_account_is_linked_by_its_owner_and_unlinked_for_good() {
 /// Whoever knew the old password must not have a way in under the new one.
 #[tokio::test]
 async fn a_password_that_is_changed_meanwhile_links_nothing() {
-    let provider = Provider::start().await;
+    let provider = Provider::start();
     let site = provider.shop();
     let ada = site.somebody("ada@example.com").await;
     let way = Way::link(&site, &ada.access, PASSWORD).await.noted(&provider);
@@ -147,7 +147,7 @@ async fn a_password_that_is_changed_meanwhile_links_nothing() {
 /// does. One that was made between two steps of the no was there for good, since the account did not know of it.
 #[tokio::test]
 async fn a_link_that_is_being_made_does_not_outlive_its_owners_no() {
-    let provider = Provider::start().await;
+    let provider = Provider::start();
     let site = provider.shop();
     site.register("ada@example.com").await;
     for delay_ms in [None, Some(0), Some(1), Some(2), Some(4), Some(8)] {
@@ -189,7 +189,7 @@ async fn a_link_that_is_being_made_does_not_outlive_its_owners_no() {
 /// Who reads the mailbox now need not be whom the provider knew: also a first password takes the link back.
 #[tokio::test]
 async fn a_reset_takes_the_link_back() {
-    let provider = Provider::start().await;
+    let provider = Provider::start();
     let issuer = provider.change(|books| books.issuer.clone());
     let site = shop_that(&issuer, CLIENT, Some(HUSH), reset::telling);
     let ada = Tokens::of(&login(&site, &provider).await);

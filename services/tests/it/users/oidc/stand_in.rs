@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::super::attacks::{b64, hs256, signed, with};
 use super::super::{Answer, Site};
-use crate::wire::{self, Answer as Said, Call};
+use crate::wire::{self, Answer as Said, Call, Place};
 
 pub(super) const CLIENT: &str = "the shop";
 pub(super) const HUSH: &str = "hush & more";
@@ -50,7 +50,7 @@ pub(super) fn now_s() -> u64 {
 }
 
 impl Provider {
-    pub(super) async fn start() -> Self {
+    pub(super) fn start() -> Self {
         let books = Books {
             issuer: String::new(),
             pair: Ed25519KeyPair::generate().unwrap(),
@@ -67,7 +67,7 @@ impl Provider {
         };
         let provider = Self { books: Arc::new(Mutex::new(books)) };
         let answering = provider.clone();
-        let address = wire::serve(([127, 0, 0, 1], 0).into(), move |call| answering.answer(call)).await;
+        let address = wire::serve(Place::free(), move |call| answering.answer(call));
         provider.change(|books| books.issuer = format!("http://{address}"));
         provider
     }
