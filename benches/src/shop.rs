@@ -27,6 +27,7 @@ pub fn config(dir: &Path, services: &[Service]) -> Config {
         shards: Some(1),
         host: HostKind::Thread,
         store: StoreKind::Fjall,
+        snapshot_bytes: 4 << 30,
         hold: Duration::from_secs(600),
         clock_jump_max: Duration::from_secs(86_400),
         accept_clock: false,

@@ -36,6 +36,8 @@ declare -A story=(
   [45]="consensus: a lease goes on though another one was asked to lead"
   [46]="consensus: members vote though they hear a leader"
   [47]="consensus: the vote of a member that may have lost the end of its log counts like any"
+  [48]="snapshots: a member takes one though it has what is in it"
+  [49]="snapshots: one says that it ends with the entry behind its last"
   [41]="consensus: a new leader answers before it knows what was committed"
 )
 wrappers=$(mktemp -d)

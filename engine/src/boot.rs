@@ -5,21 +5,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use onrush_proto::{KeyHasher, ShardId, SlotMap};
-use onrush_storage::disk::{DirLock, Disk, RealDisk};
+use onrush_storage::disk::{DirLock, Disk, RealDisk, SECTOR_BYTES};
 use onrush_storage::log::{Log, LogOptions, Prepare, Recovery, VoteFile};
 use onrush_storage::store::{self, FjallOptions, FjallStore, Keyspace, MemoryStore, Store};
 
 use crate::engine::OpenError;
+use crate::flush::Stored;
 use crate::format::{ClusterFormat, Format};
-use crate::host::install_newest;
+use crate::host::{install, install_newest};
 use crate::options::{EngineOptions, StoreKind};
 use crate::recover::{LogPosition, RecoverError, Recovered, recover_with_views};
-use crate::replication::{Applied, EntryLog, MemberFiles, MemberOpenError, found};
+use crate::replication::{Applied, Arrived, EntryLog, MemberFiles, MemberOpenError, found, stored_group};
 use crate::shard::ShardOptions;
 use crate::views::ShardViews;
 
 /// Bytes of entries that a member keeps in memory for others, per shard.
 const RECENT_BYTES_MAX: usize = 64 << 20;
+
+/// The first segment of a group's log holds how the group began, and a seal.
+const FOUNDING_BYTES: u64 = 3 * SECTOR_BYTES as u64;
 
 /// Formats an empty directory for a node of a cluster: the groups that it founds, or will follow, are on record before
 /// it is opened.
@@ -35,7 +39,11 @@ pub(crate) fn format_node(dir: &Path, shards: u16, cluster: ClusterFormat) -> Re
     for shard in 0..shards {
         let path = shard_dir(dir, shard).join("log");
         let disk: Arc<dyn Disk> = Arc::new(open_disk(path)?);
-        let options = LogOptions { prepare: Prepare::Inline, ..LogOptions::new(shard, entropy() as u64) };
+        let options = LogOptions {
+            prepare: Prepare::Inline,
+            segment_bytes: FOUNDING_BYTES,
+            ..LogOptions::new(shard, entropy() as u64)
+        };
         let log = Log::open(Arc::clone(&disk), options);
         let (mut log, _) = log.map_err(|source| OpenError::Log { shard, source })?;
         // The same entry at every node: how a group began has no time.
@@ -188,9 +196,14 @@ impl Boot<'_> {
             self.drop_store(shard)?;
             self.filled(shard)?;
         }
+        if self.format.cluster.is_some() {
+            let arrived = Arrived::on(snapshots.as_ref());
+            let arrived = arrived.map_err(|source| OpenError::Install { shard, source: source.into() })?;
+            arrived.map_or(Ok(()), |arrived| self.begin_anew(shard, (&disk, snapshots.as_ref()), arrived))?;
+        }
         let mut store = self.store(shard)?;
         let (log, position, time_us) = match self.format.cluster.is_some() {
-            true => self.member(shard, &disk, store.as_ref())?,
+            true => self.member(shard, &disk, (&mut store, snapshots.as_ref()))?,
             false => self.alone(shard, disk)?,
         };
         let mut recovered = self.recover(shard, store.as_ref(), log.log(), position);
@@ -220,12 +233,32 @@ impl Boot<'_> {
         Ok((BootedLog::Alone(Box::new(log)), position, time_us))
     }
 
+    /// A member that lacked what its leader had released begins anew, from the snapshot that has arrived instead.
+    fn begin_anew(
+        &self,
+        shard: u16,
+        (log, snapshots): (&Arc<dyn Disk>, &dyn Disk),
+        arrived: Arrived,
+    ) -> Result<(), OpenError> {
+        let front = arrived.front();
+        tracing::info!(shard, record = front.next_lsn - 1, "a snapshot has arrived: beginning anew from it");
+        self.drop_store(shard)?;
+        let options = LogOptions { prepare: Prepare::Inline, ..self.log_options(shard) };
+        let begun = Log::begin(Arc::clone(log), options, front);
+        begun.map_err(|source| OpenError::Begin { shard, source })?;
+        let mut store = self.store(shard)?;
+        let installed = install(arrived.snapshot(), store.as_mut());
+        let installed =
+            installed.and_then(|_| Ok(store.close()?)).and_then(|()| Ok(arrived.done(snapshots)?));
+        installed.map_err(|source| OpenError::Install { shard, source })
+    }
+
     /// A member of a group. What its store has is what it knows to be committed.
     fn member(
         &self,
         shard: u16,
         disk: &Arc<dyn Disk>,
-        store: &dyn Store,
+        (store, snapshots): (&mut Box<dyn Store>, &dyn Disk),
     ) -> Result<(BootedLog, LogPosition, u64), OpenError> {
         if !VoteFile::exists(disk.as_ref()).map_err(|source| OpenError::Vote { shard, source })? {
             return Err(OpenError::LostVote { shard });
@@ -237,16 +270,25 @@ impl Boot<'_> {
         };
         tell_of_cut(shard, &found);
         let log = &files.log;
+        let reached =
+            |store: &dyn Store| store.applied(Keyspace::History).min(store.applied(Keyspace::Current));
+        if reached(store.as_ref()) + 1 < log.first_lsn() {
+            *store =
+                self.rebuild(shard, std::mem::replace(store, Box::new(MemoryStore::new())), snapshots)?;
+        }
         // A node that has lost what it promised may break it: it comes back under another number.
         let end_lsn = store.applied(Keyspace::History).max(store.applied(Keyspace::Current));
         if log.end_index() == 0 || log.end_lsn() < end_lsn {
             return Err(OpenError::LostLog { shard, expected: end_lsn.max(1), found: log.end_lsn() });
         }
         let read = |source| OpenError::Entries { shard, source };
-        let founders =
-            self.format.cluster.as_ref().map(|cluster| cluster.founders.clone()).unwrap_or_default();
-        let entries = EntryLog::open(log.reader(), founders, RECENT_BYTES_MAX).map_err(read)?;
-        let applied = Applied::in_store(log.reader(), end_lsn).map_err(|source| read(source.into()))?;
+        let group = stored_group(&Stored::new(store.reader()));
+        let group = group.map_err(|source| OpenError::Group { shard, source })?;
+        let founders = || self.format.cluster.as_ref().map(|cluster| cluster.founders.clone());
+        let group = group.or_else(founders).unwrap_or_default();
+        let entries = EntryLog::open(log.reader(), group, RECENT_BYTES_MAX).map_err(read)?;
+        let applied = Applied::in_store(log.reader(), entries.front(), end_lsn);
+        let applied = applied.map_err(|source| read(source.into()))?;
         let first_lsn = log.first_lsn();
         let position = LogPosition { first_lsn, end_lsn, time_us: applied.time_us };
         let member = BootedMember { files, entries, applied };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use onrush_proto::{KeyHasher, ShardId, SlotMap};
-use onrush_storage::disk::{DirLock, LockError};
+use onrush_storage::disk::{DirLock, Disk, LockError};
 use onrush_storage::store;
 
 use crate::boot::{Boot, Booted, BootedLog, BootedMember, entropy, format_node};
@@ -85,6 +85,22 @@ pub enum OpenError {
         shard: u16,
         /// What is wrong.
         source: crate::replication::EntryError,
+    },
+    /// The store of a node does not tell its group.
+    #[error("shard {shard}: {source}")]
+    Group {
+        /// The shard.
+        shard: u16,
+        /// What is wrong.
+        source: crate::replication::StoredGroupError,
+    },
+    /// A node's log could not be begun anew behind a snapshot that has arrived. It is done again at the next start.
+    #[error("shard {shard}: {source}")]
+    Begin {
+        /// The shard.
+        shard: u16,
+        /// What is wrong.
+        source: onrush_storage::log::BeginError,
     },
     /// How a group begins was not written.
     #[error("shard {shard}: {source}")]
@@ -274,8 +290,9 @@ fn assemble(
         let Booted { recovered, log, store, views, snapshots, .. } = booted;
         let station = Arc::clone(&stations[shard]);
         let flush = boot.options.flush;
-        let snapshots = Snapshots::new(ShardId(shard as u16), snapshots, flush.snapshot_bytes);
-        let settings = (flush, snapshots.continuing(log.log()));
+        let taken = Snapshots::new(ShardId(shard as u16), Arc::clone(&snapshots), flush.snapshot_bytes);
+        let taken = taken.placed(log.log().reader()).continuing(log.log());
+        let settings = (flush, taken);
         let seat = SeatParts {
             shard: recovered.shard,
             stored: Stored::new(store.reader()),
@@ -287,7 +304,7 @@ fn assemble(
             inputs_max: boot.options.batch_requests_max,
             lag_bytes_max: boot.options.flush.lag_bytes_max,
         };
-        workers.push(boot.worker(ShardId(shard as u16), seat, log));
+        workers.push(boot.worker(ShardId(shard as u16), seat, (log, snapshots)));
         flushers.push(Flusher::new(station, recovered.replayed_from, recovered.absorber, store, settings));
     }
     let hasher = KeyHasher::new(boot.format.secret);
@@ -311,7 +328,12 @@ fn assemble(
 
 impl Boot<'_> {
     /// Who drives a shard, by whose log it has.
-    fn worker(&self, shard: ShardId, seat: SeatParts, log: BootedLog) -> Worker {
+    fn worker(
+        &self,
+        shard: ShardId,
+        seat: SeatParts,
+        (log, snapshots): (BootedLog, Arc<dyn Disk>),
+    ) -> Worker {
         let (member, cluster, options) = match (log, &self.format.cluster, &self.options.cluster) {
             (BootedLog::Member(member), Some(cluster), Some(options)) => (*member, cluster, options),
             (BootedLog::Member(member), ..) => return Worker::alone(seat, member.files.log),
@@ -327,6 +349,7 @@ impl Boot<'_> {
             files,
             applied,
             post: Arc::clone(&options.post),
+            snapshots,
             shard_options: self.shard_options(shard.0),
             election_us: options.timing.election_us,
         };

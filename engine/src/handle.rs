@@ -218,6 +218,12 @@ impl EngineHandle {
         self.stats_of(0..self.core.stations.len())
     }
 
+    /// True once a shard of a node has ended because it lacks what the others have released, and a snapshot of theirs has
+    /// arrived: it begins from that when the engine is opened again. Cheap: it reads a flag of each.
+    pub fn begins_anew(&self) -> bool {
+        self.core.stations.iter().any(|station| station.begins_anew.load(Ordering::Relaxed))
+    }
+
     /// Shards that stopped after a failed durable write. Cheap: it reads a flag of each.
     pub fn stopped_shards(&self) -> u16 {
         let stopped = |station: &&Arc<Station>| station.stopped.load(Ordering::Relaxed);

@@ -118,6 +118,8 @@ pub(crate) fn recover_frozen(
     stored.each_product(product)?;
     let (replayed, replayed_bytes) = replay(&mut shard, &mut reader, (from, log.end_lsn))?;
     shard.resume(log.end_lsn, log.time_us);
+    // Timers are moved to where they belong here, rather than in the shard's first turn.
+    shard.settle_replay();
     let mut absorber = Absorber::new(history, current, checkpoint.orders, checkpoint.holds);
     stored.each_offset(|row| absorber.note_offset(&row))?;
     Ok(Recovered { shard, absorber, replayed_from: from, replayed, replayed_bytes })

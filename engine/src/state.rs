@@ -3,7 +3,7 @@
 //! [`State::apply`] is a blind write. It is the only way in which state changes, on the shard that
 //! decided, in recovery and in the simulator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onrush_proto::{
     DocKey, DocumentRow, Fact, GroupRow, HoldRow, HoldState, KeyRow, KeyState, LedgerRow, LimitRow, NameRow,
@@ -42,6 +42,9 @@ pub struct State {
     pub stock: StockTable,
     /// Orders: open ones, and closed ones that the store may not have yet.
     pub orders: RowTable<OrderId, OrderRow>,
+    /// Those of them that are not decided yet, as other shards have a part in them: who takes office looks at these alone,
+    /// however many orders are open.
+    unborn: BTreeSet<OrderId>,
     /// Parts of other shards' orders that are held here.
     pub holds: RowTable<OrderId, HoldRow>,
     /// Idempotency keys.
@@ -68,6 +71,7 @@ impl State {
         Self {
             stock: StockTable::default(),
             orders: RowTable::new(limits.closed_rows_min),
+            unborn: BTreeSet::new(),
             holds: RowTable::new(limits.closed_rows_min),
             keys: Remembered::new(limits.recent_keys_min),
             limits: Remembered::new(limits.recent_keys_min),
@@ -97,7 +101,33 @@ impl State {
             self.keys.put(order.key.0, first, lsn, order.id.bucket());
         }
         let deadline = order.state.is_open().then_some(order.held_until_us);
+        self.note_unborn(&order);
         self.orders.put(order.id, order, lsn, deadline);
+    }
+
+    fn note_unborn(&mut self, order: &OrderRow) {
+        if order.state.is_unborn() {
+            self.unborn.insert(order.id);
+        } else if !self.unborn.is_empty() {
+            self.unborn.remove(&order.id);
+        }
+    }
+
+    /// Takes in what the store has of an order: nothing, if it is in memory.
+    pub(crate) fn warm_order(&mut self, id: OrderId, found: Option<OrderRow>) {
+        if let Some(order) = found.as_ref().filter(|_| self.orders.row(&id).is_none()) {
+            self.note_unborn(order);
+        }
+        let with_deadline = |order: OrderRow| {
+            let deadline = order.state.is_open().then_some(order.held_until_us);
+            (order, deadline)
+        };
+        self.orders.warm(id, found.map(with_deadline));
+    }
+
+    /// Orders that are not decided yet, in rising order.
+    pub fn unborn(&self) -> impl Iterator<Item = &OrderRow> {
+        self.unborn.iter().filter_map(|id| self.orders.row(id))
     }
 
     fn apply_row(&mut self, row: Row, lsn: u64) {

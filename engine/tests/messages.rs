@@ -12,7 +12,9 @@ mod heap;
 use std::path::{Path, PathBuf};
 
 use decoders::DECODERS;
-use onrush_engine::replication::{Append, AppendResult, Ballot, Body, Entry, Message, NodeId, Position};
+use onrush_engine::replication::{
+    Append, AppendResult, Ballot, Body, Entry, Message, NodeId, Offer, Position,
+};
 use onrush_proto::ShardId;
 use onrush_storage::log::{FrameBuf, FrameInfo};
 
@@ -50,6 +52,9 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("heard", appended(AppendResult::Heard)),
         ("missing", appended(AppendResult::Missing { tested: 4, hint: 2 })),
         ("office", Body::TakeOffice),
+        ("offer", Body::Offer(Offer { lsn: 99, last: previous, bytes: 3_000 })),
+        ("fetch", Body::Fetch { lsn: 99, offset: 1_000 }),
+        ("piece", Body::Piece { lsn: 99, offset: 1_000, bytes: b"as it stands".to_vec() }),
     ];
     let bytes = |(name, body)| {
         let message = Message { from: NodeId(1), to: NodeId(2), term: 2, body };

@@ -60,6 +60,13 @@ struct Cluster {
     key: ClusterKey,
     wires: Arc<Wires>,
     engines: Vec<(NodeId, Engine)>,
+    flush: FlushOptions,
+    segment_bytes: u64,
+}
+
+/// Stores that keep up, so that restarts begin somewhere.
+fn flush() -> FlushOptions {
+    FlushOptions { rows: 500, log_bytes: 256 << 10, ..FlushOptions::default() }
 }
 
 fn founders() -> Members {
@@ -68,8 +75,16 @@ fn founders() -> Members {
 
 impl Cluster {
     fn founded() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut cluster = Self { dir, key: ClusterKey([7; 32]), wires: Arc::default(), engines: Vec::new() };
+        Self::founded_with(flush(), 1 << 20)
+    }
+
+    fn unfounded(flush: FlushOptions, segment_bytes: u64) -> Self {
+        let (dir, key) = (tempfile::tempdir().unwrap(), ClusterKey([7; 32]));
+        Self { dir, key, wires: Arc::default(), engines: Vec::new(), flush, segment_bytes }
+    }
+
+    fn founded_with(flush: FlushOptions, segment_bytes: u64) -> Self {
+        let mut cluster = Self::unfounded(flush, segment_bytes);
         for node in founders().voters() {
             cluster.format(node);
             cluster.open(node);
@@ -90,9 +105,8 @@ impl Cluster {
         let post = Arc::new(Wire { from: node, wires: Arc::clone(&self.wires) });
         EngineOptions {
             data_dir: Some(self.path(node)),
-            segment_bytes: 1 << 20,
-            // Stores that keep up, so that restarts begin somewhere.
-            flush: FlushOptions { rows: 500, log_bytes: 256 << 10, ..FlushOptions::default() },
+            segment_bytes: self.segment_bytes,
+            flush: self.flush,
             cluster: Some(ClusterOptions { post, timing: Timing::default() }),
             ..EngineOptions::default()
         }
@@ -143,6 +157,29 @@ impl Cluster {
                 _ => Some(reply),
             }
         })
+    }
+
+    /// Changes the group, and waits until it has.
+    fn change(&self, voters: &[NodeId], learners: &[NodeId]) {
+        wait("a change of the group", || {
+            let handle = self.handle(self.leader());
+            let members = handle.group(SHARD).ok()?.members;
+            let next = members.changing_to(voters.iter().copied(), learners.iter().copied()).unwrap();
+            let there = |now: &Members| !now.is_changing() && now.voters().eq(voters.iter().copied());
+            if there(&members) && members.learners().eq(learners.iter().copied()) {
+                return Some(());
+            }
+            match handle.change_group(SHARD, next) {
+                Ok(()) | Err(GroupError::Declined(_) | GroupError::Stopped) => None,
+                Err(error) => panic!("{error}"),
+            }
+        });
+    }
+
+    /// True if a node's log does not reach back to its beginning any more.
+    fn has_released(&self, node: NodeId) -> bool {
+        let log = self.path(node).join("shard-000").join("log");
+        !log.join("000000000001.segment").exists()
     }
 
     /// Waits until all nodes have applied the same entries, and compares what they hold.
@@ -298,25 +335,10 @@ fn a_node_comes_and_another_one_goes() {
     let (new, gone) = (NodeId(4), founders().voters().find(|node| *node != cluster.leader()).unwrap());
     cluster.format(new);
     cluster.open(new);
-    let change = |voters: &[NodeId], learners: &[NodeId]| {
-        wait("a change of the group", || {
-            let handle = cluster.handle(cluster.leader());
-            let members = handle.group(SHARD).ok()?.members;
-            let next = members.changing_to(voters.iter().copied(), learners.iter().copied()).unwrap();
-            let there = |now: &Members| !now.is_changing() && now.voters().eq(voters.iter().copied());
-            if there(&members) && members.learners().eq(learners.iter().copied()) {
-                return Some(());
-            }
-            match handle.change_group(SHARD, next) {
-                Ok(()) | Err(GroupError::Declined(_) | GroupError::Stopped) => None,
-                Err(error) => panic!("{error}"),
-            }
-        });
-    };
     let three: Vec<NodeId> = founders().voters().collect();
-    change(&three, &[new]);
+    cluster.change(&three, &[new]);
     let other: Vec<NodeId> = [1, 2, 3, 4].map(NodeId).into_iter().filter(|node| *node != gone).collect();
-    change(&other, &[]);
+    cluster.change(&other, &[]);
     cluster.close(gone);
     wait("an office of the new node", || {
         let leader = cluster.leader();
@@ -330,15 +352,59 @@ fn a_node_comes_and_another_one_goes() {
     assert_eq!(cluster.handle(new).stock(&sku()).unwrap().available, UNITS - 300);
 }
 
+/// Logs are let go of behind snapshots. A node that comes later begins from one of them, and from the log behind it: it
+/// follows, gets a vote, leads, and remembers what was acknowledged before it came.
+#[test]
+fn a_node_that_lacks_what_was_released_begins_from_a_snapshot() {
+    let often =
+        FlushOptions { log_bytes: 64 << 10, checkpoint_bytes: 1, snapshot_bytes: 256 << 10, ..flush() };
+    let mut cluster = Cluster::founded_with(often, 256 << 10);
+    put_on_sale(&cluster, sku());
+    let mut orders = 0;
+    let released = |cluster: &Cluster| founders().voters().all(|node| cluster.has_released(node));
+    while !released(&cluster) {
+        assert!(orders < 8_000, "expected logs that are released");
+        for _ in 0..100 {
+            bought(&cluster.ask(&order(&cluster, sku(), orders)));
+            orders += 1;
+        }
+    }
+    let (new, three) = (NodeId(4), founders().voters().collect::<Vec<_>>());
+    cluster.format(new);
+    cluster.open(new);
+    cluster.change(&three, &[new]);
+    wait("a snapshot", || cluster.handle(new).begins_anew().then_some(()));
+    cluster.close(new);
+    cluster.open(new);
+    assert!(cluster.handle(new).end(SHARD).0 > 0);
+    cluster.agree(sku());
+    // It goes on from its own disk, from now on.
+    cluster.close(new);
+    bought(&cluster.ask(&order(&cluster, sku(), orders)));
+    cluster.open(new);
+    cluster.agree(sku());
+    assert!(!cluster.handle(new).begins_anew());
+    cluster.change(&[2, 3, 4].map(NodeId), &[]);
+    wait("an office of the new node", || {
+        let leader = cluster.leader();
+        if leader != new {
+            let _ = cluster.handle(leader).hand_over(SHARD, new);
+        }
+        (leader == new).then_some(())
+    });
+    for number in [0, 1, orders] {
+        assert!(cluster.ask(&order(&cluster, sku(), number)).replayed, "order {number}");
+    }
+    let left = UNITS - orders as i64 - 1;
+    assert_eq!(cluster.handle(new).stock(&sku()).unwrap().available, left);
+    cluster.close(NodeId(1));
+    cluster.agree(sku());
+}
+
 /// What is no node, or none any more, does not start as one.
 #[test]
 fn what_is_no_node_is_refused_by_name() {
-    let mut cluster = Cluster {
-        dir: tempfile::tempdir().unwrap(),
-        key: ClusterKey([1; 32]),
-        wires: Arc::default(),
-        engines: Vec::new(),
-    };
+    let mut cluster = Cluster::unfounded(flush(), 1 << 20);
     let node = NodeId(1);
     cluster.format(node);
     let format = |path: &Path, shards| {

@@ -70,6 +70,10 @@ pub(crate) struct Plan {
     pub(crate) message_bytes_max: usize,
     /// Bytes of entries that a member keeps in memory.
     pub(crate) recent_bytes_max: usize,
+    /// Bytes of one piece of a snapshot that goes to another node.
+    pub(crate) piece_bytes: usize,
+    /// True if a leader keeps the log that followers lack who answer.
+    pub(crate) waits_for_followers: bool,
 }
 
 impl Plan {
@@ -77,6 +81,15 @@ impl Plan {
         let mut dice = Dice::new(seed, purpose::PLAN);
         let drawn = dice.pick(&[1, 2, 2, 4]);
         let segment_bytes = dice.pick(&[48 << 10, 64 << 10, 96 << 10, 256 << 10]);
+        let mut plan = Self::drawn(options, seed, (&mut dice, drawn, segment_bytes));
+        // A cluster decides less in as many events: its logs are let go of in smaller pieces.
+        if plan.nodes > 1 && plan.frame_bytes_max <= 4 << 10 && dice.percent(70) {
+            plan.segment_bytes = dice.pick(&[16 << 10, 24 << 10, 32 << 10]);
+        }
+        plan
+    }
+
+    fn drawn(options: &RunOptions, seed: u64, (dice, drawn, segment_bytes): (&mut Dice, u16, u64)) -> Self {
         let reads = if options.nodes > 1 { dice.pick(&[1, 10]) } else { 1 };
         Self {
             seed,
@@ -121,6 +134,8 @@ impl Plan {
             drift_ppm: dice.pick(&[0, 1_000, 30_000]),
             message_bytes_max: dice.pick(&[1, 8 << 10, 64 << 10]),
             recent_bytes_max: dice.pick(&[1, 16 << 10, 1 << 20]),
+            piece_bytes: dice.pick(&[1 << 10, 16 << 10, 1 << 20]),
+            waits_for_followers: dice.percent(30),
         }
     }
 

@@ -193,6 +193,7 @@ fn run_cluster(options: &RunOptions, plan: Plan) -> Result<Passed, Box<Failure>>
         changes: summary.changes,
         replaced: summary.replaced,
         beyond: summary.beyond,
+        from_snapshots: summary.installed,
         tampered: summary.tampered,
         trace,
         ..Passed::default()

@@ -5,26 +5,31 @@
 //! and turns requests away with the leader's name; one that has lost its office is rebuilt from store and log.
 
 mod asks;
+mod office;
+mod steps;
+mod transfer;
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
 use onrush_proto::{FactView, Refusal};
+use onrush_storage::disk::Disk;
 use onrush_storage::log::LogReader;
 
+use self::steps::{Part, Steps};
 use super::clock::HostClock;
 use super::laps::Laps;
 use super::rebuild::Rebuild;
 use super::seat::{Seat, SeatParts};
 use super::writer::{Durable, WriteError, Writer, Written};
 use crate::cluster::Post;
-use crate::recover::{LogPosition, RecoverError};
+use crate::recover::RecoverError;
 use crate::replication::{
-    Applied, Declined, Entry, MemberFiles, MemberWriteError, Members, Message, NodeId, Output, RaftError,
-    Release, Replica, RoleKind,
+    Applied, Body, Declined, Entry, Giver, MemberFiles, MemberWriteError, Members, Message, NodeId, Output,
+    PIECE_BYTES_MAX, RaftError, Release, Replica, RoleKind, Taker, TakerError,
 };
-use crate::shard::{Effects, ShardOptions};
+use crate::shard::ShardOptions;
 use crate::stages::Stage;
 use crate::views::ViewRows;
 
@@ -40,9 +45,10 @@ const JOINED_BYTES_MAX: usize = 1 << 20;
 /// Messages heard in one turn: a leader that gets no answer sends the same again, and whoever hears on meanwhile never gives
 /// one.
 const HEARD_MAX: usize = 8;
-/// Things released in one turn, and their bytes: consensus has its own deadlines.
+/// Things released in one turn, their bytes, and how long that may take: consensus has its own deadlines.
 const RELEASES_MAX: usize = 256;
 const RELEASED_BYTES_MAX: usize = 4 << 20;
+const RELEASING_US_MAX: u64 = 20_000;
 /// Idle time after which the log is sealed.
 const SEAL_AFTER_US: u64 = 100_000;
 /// How many election timeouts a member that closes waits for another one to take its office.
@@ -69,6 +75,12 @@ enum MemberError {
     Rebuild(#[from] RecoverError),
     #[error("expected a thread that rebuilds the shard, found: {0}")]
     Thread(io::Error),
+    #[error(transparent)]
+    Taker(#[from] TakerError),
+    #[error(
+        "a snapshot up to record {lsn} has arrived: the shard begins anew from it when its engine is opened again"
+    )]
+    Arrived { lsn: u64 },
 }
 
 /// What a member is made of, beside its seat.
@@ -77,6 +89,8 @@ pub(crate) struct MemberParts {
     pub(crate) files: MemberFiles,
     pub(crate) applied: Applied,
     pub(crate) post: Arc<dyn Post>,
+    /// Where its snapshots are.
+    pub(crate) snapshots: Arc<dyn Disk>,
     pub(crate) shard_options: ShardOptions,
     pub(crate) election_us: u64,
 }
@@ -96,7 +110,12 @@ pub(crate) struct Member {
     /// True once it has given an office away while it was being rebuilt.
     gave_away: bool,
     log: LogReader,
-    first_lsn: u64,
+    giver: Giver,
+    taker: Taker,
+    /// When followers are offered a snapshot next that lack what was released here.
+    offer_due_us: u64,
+    /// When it is looked next whether log can be let go of.
+    release_due_us: u64,
     rows: ViewRows,
     /// Counts on, whatever becomes of shard time: consensus measures by it.
     clock: HostClock,
@@ -113,8 +132,8 @@ pub(crate) struct Member {
 
 impl Member {
     pub(super) fn new(seat: SeatParts, parts: MemberParts) -> Self {
-        let MemberParts { replica, files, applied, post, shard_options, election_us } = parts;
-        let (log, first_lsn) = (files.log.reader(), files.log.first_lsn());
+        let MemberParts { replica, files, applied, post, snapshots, shard_options, election_us } = parts;
+        let log = files.log.reader();
         Self {
             clock: seat.clock,
             seat: Seat::new(seat),
@@ -127,7 +146,10 @@ impl Member {
             rebuild: None,
             gave_away: false,
             log,
-            first_lsn,
+            giver: Giver::new(Arc::clone(&snapshots), PIECE_BYTES_MAX),
+            taker: Taker::new(snapshots),
+            offer_due_us: 0,
+            release_due_us: 0,
             rows: ViewRows::default(),
             election_us,
             written_us: 0,
@@ -180,7 +202,10 @@ impl Member {
         match self.work() {
             Ok(worked) => worked,
             Err(error) => {
-                self.seat.stop(&error);
+                match error {
+                    MemberError::Arrived { .. } => self.seat.begin_anew(&error),
+                    error => self.seat.stop(&error),
+                }
                 self.abandon();
                 true
             }
@@ -204,16 +229,26 @@ impl Member {
     }
 
     fn work(&mut self) -> Result<bool, MemberError> {
+        let mut steps = Steps::start(self.clock);
         let mut worked = self.land()? | self.come_back()?;
+        steps.end(Part::Write);
         worked |= self.hear()?;
+        steps.end(Part::Hear);
         worked |= self.tick()?;
+        steps.end(Part::Tick);
         worked |= self.carry_out()?;
+        steps.end(Part::Write);
         self.look_at_office()?;
         worked |= self.answer_asks()?;
+        steps.end(Part::Ask);
         worked |= self.release()?;
+        steps.end(Part::Release);
         worked |= self.decide()?;
+        steps.end(Part::Decide);
         worked |= self.carry_out()?;
+        steps.end(Part::Write);
         self.tell();
+        steps.tell(self.seat.station.id.0);
         Ok(worked)
     }
 
@@ -237,9 +272,7 @@ impl Member {
         let now_us = self.clock.now_us();
         self.send(&mut output.later);
         (self.written_us, self.sealed) = (now_us, false);
-        if let Some(files) = self.writer.disk() {
-            self.seat.count_log(&files.log);
-        }
+        self.release_log()?;
         if let Some(last) = output.append.last().map(Entry::position) {
             let raft = self.replica.raft_mut();
             raft.persisted(last, now_us)?;
@@ -255,7 +288,10 @@ impl Member {
         for _ in 0..HEARD_MAX {
             let Some(message) = self.seat.station.heard() else { break };
             heard = true;
-            self.replica.raft_mut().step(message, self.clock.now_us())?;
+            match message.body {
+                Body::Offer(_) | Body::Fetch { .. } | Body::Piece { .. } => self.hear_of_snapshot(message)?,
+                _ => self.replica.raft_mut().step(message, self.clock.now_us())?,
+            }
         }
         self.take_output();
         Ok(heard)
@@ -268,6 +304,7 @@ impl Member {
             self.replica.raft_mut().tick(now_us)?;
             self.take_output();
         }
+        self.offer_snapshots(now_us);
         if !self.sealed && now_us >= self.written_us + SEAL_AFTER_US && self.outputs.is_empty() {
             self.seal();
         }
@@ -339,61 +376,6 @@ impl Member {
         self.replica.holds_office() && !self.replica.raft().is_handing_over()
     }
 
-    fn look_at_office(&mut self) -> Result<(), MemberError> {
-        let held = self.replica.holds_office();
-        if let Some(batches) = self.replica.deposed() {
-            self.leave_office(batches)?;
-        }
-        if self.rebuild.is_some() {
-            // Others decide at once, if they can. Once: one that rebuilds as well gives it back.
-            if !self.gave_away && self.replica.raft().is_in_office() && self.has_heir() {
-                self.gave_away = self.leave().is_ok();
-            }
-            return Ok(());
-        }
-        if !held && self.replica.take_office() {
-            self.seat.clock.advance_to(self.replica.raft().log().time_us());
-            let (shard, term) = (self.seat.station.id.0, self.replica.raft().term());
-            tracing::info!(shard, term, "took office");
-        }
-        Ok(())
-    }
-
-    /// What was decided here and not committed may never have happened.
-    fn leave_office(&mut self, batches: Vec<Effects>) -> Result<(), MemberError> {
-        let open = self.seat.take_open();
-        let decided = batches.iter().chain([&open]).any(|batch| !batch.is_empty());
-        tracing::info!(shard = self.seat.station.id.0, batches = batches.len(), "lost office");
-        for batch in batches.into_iter().chain([open]) {
-            self.seat.answer_unknown(batch);
-        }
-        // What has decided nothing that is not committed knows nothing that is not so.
-        if decided { self.rebuild() } else { Ok(()) }
-    }
-
-    /// Begins the shard anew, from what was committed. Until it is there nothing is applied and no office taken.
-    fn rebuild(&mut self) -> Result<(), MemberError> {
-        let at = LogPosition {
-            first_lsn: self.first_lsn,
-            end_lsn: self.applied.lsn,
-            time_us: self.applied.time_us,
-        };
-        let frozen = self.seat.stored.freeze().map_err(RecoverError::from)?;
-        let station = Arc::clone(&self.seat.station);
-        let rebuild = Rebuild::start(self.shard_options, frozen, self.log.another(), at, station);
-        (self.rebuild, self.gave_away) = (Some(rebuild.map_err(MemberError::Thread)?), false);
-        Ok(())
-    }
-
-    /// The shard that was rebuilt takes its place; true if it did.
-    fn come_back(&mut self) -> Result<bool, MemberError> {
-        let Some(rebuilt) = self.rebuild.as_mut().and_then(Rebuild::poll) else { return Ok(false) };
-        self.rebuild = None;
-        self.seat.shard = rebuilt?;
-        tracing::info!(shard = self.seat.station.id.0, applied = self.applied.index, "rebuilt");
-        Ok(true)
-    }
-
     /// What is committed leaves, or is applied.
     fn release(&mut self) -> Result<bool, MemberError> {
         if self.rebuild.is_some() {
@@ -404,11 +386,12 @@ impl Member {
             return Ok(false);
         }
         let (mut laps, mut bytes) = (Laps::start(), 0);
+        let until_us = self.clock.now_us() + RELEASING_US_MAX;
         for released in 0..RELEASES_MAX {
-            if bytes > RELEASED_BYTES_MAX {
+            let now_us = self.clock.now_us();
+            if bytes > RELEASED_BYTES_MAX || now_us > until_us {
                 return Ok(true);
             }
-            let now_us = self.clock.now_us();
             if !self.replica.may_release(now_us) {
                 return Ok(released > 0);
             }

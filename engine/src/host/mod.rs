@@ -44,7 +44,7 @@ pub(crate) use inline::InlineHost;
 pub(crate) use member::MemberParts;
 pub(crate) use ports::{PortQueue, Ports, Sink};
 pub(crate) use seat::SeatParts;
-pub use snapshots::{InstallError, Installed, Snapshots, install_newest};
+pub use snapshots::{InstallError, Installed, Snapshots, install, install_newest};
 pub(crate) use station::Parcel;
 pub use station::Station;
 pub use tail::Tail;

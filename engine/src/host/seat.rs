@@ -245,6 +245,14 @@ impl Seat {
         self.station.tail.notify();
     }
 
+    /// The shard ends, and begins anew from a snapshot when its engine is opened again.
+    pub(super) fn begin_anew(&self, why: &dyn std::error::Error) {
+        tracing::warn!(shard = self.station.id.0, "{why}");
+        self.station.begins_anew.store(true, Ordering::Release);
+        self.station.stopped.store(true, Ordering::Release);
+        self.station.tail.notify();
+    }
+
     /// Tells everybody who waits for this batch that its outcome is unknown.
     pub(super) fn answer_unknown(&mut self, mut batch: Effects) {
         for (_, reply) in &mut batch.replies {

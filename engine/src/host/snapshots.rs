@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use onrush_proto::ShardId;
 use onrush_storage::disk::Disk;
-use onrush_storage::log::Log;
+use onrush_storage::log::{FrameInfo, Log, LogReader};
 use onrush_storage::snapshot::{
     SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, newest_named, newest_verified, prune,
 };
@@ -32,6 +32,8 @@ pub struct Snapshots {
     waiting: Option<Frozen>,
     by_hand: bool,
     busy: Arc<AtomicBool>,
+    /// The log, to look up where in it a snapshot stands.
+    log: Option<LogReader>,
 }
 
 impl Snapshots {
@@ -48,7 +50,14 @@ impl Snapshots {
             waiting: None,
             by_hand: false,
             busy: Arc::default(),
+            log: None,
         }
+    }
+
+    /// Each snapshot says where in the log it stands, so that a replica may go on behind it.
+    pub fn placed(mut self, log: LogReader) -> Self {
+        self.log = Some(log);
+        self
     }
 
     /// Goes on where an earlier life of the shard ended: the next snapshot is due by the log behind the newest
@@ -106,8 +115,9 @@ impl Snapshots {
         let (shard, disk) = (self.shard, Arc::clone(&self.disk));
         let (last_bytes, oldest, busy) =
             (Arc::clone(&self.last_bytes), Arc::clone(&self.oldest_kept), Arc::clone(&self.busy));
+        let log = self.log.as_ref().map(LogReader::another);
         move || {
-            match write_and_prune(shard, &disk, &frozen) {
+            match write_and_prune(shard, &disk, &frozen, log) {
                 Ok((bytes, kept)) => {
                     last_bytes.store(bytes, Ordering::Release);
                     if kept.len() >= KEEP {
@@ -155,10 +165,14 @@ fn write_and_prune(
     shard: ShardId,
     disk: &Arc<dyn Disk>,
     frozen: &Frozen,
+    log: Option<LogReader>,
 ) -> Result<(u64, Vec<u64>), TakeError> {
     let lsn = frozen.history_applied.min(frozen.current_applied) + u64::from(cfg!(planted = "19"));
     let state_hash = rows_hash(frozen.reader.as_ref())?;
-    let header = SnapshotHeader { shard: shard.0, lsn, term: 0, time_us: 0, state_hash };
+    let FrameInfo { index, term, time_us, .. } =
+        log.and_then(|log| frame_that_ends(log, lsn)).unwrap_or_default();
+    let index = index + u64::from(cfg!(planted = "49") && index > 0);
+    let header = SnapshotHeader { shard: shard.0, lsn, term, time_us, index, state_hash };
     let mut writer = SnapshotWriter::create(Arc::clone(disk), header)?;
     for keyspace in Keyspace::ALL {
         let mut failed = None;
@@ -180,6 +194,14 @@ fn write_and_prune(
     let summary = writer.finish()?;
     let pruned = prune(disk.as_ref(), KEEP)?;
     Ok((summary.bytes, pruned.kept))
+}
+
+/// The frame that ends with this record; `None` if none does, or it cannot be read: then nobody goes on behind this
+/// snapshot.
+fn frame_that_ends(mut log: LogReader, lsn: u64) -> Option<FrameInfo> {
+    log.seek(lsn).ok()?;
+    let info = log.next_frame().ok()??.info();
+    (info.record_count > 0 && info.next_lsn() == lsn + 1).then_some(info)
 }
 
 type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> std::ops::ControlFlow<()> + 'a;
@@ -246,7 +268,10 @@ pub fn install_newest(snapshots: &dyn Disk, store: &mut dyn Store) -> Result<Ins
 
 /// Fills an empty store from a snapshot. Returns the snapshot's position. A crash on the way
 /// leaves a store whose applied index the log cannot continue, so it is filled anew.
-fn install(snapshot: &SnapshotReader, store: &mut dyn Store) -> Result<u64, InstallError> {
+///
+/// # Errors
+/// [`InstallError`]; the store is then to be filled anew.
+pub fn install(snapshot: &SnapshotReader, store: &mut dyn Store) -> Result<u64, InstallError> {
     let header = *snapshot.header();
     let mut builders = Keyspace::ALL.map(|_| SortedRun::builder());
     let mut steps = [0u64; 2];

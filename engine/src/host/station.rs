@@ -104,6 +104,8 @@ pub struct Station {
     pub(crate) release_below: AtomicU64,
     /// Set when a durable write failed: nothing is accepted any more.
     pub(crate) stopped: AtomicBool,
+    /// Set with it when a snapshot has arrived from which the shard begins anew.
+    pub(crate) begins_anew: AtomicBool,
     /// Set when the engine closes: the worker drains and ends.
     pub(crate) closing: AtomicBool,
     /// Set when the flusher's thread has ended: nobody answers for the store any more.
@@ -131,6 +133,7 @@ impl Station {
             absorbed_bytes: AtomicU64::new(0),
             release_below: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
+            begins_anew: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             flusher_ended: AtomicBool::new(false),
             counters: Counters::default(),

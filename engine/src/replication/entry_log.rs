@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use onrush_storage::log::{LogReader, ReadError};
+use onrush_storage::log::{Front, LogReader, ReadError};
 
 use super::entry::{Entry, Position};
 use super::group_record::GroupRecordError;
@@ -34,9 +34,9 @@ pub enum EntryError {
 
 /// All entries that can be read, and what is known of each without reading it.
 pub struct EntryLog {
-    /// In front of the oldest entry.
-    before: Position,
-    /// The last entry; `before` if there is none.
+    /// What is in front of the oldest entry.
+    front: Front,
+    /// The last entry; the one in front of the oldest if there is none.
     last: Position,
     /// The Lsn and the shard time that the next entry continues.
     next_lsn: u64,
@@ -58,7 +58,7 @@ impl EntryLog {
     /// A log without entries. `members` is the group that it begins with, `recent_bytes_max` how much stays in memory.
     pub fn new(members: Members, recent_bytes_max: usize) -> Self {
         Self {
-            before: Position::default(),
+            front: Front { next_lsn: 1, ..Front::default() },
             last: Position::default(),
             next_lsn: 1,
             time_us: 0,
@@ -72,21 +72,20 @@ impl EntryLog {
         }
     }
 
-    /// What a log's files hold. `members` is the group in front of the oldest entry.
+    /// What a log's files hold. `members` is the group as the store has it, or as it was founded: it holds unless an
+    /// entry says otherwise.
     ///
     /// # Errors
     /// If the files cannot be read, or an entry about the group is none.
     pub fn open(mut files: LogReader, members: Members, recent_bytes_max: usize) -> Result<Self, EntryError> {
         let mut log = Self::new(members, recent_bytes_max);
-        let mut first = true;
+        if let Some(front) = front_of(&mut files.another())? {
+            log.begin_behind(front);
+        }
         while let Some(frame) = files.next_frame()? {
             let info = frame.info();
             if info.is_seal() {
                 continue;
-            }
-            if std::mem::take(&mut first) {
-                log.before = Position { term: 0, index: info.index - 1 };
-                log.last = log.before;
             }
             log.push(Entry::from(frame.to_frame()))?;
             log.durable = info.index;
@@ -94,6 +93,40 @@ impl EntryLog {
         }
         log.files = Some(files.another());
         Ok(log)
+    }
+
+    fn begin_behind(&mut self, front: Front) {
+        (self.front, self.next_lsn, self.time_us) = (front, front.next_lsn, front.time_us);
+        (self.last, self.durable) = (self.before(), front.index);
+    }
+
+    /// Forgets what the log's files have let go of.
+    ///
+    /// # Errors
+    /// If the oldest frame cannot be read.
+    pub fn released(&mut self) -> Result<(), EntryError> {
+        let Some(files) = &self.files else { return Ok(()) };
+        let Some(front) = front_of(&mut files.another())? else { return Ok(()) };
+        self.front = front;
+        // Of each what still holds for the oldest entry stays.
+        let before = |first: &u64| *first <= front.index + 1;
+        let gone = self.terms.partition_point(|(first, _)| before(first)).saturating_sub(1);
+        self.terms.drain(..gone);
+        let gone = self.members.partition_point(|(first, _)| before(first)).saturating_sub(1);
+        self.members.drain(..gone);
+        while self.recent.front().is_some_and(|entry| entry.position().index <= front.index) {
+            self.recent_bytes -= self.recent.pop_front().map_or(0, |entry| entry.bytes());
+        }
+        Ok(())
+    }
+
+    /// What is in front of the oldest entry.
+    pub fn front(&self) -> Front {
+        self.front
+    }
+
+    fn before(&self) -> Position {
+        Position { term: self.front.term, index: self.front.index }
     }
 
     /// The last entry.
@@ -113,7 +146,7 @@ impl EntryLog {
 
     /// The index of the oldest entry that can be read.
     pub fn first_index(&self) -> u64 {
-        self.before.index + 1
+        self.front.index + 1
     }
 
     /// The last entry that is on disk.
@@ -136,12 +169,12 @@ impl EntryLog {
         self.members[self.members.len() - 1].0
     }
 
-    /// The term of an entry; `None` if it is not there. What is released while the log is open is still known here.
+    /// The term of an entry; `None` if it is not there.
     pub fn term(&self, index: u64) -> Option<u64> {
-        if index == self.before.index {
-            return Some(self.before.term);
+        if index == self.front.index {
+            return Some(self.front.term);
         }
-        if index < self.before.index || index > self.last.index {
+        if index < self.front.index || index > self.last.index {
             return None;
         }
         let after = self.terms.partition_point(|(first, _)| *first <= index);
@@ -153,7 +186,7 @@ impl EntryLog {
     pub fn in_front_of_term(&self, index: u64) -> u64 {
         let after = self.terms.partition_point(|(first, _)| *first <= index.min(self.last.index));
         let first = after.checked_sub(1).map_or(self.first_index(), |at| self.terms[at].0);
-        first.saturating_sub(1).max(self.before.index)
+        first.saturating_sub(1).max(self.front.index)
     }
 
     /// Adds the next entry.
@@ -190,7 +223,7 @@ impl EntryLog {
         if index >= self.last.index {
             return Ok(());
         }
-        let end = match index == self.before.index {
+        let end = match index == self.front.index {
             true => None,
             false => self.read(index, index, 0)?.pop(),
         };
@@ -200,9 +233,9 @@ impl EntryLog {
         self.terms.retain(|(first, _)| *first <= index);
         self.members.retain(|(first, _)| *first <= index);
         self.durable = self.durable.min(index);
-        self.last = end.as_ref().map_or(self.before, Entry::position);
-        self.next_lsn = end.as_ref().map_or(1, |entry| entry.info().next_lsn());
-        self.time_us = end.as_ref().map_or(0, |entry| entry.info().time_us);
+        self.last = end.as_ref().map_or(self.before(), Entry::position);
+        self.next_lsn = end.as_ref().map_or(self.front.next_lsn, |entry| entry.info().next_lsn());
+        self.time_us = end.as_ref().map_or(self.front.time_us, |entry| entry.info().time_us);
         Ok(())
     }
 
@@ -264,4 +297,15 @@ impl EntryLog {
         }
         Ok(entries)
     }
+}
+
+/// What is in front of the oldest frame of a log's files; `None` if there is no frame. Its time is that of the oldest
+/// frame, which for a seal is the same.
+fn front_of(files: &mut LogReader) -> Result<Option<Front>, ReadError> {
+    let term = files.term_in_front();
+    let Some(info) = files.next_frame()?.map(|frame| frame.info()) else { return Ok(None) };
+    // A seal has the index of the frame in front of it.
+    let index = info.index - u64::from(!info.is_seal());
+    let time_us = if index == 0 { 0 } else { info.time_us };
+    Ok(Some(Front { next_lsn: info.first_lsn, index, term, time_us }))
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use onrush_storage::disk::Disk;
 use onrush_storage::log::{
-    AppendError, FrameInfo, Log, LogOptions, LogReader, OpenError, ReadError, Recovery, TruncateError, Vote,
-    VoteError, VoteFile,
+    AppendError, FrameInfo, Front, Log, LogOptions, LogReader, OpenError, ReadError, Recovery, TruncateError,
+    Vote, VoteError, VoteFile,
 };
 
 use super::entry::Entry;
@@ -124,13 +124,13 @@ pub struct Applied {
 
 impl Applied {
     /// What a store has applied that has everything up to `lsn`: what is in a store is committed. Behind that entry there
-    /// may be some without records, which change nothing.
+    /// may be some without records, which change nothing. `front` is what is in front of the log.
     ///
     /// # Errors
     /// If the log cannot be read.
-    pub fn in_store(mut reader: LogReader, lsn: u64) -> Result<Self, ReadError> {
-        let mut applied = Self { lsn, ..Self::default() };
-        if lsn == 0 {
+    pub fn in_store(mut reader: LogReader, front: Front, lsn: u64) -> Result<Self, ReadError> {
+        let mut applied = Self { index: front.index, lsn, time_us: front.time_us };
+        if lsn < front.next_lsn {
             return Ok(applied);
         }
         reader.seek(lsn)?;

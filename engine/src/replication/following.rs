@@ -56,6 +56,14 @@ impl Raft {
         durable < self.log.last().index && self.log.term(durable) == Some(self.vote.term)
     }
 
+    /// True if a snapshot that its leader offers, up to the committed entry `last`, may take the place of this member's log:
+    /// nothing that it has acknowledged, and anybody counts on, is lost with it. What it holds of a committed entry, and in
+    /// front of it, is in the snapshot; if it holds another entry in that place, all from there on was never committed.
+    pub fn lacks(&self, last: Position) -> bool {
+        let has = last.index <= self.commit || self.log.term(last.index) == Some(last.term);
+        matches!(self.role, Role::Follower) && (!has || cfg!(planted = "48"))
+    }
+
     /// `None` for a message that no leader sends.
     fn take_entries(&mut self, append: Append) -> Result<Option<AppendResult>, RaftError> {
         let Append { previous, commit, entries, .. } = append;

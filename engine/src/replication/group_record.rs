@@ -7,6 +7,7 @@ use onrush_proto::{DocKey, DocumentRow, Fact, FactError, FactView, RecordKind, R
 use onrush_storage::log::{AppendError, FLAG_MEMBERS, FrameBuf, FrameView, Log};
 
 use super::members::{Members, MembersError};
+use crate::flush::{Stored, StoredError};
 use crate::tables::hash_of;
 
 /// Why an entry does not say who belongs to the group, though it is flagged so.
@@ -61,6 +62,26 @@ pub fn found(log: &mut Log, members: &Members, founded_us: u64) -> Result<(), Ap
     frame.push(fact.kind as u16, fact.key_hash, &payload);
     log.set_term(0);
     log.append_flagged(&mut frame, founded_us, FLAG_MEMBERS).map(drop)
+}
+
+/// Why a store does not tell the group.
+#[derive(Debug, thiserror::Error)]
+pub enum StoredGroupError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Stored(#[from] StoredError),
+    /// Its document does not hold a group.
+    #[error(transparent)]
+    Members(#[from] MembersError),
+}
+
+/// The group as of what a store has applied; `None` if that is nothing about it.
+///
+/// # Errors
+/// [`StoredGroupError`].
+pub fn stored_group(stored: &Stored) -> Result<Option<Members>, StoredGroupError> {
+    let value = stored.document(&group_key())?.and_then(|row| row.value);
+    Ok(value.map(|value| Members::decode(&value)).transpose()?)
 }
 
 /// The group that a flagged frame is about.

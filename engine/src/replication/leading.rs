@@ -159,6 +159,13 @@ impl Raft {
         leading.followers.iter().map(told).collect()
     }
 
+    /// Followers that need what was released here, if it leads: a snapshot helps them.
+    pub fn lacking(&self) -> Vec<NodeId> {
+        let Role::Leader(leading) = &self.role else { return Vec::new() };
+        let lacks = |(_, follower): &(&NodeId, &Progress)| follower.pace == Pace::Snapshot;
+        leading.followers.iter().filter(lacks).map(|(node, _)| *node).collect()
+    }
+
     /// Asks the followers whether this member still leads, without waiting for the next sign of life: for what
     /// [`led_since`](Self::led_since) is to tell soon and no lease does.
     ///

@@ -41,6 +41,39 @@ pub enum Body {
     },
     /// The leader gives its office to the one that this is sent to.
     TakeOffice,
+    /// The leader has released what the follower needs, and has a snapshot instead. This and the next two are no
+    /// affair of [`Raft`](super::Raft): [`Giver`](super::Giver) and [`Taker`](super::Taker) bring a snapshot over.
+    Offer(Offer),
+    /// The follower asks for a piece of it.
+    Fetch {
+        /// [`Offer::lsn`].
+        lsn: u64,
+        /// Where in the file it begins.
+        offset: u64,
+    },
+    /// A piece.
+    Piece {
+        /// [`Offer::lsn`].
+        lsn: u64,
+        /// Where in the file it begins.
+        offset: u64,
+        /// As it stands there; at most [`PIECE_BYTES_MAX`].
+        bytes: Vec<u8>,
+    },
+}
+
+/// Most bytes of one piece of a snapshot.
+pub const PIECE_BYTES_MAX: usize = 1 << 20;
+
+/// A snapshot that a leader has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// The last record in it.
+    pub lsn: u64,
+    /// The entry that ends with that record.
+    pub last: Position,
+    /// Bytes of its file.
+    pub bytes: u64,
 }
 
 /// A candidate's request.

@@ -16,15 +16,19 @@ mod message;
 mod progress;
 mod raft;
 mod replica;
+mod transfer;
 mod wire;
 
 pub use entry::{Entry, Position};
 pub use entry_log::{EntryError, EntryLog};
 pub use files::{Applied, MemberFiles, MemberOpenError, MemberWriteError};
 pub(crate) use group_record::GROUP_COLLECTION;
-pub use group_record::{GROUP_KEY, GroupRecordError, found, group_fact, group_key};
+pub use group_record::{
+    GROUP_KEY, GroupRecordError, StoredGroupError, found, group_fact, group_key, stored_group,
+};
 pub use members::{MEMBERS_MAX, Members, MembersError, NodeId};
-pub use message::{Append, AppendResult, Ballot, Body, Message};
+pub use message::{Append, AppendResult, Ballot, Body, Message, Offer, PIECE_BYTES_MAX};
 pub use raft::{Declined, Output, Raft, RaftError, RaftOptions, RoleKind, Timing};
 pub use replica::{Release, Replica};
+pub use transfer::{Arrived, Giver, Taker, TakerError, Took};
 pub use wire::{MESSAGE_VERSION, MessageError};

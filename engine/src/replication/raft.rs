@@ -303,6 +303,14 @@ impl Raft {
         &self.log
     }
 
+    /// The log's files have let go of entries: nobody is sent them any more.
+    ///
+    /// # Errors
+    /// If the oldest entry that is left cannot be read.
+    pub fn released(&mut self) -> Result<(), RaftError> {
+        Ok(self.log.released()?)
+    }
+
     /// Lets go of entries in memory that are on disk.
     pub fn trim(&mut self) {
         self.log.trim();
@@ -367,7 +375,8 @@ impl Raft {
                 return self.appended(from, term, (sent_us, result), now_us);
             }
             Body::TakeOffice if self.leader == Some(from) => return self.take_office(term, now_us),
-            Body::TakeOffice => {}
+            // Whoever has a disk at hand gives and takes snapshots.
+            Body::TakeOffice | Body::Offer(_) | Body::Fetch { .. } | Body::Piece { .. } => {}
         }
         Ok(())
     }

@@ -13,16 +13,19 @@
 //! | 5 appended | sent u64, tested u64, hint u64: there is no such entry |
 //! | 6 take office | nothing |
 //! | 7 appended | sent u64: the leader is followed, more is said later |
+//! | 8 offer | of a snapshot: Lsn u64, last term u64, last index u64, bytes of the file u64 |
+//! | 9 fetch | of a snapshot: Lsn u64, offset u64 |
+//! | 10 piece | of a snapshot: Lsn u64, offset u64, length u32 up to 2^20, and so many bytes |
 
 use onrush_proto::ShardId;
 use onrush_storage::log::{Frame, FrameError};
 
 use super::entry::{Entry, Position};
 use super::members::NodeId;
-use super::message::{Append, AppendResult, Ballot, Body, Message};
+use super::message::{Append, AppendResult, Ballot, Body, Message, Offer, PIECE_BYTES_MAX};
 
 /// The version of the layout.
-pub const MESSAGE_VERSION: u8 = 3;
+pub const MESSAGE_VERSION: u8 = 4;
 
 const CRC_BYTES: usize = 4;
 const HEADER_BYTES: usize = 32;
@@ -39,7 +42,7 @@ pub enum MessageError {
     Crc { expected: u32, found: u32 },
     #[error("message: expected version {expected}, found {found}")]
     Version { expected: u8, found: u8 },
-    #[error("message: expected a kind from 1 to 7, found {0}")]
+    #[error("message: expected a kind from 1 to 10, found {0}")]
     Kind(u8),
     #[error("message: expected flags of kind {kind} below {bound}, found {found}")]
     Flags { kind: u8, bound: u8, found: u8 },
@@ -49,6 +52,8 @@ pub enum MessageError {
     Entry { number: u32, source: FrameError },
     #[error("message: expected entry {number} at index {expected}, found {found}")]
     Index { number: u32, expected: u64, found: u64 },
+    #[error("message: expected a piece of at most {PIECE_BYTES_MAX} bytes, found {0}")]
+    Piece(usize),
     #[error("message: expected its end, found {0} bytes more")]
     Rest(usize),
 }
@@ -84,6 +89,13 @@ impl Message {
             }
             Body::Appended { sent_us, result: AppendResult::Heard } => words(&[*sent_us]),
             Body::TakeOffice => {}
+            Body::Offer(offer) => words(&[offer.lsn, offer.last.term, offer.last.index, offer.bytes]),
+            Body::Fetch { lsn, offset } => words(&[*lsn, *offset]),
+            Body::Piece { lsn, offset, bytes: piece } => {
+                words(&[*lsn, *offset]);
+                bytes.extend((piece.len() as u32).to_le_bytes());
+                bytes.extend_from_slice(piece);
+            }
         }
         let crc = crc_fast::crc32_iscsi(&bytes[start + CRC_BYTES..]);
         bytes[start..start + CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
@@ -123,6 +135,9 @@ impl Message {
             Body::Appended { result: AppendResult::Missing { .. }, .. } => 5,
             Body::TakeOffice => 6,
             Body::Appended { result: AppendResult::Heard, .. } => 7,
+            Body::Offer(_) => 8,
+            Body::Fetch { .. } => 9,
+            Body::Piece { .. } => 10,
         }
     }
 }
@@ -178,6 +193,20 @@ impl<'a> Reader<'a> {
             }
             6 => Body::TakeOffice,
             7 => Body::Appended { sent_us: self.word()?, result: AppendResult::Heard },
+            8 => {
+                let lsn = self.word()?;
+                let last = Position { term: self.word()?, index: self.word()? };
+                Body::Offer(Offer { lsn, last, bytes: self.word()? })
+            }
+            9 => Body::Fetch { lsn: self.word()?, offset: self.word()? },
+            10 => {
+                let (lsn, offset) = (self.word()?, self.word()?);
+                let length = u32::from_le_bytes(self.take()?) as usize;
+                if length > PIECE_BYTES_MAX {
+                    return Err(MessageError::Piece(length));
+                }
+                Body::Piece { lsn, offset, bytes: self.slice(length)?.to_vec() }
+            }
             other => return Err(MessageError::Kind(other)),
         })
     }
@@ -259,6 +288,14 @@ mod tests {
             }),
             any::<u64>().prop_map(|sent_us| Body::Appended { sent_us, result: AppendResult::Heard }),
             Just(Body::TakeOffice),
+            (position(), any::<u64>(), any::<u64>()).prop_map(|(last, lsn, bytes)| Body::Offer(Offer {
+                lsn,
+                last,
+                bytes
+            })),
+            (any::<u64>(), any::<u64>()).prop_map(|(lsn, offset)| Body::Fetch { lsn, offset }),
+            (any::<u64>(), any::<u64>(), proptest::collection::vec(any::<u8>(), 0..40))
+                .prop_map(|(lsn, offset, bytes)| Body::Piece { lsn, offset, bytes }),
         ]
     }
 
@@ -324,7 +361,7 @@ mod tests {
             bytes[at..at + new.len()].copy_from_slice(new);
             Message::decode(&resealed(bytes)).unwrap_err()
         };
-        assert_eq!(with(4, &[9]), MessageError::Version { expected: 3, found: 9 });
+        assert_eq!(with(4, &[9]), MessageError::Version { expected: 4, found: 9 });
         assert_eq!(with(5, &[0]), MessageError::Kind(0));
         let entries = HEADER_BYTES + 32;
         assert_eq!(with(entries, &[255; 4]), MessageError::Entries { expected: u32::MAX, room: 2 });
@@ -341,5 +378,11 @@ mod tests {
         bytes[HEADER_BYTES] = 8;
         let lie = MessageError::Flags { kind: 2, bound: 8, found: 8 };
         assert_eq!(Message::decode(&resealed(bytes)), Err(lie));
+        let piece = Message { body: Body::Piece { lsn: 1, offset: 2, bytes: vec![3; 4] }, ..vote };
+        let mut bytes = Vec::new();
+        piece.encode(ShardId(0), &mut bytes);
+        let length = HEADER_BYTES + 16;
+        bytes[length..length + 4].copy_from_slice(&(PIECE_BYTES_MAX as u32 + 1).to_le_bytes());
+        assert_eq!(Message::decode(&resealed(bytes)), Err(MessageError::Piece(PIECE_BYTES_MAX + 1)));
     }
 }

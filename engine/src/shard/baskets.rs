@@ -370,14 +370,7 @@ impl Shard {
     /// What a shard does first: gives up what it had not finished, and asks about what it holds. False if the
     /// batch was full before it was done: a frame has to fit a segment.
     pub(crate) fn take_office(&mut self, out: &mut Effects) -> bool {
-        let mut unfinished: Vec<OrderId> = self
-            .state
-            .orders
-            .iter()
-            .filter(|entry| entry.row.state.is_unborn())
-            .map(|entry| entry.key)
-            .collect();
-        unfinished.sort_unstable();
+        let unfinished: Vec<OrderId> = self.state.unborn().map(|order| order.id).collect();
         for order in unfinished {
             if self.is_full(out) {
                 return false;

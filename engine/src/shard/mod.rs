@@ -233,8 +233,10 @@ impl Shard {
         self.resume(lsn, time_us);
     }
 
-    /// Ends a batch of replay: lets go of what the store has.
+    /// Ends a batch of replay: lets go of what the store has, and lets time pass up to the batch's.
     pub fn settle_replay(&mut self) {
+        self.state.orders.pass_time(self.now_us);
+        self.state.holds.pass_time(self.now_us);
         self.state.settle(self.stored_lsn);
     }
 

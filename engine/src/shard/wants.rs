@@ -89,13 +89,7 @@ impl Shard {
         match found {
             Found::Key(key, row) => self.state.keys.warm(key.0, row),
             Found::Limit(hash, row) => self.state.limits.warm(hash, row.map(|count| (count, 0))),
-            Found::Order(id, row) => {
-                let row = row.map(|row| {
-                    let deadline = row.state.is_open().then_some(row.held_until_us);
-                    (*row, deadline)
-                });
-                self.state.orders.warm(id, row);
-            }
+            Found::Order(id, row) => self.state.warm_order(id, row.map(|row| *row)),
             Found::Hold(id, row) => {
                 let row = row.map(|row| {
                     let deadline = hold_deadline(&row);
@@ -110,8 +104,7 @@ impl Shard {
 
     /// Counts that baskets give back which this shard gives up when it takes office.
     fn want_unfinished(&self, wants: &mut Vec<Want>) {
-        let orders = self.state.orders.iter().map(|entry| &entry.row);
-        for order in orders.filter(|order| order.state.is_unborn()) {
+        for order in self.state.unborn() {
             wants.extend(self.missing_counts(order));
         }
     }

@@ -155,6 +155,11 @@ impl<K: RowKey, R> RowTable<K, R> {
         self.entry(position).map(|entry| entry.key)
     }
 
+    /// Lets the time of timers pass: none is taken.
+    pub fn pass_time(&mut self, now_us: u64) {
+        self.wheel.pass(now_us);
+    }
+
     /// Arms the timer of a row again.
     pub fn rearm(&mut self, key: &K, deadline_us: u64) {
         if let Some(position) = self.position(key) {

@@ -78,6 +78,12 @@ impl Wheel {
         }
     }
 
+    /// Lets time pass without taking anything: whoever follows another's decisions takes nothing out, and would have all of
+    /// it to move at once when it is its turn to decide.
+    pub fn pass(&mut self, now_us: u64) {
+        while self.advance(now_us >> TICK_SHIFT) {}
+    }
+
     /// When the host should look again: exact within the running tick, else the start of the next
     /// occupied slot (never later than the first deadline).
     pub fn next_deadline_us(&self) -> Option<u64> {
@@ -187,6 +193,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// A follower that had let no time pass had a million timers to move in its first turn as a leader, and lost its
+    /// office over it.
+    #[test]
+    fn what_time_has_passed_over_is_not_moved_again() {
+        let now = 1_700_000_000_000_000;
+        let (mut passed, mut still) = (Wheel::default(), Wheel::default());
+        for (index, at) in (0..1_000_u32).zip((now..).step_by(1_000)) {
+            passed.pass(at);
+            for wheel in [&mut passed, &mut still] {
+                wheel.arm(index, at + 600_000_000);
+            }
+        }
+        let levels =
+            |wheel: &Wheel| wheel.links.iter().map(|link| usize::from(link.list) / SLOTS).max().unwrap();
+        assert!(levels(&passed) < levels(&still), "{} {}", levels(&passed), levels(&still));
+        let due = |wheel: &mut Wheel| std::iter::from_fn(|| wheel.pop_due(now + 600_500_000)).count();
+        assert_eq!((due(&mut passed), due(&mut still)), (501, 501));
+    }
 
     #[test]
     fn a_deadline_beyond_the_wheel_waits_in_its_last_slot() {

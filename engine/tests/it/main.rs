@@ -23,3 +23,4 @@ mod snapshots;
 mod speech;
 mod stock;
 mod table;
+mod transfer;

@@ -126,6 +126,12 @@ pub(crate) struct ClusterArgs {
     /// How often another node is killed and a bit of its last entry flips
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) flips: u32,
+    /// How often another node loses its disk, and one with another number takes its place, empty
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=13))]
+    pub(crate) replaces: u32,
+    /// MiB of log after which a node takes a snapshot, behind which its log is let go of
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub(crate) snapshot_mib: u32,
     /// Measure what three nodes take instead, against one that stands alone, in so many rounds in turns
     #[arg(long, value_name = "ROUNDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) capacity: u32,

@@ -127,6 +127,7 @@ fn in_random_order(args: &ClusterArgs, random: &mut Random) -> Vec<Kind> {
         (Kind::Flap, args.cuts),
         (Kind::Noise, args.cuts),
         (Kind::Flip, args.flips),
+        (Kind::Replace, args.replaces),
     ];
     let mut kinds: Vec<Kind> =
         counts.iter().flat_map(|(kind, count)| std::iter::repeat_n(*kind, *count as usize)).collect();

@@ -1,12 +1,15 @@
 //! The nodes as processes, and what they say of their cluster.
 
+use std::collections::VecDeque;
+use std::io;
 use std::net::{TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
 use onrush_grpc::admin::v1::{
-    AuditRequest, AuditResponse, GetClusterRequest, GetClusterResponse, HandOverRequest, ShardGroup,
+    AuditRequest, AuditResponse, ChangeMembersRequest, GetClusterRequest, GetClusterResponse,
+    HandOverRequest, ShardGroup,
 };
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -19,7 +22,7 @@ use crate::crash::CrashError;
 use crate::crash::process::{NodeSetup, Process, Setup, binary};
 use crate::random::Random;
 
-/// Its nodes.
+/// The nodes that it begins with.
 pub(super) const NUMBERS: [u64; 3] = [1, 2, 3];
 /// How long anything may take that ends.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,6 +42,10 @@ pub(super) struct Node {
 pub(super) struct Nodes {
     pub(super) all: Vec<Node>,
     pub(super) wires: Wires,
+    /// Numbers that no node had yet.
+    spare: VecDeque<u64>,
+    /// Where nodes reach each other without relays.
+    direct: String,
     _dir: TempDir,
 }
 
@@ -53,15 +60,20 @@ fn free_ports() -> Result<[u16; 4], ClusterError> {
     Ok(ports)
 }
 
-/// Where each node listens for the others.
-fn peer_ports() -> Result<[(u64, u16); 3], ClusterError> {
-    let free = || UdpSocket::bind("127.0.0.1:0").map_err(ClusterError::Ports);
-    let sockets = [free()?, free()?, free()?];
-    let mut ports = NUMBERS.map(|number| (number, 0));
-    for ((_, port), socket) in ports.iter_mut().zip(&sockets) {
-        *port = socket.local_addr().map_err(ClusterError::Ports)?.port();
-    }
-    Ok(ports)
+/// Where each node listens for the others, those too that come later.
+fn peer_ports(replaces: u32) -> Result<Vec<(u64, u16)>, ClusterError> {
+    let last = NUMBERS.len() as u64 + u64::from(replaces);
+    let free = (1..=last).map(|number| Ok((number, UdpSocket::bind("127.0.0.1:0")?)));
+    // All are held until each is taken: they differ.
+    let sockets: Result<Vec<(u64, UdpSocket)>, io::Error> = free.collect();
+    let port = |(number, socket): &(u64, UdpSocket)| Ok((*number, socket.local_addr()?.port()));
+    sockets.and_then(|sockets| sockets.iter().map(port).collect()).map_err(ClusterError::Ports)
+}
+
+/// `number=host:port` of each, as nodes are told it.
+fn places<'a>(ports: impl IntoIterator<Item = &'a (u64, u16)>) -> String {
+    let place = |(number, port): &(u64, u16)| format!("{number}=127.0.0.1:{port}");
+    ports.into_iter().map(place).collect::<Vec<_>>().join(",")
 }
 
 impl Nodes {
@@ -71,14 +83,19 @@ impl Nodes {
         let binary = binary(args.onrush.as_deref())?;
         let dir =
             tempfile::tempdir().map_err(|source| CrashError::Directory { dir: PathBuf::new(), source })?;
-        let (peer_ports, key) = (peer_ports()?, format!("{:064x}", u128::from(args.seed) + 1));
-        let wires = Wires::begin(peer_ports, args.seed)?;
-        let direct = peer_ports.map(|(number, port)| format!("{number}=127.0.0.1:{port}")).join(",");
+        let (ports, key) = (peer_ports(args.replaces)?, format!("{:064x}", u128::from(args.seed) + 1));
+        let (first, later) = ports.split_at(NUMBERS.len());
+        let wires = Wires::begin(first, args.seed)?;
         let founders = NUMBERS.map(|number| number.to_string()).join(",");
         let mut all = Vec::new();
-        for (number, peer_port) in peer_ports {
+        for (number, peer_port) in first.iter().copied() {
+            // Nodes that come later are reached without relays.
+            let peers = match (disturbed, later) {
+                (false, _) => places(&ports),
+                (true, []) => wires.peers_of(number, peer_port),
+                (true, later) => format!("{},{}", wires.peers_of(number, peer_port), places(later)),
+            };
             let ports = free_ports()?;
-            let peers = if disturbed { wires.peers_of(number, peer_port) } else { direct.clone() };
             let (founders, key) = (founders.clone(), key.clone());
             let setup = Setup {
                 binary: binary.clone(),
@@ -86,7 +103,14 @@ impl Nodes {
                 shards: 1,
                 host: None,
                 engine_token: format!("{:032x}", args.seed),
-                node: Some(NodeSetup { number, founders, peers, key, ports }),
+                node: Some(NodeSetup {
+                    number,
+                    founders,
+                    peers,
+                    key,
+                    ports,
+                    snapshot_mib: args.snapshot_mib,
+                }),
             };
             setup.format()?;
             let order = format!("http://127.0.0.1:{}", ports[1]);
@@ -96,7 +120,8 @@ impl Nodes {
             let admin = AdminServiceClient::new(endpoint.connect_lazy());
             all.push(Node { number, setup, process: None, admin });
         }
-        let mut nodes = Self { all, wires, _dir: dir };
+        let spare = later.iter().map(|(number, _)| *number).collect();
+        let mut nodes = Self { all, wires, spare, direct: places(&ports), _dir: dir };
         for at in 0..nodes.all.len() {
             nodes.start(at)?;
         }
@@ -120,6 +145,52 @@ impl Nodes {
     /// SIGKILL.
     pub(super) fn kill(&mut self, at: usize) -> Result<(), ClusterError> {
         Ok(self.all[at].process.take().map_or(Ok(()), Process::kill)?)
+    }
+
+    /// A node that does not run has lost its disk: what comes in its place is empty, has another number, and takes over its
+    /// vote. How much it got, and in which time.
+    pub(super) async fn replace(&mut self, at: usize) -> Result<Option<(u64, Duration)>, ClusterError> {
+        let Some(number) = self.spare.pop_front() else { return Ok(None) };
+        let lost = self.all[at].number;
+        let node = &mut self.all[at];
+        let data = node.setup.data();
+        std::fs::remove_dir_all(&data).map_err(|source| CrashError::Directory { dir: data, source })?;
+        node.number = number;
+        if let Some(setup) = &mut node.setup.node {
+            (setup.number, setup.peers) = (number, self.direct.clone());
+        }
+        node.setup.format()?;
+        let began = Instant::now();
+        self.start(at)?;
+        self.change("a learner", |voters| (voters.to_vec(), vec![number])).await?;
+        let with = |voters: &[u64]| {
+            let stay = voters.iter().copied().filter(|voter| *voter != lost && *voter != number);
+            stay.chain([number]).collect()
+        };
+        self.change("a vote of the new node", |voters| (with(voters), Vec::new())).await?;
+        let took = began.elapsed();
+        Ok(Some((sent_bytes(&self.all[at].setup.data()), took)))
+    }
+
+    /// Has the leader change its group, until it is so.
+    async fn change(
+        &self,
+        what: &'static str,
+        next: impl Fn(&[u64]) -> (Vec<u64>, Vec<u64>),
+    ) -> Result<(), ClusterError> {
+        wait(what, async || {
+            let (leader, group) = self.leader().await.map_err(|error| error.to_string())?;
+            let (mut voters, mut learners) = next(&group.voters);
+            voters.sort_unstable();
+            if (&group.voters, &group.learners) == (&voters, &learners) && group.outgoing.is_empty() {
+                return Ok(());
+            }
+            learners.sort_unstable();
+            let asked = ChangeMembersRequest { shard: 0, voters, learners };
+            let changed = self.all[leader].admin.clone().change_members(asked).await;
+            Err(format!("{group:?}: {changed:?}"))
+        })
+        .await
     }
 
     /// SIGTERM, and waits for the end, while whoever else works on this thread goes on: a connection that answers nothing
@@ -192,8 +263,8 @@ impl Nodes {
                     follower.silent_us > SILENT_US || follower.matched + 64 < group.last
                 })
             };
-            let away: Vec<u64> =
-                NUMBERS.into_iter().filter(|node| *node != group.leader && behind(*node)).collect();
+            let others = self.all.iter().map(|node| node.number).filter(|node| *node != group.leader);
+            let away: Vec<u64> = others.filter(|node| behind(*node)).collect();
             if away.is_empty() { Ok(()) } else { Err(format!("{group:?}")) }
         })
         .await
@@ -222,6 +293,16 @@ impl Nodes {
         })
         .await
     }
+}
+
+/// Bytes of a node's log, up to its last byte, and of its snapshots: what others sent it, if it was empty.
+fn sent_bytes(data: &Path) -> u64 {
+    let files = |room| std::fs::read_dir(data.join("shard-000").join(room)).into_iter().flatten().flatten();
+    let written = |path: PathBuf| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+    };
+    files("log").chain(files("snapshots")).map(|file| written(file.path())).sum()
 }
 
 /// Asks until it is so.

@@ -46,10 +46,12 @@ pub(super) enum Kind {
     Noise,
     /// SIGKILL of another node, a bit of whose last entry flips before it starts again.
     Flip,
+    /// SIGKILL of another node, whose disk is lost: an empty one with another number takes its place.
+    Replace,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Kill,
         Self::Pause,
         Self::FollowerPause,
@@ -60,6 +62,7 @@ impl Kind {
         Self::Flap,
         Self::Noise,
         Self::Flip,
+        Self::Replace,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -74,6 +77,7 @@ impl Kind {
             Self::Flap => "leader's wires flap",
             Self::Noise => "bad wires",
             Self::Flip => "bit flips at follower",
+            Self::Replace => "disk lost at follower",
         }
     }
 
@@ -90,6 +94,7 @@ impl Kind {
             Self::Flap => "flap",
             Self::Noise => "noise",
             Self::Flip => "flip",
+            Self::Replace => "replace",
         }
     }
 }
@@ -102,6 +107,8 @@ pub(super) struct Trouble {
     pub(super) gap: Duration,
     /// The 99th percentile of what an answer took before it, and during it.
     pub(super) p99: (Duration, Duration),
+    /// Bytes that a node that was empty was sent until it had a vote, and how long it took to come to that.
+    pub(super) rebuilt: Option<(u64, Duration)>,
 }
 
 impl Trouble {
@@ -117,6 +124,7 @@ impl Trouble {
         let (leader, group) = nodes.leader().await?;
         let other = (leader + 1 + random.below(2) as usize) % NUMBERS.len();
         let began = books.now();
+        let mut rebuilt = None;
         match kind {
             Kind::Kill => nodes.kill(leader)?,
             Kind::Pause => stand_still(nodes, leader).await?,
@@ -126,6 +134,10 @@ impl Trouble {
             Kind::Flip => {
                 nodes.kill(other)?;
                 nodes.flip_end(other, random)?;
+            }
+            Kind::Replace => {
+                nodes.kill(other)?;
+                rebuilt = nodes.replace(other).await?;
             }
             Kind::Cut | Kind::Silence | Kind::Flap | Kind::Noise => storm(kind, nodes, leader).await,
         }
@@ -138,6 +150,7 @@ impl Trouble {
         let ended = books.now();
         let trouble = Self {
             kind,
+            rebuilt,
             gap: books.longest_gap(began, ended),
             p99: (
                 quantile(&books.times(calm, began), 0.99),
@@ -157,8 +170,12 @@ impl Trouble {
     pub(super) fn line(&self) -> String {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let (before, during) = self.p99;
+        let rebuilt = self.rebuilt.map_or_else(String::new, |(bytes, took)| {
+            let mib = bytes as f64 / f64::from(1 << 20);
+            format!("; {mib:.0} MiB in {:.1} s, then it had a vote", took.as_secs_f64())
+        });
         format!(
-            "{}: {:.0} ms without an acknowledgement; p99 {:.1} ms before, {:.1} ms during",
+            "{}: {:.0} ms without an acknowledgement; p99 {:.1} ms before, {:.1} ms during{rebuilt}",
             self.kind.name(),
             ms(self.gap),
             ms(before),

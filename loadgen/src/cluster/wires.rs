@@ -39,12 +39,12 @@ pub(super) struct Wires {
 
 impl Wires {
     /// Relays between nodes that listen at these ports of this machine.
-    pub(super) fn begin(ports: [(u64, u16); 3], seed: u64) -> Result<Self, ClusterError> {
+    pub(super) fn begin(ports: &[(u64, u16)], seed: u64) -> Result<Self, ClusterError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(ClusterError::Runtime)?;
         let weather = Arc::new(Mutex::new(Weather::default()));
         let mut relays = Vec::new();
         for from in NUMBERS {
-            for (to, port) in ports.into_iter().filter(|(to, _)| *to != from) {
+            for (to, port) in ports.iter().copied().filter(|(to, _)| *to != from) {
                 let near = {
                     let _context = runtime.enter();
                     let bound = std::net::UdpSocket::bind("127.0.0.1:0");

@@ -45,6 +45,8 @@ pub(crate) struct NodeSetup {
     pub(crate) key: String,
     /// Ports of product, order, payment and the native protocol.
     pub(crate) ports: [u16; 4],
+    /// MiB of log between two snapshots.
+    pub(crate) snapshot_mib: u32,
 }
 
 /// Where it serves.
@@ -65,7 +67,8 @@ pub(crate) struct Process {
 }
 
 impl Setup {
-    fn data(&self) -> PathBuf {
+    /// Everything that it keeps.
+    pub(crate) fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
 
@@ -103,7 +106,9 @@ impl Setup {
         command.arg("serve").arg("--data-dir").arg(self.data());
         match &self.node {
             None => command.args(["--shards", &self.shards.to_string()]),
-            Some(node) => command.args(["--peers", &node.peers]),
+            Some(node) => command
+                .args(["--peers", &node.peers])
+                .args(["--snapshot-mib", &node.snapshot_mib.to_string()]),
         };
         if let Some(host) = &self.host {
             command.args(["--host", host]);

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::time::Duration;
 
+use onrush_engine::EngineHandle;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -11,6 +13,9 @@ use crate::access::Access;
 use crate::config::{Config, EnginePlace, Resolved, Service};
 use crate::logging::Log;
 use crate::serve::Serving;
+
+/// How often it is looked whether a node is to begin anew.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) fn run(resolved: &Resolved) -> Result<(), Failure> {
     let Config { log_format, service_name, .. } = &resolved.config;
@@ -33,18 +38,32 @@ fn serve(resolved: &Resolved, log: &Log) -> Result<(), Failure> {
         let of = |kind| signal(kind).map_err(Failure::world);
         (of(SignalKind::terminate())?, of(SignalKind::interrupt())?)
     };
-    let serving = Serving::start(&resolved.config).map_err(Failure::world)?;
-    // A closed standard output is no reason to stop serving.
-    let _ = io::stdout().write_all(banner(resolved, &serving).as_bytes());
-    runtime.block_on(async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    loop {
+        let serving = Serving::start(&resolved.config).map_err(Failure::world)?;
+        // A closed standard output is no reason to stop serving.
+        let _ = io::stdout().write_all(banner(resolved, &serving).as_bytes());
+        let engine = serving.engine();
+        let ends = runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => true,
+                _ = interrupt.recv() => true,
+                () = begins_anew(engine) => false,
+            }
+        });
+        serving.stop().map_err(Failure::world)?;
+        if ends {
+            let _ = io::stdout().write_all(b"stopped\n");
+            return Ok(());
         }
-    });
-    serving.stop().map_err(Failure::world)?;
-    let _ = io::stdout().write_all(b"stopped\n");
-    Ok(())
+    }
+}
+
+/// Waits until a shard of this node has a snapshot of another one's to begin from.
+async fn begins_anew(engine: Option<EngineHandle>) {
+    let Some(engine) = engine else { return std::future::pending().await };
+    while !engine.begins_anew() {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 fn banner(resolved: &Resolved, serving: &Serving) -> String {

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use onrush_engine::{ClockOptions, EngineOptions, HostKind, StoreKind};
+use onrush_engine::{ClockOptions, EngineOptions, FlushOptions, HostKind, StoreKind};
 
 use crate::access::Access;
 use crate::gateway::GatewayOptions;
@@ -216,6 +216,8 @@ pub struct Config {
     pub host: HostKind,
     /// What keeps the rows.
     pub store: StoreKind,
+    /// Bytes of log after which a shard takes a snapshot.
+    pub snapshot_bytes: u64,
     /// How long an unpaid order holds its stock, where neither order nor SKU say.
     pub hold: Duration,
     /// How far the wall clock may be from the last record's time at start.
@@ -363,6 +365,7 @@ impl Config {
             shards: parse(at("shards"), "auto or a whole number, 1 to 256", shards)?,
             host,
             store: parse(at("store"), "fjall or memory", store)?,
+            snapshot_bytes: (bounded("snapshot-mib", 1, 1 << 20)? as u64) << 20,
             hold: Duration::from_secs(bounded("hold-s", 1, 31_536_000)? as u64),
             clock_jump_max: Duration::from_secs(bounded("clock-jump-max-s", 1, 3_153_600_000)? as u64),
             accept_clock: parse(at("accept-clock"), "true or false", plain)?,
@@ -397,6 +400,7 @@ impl Config {
             host: self.host,
             store: self.store,
             default_hold_us: self.hold.as_micros() as u64,
+            flush: FlushOptions { snapshot_bytes: self.snapshot_bytes, ..FlushOptions::default() },
             clock: ClockOptions {
                 jump_max_us: self.clock_jump_max.as_micros() as u64,
                 accept_jump: self.accept_clock,

@@ -28,7 +28,7 @@ const fn secret(name: &'static str, env: &'static str, help: &'static str) -> Se
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 96] = [
+pub const SETTINGS: [Setting; 97] = [
     open("data-dir", "DATA_DIR", "Directory of everything durable", || "./onrush-data".into()),
     open("listen", "LISTEN_ADDR", "Address to listen on", || "127.0.0.1".into()),
     open("services", "SERVICES", "Services to serve, separated by commas", || {
@@ -142,6 +142,12 @@ pub const SETTINGS: [Setting; 96] = [
         || "300".into(),
     ),
     open("store", "STORE", "Row store: fjall or memory", || "fjall".into()),
+    open(
+        "snapshot-mib",
+        "SNAPSHOT_MIB",
+        "MiB of log after which a shard takes a snapshot; two are kept, and the log behind the older one",
+        || "4096".into(),
+    ),
     open(
         "hold-s",
         "HOLD_S",

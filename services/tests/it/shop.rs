@@ -52,6 +52,7 @@ pub(crate) fn config(dir: &TempDir) -> Config {
         shards: Some(4),
         host: HostKind::Thread,
         store: StoreKind::Memory,
+        snapshot_bytes: 4 << 30,
         hold: Duration::from_secs(600),
         clock_jump_max: Duration::from_secs(86_400),
         accept_clock: false,

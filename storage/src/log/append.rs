@@ -144,7 +144,7 @@ impl Log {
     /// [`AppendError::TooLarge`] and [`AppendError::NoSpace`] leave the log as it was. Any other error
     /// poisons it: every later call fails.
     pub fn append(&mut self, frame: &mut FrameBuf, time_us: u64) -> Result<FrameInfo, AppendError> {
-        self.write(frame, time_us, 0)
+        self.append_kind(frame, time_us, 0)
     }
 
     /// As [`append`](Self::append), with the flags of the frame's kind.
@@ -157,7 +157,7 @@ impl Log {
         time_us: u64,
         flags: u16,
     ) -> Result<FrameInfo, AppendError> {
-        self.write(frame, time_us, flags & !FLAG_SEAL)
+        self.append_kind(frame, time_us, flags & !FLAG_SEAL)
     }
 
     /// Appends an empty seal frame, when the log falls idle or closes, so that damage to what is in
@@ -174,7 +174,7 @@ impl Log {
         }
         let mut seal = std::mem::take(&mut self.seal);
         seal.clear();
-        let sealed = self.write(&mut seal, time_us, FLAG_SEAL);
+        let sealed = self.append_kind(&mut seal, time_us, FLAG_SEAL);
         self.seal = seal;
         sealed.map(drop)
     }
@@ -229,7 +229,12 @@ impl Log {
         LogReader::new(Arc::clone(&self.index))
     }
 
-    fn write(&mut self, frame: &mut FrameBuf, time_us: u64, flags: u16) -> Result<FrameInfo, AppendError> {
+    pub(super) fn append_kind(
+        &mut self,
+        frame: &mut FrameBuf,
+        time_us: u64,
+        flags: u16,
+    ) -> Result<FrameInfo, AppendError> {
         self.check(frame)?;
         let info = FrameInfo {
             first_lsn: self.chain.next_lsn,

@@ -4,6 +4,7 @@
 //! [`Recovery`] says what opening found, [`VoteFile`] keeps a replica's promises beside it.
 
 mod append;
+mod begin;
 mod chain;
 mod frame;
 mod frame_buf;
@@ -24,6 +25,7 @@ mod walk;
 mod window;
 
 pub use append::{AppendError, Log, LogStats};
+pub use begin::{BeginError, Front};
 pub use frame::{FLAG_MEMBERS, FLAG_SEAL, Frame, FrameError, FrameInfo, FrameView};
 pub use frame_buf::FrameBuf;
 pub use options::{LogOptions, Prepare};

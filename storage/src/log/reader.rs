@@ -98,6 +98,21 @@ impl LogReader {
         Self::new(Arc::clone(&self.index))
     }
 
+    /// The oldest Lsn that can be read; one past the end if there is none.
+    pub fn first_lsn(&self) -> u64 {
+        self.index.first_lsn()
+    }
+
+    /// Bytes of the log behind `lsn`, the rest of its segment counted too.
+    pub fn bytes_behind(&self, lsn: u64) -> u64 {
+        self.index.bytes_behind(lsn)
+    }
+
+    /// The term of the frame in front of the oldest one that can be read; 0 if there is none.
+    pub fn term_in_front(&self) -> u64 {
+        self.index.first().map_or(0, |segment| segment.header.previous_term)
+    }
+
     /// Stands in front of the frame that holds `lsn`; one past the end waits for what comes. Without a
     /// seek a reader starts at the oldest frame.
     ///

@@ -12,8 +12,14 @@ impl Log {
     /// stays, and so do those behind it, until a later call finds it free: then the answer is false. A poisoned
     /// log keeps all.
     pub fn release_below(&mut self, lsn: u64) -> bool {
+        self.release_below_keeping(lsn, u64::MAX)
+    }
+
+    /// As [`release_below`](Self::release_below), and every frame stays whose index is above `index`: a replica
+    /// lacks them.
+    pub fn release_below_keeping(&mut self, lsn: u64, index: u64) -> bool {
         while !self.poisoned {
-            let file = match self.release_oldest(lsn) {
+            let file = match self.release_oldest(lsn, index) {
                 Oldest::Free(file) => file,
                 Oldest::Held => return false,
                 Oldest::Needed => return true,
@@ -26,12 +32,14 @@ impl Log {
         true
     }
 
-    fn release_oldest(&self, lsn: u64) -> Oldest {
+    fn release_oldest(&self, lsn: u64, index: u64) -> Oldest {
         let mut segments = self.index.write();
         let (Some(oldest), Some(younger)) = (segments.front(), segments.get(1)) else {
             return Oldest::Needed;
         };
-        if younger.header.first_lsn > lsn {
+        // A seal has the index of the frame in front of it.
+        let holds_later = younger.first_index().is_none_or(|first| first > index.saturating_add(1));
+        if younger.header.first_lsn > lsn || holds_later {
             return Oldest::Needed;
         }
         // Readers clone under the lock that is held here, so a lone count stays one.

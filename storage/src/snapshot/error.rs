@@ -44,7 +44,8 @@ pub enum SnapshotError {
 }
 
 impl SnapshotError {
-    pub(super) fn io(file: &str) -> impl FnOnce(io::Error) -> Self {
+    /// What a disk said of a file.
+    pub fn io(file: &str) -> impl FnOnce(io::Error) -> Self {
         let file = file.to_owned();
         move |source| Self::Io { file, source }
     }

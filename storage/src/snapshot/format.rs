@@ -28,6 +28,9 @@ pub struct SnapshotHeader {
     pub term: u64,
     /// Shard time at that record, in microseconds.
     pub time_us: u64,
+    /// The index of the frame that ends with that record; 0 if that is not known, and then term and time are not
+    /// either.
+    pub index: u64,
     /// Hash of the shard's state, compared after a restore.
     pub state_hash: u128,
 }
@@ -57,7 +60,7 @@ pub(super) struct RawHeader {
     term: U64,
     time_us: U64,
     state_hash: U128,
-    reserved: [u8; 8],
+    index: U64,
     crc: U32,
 }
 
@@ -105,7 +108,7 @@ impl RawHeader {
             term: header.term.into(),
             time_us: header.time_us.into(),
             state_hash: header.state_hash.into(),
-            reserved: [0; 8],
+            index: header.index.into(),
             crc: U32::ZERO,
         };
         raw.crc = crc32c(&raw.as_bytes()[..HEADER_BYTES - 4]).into();
@@ -123,6 +126,7 @@ impl RawHeader {
             term: self.term.get(),
             time_us: self.time_us.get(),
             state_hash: self.state_hash.get(),
+            index: self.index.get(),
         })
     }
 }

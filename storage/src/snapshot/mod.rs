@@ -5,7 +5,7 @@
 //!
 //! The file, all numbers little-endian:
 //! ```text
-//! header  64 bytes  magic "onrushsn", version, shard, lsn, term, time, state hash, crc32c
+//! header  64 bytes  magic "onrushsn", version, shard, lsn, term, time, state hash, index, crc32c
 //! block   16 bytes  payload length, row count, section, crc32c of these and the payload
 //!         payload   rows: key length, value length, key, value; about 64 KiB
 //! ...               blocks of one section in key order, sections in ascending order
@@ -25,5 +25,5 @@ mod writer;
 pub use error::SnapshotError;
 pub use format::{SnapshotHeader, SnapshotSummary};
 pub use reader::SnapshotReader;
-pub use shelf::{Newest, Pruned, newest_named, newest_verified, prune};
+pub use shelf::{Newest, Pruned, newest_named, newest_verified, open_named, prune, take_in};
 pub use writer::SnapshotWriter;

@@ -58,6 +58,16 @@ impl SnapshotReader {
         }
     }
 
+    /// Bytes of the file as they stand, from `offset` on: at most so many, none behind its end.
+    ///
+    /// # Errors
+    /// The disk cannot be read.
+    pub fn piece(&self, offset: u64, bytes_max: usize) -> Result<Vec<u8>, SnapshotError> {
+        let mut piece = vec![0; self.bytes.saturating_sub(offset).min(bytes_max as u64) as usize];
+        self.read_exact(offset, &mut piece)?;
+        Ok(piece)
+    }
+
     /// Reads every byte and compares every checksum and count.
     pub fn verify(&self) -> Result<(), SnapshotError> {
         self.rows(|_, _, _| ())

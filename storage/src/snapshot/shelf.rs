@@ -2,7 +2,7 @@
 
 use super::{
     SnapshotError, SnapshotReader,
-    format::{is_unfinished, parse_name},
+    format::{file_name, is_unfinished, parse_name},
 };
 use crate::disk::Disk;
 
@@ -32,6 +32,22 @@ pub fn newest_named(disk: &dyn Disk) -> Result<Option<(u64, u64)>, SnapshotError
     let Some(name) = newest_first(&names).into_iter().next() else { return Ok(None) };
     let bytes = disk.open(name).and_then(|file| file.len()).map_err(SnapshotError::io(name))?;
     Ok(parse_name(name).map(|lsn| (lsn, bytes)))
+}
+
+/// Opens the snapshot of this Lsn: header and footer are checked.
+///
+/// # Errors
+/// There is none, or it is damaged there.
+pub fn open_named(disk: &dyn Disk, lsn: u64) -> Result<SnapshotReader, SnapshotError> {
+    SnapshotReader::open(disk, &file_name(lsn, "snap"))
+}
+
+/// Gives a snapshot that came from elsewhere the name of one of this Lsn, durably.
+///
+/// # Errors
+/// The disk said so.
+pub fn take_in(disk: &dyn Disk, from: &str, lsn: u64) -> Result<(), SnapshotError> {
+    disk.rename(from, &file_name(lsn, "snap")).map_err(SnapshotError::io(from))
 }
 
 /// Tries the snapshots of the disk, newest first, and returns the first that verifies.

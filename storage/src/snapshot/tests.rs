@@ -115,7 +115,7 @@ impl DiskFile for TestFile {
 }
 
 fn header(lsn: u64) -> SnapshotHeader {
-    SnapshotHeader { shard: 3, lsn, term: 2, time_us: 77, state_hash: u128::from(lsn) << 65 }
+    SnapshotHeader { shard: 3, lsn, term: 2, time_us: 77, index: lsn / 2, state_hash: u128::from(lsn) << 65 }
 }
 
 type Row = (u8, Vec<u8>, Vec<u8>);

@@ -16,6 +16,7 @@ mod snapshot;
 
 mod corpus;
 mod log_append;
+mod log_begin;
 mod log_corruption;
 mod log_crash;
 mod log_real;

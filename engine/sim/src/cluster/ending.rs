@@ -29,6 +29,7 @@ impl World {
             if anew {
                 self.stop(at);
                 self.nodes[at].disk.crash();
+                self.nodes[at].snapshots.crash();
             }
             self.heal(at)?;
         }

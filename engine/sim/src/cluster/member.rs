@@ -6,15 +6,15 @@ use std::sync::Arc;
 use onrush_engine::flush::Stored;
 use onrush_engine::recover::{LogPosition, RecoverError, Recovered, recover, recover_with_views};
 use onrush_engine::replication::{
-    Applied, EntryError, EntryLog, MemberFiles, MemberOpenError, Members, NodeId, Output, Raft, RaftOptions,
-    Replica, Timing, found,
+    Applied, Arrived, EntryError, EntryLog, Giver, MemberFiles, MemberOpenError, Members, NodeId, Output,
+    Raft, RaftError, RaftOptions, Replica, Taker, Timing, found, stored_group,
 };
 use onrush_engine::shard::{Effects, Input, Shard, ShardOptions, Want};
 use onrush_engine::views::{ShardViews, ViewRows};
-use onrush_engine::{Flusher, Snapshots, Station, Tail};
+use onrush_engine::{Flusher, Snapshots, Station, Tail, install, install_newest};
 use onrush_proto::{FactView, ShardId};
 use onrush_storage::disk::{Disk, FaultDisk};
-use onrush_storage::log::{Log, LogOptions, OpenError, Prepare, VoteError};
+use onrush_storage::log::{BeginError, Log, LogOptions, OpenError, Prepare, VoteError};
 use onrush_storage::store::{Keyspace, Store};
 
 use crate::invariants::monotone::Seen;
@@ -31,11 +31,14 @@ pub(crate) struct Node {
     /// How its clock runs, in millionths of the true time.
     pub(crate) pace_ppm: u64,
     pub(crate) disk: FaultDisk,
+    pub(crate) snapshots: FaultDisk,
     pub(crate) store: CutStore,
     /// The terms of the entries that are on disk, by index: the truth, whatever the product believes.
     pub(crate) on_disk: Vec<u64>,
     /// The entries that stay, while others are being taken back.
     pub(crate) taking_back: Option<usize>,
+    /// True from a start at which it began anew, from another node's snapshot, until that was looked at.
+    pub(crate) began_anew: bool,
     /// True from damage to its last entry until it has caught up: meanwhile nobody else is damaged.
     pub(crate) damaged: bool,
     /// True until the start that meets the damage.
@@ -63,6 +66,8 @@ pub(crate) struct Live {
     pub(crate) inbox: VecDeque<Input>,
     pub(crate) open: Effects,
     pub(crate) applied: Applied,
+    pub(crate) giver: Giver,
+    pub(crate) taker: Taker,
     pub(crate) seen: Seen,
     rows: ViewRows,
     wants: Vec<Want>,
@@ -81,9 +86,11 @@ impl Node {
             id: NodeId(number as u64),
             pace_ppm: 1_000_000,
             disk: FaultDisk::new(disk_seed),
+            snapshots: FaultDisk::new(disk_seed.rotate_left(32)),
             store: CutStore::default(),
             on_disk: Vec::new(),
             taking_back: None,
+            began_anew: false,
             damaged: false,
             flipped: false,
             spoke_in: 0,
@@ -110,6 +117,9 @@ impl Node {
         (members, epoch, now_us): (&Members, u64, u64),
     ) -> Result<Started, Violation> {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        if let Started::DiskFailed = self.begin_anew(&disk, log_options(plan, epoch))? {
+            return Ok(Started::DiskFailed);
+        }
         let files = match MemberFiles::open(&disk, log_options(plan, epoch)) {
             Ok((files, _)) => files,
             Err(MemberOpenError::Log(OpenError::Read { .. } | OpenError::Write { .. })) => {
@@ -119,7 +129,16 @@ impl Node {
             Err(error) => return Err(failed("a log and a vote that open", &error)),
         };
         let log = &files.log;
-        let entries = match EntryLog::open(log.reader(), members.clone(), plan.recent_bytes_max) {
+        let reached = self.store.applied(Keyspace::History).min(self.store.applied(Keyspace::Current));
+        if reached + 1 < log.first_lsn() {
+            self.store = CutStore::default();
+            let filled = install_newest(&self.snapshots, &mut self.store);
+            filled.map_err(|error| failed("a store that is filled from a snapshot", &error))?;
+        }
+        let group = stored_group(&Stored::new(self.store.reader()));
+        let group = group.map_err(|error| failed("a group in the store", &error))?;
+        let group = group.unwrap_or_else(|| members.clone());
+        let entries = match EntryLog::open(log.reader(), group, plan.recent_bytes_max) {
             Ok(entries) => entries,
             Err(EntryError::Read(onrush_storage::log::ReadError::Read { .. })) => {
                 return Ok(Started::DiskFailed);
@@ -131,7 +150,7 @@ impl Node {
             let expected = format!("a log that reaches record {end_lsn}, which its store has");
             return Err(Violation::new("commits", expected, log.end_lsn().to_string()));
         }
-        let applied = Applied::in_store(log.reader(), end_lsn);
+        let applied = Applied::in_store(log.reader(), entries.front(), end_lsn);
         let applied = applied.map_err(|error| failed("a log that reads", &error))?;
         let at = LogPosition { first_lsn: log.first_lsn(), end_lsn, time_us: applied.time_us };
         let (recovered, views) = match recover_with_views(options, &self.store, log.reader(), at) {
@@ -148,8 +167,9 @@ impl Node {
         let tail = Arc::new(Tail::new(end_lsn, log.reader(), plan.tail_bytes_max));
         let station = Arc::new(Station::new(ShardId(0), 1, Arc::clone(&tail)));
         station.set_ceiling(shard.store_ceiling());
-        let unused = Arc::new(FaultDisk::new(0));
-        let snapshots = Snapshots::new(ShardId(0), unused, u64::MAX).by_hand();
+        let shelf: Arc<dyn Disk> = Arc::new(self.snapshots.clone());
+        let snapshots = Snapshots::new(ShardId(0), Arc::clone(&shelf), plan.flush.snapshot_bytes);
+        let snapshots = snapshots.placed(log.reader()).continuing(log).by_hand();
         let store = Box::new(self.store.clone());
         let flusher =
             Flusher::new(Arc::clone(&station), replayed_from, absorber, store, (plan.flush, snapshots));
@@ -165,10 +185,36 @@ impl Node {
             inbox: VecDeque::new(),
             open: Effects::default(),
             applied,
+            giver: Giver::new(Arc::clone(&shelf), plan.piece_bytes),
+            taker: Taker::new(shelf),
             seen: Seen::default(),
             rows: ViewRows::default(),
             wants: Vec::new(),
         });
+        Ok(Started::Up)
+    }
+
+    /// Log and store from a snapshot of another node's that has arrived, if one has.
+    fn begin_anew(&mut self, disk: &Arc<dyn Disk>, options: LogOptions) -> Result<Started, Violation> {
+        let arrived = Arrived::on(&self.snapshots);
+        let Some(arrived) = arrived.map_err(|error| failed("a disk of snapshots", &error))? else {
+            return Ok(Started::Up);
+        };
+        self.began_anew = true;
+        self.store = CutStore::default();
+        match Log::begin(Arc::clone(disk), options, arrived.front()) {
+            Ok(_) => {}
+            Err(
+                BeginError::Open(OpenError::Read { .. } | OpenError::Write { .. }) | BeginError::Append(_),
+            ) => {
+                return Ok(Started::DiskFailed);
+            }
+            Err(error) => return Err(failed("a log that is begun anew", &error)),
+        }
+        let filled = install(arrived.snapshot(), &mut self.store);
+        filled.map_err(|error| failed("a store that is filled from a snapshot", &error))?;
+        let done = arrived.done(&self.snapshots);
+        done.map_err(|error| failed("a disk of snapshots", &error))?;
         Ok(Started::Up)
     }
 
@@ -241,6 +287,19 @@ impl Live {
         }
         self.station.set_ceiling(ceiling);
         self.shard.set_stored(self.station.stored());
+    }
+
+    /// Lets go of log that neither store and snapshots nor, if `waits`, followers need.
+    pub(crate) fn release_log(&mut self, waits: bool, now_us: u64) -> Result<(), RaftError> {
+        let log = &mut self.files.log;
+        let (below, first_lsn) = (self.station.release_below(), log.first_lsn());
+        let raft = self.replica.raft_mut();
+        let lacking = raft.lacking();
+        let followers = raft.followers(now_us).into_iter().filter(|(node, ..)| !lacking.contains(node));
+        let followed = followers.map(|(_, matched, _)| matched).min().filter(|_| waits);
+        let kept = followed.into_iter().chain(self.giver.keeps_behind(now_us).filter(|_| waits)).min();
+        log.release_below_keeping(below, kept.unwrap_or(u64::MAX));
+        if log.first_lsn() == first_lsn { Ok(()) } else { raft.released() }
     }
 
     /// True if a turn has something to do, and the open batch has room for it.

@@ -7,6 +7,7 @@ mod change;
 mod ending;
 mod member;
 mod network;
+mod snapshots;
 mod trouble;
 mod work;
 
@@ -60,6 +61,8 @@ pub(crate) struct Summary {
     pub(crate) replaced: u64,
     /// Last entries that were damaged.
     pub(crate) tampered: u64,
+    /// Nodes that began anew from another one's snapshot.
+    pub(crate) installed: u64,
     /// Runs that ended with more nodes hurt than a group bears.
     pub(crate) beyond: u64,
 }
@@ -189,12 +192,15 @@ impl World {
         let node = &mut self.nodes[at];
         node.disk.calm();
         node.disk.faults(self.plan.calm());
+        node.snapshots.faults(self.plan.calm());
         node.store.calm();
         let started = node.start(&self.plan, options, (&self.members, epoch, now_us))?;
         if matches!(started, Started::DiskFailed) {
             node.disk.crash();
+            node.snapshots.crash();
             return Ok(());
         }
+        self.summary.installed += u64::from(node.began_anew);
         self.commits.survived(&mut self.nodes[at])?;
         self.same_on_disk(at)?;
         let node = &mut self.nodes[at];
@@ -208,10 +214,13 @@ impl World {
     fn same_on_disk(&mut self, at: usize) -> Verdict {
         let Some(live) = &self.nodes[at].live else { return Ok(()) };
         let log = live.replica.raft().log();
-        let entries = log.read(1, u64::MAX, usize::MAX);
+        if log.last().index < log.first_index() {
+            return Ok(());
+        }
+        let entries = log.read(log.first_index(), u64::MAX, usize::MAX);
         let entries =
             entries.map_err(|error| Violation::new("matching", "entries that read", error.to_string()))?;
-        let mut before = 0;
+        let mut before = log.front().term;
         for entry in entries {
             self.matching.written(&entry, before)?;
             before = entry.position().term;

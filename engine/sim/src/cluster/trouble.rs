@@ -8,7 +8,7 @@ use super::{World, place};
 use crate::faults::Fault;
 use crate::node::{CutStore, FlushCrash};
 use crate::report::Verdict;
-use crate::world::last_frames;
+use crate::world::{is_begun_behind, last_frames};
 
 impl World {
     /// Perhaps something fails, and what has failed comes back.
@@ -115,6 +115,7 @@ impl World {
         self.summary.crashes += 1;
         self.stop(at);
         self.nodes[at].disk.crash();
+        self.nodes[at].snapshots.crash();
     }
 
     /// Power is lost, and a bit of the last entry on the disk flips while no seal stands behind it: recovery takes it for
@@ -126,6 +127,10 @@ impl World {
             return;
         }
         let Some((name, frames)) = last_frames(&node.disk, 0) else { return };
+        // Whatever of the next one was written proves that this was acknowledged: the node would not start.
+        if is_begun_behind(&node.disk, &name) {
+            return;
+        }
         let Some(place) = frames.last().filter(|place| !place.seal && node.taking_back.is_none()) else {
             return;
         };

@@ -1,6 +1,6 @@
 //! What can happen when nothing fails.
 
-use onrush_engine::replication::{MemberWriteError, Message, Output, Release};
+use onrush_engine::replication::{Body, MemberWriteError, Message, Output, Release};
 use onrush_engine::shard::{Effects, Input, ReplyTo};
 use onrush_proto::{Lsn, Outcome, Receipt, Refusal, Reply, Request, ShardId};
 
@@ -131,7 +131,8 @@ impl World {
         match step {
             Step::Tick => {
                 let now_us = self.clock_us(at);
-                self.with_raft(at, |raft| raft.tick(now_us))
+                self.with_raft(at, |raft| raft.tick(now_us))?;
+                self.offer_snapshots(at)
             }
             Step::Write => self.write(at),
             Step::Release => self.release(at),
@@ -183,7 +184,7 @@ impl World {
         self.send(at, now);
     }
 
-    fn send(&mut self, at: usize, messages: Vec<Message>) {
+    pub(super) fn send(&mut self, at: usize, messages: Vec<Message>) {
         for message in messages {
             self.nodes[at].spoke_in = self.nodes[at].spoke_in.max(match &message.body {
                 // A poll names a term that nobody is in.
@@ -407,10 +408,14 @@ impl World {
             self.network.again(message);
             return Ok(false);
         }
-        if node.live.is_some() {
-            self.with_raft(at, |raft| raft.step(message, now_us))?;
-            self.look_at_office(at)?;
+        if node.live.is_none() || node.id != message.to {
+            return Ok(true);
         }
+        match message.body {
+            Body::Offer(_) | Body::Fetch { .. } | Body::Piece { .. } => self.hear_of_snapshot(at, message)?,
+            _ => self.with_raft(at, |raft| raft.step(message, now_us))?,
+        }
+        self.look_at_office(at)?;
         Ok(true)
     }
 
@@ -453,7 +458,10 @@ impl World {
     pub(super) fn absorb(&mut self, at: usize) -> Verdict {
         let node = &mut self.nodes[at];
         let Some(flusher) = node.live.as_mut().and_then(|live| live.flusher.as_mut()) else { return Ok(()) };
-        let Err(error) = flusher.absorb_committed() else { return Ok(()) };
+        let Err(error) = flusher.absorb_committed() else {
+            flusher.write_snapshot();
+            return self.release_log(at);
+        };
         if error.contains("lost power") || error.contains("cannot read") {
             self.tell(|| format!("node {at} stops: {error}"));
             self.stop(at);

@@ -75,12 +75,34 @@ impl Commits {
         self.terms.len()
     }
 
+    /// A node that begins anew from a snapshot loses no entry that is committed, or may yet be counted: where its log was
+    /// that of the committed ones, the snapshot reaches as far.
+    fn replaced(&self, node: &mut Node, (found, front): (Vec<u64>, usize)) -> Verdict {
+        let common = node.on_disk.iter().zip(&self.terms).take_while(|(a, b)| a == b).count();
+        (node.on_disk, node.taking_back, node.flipped) = (found, None, false);
+        if common <= front {
+            return Ok(());
+        }
+        let expected = format!("a snapshot of the first {common} entries or more, which {} had", node.id);
+        Err(Violation::new(NAME, expected, front.to_string()))
+    }
+
     /// A restarted node still has every entry that it said was on its disk, and was not taking back; but for the last one, if
     /// that was damaged.
     pub(crate) fn survived(&mut self, node: &mut Node) -> Verdict {
         let Some(live) = &node.live else { return Ok(()) };
         let log = live.replica.raft().log();
-        let found: Vec<u64> = (1..=log.last().index).map_while(|index| log.term(index)).collect();
+        // What is in front of the log was committed, and is in a snapshot.
+        let front = log.front().index as usize;
+        let mut found: Vec<u64> = self.terms.iter().copied().take(front).collect();
+        if found.len() < front {
+            let expected = format!("a log of {} behind what was committed", node.id);
+            return Err(Violation::new(NAME, expected, format!("{front} of {}", self.terms.len())));
+        }
+        found.extend((front as u64 + 1..=log.last().index).map_while(|index| log.term(index)));
+        if std::mem::take(&mut node.began_anew) {
+            return self.replaced(node, (found, front));
+        }
         let common = node.on_disk.iter().zip(&found).take_while(|(a, b)| a == b).count();
         let kept = node.taking_back.take().map_or(node.on_disk.len(), |kept| kept.min(node.on_disk.len()));
         let flipped = std::mem::take(&mut node.flipped);

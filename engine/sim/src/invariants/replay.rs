@@ -79,6 +79,10 @@ impl View<'_> {
         for entry in state.orders.iter() {
             self.same("order", book.orders.get(&entry.key), Some(&entry.row))?;
         }
+        let mut undecided: Vec<_> =
+            state.orders.iter().filter(|entry| entry.row.state.is_unborn()).map(|entry| entry.key).collect();
+        undecided.sort_unstable();
+        self.same("undecided orders", undecided, state.unborn().map(|order| order.id).collect())?;
         for entry in state.holds.iter() {
             self.same("hold", book.holds.get(&entry.key), Some(&entry.row))?;
         }

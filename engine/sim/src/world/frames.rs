@@ -73,3 +73,17 @@ pub(crate) fn last_frames(disk: &FaultDisk, end_lsn: u64) -> Option<(String, Vec
     }
     None
 }
+
+/// True if a segment behind this one has a header of its own, whatever became of its frames.
+pub(crate) fn is_begun_behind(disk: &FaultDisk, name: &str) -> bool {
+    let later = disk.list().unwrap_or_default().into_iter();
+    let later = later.filter(|other| other.ends_with(".segment") && other.as_str() > name);
+    let is_begun = |other: String| {
+        let sequence = other.strip_suffix(".segment").and_then(|digits| digits.parse::<u64>().ok());
+        let bytes = disk.contents(&other).unwrap_or_default();
+        // Of an earlier life it has another number.
+        let found = bytes.get(16..24).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+        found == sequence
+    };
+    later.into_iter().any(is_begun)
+}

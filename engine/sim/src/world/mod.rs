@@ -12,7 +12,7 @@ mod frames;
 mod links;
 mod readers;
 
-pub(crate) use frames::last_frames;
+pub(crate) use frames::{is_begun_behind, last_frames};
 use onrush_engine::shard::ShardOptions;
 use onrush_engine::views::Views;
 use onrush_proto::{KeyHasher, ShardId, SlotMap};

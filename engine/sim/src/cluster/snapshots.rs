@@ -1,0 +1,75 @@
+//! Snapshots between nodes, and the log that is let go of behind them.
+
+use onrush_engine::replication::{Body, Message, NodeId, RoleKind, Took};
+
+use super::World;
+use crate::report::{Verdict, Violation};
+
+impl World {
+    /// A node lets go of log.
+    pub(super) fn release_log(&mut self, at: usize) -> Verdict {
+        let (waits, now_us) = (self.plan.waits_for_followers, self.clock_us(at));
+        let Some(live) = &mut self.nodes[at].live else { return Ok(()) };
+        if let Err(error) = live.release_log(waits, now_us) {
+            return self.consensus_failed(at, &error);
+        }
+        self.check_node(at)
+    }
+
+    /// A leader offers a snapshot to whoever lacks what it has released.
+    pub(super) fn offer_snapshots(&mut self, at: usize) -> Verdict {
+        let now_us = self.clock_us(at);
+        let Some(live) = &mut self.nodes[at].live else { return Ok(()) };
+        let lacking = live.replica.raft().lacking();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let offer = live.giver.offer(now_us).map_err(|error| failed("a snapshot to offer", &error))?;
+        for node in lacking {
+            offer.into_iter().for_each(|offer| self.say(at, node, Body::Offer(offer)));
+        }
+        Ok(())
+    }
+
+    /// A node hears of a snapshot. One that has it whole stops, and begins anew from it at its next start.
+    pub(super) fn hear_of_snapshot(&mut self, at: usize, message: Message) -> Verdict {
+        let Message { from, body, .. } = message;
+        let now_us = self.clock_us(at);
+        let Some(live) = &mut self.nodes[at].live else { return Ok(()) };
+        let raft = live.replica.raft();
+        let took = match body {
+            Body::Offer(offer) => {
+                let asked = live.taker.offered(raft, (from, offer), now_us);
+                asked.map(|asked| asked.map_or(Took::Nothing, Took::Ask))
+            }
+            Body::Piece { lsn, offset, bytes } => live.taker.piece(raft, from, (lsn, offset, &bytes), now_us),
+            Body::Fetch { lsn, offset } if raft.role() == RoleKind::Leader => {
+                let piece = live.giver.piece(lsn, offset, now_us);
+                let piece = piece.map_err(|error| failed("a piece of a snapshot", &error))?;
+                piece.into_iter().for_each(|piece| self.say(at, from, piece));
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        match took.map_err(|error| failed("a snapshot that arrives", &error))? {
+            Took::Nothing => {}
+            Took::Ask(body) => self.say(at, from, body),
+            Took::Whole(offer) => {
+                self.tell(|| format!("node {at} has a snapshot up to {:?}, and stops", offer.last));
+                self.stop(at);
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, at: usize, to: NodeId, body: Body) {
+        let Some(live) = &self.nodes[at].live else { return };
+        let raft = live.replica.raft();
+        let message = Message { from: raft.id(), to, term: raft.term(), body };
+        self.send(at, vec![message]);
+    }
+}
+
+fn failed(expected: &str, error: &dyn std::fmt::Display) -> Violation {
+    Violation::new("replay", expected, error.to_string())
+}

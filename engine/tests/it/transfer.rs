@@ -1,0 +1,167 @@
+//! A snapshot on its way from a leader to a member that lacks what the leader has released.
+
+use std::sync::Arc;
+
+use onrush_engine::replication::{
+    Append, Arrived, Body, EntryLog, Giver, Members, Message, NodeId, Offer, Position, Raft, RaftOptions,
+    Taker, Took,
+};
+use onrush_storage::disk::{Disk, FaultDisk};
+use onrush_storage::log::{Front, Vote};
+use onrush_storage::snapshot::{SnapshotHeader, SnapshotWriter, newest_verified};
+
+const LEADER: NodeId = NodeId(1);
+const LAST: Position = Position { term: 3, index: 40 };
+
+/// A member that follows a leader and holds nothing.
+fn follower() -> Raft {
+    let members = Members::of([1, 2, 3].map(NodeId)).unwrap();
+    let log = EntryLog::new(members, 1 << 20);
+    let mut raft = Raft::new(RaftOptions::new(NodeId(2), 7), Vote::default(), log, 0, 0);
+    let append = Append { previous: LAST, commit: 40, sent_us: 1, entries: Vec::new() };
+    raft.step(Message { from: LEADER, to: NodeId(2), term: 3, body: Body::Append(append) }, 1).unwrap();
+    raft
+}
+
+/// A shelf with one snapshot of 200 rows.
+fn shelf(header: SnapshotHeader) -> Arc<dyn Disk> {
+    let shelf: Arc<dyn Disk> = Arc::new(FaultDisk::new(1));
+    let mut writer = SnapshotWriter::create(Arc::clone(&shelf), header).unwrap();
+    for row in 0..200_u32 {
+        writer.push(1, &row.to_be_bytes(), &[7; 100]).unwrap();
+    }
+    writer.finish().unwrap();
+    shelf
+}
+
+const HEADER: SnapshotHeader =
+    SnapshotHeader { shard: 0, lsn: 99, term: 3, time_us: 5, index: 40, state_hash: 0 };
+
+fn piece(body: Body) -> (u64, u64, Vec<u8>) {
+    let Body::Piece { lsn, offset, bytes } = body else { panic!("{body:?}") };
+    (lsn, offset, bytes)
+}
+
+/// What is to be asked for next, until the snapshot is whole.
+fn fetch(giver: &mut Giver, taker: &mut Taker, raft: &Raft, mut ask: Body) -> (Offer, usize) {
+    for pieces in 1.. {
+        let Body::Fetch { lsn, offset } = ask else { panic!("{ask:?}") };
+        let (lsn, offset, bytes) = piece(giver.piece(lsn, offset, 5).unwrap().unwrap());
+        match taker.piece(raft, LEADER, (lsn, offset, &bytes), 6).unwrap() {
+            Took::Ask(next) => ask = next,
+            Took::Whole(offer) => return (offer, pieces),
+            Took::Nothing => panic!("expected a piece to be taken"),
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn it_comes_in_pieces_and_a_member_begins_anew_from_it() {
+    let raft = follower();
+    let disk = FaultDisk::new(2);
+    let mut giver = Giver::new(shelf(HEADER), 1_000);
+    let mut taker = Taker::new(Arc::new(disk.clone()));
+    let offer = giver.offer(2).unwrap().unwrap();
+    assert_eq!((offer.lsn, offer.last), (99, LAST));
+    let ask = taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
+    assert_eq!(giver.keeps_behind(3), None);
+    let (whole, pieces) = fetch(&mut giver, &mut taker, &raft, ask);
+    assert_eq!((whole, pieces), (offer, (offer.bytes as usize).div_ceil(1_000)));
+    assert_eq!(giver.keeps_behind(5), Some(40), "the log behind it is kept for who fetched it");
+    disk.crash();
+    let arrived = Arrived::on(&disk).unwrap().unwrap();
+    assert_eq!(arrived.front(), Front { next_lsn: 100, index: 40, term: 3, time_us: 5 });
+    arrived.done(&disk).unwrap();
+    assert!(Arrived::on(&disk).unwrap().is_none());
+    let newest = newest_verified(&disk).unwrap().reader.unwrap();
+    assert_eq!(newest.summary().rows, 200);
+    assert_eq!(disk.list().unwrap().len(), 1);
+}
+
+#[test]
+fn what_was_not_offered_or_does_not_come_next_is_not_taken() {
+    let raft = follower();
+    let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1_000), Taker::new(Arc::new(FaultDisk::new(2))));
+    let offer = giver.offer(2).unwrap().unwrap();
+    let first = piece(giver.piece(99, 0, 2).unwrap().unwrap());
+    let mut take = |from: NodeId, lsn: u64, offset: u64, bytes: &[u8]| {
+        taker.piece(&raft, from, (lsn, offset, bytes), 3).unwrap()
+    };
+    assert_eq!(take(LEADER, 99, 0, &first.2), Took::Nothing, "nothing was offered");
+    assert_eq!(taker.offered(&raft, (NodeId(3), offer), 3).unwrap(), None, "it is not the leader's");
+    let long = Offer { bytes: 2_500, ..offer };
+    assert!(taker.offered(&raft, (LEADER, long), 3).unwrap().is_some());
+    assert_eq!(taker.offered(&raft, (LEADER, long), 4).unwrap(), None, "it is under way");
+    let mut take = |from: NodeId, lsn: u64, offset: u64, bytes: &[u8]| {
+        taker.piece(&raft, from, (lsn, offset, bytes), 3).unwrap()
+    };
+    let lies: [(NodeId, u64, u64, usize); 5] = [
+        (NodeId(3), 99, 0, 10),
+        (LEADER, 98, 0, 10),
+        (LEADER, 99, 10, 10),
+        (LEADER, 99, 0, 0),
+        (LEADER, 99, 0, 2_501),
+    ];
+    for (from, lsn, offset, len) in lies {
+        assert_eq!(take(from, lsn, offset, &vec![1; len]), Took::Nothing, "{from} {lsn} {offset} {len}");
+    }
+    assert_eq!(take(LEADER, 99, 0, &first.2), Took::Ask(Body::Fetch { lsn: 99, offset: 1_000 }));
+    assert_eq!(take(LEADER, 99, 0, &first.2), Took::Nothing, "it came twice");
+    let again = taker.offered(&raft, (LEADER, long), 1_000_000).unwrap();
+    assert_eq!(again, Some(Body::Fetch { lsn: 99, offset: 1_000 }), "after silence it is asked for again");
+    assert_eq!(giver.piece(99, 1 << 40, 3).unwrap(), None, "there is nothing so far back");
+    assert_eq!(giver.piece(98, 0, 3).unwrap(), None, "there is no such snapshot");
+}
+
+#[test]
+fn who_lacks_nothing_takes_none_and_one_without_a_place_is_not_offered() {
+    let mut raft = follower();
+    let mut taker = Taker::new(Arc::new(FaultDisk::new(2)));
+    let mut giver = Giver::new(shelf(HEADER), 1 << 20);
+    let offer = giver.offer(2).unwrap().unwrap();
+    let known = Offer { last: Position::default(), ..offer };
+    assert_eq!(taker.offered(&raft, (LEADER, known), 3).unwrap(), None, "it is in front of what it has");
+    // Its leader is gone: it stands for election itself.
+    let ask = taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
+    raft.tick(100_000_000).unwrap();
+    let Body::Fetch { lsn, offset } = ask else { panic!("{ask:?}") };
+    let (lsn, offset, bytes) = piece(giver.piece(lsn, offset, 5).unwrap().unwrap());
+    assert_eq!(taker.piece(&raft, LEADER, (lsn, offset, &bytes), 6).unwrap(), Took::Nothing);
+    assert_eq!(taker.offered(&raft, (LEADER, offer), 7).unwrap(), None);
+    let mut nowhere = Giver::new(shelf(SnapshotHeader { index: 0, ..HEADER }), 1 << 20);
+    assert_eq!(nowhere.offer(2).unwrap(), None);
+    assert_eq!(Giver::new(Arc::new(FaultDisk::new(3)), 1).offer(2).unwrap(), None);
+}
+
+#[test]
+fn what_arrives_damaged_or_in_part_is_removed_and_nothing_is_begun() {
+    let raft = follower();
+    let whole = |disk: &FaultDisk| {
+        let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1 << 20), Taker::new(Arc::new(disk.clone())));
+        let offer = giver.offer(2).unwrap().unwrap();
+        let ask = taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
+        fetch(&mut giver, &mut taker, &raft, ask).0.bytes
+    };
+    let bytes = {
+        let disk = FaultDisk::new(2);
+        whole(&disk)
+    };
+    for byte in (0..bytes).step_by(997) {
+        let disk = FaultDisk::new(2);
+        whole(&disk);
+        disk.flip_bit("arriving", byte, (byte % 8) as u8).unwrap();
+        assert!(Arrived::on(&disk).unwrap().is_none(), "byte {byte}");
+        assert!(disk.list().unwrap().is_empty(), "byte {byte}");
+    }
+    // A process that ended while it arrived.
+    let disk = FaultDisk::new(2);
+    let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1_000), Taker::new(Arc::new(disk.clone())));
+    let offer = giver.offer(2).unwrap().unwrap();
+    taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
+    let (lsn, offset, bytes) = piece(giver.piece(99, 0, 3).unwrap().unwrap());
+    taker.piece(&raft, LEADER, (lsn, offset, &bytes), 4).unwrap();
+    drop(taker);
+    assert!(Arrived::on(&disk).unwrap().is_none());
+    assert!(disk.list().unwrap().is_empty());
+}
