@@ -43,8 +43,9 @@ fn a_few_seeds_hold_and_go_through_everything() {
 
 #[test]
 fn a_few_clusters_hold_and_go_through_everything() {
+    let mut total = Passed::default();
     for nodes in [3, 5] {
-        let (mut total, mut traces) = (Passed::default(), BTreeSet::new());
+        let mut traces = BTreeSet::new();
         for seed in 1..=16 {
             match run_seed(&RunOptions { nodes, events: 3_000, ..short(None) }, seed) {
                 Ok(passed) => {
@@ -54,23 +55,24 @@ fn a_few_clusters_hold_and_go_through_everything() {
                 Err(failure) => panic!("{failure}"),
             }
         }
-        let went_through = [
-            total.crashes,
-            total.records,
-            total.orders,
-            total.kills,
-            total.poisoned,
-            total.elections,
-            total.deposed,
-            total.truncations,
-            total.transfers,
-            total.cuts,
-            total.pauses,
-            total.changes,
-            total.tampered,
-        ];
-        assert!(went_through.iter().all(|count| *count > 0), "{nodes} nodes: {total:?}");
     }
+    let went_through = [
+        total.crashes,
+        total.records,
+        total.orders,
+        total.kills,
+        total.poisoned,
+        total.elections,
+        total.deposed,
+        total.truncations,
+        total.transfers,
+        total.cuts,
+        total.pauses,
+        total.changes,
+        total.tampered,
+        total.from_snapshots,
+    ];
+    assert!(went_through.iter().all(|count| *count > 0), "{total:?}");
 }
 
 #[test]
