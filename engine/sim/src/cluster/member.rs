@@ -129,22 +129,7 @@ impl Node {
             Err(error) => return Err(failed("a log and a vote that open", &error)),
         };
         let log = &files.log;
-        let reached = self.store.applied(Keyspace::History).min(self.store.applied(Keyspace::Current));
-        if reached + 1 < log.first_lsn() {
-            self.store = CutStore::default();
-            let filled = install_newest(&self.snapshots, &mut self.store);
-            filled.map_err(|error| failed("a store that is filled from a snapshot", &error))?;
-        }
-        let group = stored_group(&Stored::new(self.store.reader()));
-        let group = group.map_err(|error| failed("a group in the store", &error))?;
-        let group = group.unwrap_or_else(|| members.clone());
-        let entries = match EntryLog::open(log.reader(), group, plan.recent_bytes_max) {
-            Ok(entries) => entries,
-            Err(EntryError::Read(onrush_storage::log::ReadError::Read { .. })) => {
-                return Ok(Started::DiskFailed);
-            }
-            Err(error) => return Err(failed("entries that read", &error)),
-        };
+        let Some(entries) = self.entries(plan, log, members)? else { return Ok(Started::DiskFailed) };
         let end_lsn = self.store.applied(Keyspace::History).max(self.store.applied(Keyspace::Current));
         if log.end_lsn() < end_lsn {
             let expected = format!("a log that reaches record {end_lsn}, which its store has");
@@ -192,6 +177,24 @@ impl Node {
             wants: Vec::new(),
         });
         Ok(Started::Up)
+    }
+
+    /// Its entries; `None` if the disk failed. A store that the log does not reach back to is filled from a snapshot.
+    fn entries(&mut self, plan: &Plan, log: &Log, members: &Members) -> Result<Option<EntryLog>, Violation> {
+        let reached = self.store.applied(Keyspace::History).min(self.store.applied(Keyspace::Current));
+        if reached + 1 < log.first_lsn() {
+            self.store = CutStore::default();
+            let filled = install_newest(&self.snapshots, &mut self.store);
+            filled.map_err(|error| failed("a store that is filled from a snapshot", &error))?;
+        }
+        let group = stored_group(&Stored::new(self.store.reader()));
+        let group = group.map_err(|error| failed("a group in the store", &error))?;
+        let group = group.unwrap_or_else(|| members.clone());
+        match EntryLog::open(log.reader(), group, plan.recent_bytes_max) {
+            Ok(entries) => Ok(Some(entries)),
+            Err(EntryError::Read(onrush_storage::log::ReadError::Read { .. })) => Ok(None),
+            Err(error) => Err(failed("entries that read", &error)),
+        }
     }
 
     /// Log and store from a snapshot of another node's that has arrived, if one has.
