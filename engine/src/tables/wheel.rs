@@ -81,7 +81,9 @@ impl Wheel {
     /// Lets time pass without taking anything: whoever follows another's decisions takes nothing out, and would have all of
     /// it to move at once when it is its turn to decide.
     pub fn pass(&mut self, now_us: u64) {
-        while self.advance(now_us >> TICK_SHIFT) {}
+        let tick = now_us >> TICK_SHIFT;
+        // Within a tick there is nothing to move.
+        while tick > self.elapsed && self.advance(tick) {}
     }
 
     /// When the host should look again: exact within the running tick, else the start of the next
