@@ -30,5 +30,5 @@ pub use members::{MEMBERS_MAX, Members, MembersError, NodeId};
 pub use message::{Append, AppendResult, Ballot, Body, Message, Offer, PIECE_BYTES_MAX};
 pub use raft::{Declined, Output, Raft, RaftError, RaftOptions, RoleKind, Timing};
 pub use replica::{Release, Replica};
-pub use transfer::{Arrived, Giver, Taker, TakerError, Took};
+pub use transfer::{Arrived, Giver, Taker, TakerError, Took, TransferError, hear_of_snapshot};
 pub use wire::{MESSAGE_VERSION, MessageError};

@@ -16,7 +16,7 @@ use onrush_storage::snapshot::{
 use super::entry::Position;
 use super::members::NodeId;
 use super::message::{Body, Offer, PIECE_BYTES_MAX};
-use super::raft::Raft;
+use super::raft::{Raft, RoleKind};
 
 /// The file that a snapshot arrives in, and the one that says that it is whole.
 const ARRIVING: &str = "arriving";
@@ -108,7 +108,7 @@ pub enum TakerError {
 pub enum Took {
     /// It was not for us.
     Nothing,
-    /// This is to be asked for next.
+    /// This is to be said to whom it came from: what to send next, or what was asked for.
     Ask(Body),
     /// The snapshot is whole, and marked: this member must not say anything more, and begins anew.
     Whole(Offer),
@@ -205,6 +205,38 @@ impl Taking {
     fn next(&self) -> Body {
         Body::Fetch { lsn: self.offer.lsn, offset: self.offset }
     }
+}
+
+/// Why nothing came of a message about a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// What was asked for cannot be read.
+    #[error(transparent)]
+    Given(#[from] SnapshotError),
+    /// What came was not taken.
+    #[error(transparent)]
+    Taken(#[from] TakerError),
+}
+
+/// What a member does with a message about a snapshot, whichever side it is on.
+///
+/// # Errors
+/// [`TransferError`]; after [`TakerError::Mark`] the member must stop.
+pub fn hear_of_snapshot(
+    raft: &Raft,
+    (giver, taker): (&mut Giver, &mut Taker),
+    (from, body): (NodeId, Body),
+    now_us: u64,
+) -> Result<Took, TransferError> {
+    let said = match body {
+        Body::Offer(offer) => taker.offered(raft, (from, offer), now_us)?,
+        Body::Fetch { lsn, offset } if raft.role() == RoleKind::Leader => giver.piece(lsn, offset, now_us)?,
+        Body::Piece { lsn, offset, bytes } => {
+            return Ok(taker.piece(raft, from, (lsn, offset, &bytes), now_us)?);
+        }
+        _ => None,
+    };
+    Ok(said.map_or(Took::Nothing, Took::Ask))
 }
 
 /// A snapshot that has arrived whole, from which a member begins anew: its log behind [`front`](Self::front), its store

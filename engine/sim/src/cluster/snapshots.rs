@@ -1,6 +1,6 @@
 //! Snapshots between nodes, and the log that is let go of behind them.
 
-use onrush_engine::replication::{Body, Message, NodeId, RoleKind, Took};
+use onrush_engine::replication::{Body, Message, NodeId, Took, hear_of_snapshot};
 
 use super::World;
 use crate::report::{Verdict, Violation};
@@ -36,21 +36,8 @@ impl World {
         let Message { from, body, .. } = message;
         let now_us = self.clock_us(at);
         let Some(live) = &mut self.nodes[at].live else { return Ok(()) };
-        let raft = live.replica.raft();
-        let took = match body {
-            Body::Offer(offer) => {
-                let asked = live.taker.offered(raft, (from, offer), now_us);
-                asked.map(|asked| asked.map_or(Took::Nothing, Took::Ask))
-            }
-            Body::Piece { lsn, offset, bytes } => live.taker.piece(raft, from, (lsn, offset, &bytes), now_us),
-            Body::Fetch { lsn, offset } if raft.role() == RoleKind::Leader => {
-                let piece = live.giver.piece(lsn, offset, now_us);
-                let piece = piece.map_err(|error| failed("a piece of a snapshot", &error))?;
-                piece.into_iter().for_each(|piece| self.say(at, from, piece));
-                return Ok(());
-            }
-            _ => return Ok(()),
-        };
+        let sides = (&mut live.giver, &mut live.taker);
+        let took = hear_of_snapshot(live.replica.raft(), sides, (from, body), now_us);
         match took.map_err(|error| failed("a snapshot that arrives", &error))? {
             Took::Nothing => {}
             Took::Ask(body) => self.say(at, from, body),

@@ -1,7 +1,7 @@
 //! Log that is let go of, and snapshots for who lacks it.
 
 use super::{Member, MemberError};
-use crate::replication::{Body, Message, RoleKind, TakerError, Took};
+use crate::replication::{Body, Message, TakerError, Took, TransferError, hear_of_snapshot};
 
 /// How long after its last answer a follower's log is waited for.
 const FOLLOWED_US: u64 = 10_000_000;
@@ -73,27 +73,14 @@ impl Member {
         if to != raft.id() {
             return Ok(());
         }
-        let took = match body {
-            Body::Offer(offer) => {
-                let asked = self.taker.offered(raft, (from, offer), now_us);
-                asked.map(|asked| asked.map_or(Took::Nothing, Took::Ask))
-            }
-            Body::Piece { lsn, offset, bytes } => self.taker.piece(raft, from, (lsn, offset, &bytes), now_us),
-            Body::Fetch { lsn, offset } if raft.role() == RoleKind::Leader => {
-                match self.giver.piece(lsn, offset, now_us) {
-                    Ok(piece) => piece.into_iter().for_each(|piece| self.say(from, piece)),
-                    Err(error) => tracing::warn!(shard, %error, "a snapshot cannot be given"),
-                }
-                return Ok(());
-            }
-            _ => return Ok(()),
-        };
+        let sides = (&mut self.giver, &mut self.taker);
+        let took = hear_of_snapshot(raft, sides, (from, body), now_us);
         match took {
             Ok(Took::Nothing) => {}
             Ok(Took::Ask(body)) => self.say(from, body),
             Ok(Took::Whole(offer)) => return Err(MemberError::Arrived { lsn: offer.lsn }),
-            Err(error @ TakerError::Mark(_)) => return Err(error.into()),
-            Err(error) => tracing::warn!(shard, %error, "the snapshot is fetched again"),
+            Err(TransferError::Taken(error @ TakerError::Mark(_))) => return Err(error.into()),
+            Err(error) => tracing::warn!(shard, %error, "a piece of a snapshot is asked for again"),
         }
         Ok(())
     }
