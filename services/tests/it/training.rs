@@ -1,20 +1,17 @@
 //! `TrainModel` through gRPC: called off wherever it is, and one at a time.
 
-use std::time::Duration;
-
 use onrush_grpc::recommendation::v1::{
-    CancelOperationRequest, GetOperationRequest, Operation, OperationState, TrainModelRequest,
+    CancelOperationRequest, GetModelResponse, GetOperationRequest, Operation, OperationState, TrainModelRequest,
 };
 
 use crate::shop::{Shop, refused};
+use crate::wait::until;
 
 /// What it does when it is so far, in percent: it reads the log, learns factors, makes examples, learns networks, tries
 /// mixes, measures.
 const PHASES: [u32; 6] = [0, 20, 38, 50, 80, 95];
 /// From here on a phase may be over while anything else is asked: it is only called off.
 const SHORT: u32 = 80;
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(1);
 /// How often a phase is tried to be met: one may be over before it is called off.
 const TRIES: usize = 5;
 
@@ -24,14 +21,26 @@ impl Shop {
         self.client.get_operation(request).await.unwrap().operation.unwrap()
     }
 
+    /// The model as it is, without how far it has read: the log goes on meanwhile, a charge on each of its own times.
+    async fn in_use(&self) -> GetModelResponse {
+        GetModelResponse { records_behind: 0, ..self.model().await }
+    }
+
+    /// Waits until a training is so far.
+    async fn until_at(&self, id: &str, percent: u32) {
+        until(&format!("a training at {percent} %"), async || {
+            let operation = self.operation(id).await;
+            if operation.progress_percent < percent { Err(operation) } else { Ok(()) }
+        })
+        .await;
+    }
+
     /// Begins a training that publishes nothing and calls it off when it is so far; how it ended.
     async fn called_off_at(&self, percent: u32) -> Operation {
         let request = TrainModelRequest { measure_only: true };
         let begun = self.client.train_model(request).await.unwrap().operation.unwrap();
         let id = begun.operation_id;
-        while self.operation(&id).await.progress_percent < percent {
-            tokio::time::sleep(PAUSE).await;
-        }
+        self.until_at(&id, percent).await;
         if percent < SHORT {
             self.no_other_while(&id).await;
         }
@@ -58,21 +67,23 @@ impl Shop {
     async fn end(&self, id: &str) {
         let request = CancelOperationRequest { operation_id: id.into() };
         self.client.cancel_operation(request).await.unwrap();
-        while self.operation(id).await.state() == OperationState::Running {
-            tokio::time::sleep(PAUSE).await;
-        }
+        until("a training that was called off to be over", async || {
+            let operation = self.operation(id).await;
+            if operation.state() == OperationState::Running { Err(operation) } else { Ok(()) }
+        })
+        .await;
     }
 }
 
 #[tokio::test]
 async fn a_training_is_called_off_wherever_it_is_and_changes_nothing() {
     let (shop, _) = Shop::lived().await;
-    let before = shop.model().await;
+    let before = shop.in_use().await;
     for percent in PHASES {
         let mut is_met = false;
         for _ in 0..TRIES {
             let ended = shop.called_off_at(percent).await;
-            assert_eq!((ended.model_version, shop.model().await), (0, before.clone()), "{percent} %");
+            assert_eq!((ended.model_version, shop.in_use().await), (0, before.clone()), "{percent} %");
             is_met = ended.state() == OperationState::Cancelled;
             if is_met {
                 assert_eq!(ended.metrics.len(), 0, "{ended:?}");
@@ -88,9 +99,9 @@ async fn a_training_is_called_off_wherever_it_is_and_changes_nothing() {
     // Another one may begin, and comes to its end; who calls it off then is late, and it stays as it is.
     let over = shop.trained(false).await;
     assert!(matches!(over.state(), OperationState::Published | OperationState::Kept), "{over:?}");
-    let model = shop.model().await;
+    let model = shop.in_use().await;
     shop.end(&over.operation_id).await;
-    assert_eq!((shop.operation(&over.operation_id).await, shop.model().await), (over, model));
+    assert_eq!((shop.operation(&over.operation_id).await, shop.in_use().await), (over, model));
 }
 
 /// Called off at any moment, it has published nothing or all of it.
@@ -98,16 +109,14 @@ async fn a_training_is_called_off_wherever_it_is_and_changes_nothing() {
 async fn a_training_that_is_called_off_late_is_published_whole_or_not_at_all() {
     let (shop, _) = Shop::lived().await;
     let file = shop.dir.path().join("data/recommendation/model.onrush");
-    let mut before = shop.model().await;
+    let mut before = shop.in_use().await;
     for percent in [95, 95, 95, 80] {
         let request = TrainModelRequest { measure_only: false };
         let begun = shop.client.train_model(request).await.unwrap().operation.unwrap();
-        while shop.operation(&begun.operation_id).await.progress_percent < percent {
-            tokio::time::sleep(PAUSE).await;
-        }
+        shop.until_at(&begun.operation_id, percent).await;
         shop.end(&begun.operation_id).await;
         let ended = shop.operation(&begun.operation_id).await;
-        let model = shop.model().await;
+        let model = shop.in_use().await;
         match ended.state() {
             OperationState::Published => {
                 assert_eq!((model.version, ended.model_version), (before.version + 1, model.version));
