@@ -138,6 +138,7 @@ impl Boot<'_> {
         options.batch_inputs_max = self.options.batch_requests_max;
         options.open_orders_max = self.options.open_orders_max;
         options.limits = self.options.limits;
+        options.replicated = self.format.cluster.is_some();
         // A frame never outgrows a segment: the last command of a turn may be a large one.
         options.frame_bytes_max = (self.options.segment_bytes / 4).min(8 << 20) as usize;
         options

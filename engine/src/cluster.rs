@@ -133,7 +133,8 @@ impl EngineHandle {
         self.group_station(shard)?.hear(message, bytes.len())
     }
 
-    /// Who decides for a shard, as far as this node knows; `None` while nobody is known, and for an engine of its own.
+    /// Who leads a shard's group, as far as this node knows; `None` while nobody is known, and for an engine of its own. It
+    /// decides when it leads all shards: who leads the first one will.
     pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
         self.group_station(shard).ok()?.leader()
     }
@@ -151,7 +152,8 @@ impl EngineHandle {
         self.ask_group(shard, GroupAsk::Status)
     }
 
-    /// Hands a shard's office to another node, once it has everything. Clients are refused for a moment.
+    /// Hands a shard's office to another node, once it has everything. Clients are refused for a moment. All shards go where
+    /// the first one goes, and only there.
     ///
     /// # Errors
     /// [`GroupError`]. Without one it is under way, and [`leader`](Self::leader) tells what came of it.

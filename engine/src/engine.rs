@@ -16,7 +16,8 @@ use crate::handle::{Core, EngineHandle};
 use crate::host::GlommioHost;
 use crate::host::{
     ClockJump, Desk, Flusher, FlusherHandle, HostClock, HostError, InlineHost, InstallError, MemberParts,
-    Ports, SeatParts, Sink, Snapshots, Station, TAIL_BYTES_MAX, Tail, ThreadHost, Worker,
+    NO_OFFICE, NodeOffice, Ports, SeatParts, Sink, Snapshots, Station, TAIL_BYTES_MAX, Tail, ThreadHost,
+    Worker,
 };
 use crate::options::{EngineOptions, HostKind};
 use crate::recover::RecoverError;
@@ -279,12 +280,14 @@ fn assemble(
         })
         .collect();
     let views = Views::new(shards.iter().map(|booted| Arc::clone(&booted.views)).collect(), boot.map);
-    for booted in &shards {
+    // Members say them when they take office.
+    for booted in shards.iter().filter(|_| boot.format.cluster.is_none()) {
         // Claims that a crash may have left unconfirmed stand in front of everything else.
         for (keeper, message) in booted.recovered.shard.reclaims() {
-            stations[usize::from(keeper.0)].send_peer(booted.recovered.shard.id(), vec![message]);
+            stations[usize::from(keeper.0)].send_peer(booted.recovered.shard.id(), NO_OFFICE, vec![message]);
         }
     }
+    let office = Arc::new(NodeOffice::new(boot.map.shards()));
     let (mut workers, mut flushers) = (Vec::new(), Vec::new());
     for (shard, booted) in shards.into_iter().enumerate() {
         let Booted { recovered, log, store, views, snapshots, .. } = booted;
@@ -304,7 +307,7 @@ fn assemble(
             inputs_max: boot.options.batch_requests_max,
             lag_bytes_max: boot.options.flush.lag_bytes_max,
         };
-        workers.push(boot.worker(ShardId(shard as u16), seat, (log, snapshots)));
+        workers.push(boot.worker(ShardId(shard as u16), (seat, &office), (log, snapshots)));
         flushers.push(Flusher::new(station, recovered.replayed_from, recovered.absorber, store, settings));
     }
     let hasher = KeyHasher::new(boot.format.secret);
@@ -331,7 +334,7 @@ impl Boot<'_> {
     fn worker(
         &self,
         shard: ShardId,
-        seat: SeatParts,
+        (seat, office): (SeatParts, &Arc<NodeOffice>),
         (log, snapshots): (BootedLog, Arc<dyn Disk>),
     ) -> Worker {
         let (member, cluster, options) = match (log, &self.format.cluster, &self.options.cluster) {
@@ -352,6 +355,7 @@ impl Boot<'_> {
             snapshots,
             shard_options: self.shard_options(shard.0),
             election_us: options.timing.election_us,
+            office: Arc::clone(office),
         };
         Worker::member(seat, member)
     }

@@ -158,9 +158,6 @@ pub enum FormatError {
         /// What is there.
         found: String,
     },
-    /// A cluster of so many shards does not work yet.
-    #[error("expected 1 shard in a cluster, found {0}")]
-    ClusterShards(u16),
 }
 
 impl Format {
@@ -187,9 +184,8 @@ impl Format {
 
     /// The format of a node's directory, which must be empty.
     pub(crate) fn of_node(dir: &Path, shards: u16, cluster: ClusterFormat) -> Result<Self, FormatError> {
-        // The claims of one shard on another are settled between shards that start together (docs/replication.md).
-        if shards != 1 {
-            return Err(FormatError::ClusterShards(shards));
+        if onrush_proto::SlotMap::new(shards).is_none() {
+            return Err(FormatError::ShardCount(shards));
         }
         let list = || fs::read_dir(dir)?.next().transpose();
         let found = list().map_err(|source| FormatError::Io { path: dir.to_path_buf(), source })?;

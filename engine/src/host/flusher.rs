@@ -151,16 +151,18 @@ impl Flusher {
     /// # Errors
     /// What log or store said; the flusher has then come to its end.
     pub fn absorb_committed(&mut self) -> Result<bool, String> {
-        let mut any = false;
+        let (mut any, mut held_back) = (false, false);
         while let Some(frame) = self.frames.next().map_err(|error| error.to_string())? {
             let last = frame.view().info().next_lsn() - 1;
-            if last > self.station.ceiling.load(Ordering::Acquire) {
+            held_back = last > self.station.ceiling.load(Ordering::Acquire);
+            if held_back {
                 break;
             }
             self.absorb(&frame)?;
             self.frames.advance(last);
             any = true;
         }
+        self.station.held_back.store(held_back, Ordering::Relaxed);
         Ok(any)
     }
 

@@ -12,6 +12,7 @@ mod transfer;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use onrush_proto::{FactView, Refusal};
 use onrush_storage::disk::Disk;
@@ -20,6 +21,7 @@ use onrush_storage::log::LogReader;
 use self::steps::{Part, Steps};
 use super::clock::HostClock;
 use super::laps::Laps;
+use super::node_office::NodeOffice;
 use super::rebuild::Rebuild;
 use super::seat::{Seat, SeatParts};
 use super::writer::{Durable, WriteError, Writer, Written};
@@ -93,6 +95,8 @@ pub(crate) struct MemberParts {
     pub(crate) snapshots: Arc<dyn Disk>,
     pub(crate) shard_options: ShardOptions,
     pub(crate) election_us: u64,
+    /// In which all shards of this node decide, or none.
+    pub(crate) office: Arc<NodeOffice>,
 }
 
 /// One member at work.
@@ -120,6 +124,15 @@ pub(crate) struct Member {
     /// Counts on, whatever becomes of shard time: consensus measures by it.
     clock: HostClock,
     election_us: u64,
+    office: Arc<NodeOffice>,
+    /// What it told the others last: the term in which it is ready.
+    ready: Option<u64>,
+    /// When it hands over next what another node should lead.
+    follow_due_us: u64,
+    /// How often it has done so.
+    turn: usize,
+    /// Since when it leads.
+    led_since_us: u64,
     written_us: u64,
     /// Until when the disk counts as slow.
     slow_until_us: u64,
@@ -132,7 +145,8 @@ pub(crate) struct Member {
 
 impl Member {
     pub(super) fn new(seat: SeatParts, parts: MemberParts) -> Self {
-        let MemberParts { replica, files, applied, post, snapshots, shard_options, election_us } = parts;
+        let MemberParts { replica, files, applied, post, snapshots, shard_options, election_us, office } =
+            parts;
         let log = files.log.reader();
         Self {
             clock: seat.clock,
@@ -152,6 +166,11 @@ impl Member {
             release_due_us: 0,
             rows: ViewRows::default(),
             election_us,
+            office,
+            ready: None,
+            follow_due_us: 0,
+            turn: 0,
+            led_since_us: 0,
             written_us: 0,
             slow_until_us: 0,
             sealed: false,
@@ -185,7 +204,8 @@ impl Member {
     pub(super) fn is_blocked(&self) -> bool {
         let raft = self.replica.raft();
         let leads = raft.role() == RoleKind::Leader;
-        let blocked = !self.may_decide() || self.is_full() || self.seat.waits_for_store();
+        let admits = self.may_decide() && self.seat.shard.admits();
+        let blocked = !admits || self.is_full() || self.seat.waits_for_store();
         leads && blocked && self.seat.station.waiting() > 0 && !self.seat.is_stopped()
     }
 
@@ -219,6 +239,8 @@ impl Member {
         // Who asked is told by the end of the line.
         while self.seat.station.asked().is_some() {}
         self.seat.station.tell_office(None, false);
+        self.tell_ready(None);
+        self.seat.leave();
         let open = self.seat.take_open();
         let waiting = self.replica.abandon();
         let any = !open.is_empty() || !waiting.is_empty();
@@ -239,6 +261,7 @@ impl Member {
         worked |= self.carry_out()?;
         steps.end(Part::Write);
         self.look_at_office()?;
+        self.follow_first();
         worked |= self.answer_asks()?;
         steps.end(Part::Ask);
         worked |= self.release()?;
@@ -381,8 +404,10 @@ impl Member {
         if self.rebuild.is_some() {
             return Ok(false);
         }
-        if self.replica.raft().role() != RoleKind::Leader && self.seat.waits_for_store() {
-            // Like whoever decides it lets its store catch up: what is committed waits in the log, not in memory.
+        let held_back = self.seat.station.held_back.load(Ordering::Relaxed);
+        if self.replica.raft().role() != RoleKind::Leader && self.seat.waits_for_store() && !held_back {
+            // Like whoever decides it lets its store catch up: what is committed waits in the log, not in memory. But what
+            // lets the store go on may stand behind.
             return Ok(false);
         }
         let (mut laps, mut bytes) = (Laps::start(), 0);
@@ -490,13 +515,12 @@ impl Member {
 
     /// Turns away who waits: another one decides, or nobody does. False if there was nobody.
     fn turn_away(&mut self) -> bool {
-        let raft = self.replica.raft();
-        if raft.role() == RoleKind::Leader {
-            // It decides as soon as it has applied what its predecessors have committed.
+        let (node, leader) = (self.replica.raft().id(), self.first_leader());
+        if leader == Some(node) {
+            // It decides as soon as all shards are led here, and have applied what their predecessors have committed.
             return false;
         }
-        let leader = raft.leader().map_or(0, |node| node.0);
-        self.seat.refuse_inputs(Refusal::NotLeader { leader })
+        self.seat.refuse_inputs(Refusal::NotLeader { leader: leader.map_or(0, |node| node.0) })
     }
 
     /// What other threads look at, and whoever reads the log.
@@ -514,7 +538,11 @@ impl Member {
                 "another role, term or leader"
             );
             self.told = told;
+            self.led_since_us = self.clock.now_us();
         }
+        let raft = self.replica.raft();
+        self.seat.station.tell_heir(raft.heir());
+        self.seat.station.has_vote.store(raft.members().is_voter(raft.id()), Ordering::Relaxed);
         self.seat.station.tell_office(told.2, self.replica.holds_office());
     }
 
@@ -544,8 +572,11 @@ impl Member {
         if self.replica.raft().role() != RoleKind::Leader {
             return settled;
         }
-        // Declined, it is asked again the next time, or another one is.
-        let _ = self.leave();
+        let follows = !self.is_first() && self.first_leader() == Some(self.replica.raft().id());
+        if !follows || self.first_elsewhere().is_some() {
+            // Declined, it is asked again the next time, or another one is.
+            let _ = self.leave();
+        }
         false
     }
 }

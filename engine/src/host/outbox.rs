@@ -36,6 +36,11 @@ impl Outbox {
         }
     }
 
+    /// The doors of all shards of this node.
+    pub(super) fn stations(&self) -> &[Arc<Station>] {
+        &self.stations
+    }
+
     /// Where a port's replies go; `None` once it is closed.
     pub(super) fn sink(&mut self, port: u32) -> Option<Sink> {
         let ports = &self.ports;
@@ -80,8 +85,8 @@ impl Outbox {
         }
     }
 
-    /// Sends messages to other shards, one parcel each.
-    pub(super) fn post(&mut self, messages: &mut Vec<(ShardId, PeerMessage)>) {
+    /// Sends messages to other shards, one parcel each, as said in `office`.
+    pub(super) fn post(&mut self, office: u64, messages: &mut Vec<(ShardId, PeerMessage)>) {
         if messages.is_empty() {
             return;
         }
@@ -89,7 +94,7 @@ impl Outbox {
             self.post[usize::from(to)].push(message);
         }
         for (to, messages) in self.post.iter_mut().enumerate().filter(|(_, messages)| !messages.is_empty()) {
-            self.stations[to].send_peer(self.from, std::mem::take(messages));
+            self.stations[to].send_peer(self.from, office, std::mem::take(messages));
         }
     }
 }

@@ -43,7 +43,7 @@ impl Rebuild {
             }
             // Nobody listens any more when the engine closes.
             let _ = answer.send(rebuilt.map(|recovered| recovered.shard));
-            station.wake_written();
+            station.call();
         };
         let thread = thread::Builder::new().name(name).spawn(work)?;
         Ok(Self { done, thread: Some(thread) })

@@ -12,9 +12,10 @@ use onrush_storage::log::{Frame, Log};
 use super::clock::HostClock;
 use super::hot_keys::HotKeys;
 use super::laps::Laps;
+use super::node_office::NO_OFFICE;
 use super::outbox::Outbox;
 use super::ports::{Ports, Sink};
-use super::station::{Parcel, Station};
+use super::station::{Parcel, Sent, Station};
 use crate::flush::Stored;
 use crate::shard::{Effects, Input, PeerMessage, ReplyTo, Shard, Want};
 use crate::stages::Stage;
@@ -52,6 +53,10 @@ pub(super) struct Seat {
     spare: Effects,
     released_below: u64,
     hot_keys: HotKeys,
+    /// The office in which it decides, or did so last.
+    pub(super) office: u64,
+    /// Messages of other shards, in the order in which they came; those of an office that is not entered here yet wait.
+    sent: VecDeque<Sent>,
 }
 
 impl Seat {
@@ -72,6 +77,8 @@ impl Seat {
             spare: Effects::default(),
             released_below: 0,
             hot_keys: HotKeys::default(),
+            office: NO_OFFICE,
+            sent: VecDeque::new(),
         }
     }
 
@@ -112,7 +119,7 @@ impl Seat {
         let counters = &self.station.counters;
         counters.turns.fetch_add(1, Ordering::Relaxed);
         counters.decided.store(self.shard.end().0, Ordering::Relaxed);
-        self.outbox.post(&mut self.open.urgent);
+        self.outbox.post(self.office, &mut self.open.urgent);
         self.end(Stage::Decide, laps);
         let (left, taken) = (self.inputs.len(), waiting > self.inputs.len());
         taken && left > 0 && !self.shard.is_full(&self.open) && !self.is_stopped()
@@ -126,13 +133,24 @@ impl Seat {
         // Admission waits for the store at its bound; messages between shards go on.
         let lagging = self.waits_for_store();
         self.shard.set_lagging(lagging);
-        self.receive(!lagging);
+        self.receive(!lagging && self.shard.admits());
+    }
+
+    /// Takes what other shards have said in this office. What they said in one before is over.
+    fn receive_peers(&mut self) {
+        while let Some(sent) = self.station.receive_peer() {
+            self.sent.push_back(sent);
+        }
+        while let Some(sent) = self.sent.pop_front_if(|sent| sent.office <= self.office) {
+            if sent.office == self.office {
+                let from = sent.from;
+                self.inputs.extend(sent.messages.into_iter().map(|message| Input::Peer { from, message }));
+            }
+        }
     }
 
     fn receive(&mut self, admits: bool) {
-        while let Some((from, messages)) = self.station.receive_peer() {
-            self.inputs.extend(messages.into_iter().map(|message| Input::Peer { from, message }));
-        }
+        self.receive_peers();
         let mut deadlines = Deadlines { clock: self.clock, ahead_us: None };
         while admits && self.inputs.len() < self.inputs_max {
             match self.station.receive() {
@@ -198,7 +216,7 @@ impl Seat {
     /// Lets go what a batch says.
     pub(super) fn let_go(&mut self, mut batch: Effects, laps: &mut Laps) {
         self.outbox.deliver(&mut batch.replies);
-        self.outbox.post(&mut batch.outbound);
+        self.outbox.post(self.office, &mut batch.outbound);
         self.end(Stage::Respond, laps);
         self.count(batch.inputs);
         self.shard.set_stored(self.station.stored());
@@ -261,14 +279,37 @@ impl Seat {
         self.outbox.deliver(&mut batch.replies);
     }
 
-    /// Turns everybody away who waits to be decided, whatever is in the open batch; false if there was nobody.
+    /// A new office begins: other shards hear which of their keys this one has accepted, and then that this was all.
+    pub(super) fn enter(&mut self, office: u64) {
+        self.office = office;
+        self.inputs.clear();
+        self.shard.begin_office();
+        self.outbox.post(office, &mut self.shard.reclaims());
+    }
+
+    /// The office is over: nobody else will tell these clients that their outcome is unknown.
+    pub(super) fn leave(&mut self) {
+        let waiting = self.shard.leave_office();
+        let mut replies = waiting.into_iter().map(|to| (to, refused(Refusal::Stopped))).collect();
+        self.outbox.deliver(&mut replies);
+    }
+
+    /// The doors of all shards of this node.
+    pub(super) fn stations(&self) -> &[Arc<Station>] {
+        self.outbox.stations()
+    }
+
+    /// Turns everybody away who waits to be decided, whatever is in the open batch; false if there was nobody. Where there
+    /// are offices, who waits for a call that another shard forwarded is answered there.
     pub(super) fn refuse_inputs(&mut self, refusal: Refusal) -> bool {
         self.receive(true);
+        let answers_forwarded = self.office == NO_OFFICE;
         let mut replies: Vec<_> = self
             .inputs
             .drain(..)
             .filter_map(|input| match input {
-                Input::Request { to, .. } | Input::Peer { message: PeerMessage::Forward { to, .. }, .. } => {
+                Input::Request { to, .. } => Some((to, refused(refusal))),
+                Input::Peer { message: PeerMessage::Forward { to, .. }, .. } if answers_forwarded => {
                     Some((to, refused(refusal)))
                 }
                 Input::Peer { .. } => None,

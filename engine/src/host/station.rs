@@ -33,6 +33,14 @@ impl Parcel {
     }
 }
 
+/// Messages of another shard of this node.
+pub(crate) struct Sent {
+    pub(crate) from: ShardId,
+    /// The office in which they were said; 0 where there are no offices.
+    pub(crate) office: u64,
+    pub(crate) messages: Vec<PeerMessage>,
+}
+
 /// Counters that the worker writes and anybody reads. Written once per turn or batch, by one thread.
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -77,6 +85,8 @@ struct Group {
     /// Who leads, plus one; 0 while nobody is known.
     leader: AtomicU64,
     in_office: AtomicBool,
+    /// Whom the office is being handed to, plus one; 0 for nobody.
+    heir: AtomicU64,
 }
 
 /// A shard's door, and where its worker and its flusher tell each other how far they are.
@@ -85,12 +95,13 @@ pub struct Station {
     inbox: ArrayQueue<Parcel>,
     waiting: CachePadded<AtomicUsize>,
     waiting_max: usize,
-    peers: SegQueue<(ShardId, Vec<PeerMessage>)>,
+    peers: SegQueue<Sent>,
     /// What this shard's group has to do with.
     group: Group,
     sleep: CachePadded<AtomicU8>,
-    /// A durable write came back since the worker last fell asleep.
-    landed: AtomicBool,
+    /// Since the worker last fell asleep something came that no queue shows: a durable write came back, or an office began or
+    /// ended.
+    called: AtomicBool,
     sleeper: Mutex<Option<Waker>>,
     pub(crate) tail: Arc<Tail>,
     /// Everything up to here is in the store.
@@ -102,6 +113,12 @@ pub struct Station {
     pub(crate) absorbed_bytes: AtomicU64,
     /// Segments that end below this record may be recycled.
     pub(crate) release_below: AtomicU64,
+    /// The store has all that it may have: what is committed behind it is not confirmed by other shards.
+    pub(crate) held_back: AtomicBool,
+    /// Its member has a vote in its group.
+    pub(crate) has_vote: AtomicBool,
+    /// Its shard is being rebuilt.
+    pub(crate) rebuilding: AtomicBool,
     /// Set when a durable write failed: nothing is accepted any more.
     pub(crate) stopped: AtomicBool,
     /// Set with it when a snapshot has arrived from which the shard begins anew.
@@ -124,7 +141,7 @@ impl Station {
             peers: SegQueue::new(),
             group: Group::default(),
             sleep: CachePadded::new(AtomicU8::new(AWAKE)),
-            landed: AtomicBool::new(false),
+            called: AtomicBool::new(false),
             sleeper: Mutex::new(None),
             tail,
             stored: AtomicU64::new(0),
@@ -132,6 +149,9 @@ impl Station {
             committed_bytes: AtomicU64::new(0),
             absorbed_bytes: AtomicU64::new(0),
             release_below: AtomicU64::new(0),
+            held_back: AtomicBool::new(false),
+            has_vote: AtomicBool::new(true),
+            rebuilding: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             begins_anew: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -164,8 +184,8 @@ impl Station {
     }
 
     /// Messages from another shard. Not bounded here: they answer bounded requests.
-    pub(crate) fn send_peer(&self, from: ShardId, messages: Vec<PeerMessage>) {
-        self.peers.push((from, messages));
+    pub(crate) fn send_peer(&self, from: ShardId, office: u64, messages: Vec<PeerMessage>) {
+        self.peers.push(Sent { from, office, messages });
         self.wake();
     }
 
@@ -175,7 +195,7 @@ impl Station {
         Some(parcel)
     }
 
-    pub(crate) fn receive_peer(&self) -> Option<(ShardId, Vec<PeerMessage>)> {
+    pub(crate) fn receive_peer(&self) -> Option<Sent> {
         self.peers.pop()
     }
 
@@ -220,6 +240,15 @@ impl Station {
         self.group.leader.load(Ordering::Relaxed).checked_sub(1).map(NodeId)
     }
 
+    /// Whom this shard's office is being handed to: the others go there as well.
+    pub(crate) fn tell_heir(&self, heir: Option<NodeId>) {
+        self.group.heir.store(heir.map_or(0, |node| node.0.wrapping_add(1)), Ordering::Relaxed);
+    }
+
+    pub(crate) fn heir(&self) -> Option<NodeId> {
+        self.group.heir.load(Ordering::Relaxed).checked_sub(1).map(NodeId)
+    }
+
     pub(crate) fn is_in_office(&self) -> bool {
         self.group.in_office.load(Ordering::Acquire)
     }
@@ -251,9 +280,9 @@ impl Station {
         }
     }
 
-    /// Wakes the worker because its write came back.
-    pub(crate) fn wake_written(&self) {
-        self.landed.store(true, Ordering::Release);
+    /// Wakes the worker for what no queue shows.
+    pub(crate) fn call(&self) {
+        self.called.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         self.wake_sleeper();
     }
@@ -283,8 +312,8 @@ impl Station {
         self.sleep.store(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         // A write may have come back to a worker that does something else meanwhile.
-        let landed = self.landed.swap(false, Ordering::Acquire);
-        let may_sleep = self.is_idle() && !landed && !self.closing.load(Ordering::Relaxed);
+        let called = self.called.swap(false, Ordering::Acquire);
+        let may_sleep = self.is_idle() && !called && !self.closing.load(Ordering::Relaxed);
         if !may_sleep {
             self.wake_up();
         }
@@ -295,7 +324,7 @@ impl Station {
     pub(crate) fn fall_asleep_for_write(&self) -> bool {
         self.sleep.store(FOR_WRITE, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let may_sleep = !self.landed.swap(false, Ordering::Acquire) && !self.has_many();
+        let may_sleep = !self.called.swap(false, Ordering::Acquire) && !self.has_many();
         if !may_sleep {
             self.wake_up();
         }

@@ -157,6 +157,6 @@ fn run<D: Durable<J>, J>(jobs: &Receiver<(D, J)>, answers: &SyncSender<Back<D, J
         if answers.send((disk, job, result, took_ns)).is_err() {
             return;
         }
-        station.wake_written();
+        station.call();
     }
 }

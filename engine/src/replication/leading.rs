@@ -197,7 +197,15 @@ impl Raft {
 
     /// True while the office is being handed over: nothing is begun.
     pub fn is_handing_over(&self) -> bool {
-        matches!(&self.role, Role::Leader(leading) if leading.transfer.is_some())
+        self.heir().is_some()
+    }
+
+    /// Whom it is handing its office to.
+    pub fn heir(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Leader(leading) => leading.transfer.as_ref().map(|transfer| transfer.to),
+            _ => None,
+        }
     }
 
     fn finish_hand_over(&mut self) {

@@ -13,9 +13,11 @@ mod group_record;
 mod leading;
 mod members;
 mod message;
+mod offices;
 mod progress;
 mod raft;
 mod replica;
+mod settled;
 mod transfer;
 mod wire;
 
@@ -28,7 +30,9 @@ pub use group_record::{
 };
 pub use members::{MEMBERS_MAX, Members, MembersError, NodeId};
 pub use message::{Append, AppendResult, Ballot, Body, Message, Offer, PIECE_BYTES_MAX};
+pub use offices::{Beside, Offices};
 pub use raft::{Declined, Output, Raft, RaftError, RaftOptions, RoleKind, Timing};
 pub use replica::{Release, Replica};
+pub(crate) use settled::{settled_fact, settled_in};
 pub use transfer::{Arrived, Giver, Taker, TakerError, Took, TransferError, hear_of_snapshot};
 pub use wire::{MESSAGE_VERSION, MessageError};

@@ -71,13 +71,28 @@ impl Replica {
         self.waiting.len()
     }
 
-    /// True if the shard may decide here: this member leads, and the shard has applied everything that other leaders
-    /// have committed.
+    /// True if the shard could decide here: this member leads, the shard has applied everything that other leaders have
+    /// committed, and nothing of an office before is on its way.
+    pub fn is_ready(&self) -> bool {
+        self.office.is_none()
+            && self.waiting.is_empty()
+            && self.raft.is_in_office()
+            && self.applied == self.raft.log().last().index
+    }
+
+    /// From here on the shard decides here, if it can. True if it does.
     pub fn take_office(&mut self) -> bool {
-        if self.office.is_none() && self.raft.is_in_office() && self.applied == self.raft.log().last().index {
+        if self.is_ready() {
             self.office = Some(self.raft.term());
         }
         self.holds_office()
+    }
+
+    /// Gives the office up, though this member may lead on. What is on its way may still happen, and comes back as
+    /// another leader's would: as from [`deposed`](Self::deposed).
+    pub fn resign(&mut self) -> Vec<Effects> {
+        self.office = None;
+        self.abandon()
     }
 
     /// True while the shard decides here.
@@ -92,8 +107,7 @@ impl Replica {
         if self.office.is_none() || self.holds_office() {
             return None;
         }
-        self.office = None;
-        Some(self.abandon())
+        Some(self.resign())
     }
 
     /// Gives up everything that waits: nothing is released any more.

@@ -18,7 +18,7 @@ use onrush_proto::{
 use smallvec::SmallVec;
 
 use super::decide::is_short;
-use super::{Effects, HoldRequest, Input, Origin, Part, PeerMessage, Shard};
+use super::{Effects, HoldRequest, Input, Origin, Part, PeerMessage, ReplyTo, Shard};
 use crate::rules::inventory::{self, Holdable, Resolution};
 use crate::rules::{Accepted, orders};
 use crate::tables::hash_of;
@@ -260,6 +260,17 @@ impl Shard {
         self.record(fact, out);
         self.resolve_elsewhere(order, RecordKind::OrderRejected, out);
         self.close_reservation(order)
+    }
+
+    /// Who waits here for baskets that are forgotten. Clients of other shards are theirs to answer.
+    pub(super) fn forget_reservations(&mut self) -> Vec<ReplyTo> {
+        let clients = std::mem::take(&mut self.reservations).into_values();
+        clients
+            .filter_map(|reservation| match reservation.origin {
+                Origin::Client(to) => Some(to),
+                Origin::Keeper(..) => None,
+            })
+            .collect()
     }
 
     fn close_reservation(&mut self, order: OrderId) -> Option<Reservation> {

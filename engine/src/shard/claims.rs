@@ -10,6 +10,10 @@
 //! A home that restarts alone forgets the calls that were under way to it, so its keepers ask it
 //! about each call that they take for running. The question follows the call on the same way:
 //! what home does not know then it will never decide, and the key is free again.
+//!
+//! In a cluster all shards are decided at one node and take office together
+//! (`engine/src/replication/offices.rs`): a keeper admits nobody before it has heard from all others, and what was under way
+//! when the office ended is answered as unknown. Followers hear what is confirmed from the log.
 
 use onrush_proto::{
     Command, Fact, IdempotencyKey, KeyRow, KeyState, OrderId, Outcome, RecordKind, Refusal, Reply, Request,
@@ -17,7 +21,13 @@ use onrush_proto::{
 };
 
 use super::{Effects, Input, Origin, PeerMessage, ReplyTo, RunningCall, Shard};
+use crate::replication::settled_fact;
 use crate::tables::hash_of;
+
+/// Records that are confirmed before it is told: one record in so many.
+const SETTLED_RECORDS: u64 = 64;
+/// After so long fewer will do.
+const SETTLED_US: u64 = 50_000;
 
 impl Shard {
     /// The shard that a key lives on.
@@ -41,6 +51,7 @@ impl Shard {
                 self.answer(origin, key, false, reply, out);
             }
             Some(KeyState::Claim { home }) => {
+                self.note_forwarded(to);
                 out.urgent.push((self.options.map.shard(Slot(home)), forward(to, request)));
             }
             None if self.is_running(&key) => self.refuse(origin, key, Refusal::KeyInProgress, out),
@@ -50,6 +61,7 @@ impl Shard {
                 if !cfg!(planted = "13") {
                     self.begin_call(key, home);
                 }
+                self.note_forwarded(to);
                 out.urgent.push((home, forward(to, request)));
             }
         }
@@ -108,6 +120,9 @@ impl Shard {
         out: &mut Effects,
     ) {
         // A refusal for a running key comes from a retry that overtook nothing: the mark stays.
+        if self.options.replicated {
+            self.forwarded.remove(&(to.port, to.tag));
+        }
         let still_running = reply.outcome == Outcome::Refused(Refusal::KeyInProgress);
         if !still_running {
             self.running.remove(&key);
@@ -128,6 +143,55 @@ impl Shard {
     pub(crate) fn begin_call(&mut self, key: IdempotencyKey, home: ShardId) {
         self.calls += 1;
         self.running.insert(key, RunningCall { home, number: self.calls });
+    }
+
+    /// Where offices end while the process goes on, clients are remembered whose requests are with other shards: first calls,
+    /// and repetitions of what was claimed.
+    fn note_forwarded(&mut self, ReplyTo { port, tag }: ReplyTo) {
+        if self.options.replicated {
+            self.forwarded.insert((port, tag));
+        }
+    }
+
+    /// Who waits for other shards: they are forgotten, and nobody else will answer.
+    pub(super) fn forget_calls(&mut self) -> Vec<ReplyTo> {
+        self.running.clear();
+        let waiting = std::mem::take(&mut self.forwarded);
+        waiting.into_iter().map(|(port, tag)| ReplyTo { port, tag }).collect()
+    }
+
+    /// Everything up to record `lsn` is confirmed.
+    pub(super) fn settle_up_to(&mut self, lsn: u64) {
+        self.settled_lsn = self.settled_lsn.max(lsn);
+        self.settle_due_us = self.settle_due_us.filter(|_| self.settled_lsn < self.owed_lsn);
+        let behind = self.unconfirmed.split_off(&(lsn + 1));
+        for key in std::mem::replace(&mut self.unconfirmed, behind).into_values() {
+            self.unconfirmed_lsns.remove(&key);
+        }
+        self.returns.settle_up_to(lsn);
+    }
+
+    /// Others have to confirm what stands in record `lsn`; those who follow the log hear of it there.
+    pub(super) fn owe_word(&mut self, lsn: u64) {
+        if self.options.replicated {
+            self.owed_lsn = self.owed_lsn.max(lsn);
+            self.settle_due_us.get_or_insert(self.now_us + SETTLED_US);
+        }
+    }
+
+    /// Records how far others have confirmed what was told them: now and then, and when nothing else happens.
+    pub(super) fn record_settled(&mut self, out: &mut Effects) {
+        let Some(due_us) = self.settle_due_us else { return };
+        let settled = self.store_ceiling().min(self.end().0);
+        let many = !out.frame.is_empty() && settled >= self.settled_lsn + SETTLED_RECORDS;
+        if !many && self.now_us < due_us {
+            return;
+        }
+        if settled > self.settled_lsn {
+            self.settled_lsn = settled;
+            self.record(settled_fact(settled, self.now_us), out);
+        }
+        self.settle_due_us = (self.settled_lsn < self.owed_lsn).then_some(self.now_us + SETTLED_US);
     }
 
     /// Keeper: a home took office and has sent its claims again. It may not know of other calls.
@@ -183,6 +247,7 @@ impl Shard {
 
     pub(crate) fn await_confirmation(&mut self, key: IdempotencyKey, lsn: u64) {
         self.unconfirmed.insert(lsn, key);
+        self.owe_word(lsn);
         if let Some(older) = self.unconfirmed_lsns.insert(key, lsn) {
             self.unconfirmed.remove(&older);
         }

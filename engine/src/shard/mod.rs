@@ -13,7 +13,7 @@ mod returns;
 mod sweep;
 mod wants;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hashbrown::HashMap;
 use onrush_proto::{
@@ -25,7 +25,7 @@ pub use effects::{Effects, HoldRequest, Input, Part, PeerMessage, ReplyTo};
 use wants::Asked;
 pub use wants::{Found, Want};
 
-use crate::replication::{Members, group_fact};
+use crate::replication::{Members, group_fact, settled_in};
 use crate::rules::Context;
 use crate::state::{State, StateLimits};
 use crate::tables::FixedState;
@@ -55,6 +55,8 @@ pub struct ShardOptions {
     pub open_orders_max: usize,
     /// What stays in memory.
     pub limits: StateLimits,
+    /// True if others follow its log.
+    pub replicated: bool,
 }
 
 impl ShardOptions {
@@ -69,6 +71,7 @@ impl ShardOptions {
             frame_bytes_max: 8 << 20,
             open_orders_max: 8 << 20,
             limits: StateLimits::default(),
+            replicated: false,
         }
     }
 }
@@ -104,6 +107,8 @@ pub struct Shard {
     /// Keys whose first call is running: forwarded from here, or reserving here.
     running: HashMap<IdempotencyKey, RunningCall, FixedState>,
     calls: u64,
+    /// In a cluster, clients whose requests are with other shards, by port and tag.
+    forwarded: BTreeSet<(u32, u64)>,
     /// Keys accepted here that their own shard has not confirmed yet, by position.
     unconfirmed: BTreeMap<u64, IdempotencyKey>,
     unconfirmed_lsns: HashMap<IdempotencyKey, u64, FixedState>,
@@ -119,6 +124,13 @@ pub struct Shard {
     /// True once what the next inputs want is no longer what it was when the turn began.
     turn_ends: bool,
     took_office: bool,
+    /// Other shards that have not said yet, in this office, that they told everything.
+    unheard: u16,
+    /// What was recorded last of what other shards have confirmed.
+    settled_lsn: u64,
+    /// The last record that others have to confirm, and when what they have confirmed is recorded next.
+    owed_lsn: u64,
+    settle_due_us: Option<u64>,
     /// True while the store lags by its bound: nothing new is admitted.
     lagging: bool,
     bucket: Bucket,
@@ -141,6 +153,7 @@ impl Shard {
             stored_lsn: 0,
             running: HashMap::with_hasher(FixedState),
             calls: 0,
+            forwarded: BTreeSet::new(),
             unconfirmed: BTreeMap::new(),
             unconfirmed_lsns: HashMap::with_hasher(FixedState),
             reservations: BTreeMap::new(),
@@ -151,6 +164,10 @@ impl Shard {
             postponed: None,
             turn_ends: false,
             took_office: false,
+            unheard: 0,
+            settled_lsn: 0,
+            owed_lsn: 0,
+            settle_due_us: None,
             lagging: false,
             bucket: Bucket::default(),
             encoder: RowEncoder::default(),
@@ -186,7 +203,8 @@ impl Shard {
 
     /// When this shard wants a turn though nothing comes in, shard time in us.
     pub fn next_deadline_us(&self) -> Option<u64> {
-        let timers = [self.state.orders.next_deadline_us(), self.state.holds.next_deadline_us()];
+        let (orders, holds) = (self.state.orders.next_deadline_us(), self.state.holds.next_deadline_us());
+        let timers = [orders, holds, self.settle_due_us];
         let first = timers.into_iter().flatten().min();
         let at_once = self.backlog || !self.wanted.is_empty() || !self.took_office;
         if at_once { Some(self.now_us) } else { first }
@@ -228,6 +246,9 @@ impl Shard {
             self.await_confirmation(key, lsn);
         }
         self.replay_return(&fact, lsn);
+        if let Some(settled) = settled_in(&fact) {
+            self.settle_up_to(settled);
+        }
         self.bucket.saw(&fact);
         self.state.apply(&mut fact, lsn);
         self.resume(lsn, time_us);
@@ -248,6 +269,26 @@ impl Shard {
         let others = (0..self.options.map.shards()).map(ShardId).filter(|shard| *shard != self.options.id);
         let all = others.map(|shard| (shard, PeerMessage::TookOffice));
         self.unconfirmed.values().map(claim).chain(all).collect()
+    }
+
+    /// An office begins that all shards take together: nobody is admitted before all others have said which keys they
+    /// have accepted.
+    pub fn begin_office(&mut self) {
+        self.took_office = false;
+        self.unheard = self.options.map.shards() - 1;
+    }
+
+    /// False while requests have to wait outside: a new office has not heard everybody yet.
+    pub fn admits(&self) -> bool {
+        self.unheard == 0
+    }
+
+    /// The office is over. What was under way between shards is forgotten, and those are handed over to whom nobody else
+    /// will say so: whether it happened is not known.
+    pub fn leave_office(&mut self) -> Vec<ReplyTo> {
+        let mut unknown = self.forget_calls();
+        unknown.append(&mut self.forget_reservations());
+        unknown
     }
 
     /// True if a batch has reached a bound: another turn into it would take nothing.
@@ -275,6 +316,7 @@ impl Shard {
             self.sweep(out);
             self.take_inputs(inputs, out);
         }
+        self.record_settled(out);
         self.state.settle(self.stored_lsn);
         out.rows.stage(&mut self.state);
         out.store_ceiling = self.store_ceiling();
@@ -319,7 +361,10 @@ impl Shard {
                 self.answered(from, (key, home, accepted), (to, *reply), out);
             }
             PeerMessage::Reclaim { key, home } => self.reclaimed(from, key, home, out),
-            PeerMessage::TookOffice => self.ask_what_runs(from, out),
+            PeerMessage::TookOffice => {
+                self.unheard = self.unheard.saturating_sub(1);
+                self.ask_what_runs(from, out);
+            }
             PeerMessage::StillRunning { key, call } => self.still_running(from, key, call, out),
             PeerMessage::NotRunning { key, call } => self.not_running(from, key, call),
             PeerMessage::Confirmed { key } => self.confirmed(key),

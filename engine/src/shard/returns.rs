@@ -38,6 +38,14 @@ impl Returns {
         }
     }
 
+    /// What stands in records up to `lsn` is done.
+    pub(super) fn settle_up_to(&mut self, lsn: u64) {
+        let behind = self.orders.split_off(&(lsn + 1));
+        for order in std::mem::replace(&mut self.orders, behind).into_values() {
+            self.owners.remove(&order);
+        }
+    }
+
     /// The first record that recovery must find in the log.
     pub(crate) fn first_lsn(&self) -> Option<u64> {
         self.orders.first_key_value().map(|(lsn, _)| *lsn)
@@ -49,6 +57,9 @@ impl Shard {
     pub(crate) fn return_units(&mut self, order: OrderId, owners: SmallVec<[ShardId; 4]>, out: &mut Effects) {
         let resolve = |owner: &ShardId| (*owner, return_of(order));
         out.outbound.extend(owners.iter().map(resolve));
+        if !owners.is_empty() {
+            self.owe_word(self.end().0);
+        }
         self.returns.begin(order, self.end().0, owners);
     }
 
@@ -66,7 +77,11 @@ impl Shard {
             if let Row::Order(order) = row
                 && returns_units(order)
             {
-                self.returns.begin(order.id, lsn, self.participants(&order.lines));
+                let owners = self.participants(&order.lines);
+                if !owners.is_empty() {
+                    self.owe_word(lsn);
+                }
+                self.returns.begin(order.id, lsn, owners);
             }
         }
     }

@@ -25,22 +25,30 @@ impl Member {
         Ok(any)
     }
 
-    fn hand_over(&mut self, to: NodeId) -> Result<(), Declined> {
+    pub(super) fn hand_over(&mut self, to: NodeId) -> Result<(), Declined> {
         let handed = self.replica.raft_mut().hand_over(to, self.clock.now_us());
         self.take_output();
         handed
     }
 
-    /// Hands over to whoever was heard lately and has most.
+    /// Hands over to where the first shard is led or going, else to whoever was heard lately and has most.
     pub(super) fn leave(&mut self) -> Result<(), Declined> {
-        let (raft, now_us) = (self.replica.raft(), self.clock.now_us());
+        let raft = self.replica.raft();
         if raft.is_handing_over() {
             return Ok(());
         }
-        let voters = raft.followers(now_us).into_iter().filter(|(node, ..)| raft.members().is_voter(*node));
-        let heir = voters.max_by_key(|(_, matched, silent_us)| (*silent_us < self.election_us, *matched));
-        let (heir, ..) = heir.ok_or(Declined::NotLeader { leader: raft.leader() })?;
+        let first = self.first_elsewhere().filter(|first| raft.members().is_voter(*first));
+        let heir = first.or_else(|| self.best_heir());
+        let heir = heir.ok_or(Declined::NotLeader { leader: raft.leader() })?;
         self.hand_over(heir)
+    }
+
+    fn best_heir(&self) -> Option<NodeId> {
+        let raft = self.replica.raft();
+        let followers = raft.followers(self.clock.now_us());
+        let voters = followers.into_iter().filter(|(node, ..)| raft.members().is_voter(*node));
+        let best = voters.max_by_key(|(_, matched, silent_us)| (*silent_us < self.election_us, *matched));
+        best.map(|(heir, ..)| heir)
     }
 
     fn status(&self) -> GroupStatus {
