@@ -95,7 +95,8 @@ impl Backend {
     pub fn led_elsewhere(&self, slot: Slot) -> Option<u64> {
         let Self::Local { engine, .. } = self else { return None };
         let shard = engine.slot_map().shard(slot);
-        (!engine.decides(shard)).then(|| engine.leader(shard).map_or(0, |leader| leader.0))
+        // All shards belong where the first one is led.
+        (!engine.decides(shard)).then(|| engine.leader(ShardId(0)).map_or(0, |leader| leader.0))
     }
 
     /// True if the engine is in this process.

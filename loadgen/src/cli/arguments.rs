@@ -129,6 +129,9 @@ pub(crate) struct ClusterArgs {
     /// How often another node loses its disk, and one with another number takes its place, empty
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=13))]
     pub(crate) replaces: u32,
+    /// Shards, all of which one node decides
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) shards: u16,
     /// MiB of log after which a node takes a snapshot, behind which its log is let go of
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub(crate) snapshot_mib: u32,

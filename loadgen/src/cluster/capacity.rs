@@ -69,7 +69,7 @@ async fn alone(args: &ClusterArgs, floor: &Handle, figures: &mut Figures) -> Res
     let setup = Setup {
         binary: binary(args.onrush.as_deref())?,
         dir: dir.path().to_path_buf(),
-        shards: 1,
+        shards: args.shards,
         host: None,
         engine_token: format!("{:032x}", args.seed),
         node: None,

@@ -46,6 +46,7 @@ pub(super) struct Nodes {
     spare: VecDeque<u64>,
     /// Where nodes reach each other without relays.
     direct: String,
+    shards: u16,
     _dir: TempDir,
 }
 
@@ -100,7 +101,7 @@ impl Nodes {
             let setup = Setup {
                 binary: binary.clone(),
                 dir: dir.path().join(number.to_string()),
-                shards: 1,
+                shards: args.shards,
                 host: None,
                 engine_token: format!("{:032x}", args.seed),
                 node: Some(NodeSetup {
@@ -121,7 +122,8 @@ impl Nodes {
             all.push(Node { number, setup, process: None, admin });
         }
         let spare = later.iter().map(|(number, _)| *number).collect();
-        let mut nodes = Self { all, wires, spare, direct: places(&ports), _dir: dir };
+        let direct = places(&ports);
+        let mut nodes = Self { all, wires, spare, direct, shards: args.shards, _dir: dir };
         for at in 0..nodes.all.len() {
             nodes.start(at)?;
         }
@@ -172,21 +174,35 @@ impl Nodes {
         Ok(Some((sent_bytes(&self.all[at].setup.data()), took)))
     }
 
-    /// Has the leader change its group, until it is so.
+    /// Has the leader change the groups of all shards, one after the other, until it is so.
     async fn change(
         &self,
         what: &'static str,
         next: impl Fn(&[u64]) -> (Vec<u64>, Vec<u64>),
     ) -> Result<(), ClusterError> {
+        for shard in 0..self.shards {
+            self.change_group((what, shard), &next).await?;
+        }
+        Ok(())
+    }
+
+    async fn change_group(
+        &self,
+        (what, shard): (&'static str, u16),
+        next: impl Fn(&[u64]) -> (Vec<u64>, Vec<u64>),
+    ) -> Result<(), ClusterError> {
         wait(what, async || {
-            let (leader, group) = self.leader().await.map_err(|error| error.to_string())?;
+            let (leader, groups) = self.groups().await.map_err(|error| error.to_string())?;
+            let Some(group) = groups.into_iter().nth(shard.into()) else {
+                return Err("no such shard".into());
+            };
             let (mut voters, mut learners) = next(&group.voters);
             voters.sort_unstable();
             if (&group.voters, &group.learners) == (&voters, &learners) && group.outgoing.is_empty() {
                 return Ok(());
             }
             learners.sort_unstable();
-            let asked = ChangeMembersRequest { shard: 0, voters, learners };
+            let asked = ChangeMembersRequest { shard: shard.into(), voters, learners };
             let changed = self.all[leader].admin.clone().change_members(asked).await;
             Err(format!("{group:?}: {changed:?}"))
         })
@@ -239,13 +255,19 @@ impl Nodes {
         Some(seen.await.ok()?.ok()?.into_inner())
     }
 
-    /// The node that decides, with its group as it sees it.
+    /// The node that decides, with the first shard's group as it sees it.
     pub(super) async fn leader(&self) -> Result<(usize, ShardGroup), ClusterError> {
+        let (at, mut groups) = self.groups().await?;
+        Ok((at, groups.swap_remove(0)))
+    }
+
+    /// The node that decides, with all groups as it sees them: of one shard at least.
+    async fn groups(&self) -> Result<(usize, Vec<ShardGroup>), ClusterError> {
         wait("a leader", async || {
             for at in 0..self.all.len() {
-                let group = self.seen(at).await.and_then(|cluster| cluster.groups.first().cloned());
-                if let Some(group) = group.filter(|group| group.in_office) {
-                    return Ok((at, group));
+                let groups = self.seen(at).await.map(|cluster| cluster.groups).unwrap_or_default();
+                if !groups.is_empty() && groups.iter().all(|group| group.in_office) {
+                    return Ok((at, groups));
                 }
             }
             Err("nobody in office".to_owned())
@@ -256,16 +278,17 @@ impl Nodes {
     /// Waits until all nodes follow one leader and none is far behind it.
     pub(super) async fn settle(&self) -> Result<(), ClusterError> {
         wait("nodes that follow", async || {
-            let (_, group) = self.leader().await.map_err(|error| error.to_string())?;
-            let behind = |node: u64| {
+            let (leader, groups) = self.groups().await.map_err(|error| error.to_string())?;
+            let leader = self.all[leader].number;
+            let behind = |group: &ShardGroup, node: u64| {
                 let follower = group.followers.iter().find(|follower| follower.node == node);
                 follower.is_none_or(|follower| {
                     follower.silent_us > SILENT_US || follower.matched + 64 < group.last
                 })
             };
-            let others = self.all.iter().map(|node| node.number).filter(|node| *node != group.leader);
-            let away: Vec<u64> = others.filter(|node| behind(*node)).collect();
-            if away.is_empty() { Ok(()) } else { Err(format!("{group:?}")) }
+            let others = self.all.iter().map(|node| node.number).filter(|node| *node != leader);
+            let away = |node: u64| groups.iter().any(|group| behind(group, node));
+            if others.into_iter().any(away) { Err(format!("{groups:?}")) } else { Ok(()) }
         })
         .await
     }

@@ -134,6 +134,7 @@ impl Setup {
         let mut command = self.command();
         command.arg("format").arg("--data-dir").arg(self.data());
         command.args(["--node", &node.number.to_string(), "--founders", &node.founders]);
+        command.args(["--shards", &self.shards.to_string()]);
         let formatted =
             command.env("CLUSTER_KEY", &node.key).output().map_err(|source| self.failed(source))?;
         match formatted.status.success() {

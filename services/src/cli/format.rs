@@ -39,7 +39,7 @@ pub(super) fn command() -> Command {
             .long("shards")
             .value_name("N")
             .default_value("1")
-            .value_parser(value_parser!(u16))
+            .value_parser(value_parser!(u16).range(1..=256))
             .help("Shards of the cluster"),
         Arg::new("data-dir")
             .long("data-dir")

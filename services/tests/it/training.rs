@@ -1,7 +1,8 @@
 //! `TrainModel` through gRPC: called off wherever it is, and one at a time.
 
 use onrush_grpc::recommendation::v1::{
-    CancelOperationRequest, GetModelResponse, GetOperationRequest, Operation, OperationState, TrainModelRequest,
+    CancelOperationRequest, GetModelResponse, GetOperationRequest, Operation, OperationState,
+    TrainModelRequest,
 };
 
 use crate::shop::{Shop, refused};

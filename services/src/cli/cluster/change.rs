@@ -10,8 +10,8 @@ use super::leader::{PAUSE, leading, look, named};
 use crate::cli::Failure;
 use crate::cli::server::refused;
 
-/// The shard. A cluster has one (docs/replication.md).
-const SHARD: u32 = 0;
+/// The first shard: all are decided where this one is led (docs/replication.md).
+const FIRST: u32 = 0;
 /// Looks at a change before it is given up: a node that catches up may take its time.
 const LOOKS_MAX: u32 = 12_000;
 /// Looks at an office that is handed over.
@@ -24,9 +24,9 @@ fn tell(text: &str) -> Result<(), Failure> {
 /// Another node leads.
 pub(super) async fn transfer(matches: &ArgMatches, to: u64) -> Result<(), Failure> {
     for asked in 0..HANDING_OVER_MAX {
-        let (mut client, group) = leading(matches, SHARD).await?;
+        let (mut client, group) = leading(matches, FIRST).await?;
         if group.leader == to {
-            return tell(&format!("node {to} leads shard {SHARD} in term {}\n", group.term));
+            return tell(&format!("node {to} leads in term {}\n", group.term));
         }
         if !group.voters.contains(&to) {
             return Err(Failure::wrong(format!(
@@ -36,7 +36,7 @@ pub(super) async fn transfer(matches: &ArgMatches, to: u64) -> Result<(), Failur
         }
         // It may not be taken: then nobody else leads either, and it is asked again.
         if asked % 20 == 0 {
-            let asked = client.hand_over(HandOverRequest { shard: SHARD, node: to }).await;
+            let asked = client.hand_over(HandOverRequest { shard: FIRST, node: to }).await;
             if let Err(status) = asked.as_ref().map(drop).filter_declined() {
                 return Err(refused(status));
             }
@@ -61,23 +61,35 @@ impl FilterDeclined for Result<(), &tonic::Status> {
     }
 }
 
-/// One node goes, or one comes, or both: who comes follows first.
+/// One node goes, or one comes, or both, in the groups of all shards, one after the other: who comes follows first.
 pub(super) async fn change(
     matches: &ArgMatches,
     gone: Option<u64>,
     come: Option<u64>,
 ) -> Result<(), Failure> {
-    let nodes = look(&mut named(matches).await?).await?.nodes;
+    let cluster = look(&mut named(matches).await?).await?;
+    let nodes = cluster.nodes;
     if let Some(stranger) = come.filter(|node| !nodes.iter().any(|known| known.node == *node)) {
         return Err(Failure::wrong(format!(
             "node: expected one among the peers of the nodes, found {stranger}"
         )));
     }
+    for shard in cluster.groups.iter().map(|group| group.shard) {
+        change_group(matches, shard, (gone, come)).await?;
+    }
+    Ok(())
+}
+
+async fn change_group(
+    matches: &ArgMatches,
+    shard: u32,
+    (gone, come): (Option<u64>, Option<u64>),
+) -> Result<(), Failure> {
     let mut told = String::new();
     for _ in 0..LOOKS_MAX {
-        let (mut client, group) = leading(matches, SHARD).await?;
+        let (mut client, group) = leading(matches, shard).await?;
         let Some(next) = step(&group, gone, come) else {
-            return tell(&format!("voters of shard {SHARD}: {}\n", list(&group.voters)));
+            return tell(&format!("voters of shard {shard}: {}\n", list(&group.voters)));
         };
         let stage = match (come, group.learners.is_empty()) {
             (Some(node), _) if !group.voters.contains(&node) && group.learners.contains(&node) => {
@@ -120,7 +132,7 @@ fn step(group: &ShardGroup, gone: Option<u64>, come: Option<u64>) -> Option<Chan
         }
     }
     let there = voters == group.voters && learners == group.learners && group.outgoing.is_empty();
-    (!there).then_some(ChangeMembersRequest { shard: SHARD, voters, learners })
+    (!there).then_some(ChangeMembersRequest { shard: group.shard, voters, learners })
 }
 
 fn list(nodes: &[u64]) -> String {

@@ -36,6 +36,12 @@ pub(super) fn command() -> Command {
             .default_value("21000")
             .value_parser(value_parser!(u16).range(1_024..=64_000))
             .help("Node 1 has the ports from 100 above it on, node 2 from 200, node 3 from 300"),
+        Arg::new("shards")
+            .long("shards")
+            .value_name("N")
+            .default_value("1")
+            .value_parser(value_parser!(u16).range(1..=256))
+            .help("Shards of a cluster that is made"),
     ])
 }
 
@@ -43,6 +49,7 @@ pub(super) fn command() -> Command {
 struct Plan {
     dir: PathBuf,
     base: u16,
+    shards: u16,
 }
 
 impl Plan {
@@ -90,7 +97,7 @@ impl Plan {
             let dir = self.node_dir(node);
             if Format::read(&dir).map_err(Failure::world)?.is_none() {
                 let format = ClusterFormat { node: NodeId(node), founders: founders.clone(), key };
-                Engine::format_node(&dir, 1, format).map_err(Failure::world)?;
+                Engine::format_node(&dir, self.shards, format).map_err(Failure::world)?;
             }
         }
         Ok(())
@@ -134,7 +141,8 @@ impl Plan {
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let dir = matches.get_one::<String>("data-dir").map(PathBuf::from).unwrap_or_default();
-    let plan = Plan { dir, base: matches.get_one::<u16>("base-port").copied().unwrap_or_default() };
+    let number = |name| matches.get_one::<u16>(name).copied().unwrap_or_default();
+    let plan = Plan { dir, base: number("base-port"), shards: number("shards") };
     plan.format()?;
     let program = std::env::current_exe().map_err(Failure::world)?;
     let runtime =
