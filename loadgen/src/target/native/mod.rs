@@ -335,7 +335,7 @@ impl<R: Road> Target for Native<R> {
         true
     }
 
-    /// The protocol has no rows of the catalogue: either page looks at price and stock.
+    /// Either page looks at price and stock: Details, which has the rows of the catalogue, is not asked here.
     fn view(&mut self, tag: u64, _page: Page, sku: &Sku) -> Viewed {
         if !self.ask(tag, |connection| connection.validate(tag, sku)) {
             self.say(tag, Refusal::Overloaded);
