@@ -108,7 +108,7 @@ impl Worker {
 
     /// Another node that decides for payments; `None` if it is done here.
     pub(super) fn led_elsewhere(&self) -> Option<u64> {
-        // A cluster has one shard, so any slot will do.
+        // All shards are decided at one node, so any slot will do.
         self.backend.led_elsewhere(Slot(0))
     }
 
