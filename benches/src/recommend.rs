@@ -1,6 +1,6 @@
 //! `recommend`: a shop with months of public retail data in its log learns a model, and answers by it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
@@ -9,8 +9,8 @@ use onrush_grpc::recommendation::v1::{
     GetModelRequest, GetOperationRequest, GetRecommendationsRequest, Operation, OperationState,
     TrainModelRequest,
 };
-use onrush_net::client::Retry;
 use onrush_net::client::grpc::{Addresses, Client};
+use onrush_net::client::{CallError, Retry};
 use onrush_services::config::Service;
 use onrush_services::retail::past::Past;
 use onrush_services::serve::Serving;
@@ -27,6 +27,8 @@ use crate::shop;
 use crate::table::Table;
 
 const WEEK_S: i64 = 7 * 86_400;
+/// Where a published model is, in the data directory.
+const MODEL: &str = "recommendation/model.onrush";
 /// Connections of the client, and calls in flight where the peak is looked for.
 const CONNECTIONS: usize = 2;
 const IN_FLIGHT: usize = 4;
@@ -51,7 +53,7 @@ pub struct Args {
     /// Of customers, those whose number this divides
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub one_in: u32,
-    /// Rounds of measurement; 0 only trains
+    /// Rounds of measurement; 0 trains twice instead, and damages the model
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
     /// Seconds of each part of a round
@@ -92,18 +94,28 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     );
     let serving = Serving::start(&config)?;
     runtime.block_on(measure(args, &serving, &past))?;
-    drop(runtime);
-    Ok(serving.stop()?)
+    serving.stop()?;
+    if args.rounds == 0 {
+        damage(&config.data_dir.join(MODEL))?;
+        let serving = Serving::start(&config)?;
+        runtime.block_on(refuses_damaged(&serving, &past))?;
+        serving.stop()?;
+    }
+    Ok(())
 }
 
-async fn measure(args: &Args, serving: &Serving, past: &Past) -> Result<(), Failure> {
+fn client(serving: &Serving) -> Result<Client, Failure> {
     let addresses = Addresses {
         product: shop::address(serving, Service::Product)?,
         order: shop::address(serving, Service::Order)?,
         recommendation: shop::address(serving, Service::Recommendation)?,
         ..Addresses::default()
     };
-    let client = Client::new(&addresses, CONNECTIONS, Retry::NEVER)?;
+    Ok(Client::new(&addresses, CONNECTIONS, Retry::NEVER)?)
+}
+
+async fn measure(args: &Args, serving: &Serving, past: &Past) -> Result<(), Failure> {
+    let client = client(serving)?;
     let begun = Instant::now();
     until_counted(&client, past.baskets().count() as u64).await?;
     println!("counted             in {:.1} s", begun.elapsed().as_secs_f64());
@@ -120,9 +132,10 @@ async fn measure(args: &Args, serving: &Serving, past: &Past) -> Result<(), Fail
     if args.rounds > 0 {
         table.row(shopping.asked(args.rounds).await?.cells("by history and trends"));
     }
-    train(&shopping.client).await?;
+    shopping.train("with a model", OperationState::Published).await?;
     if args.rounds == 0 {
-        return Ok(());
+        // The same sales again: nothing better is found in them.
+        return shopping.train("", OperationState::Kept).await;
     }
     let asked = shopping.asked(args.rounds).await?;
     table.row(asked.cells("by the model"));
@@ -163,25 +176,9 @@ async fn until_counted(client: &Client, orders: u64) -> Result<(), Failure> {
     }
 }
 
-/// Trains, prints what came of it; it has to be published.
-async fn train(client: &Client) -> Result<(), Failure> {
-    let begun = Instant::now();
-    let id =
-        client.train_model(TrainModelRequest::default()).await?.operation.unwrap_or_default().operation_id;
-    let ended: Operation = loop {
-        let asked = GetOperationRequest { operation_id: id.clone() };
-        let operation = client.get_operation(asked).await?.operation.unwrap_or_default();
-        if operation.state() != OperationState::Running {
-            break operation;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
-    println!(
-        "TrainModel          {:?} in {:.1} s: {}",
-        ended.state(),
-        begun.elapsed().as_secs_f64(),
-        ended.detail
-    );
+/// Prints what came of a training, which has to end so.
+fn tell(ended: &Operation, took: Duration, (detail, state): (&str, OperationState)) -> Result<(), Failure> {
+    println!("TrainModel          {:?} in {:.1} s: {}", ended.state(), took.as_secs_f64(), ended.detail);
     let mut table = Table::new(["held-out baskets", "before", "now", "history", "popularity"]);
     for metric in &ended.metrics {
         let figures = [metric.running, metric.candidate, metric.history, metric.popularity];
@@ -189,9 +186,44 @@ async fn train(client: &Client) -> Result<(), Failure> {
         table.row([format!("{} of {}", metric.name, ended.baskets), before, now, history, popularity]);
     }
     table.print();
-    match ended.state() {
-        OperationState::Published if ended.detail.contains("with a model") => Ok(()),
-        state => Err(Failure::unexpected("a published model", (state, ended.detail))),
+    match ended.state() == state && ended.detail.contains(detail) {
+        true => Ok(()),
+        false => Err(Failure::unexpected(format!("{state:?} {detail}"), (ended.state(), &ended.detail))),
+    }
+}
+
+/// While one training runs there is no other, and who asks for one is told which runs.
+async fn refuses_another(client: &Client, id: &str) -> Result<(), Failure> {
+    match client.train_model(TrainModelRequest { measure_only: true }).await {
+        Err(CallError::Refused(refused))
+            if refused.reason == "TRAINING_RUNNING" && refused.message.contains(id) =>
+        {
+            println!("                    a second one meanwhile: {}", refused.message);
+            Ok(())
+        }
+        found => Err(Failure::unexpected(format!("TRAINING_RUNNING of {id}"), found)),
+    }
+}
+
+/// Flips a bit in the middle of a model.
+fn damage(model: &Path) -> Result<(), Failure> {
+    let mut bytes = std::fs::read(model)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    Ok(std::fs::write(model, bytes)?)
+}
+
+/// A damaged model is not used, and everybody is answered without it.
+async fn refuses_damaged(serving: &Serving, past: &Past) -> Result<(), Failure> {
+    let client = client(serving)?;
+    until_counted(&client, past.baskets().count() as u64).await?;
+    let model = client.get_model(GetModelRequest {}).await?;
+    println!("a bit flipped       {}", model.ml_detail);
+    let customer = past.baskets().next().map(|basket| basket.customer.clone()).unwrap_or_default();
+    let page = client.get_recommendations(home(&customer)).await?.products.len();
+    match (model.ml_ready, page) {
+        (false, 1..) => Ok(()),
+        found => Err(Failure::unexpected("a page without the damaged model", found)),
     }
 }
 
@@ -227,6 +259,34 @@ struct Shopping {
 }
 
 impl Shopping {
+    /// Trains while customers go on asking; what comes of it has to be `state`.
+    async fn train(&self, detail: &str, state: OperationState) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let operation = self.client.train_model(TrainModelRequest::default()).await?.operation;
+        let id = operation.unwrap_or_default().operation_id;
+        refuses_another(&self.client, &id).await?;
+        let mut answers = 0;
+        let ended = loop {
+            let asked = GetOperationRequest { operation_id: id.clone() };
+            let operation = self.client.get_operation(asked).await?.operation.unwrap_or_default();
+            if operation.state() != OperationState::Running {
+                break operation;
+            }
+            let customer = &self.customers[answers * 7 % self.customers.len()];
+            let page = self.client.get_recommendations(home(customer)).await?.products;
+            if page.is_empty() {
+                return Err(Failure::unexpected(
+                    format!("a page for {customer} while a model is learned"),
+                    page,
+                ));
+            }
+            answers += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        println!("                    {answers} pages answered meanwhile");
+        tell(&ended, begun.elapsed(), (detail, state))
+    }
+
     /// Medians of some rounds.
     async fn asked(&self, rounds: usize) -> Result<Asked, Failure> {
         let [mut cpu_us, mut rate, mut p50_ms, mut p99_ms] = std::array::from_fn(|_| Samples::default());

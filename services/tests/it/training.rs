@@ -13,6 +13,8 @@ use crate::wait::until;
 const PHASES: [u32; 6] = [0, 20, 38, 50, 80, 95];
 /// From here on a phase may be over while anything else is asked: it is only called off.
 const SHORT: u32 = 80;
+/// Percents that a training comes through in time.
+const PART: u32 = 4;
 /// How often a phase is tried to be met: one may be over before it is called off.
 const TRIES: usize = 5;
 
@@ -27,13 +29,15 @@ impl Shop {
         GetModelResponse { records_behind: 0, ..self.model().await }
     }
 
-    /// Waits until a training is so far.
+    /// Waits until a training is so far. Each part of the way has its own bound: it takes long on a busy machine.
     async fn until_at(&self, id: &str, percent: u32) {
-        until(&format!("a training at {percent} %"), async || {
-            let operation = self.operation(id).await;
-            if operation.progress_percent < percent { Err(operation) } else { Ok(()) }
-        })
-        .await;
+        for part in (0..percent).step_by(PART as usize).chain([percent]) {
+            until(&format!("a training at {part} %"), async || {
+                let operation = self.operation(id).await;
+                if operation.progress_percent < part { Err(operation) } else { Ok(()) }
+            })
+            .await;
+        }
     }
 
     /// Begins a training that publishes nothing and calls it off when it is so far; how it ended.
