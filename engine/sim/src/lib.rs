@@ -1,4 +1,4 @@
-//! The simulator: one Onrush node, or a cluster of one shard (`cluster`). `docs/simulation.md` is the guide.
+//! The simulator: one Onrush node, or a cluster (`cluster`). `docs/simulation.md` is the guide.
 //!
 //! Shards, logs, flushers, snapshots, recovery, published views, subscriptions and the audit are the
 //! product's own; the simulator brings what is around them: the clock, disks that fail, a store that
@@ -30,7 +30,7 @@
 //!
 //! # What it can miss
 //!
-//! Several shards of a cluster. The loop that turns a shard is the simulator's own, so threads, doors,
+//! The loop that turns a shard is the simulator's own, so threads, doors,
 //! inboxes, reply queues and the admission that waits for a lagging store are not here; nor is the
 //! store on disk, for which `MemoryStore` stands: it loses whole runs, never a part of one. A consumer
 //! that keeps its position elsewhere and was ahead of a lost tail is put back by hand.

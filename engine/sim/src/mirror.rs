@@ -52,6 +52,17 @@ pub(crate) struct Seen {
     pub(crate) kept_keys: u64,
 }
 
+/// What is in the books, counted.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub(crate) records: u64,
+    pub(crate) orders: u64,
+    pub(crate) expired: u64,
+    pub(crate) spread: u64,
+    pub(crate) claims: u64,
+    pub(crate) refunds: u64,
+}
+
 /// The first acceptance of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct First {
@@ -266,6 +277,21 @@ impl Mirror {
             };
         }
         self.books[shard].orders.insert(order.id, order);
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        use OrderState::{Expired, Rejected};
+        let orders = || self.books.iter().flat_map(|book| book.orders.values());
+        let refunds = |order: &OrderRow| order.payment.as_ref().map_or(0, |paid| paid.refunds.len() as u64);
+        let keys = self.books.iter().flat_map(|book| book.keys.values());
+        Tally {
+            records: self.books.iter().map(|book| book.end_lsn).sum(),
+            orders: orders().filter(|order| order.state != Rejected).count() as u64,
+            expired: orders().filter(|order| order.state == Expired).count() as u64,
+            spread: orders().filter(|order| self.is_spread(order)).count() as u64,
+            claims: keys.filter(|key| matches!(key, KeyState::Claim { .. })).count() as u64,
+            refunds: orders().map(refunds).sum(),
+        }
     }
 
     /// The shard's number as the product writes it.

@@ -6,7 +6,7 @@ use crate::planted::Planted;
 /// What every seed of a call shares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RunOptions {
-    /// Number of nodes. Several are a cluster of one shard.
+    /// Number of nodes. Several are a cluster.
     pub nodes: usize,
     /// Number of shards; drawn from the seed if not given.
     pub shards: Option<u16>,

@@ -74,12 +74,14 @@ pub(crate) struct Plan {
     pub(crate) piece_bytes: usize,
     /// True if a leader keeps the log that followers lack who answer.
     pub(crate) waits_for_followers: bool,
+    /// Weight of messages that arrive between the shards of a node: how long they wait there.
+    pub(crate) inside: u64,
 }
 
 impl Plan {
     pub(crate) fn new(options: &RunOptions, seed: u64) -> Self {
         let mut dice = Dice::new(seed, purpose::PLAN);
-        let drawn = dice.pick(&[1, 2, 2, 4]);
+        let drawn = if options.nodes > 1 { dice.pick(&[1, 1, 1, 2, 3, 4]) } else { dice.pick(&[1, 2, 2, 4]) };
         let segment_bytes = dice.pick(&[48 << 10, 64 << 10, 96 << 10, 256 << 10]);
         let mut plan = Self::drawn(options, seed, (&mut dice, drawn, segment_bytes));
         // A cluster decides less in as many events: its logs are let go of in smaller pieces.
@@ -136,6 +138,7 @@ impl Plan {
             recent_bytes_max: dice.pick(&[1, 16 << 10, 1 << 20]),
             piece_bytes: dice.pick(&[1 << 10, 16 << 10, 1 << 20]),
             waits_for_followers: dice.percent(30),
+            inside: dice.pick(&[1, 4, 30, 60]),
         }
     }
 

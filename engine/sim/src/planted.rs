@@ -39,11 +39,15 @@ pub enum Planted {
     AnswerBeforeWrite,
     /// A deposed leader keeps what it has decided.
     KeepDecided,
+    /// What was said in an office that is over is heard in the next one.
+    HearOutdated,
+    /// A shard stays in its office when another one of its node has lost its group.
+    StayInOffice,
 }
 
 impl Planted {
     /// All of the host's bugs, with the numbers under which `--planted` knows them.
-    pub const ALL: [(Self, usize); 16] = [
+    pub const ALL: [(Self, usize); 18] = [
         (Self::AckBeforeAppend, 1),
         (Self::ForgetReclaims, 2),
         (Self::AbsorbBeyondCeiling, 3),
@@ -60,11 +64,18 @@ impl Planted {
         (Self::VoteNotWritten, 31),
         (Self::AnswerBeforeWrite, 32),
         (Self::KeepDecided, 34),
+        (Self::HearOutdated, 51),
+        (Self::StayInOffice, 52),
     ];
 
     /// True for a bug of a cluster's host.
     pub fn of_clusters(self) -> bool {
         self.number() > 30
+    }
+
+    /// True for a bug that shows where a cluster has several shards.
+    pub fn of_offices(self) -> bool {
+        self.number() > 50
     }
 
     /// The number under which `--planted` knows it.

@@ -55,8 +55,16 @@ pub struct Passed {
     pub gaps: u64,
     /// Leaders elected.
     pub elections: u64,
-    /// Leaders that lost their office with something decided.
+    /// Offices that a node of a cluster took for all its shards.
+    pub offices: u64,
+    /// Members that lost their office with their group.
     pub deposed: u64,
+    /// Members that left their office because another shard of their node had lost its group.
+    pub resigned: u64,
+    /// Leads that were handed over to the node that leads the first shard.
+    pub followed: u64,
+    /// Messages between shards from an office that was over.
+    pub outdated: u64,
     /// Times that a node took entries back.
     pub truncations: u64,
     /// Offices handed over.
@@ -101,7 +109,11 @@ impl Passed {
         self.delivered += other.delivered;
         self.gaps += other.gaps;
         self.elections += other.elections;
+        self.offices += other.offices;
         self.deposed += other.deposed;
+        self.resigned += other.resigned;
+        self.followed += other.followed;
+        self.outdated += other.outdated;
         self.truncations += other.truncations;
         self.transfers += other.transfers;
         self.cuts += other.cuts;
@@ -139,19 +151,19 @@ fn run_once(options: &RunOptions, seed: u64) -> Result<Passed, Box<Failure>> {
     if let Err(violation) = outcome {
         return Err(Box::new(failure(options, &plan, event, violation)));
     }
-    let summary = world.summary;
+    let (summary, tally) = (world.summary, world.mirror.tally());
     Ok(Passed {
         events: event,
         crashes: summary.crashes,
-        records: summary.records,
-        orders: summary.orders,
-        expired: summary.expired,
-        spread: summary.spread,
-        claims: summary.claims,
-        refunds: summary.refunds,
-        second_tries: summary.second_tries,
-        captures: summary.captures,
-        kept_keys: summary.kept_keys,
+        records: tally.records,
+        orders: tally.orders,
+        expired: tally.expired,
+        spread: tally.spread,
+        claims: tally.claims,
+        refunds: tally.refunds,
+        second_tries: world.mirror.seen.second_tries,
+        captures: world.mirror.seen.captures,
+        kept_keys: world.mirror.seen.kept_keys,
         refused_logs: u64::from(summary.refused_log),
         refused_stores: u64::from(summary.refused_store),
         faults: summary.faults,
@@ -175,17 +187,28 @@ fn run_cluster(options: &RunOptions, plan: Plan) -> Result<Passed, Box<Failure>>
     if let Err(violation) = outcome {
         return Err(Box::new(failure(options, &plan, event, violation)));
     }
-    let (summary, book) = (world.summary, &world.mirror.books[0]);
+    let (summary, tally) = (world.summary, world.mirror.tally());
     Ok(Passed {
         events: event,
         crashes: summary.crashes,
-        records: book.end_lsn,
-        orders: book.orders.len() as u64,
+        records: tally.records,
+        orders: tally.orders,
+        expired: tally.expired,
+        spread: tally.spread,
+        claims: tally.claims,
+        refunds: tally.refunds,
+        second_tries: world.mirror.seen.second_tries,
+        captures: world.mirror.seen.captures,
+        kept_keys: world.mirror.seen.kept_keys,
         faults: summary.faults,
         kills: summary.kills,
         poisoned: summary.poisoned,
         elections: summary.elections,
+        offices: summary.offices,
         deposed: summary.deposed,
+        resigned: summary.resigned,
+        followed: summary.followed,
+        outdated: summary.outdated,
         truncations: summary.truncations,
         transfers: summary.transfers,
         cuts: summary.cuts,

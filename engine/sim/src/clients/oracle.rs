@@ -58,6 +58,11 @@ impl Oracle {
         std::mem::take(&mut self.waiting).into_values().collect()
     }
 
+    /// Nobody will answer this one any more.
+    pub(crate) fn forget(&mut self, tag: u64) {
+        self.waiting.remove(&tag);
+    }
+
     /// What an attempt that waits asked for.
     pub(crate) fn request(&self, tag: u64) -> Option<&Request> {
         self.waiting.get(&tag).map(|attempt| &attempt.request)

@@ -93,7 +93,12 @@ impl Workload {
         let reach = if self.dice.percent(60) { recent } else { self.past.len() };
         let at = self.past.len() - 1 - self.dice.index(reach);
         let request = self.past[at].clone();
-        if self.dice.percent(80) {
+        self.retry(request, 80)
+    }
+
+    /// Asks again under the same key, with such a chance for the same.
+    pub(crate) fn retry(&mut self, request: Request, same: u64) -> Request {
+        if self.dice.percent(same) {
             return request;
         }
         let other = match (&request.command, self.dice.percent(50)) {

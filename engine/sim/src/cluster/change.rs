@@ -2,26 +2,31 @@
 
 use onrush_engine::replication::{Members, NodeId};
 
-use super::{Node, PLACES, World, place};
-use crate::node::CutStore;
+use super::{Member, PLACES, World, place};
 use crate::report::Verdict;
 
 impl World {
-    fn in_office(&self) -> Option<usize> {
-        let leads = |node: &Node| node.live.as_ref().is_some_and(|live| live.replica.holds_office());
-        self.nodes.iter().position(leads)
-    }
-
-    /// The leader changes the group by a node: one in, one out, or one for another.
-    pub(super) fn change(&mut self, at: usize) -> Verdict {
+    /// The node in office changes a group by a node: one in, one out, or one for another. The group of the first shard
+    /// goes ahead; while another one is not what that is, it follows.
+    pub(super) fn change(&mut self, node: usize) -> Verdict {
         let Some(leader) = self.in_office() else { return Ok(()) };
-        let Some(live) = &self.nodes[leader].live else { return Ok(()) };
-        let members = live.replica.raft().members().clone();
-        if members.is_changing() || !live.open.is_empty() {
+        let at = self.of_node(leader);
+        let group = |at: usize| self.members[at].live.as_ref().map(|live| live.replica.raft().members());
+        let groups: Vec<Members> = at.clone().filter_map(|at| group(at).cloned()).collect();
+        if groups.len() < self.shards() || groups.iter().any(Members::is_changing) {
             return Ok(());
         }
-        match self.next_group(&members, self.nodes[at].id) {
-            Some(next) => self.propose_group(leader, &next),
+        let (behind, next) = match groups.iter().position(|group| *group != groups[0]) {
+            Some(behind) => {
+                let (voters, learners) = (groups[0].voters(), groups[0].learners());
+                (behind, groups[behind].changing_to(voters, learners).ok())
+            }
+            None => (0, self.next_group(&groups[0], self.nodes[node].id)),
+        };
+        let at = at.start + behind;
+        let is_idle = self.members[at].live.as_ref().is_some_and(|live| live.open.is_empty());
+        match next.filter(|_| is_idle) {
+            Some(next) => self.propose_group(at, &next),
             None => Ok(()),
         }
     }
@@ -52,59 +57,68 @@ impl World {
 
     fn propose_group(&mut self, leader: usize, next: &Members) -> Verdict {
         let now_us = self.clock_us(leader);
-        let Some(live) = &mut self.nodes[leader].live else { return Ok(()) };
+        let Some(live) = &mut self.members[leader].live else { return Ok(()) };
         let changed = live.replica.change_group(&mut live.shard, next, now_us);
         match changed {
             Err(error) => return self.consensus_failed(leader, &error),
             Ok(Err(declined)) => self.tell(|| format!("the group stays: {declined}")),
             Ok(Ok(())) => {
                 self.summary.changes += 1;
-                self.tell(|| format!("node {leader} changes the group to {next:?}"));
+                self.tell(|| format!("{} changes the group to {next:?}", self.name(leader)));
             }
         }
         self.take_output(leader);
-        self.check_node(leader)
+        self.check_member(leader)
     }
 
     /// Both sets of voters have agreed: the set of before goes.
     pub(super) fn finish_change(&mut self, at: usize) -> Verdict {
-        let Some(live) = &self.nodes[at].live else { return Ok(()) };
+        let Some(live) = &self.members[at].live else { return Ok(()) };
         match live.replica.raft().change_to_finish() {
             Some(next) => self.propose_group(at, &next),
             None => Ok(()),
         }
     }
 
-    /// A node loses its disk, and comes back empty under another number. Only while everybody else has everything:
-    /// a group survives the loss of a minority, and no more.
-    pub(super) fn replace_disk(&mut self, at: usize) -> Verdict {
-        let Some(members) = self.commits.members.clone().filter(|members| !members.is_changing()) else {
+    /// A node loses its disks, and comes back empty under another number. Only while everybody else has everything:
+    /// groups survive the loss of a minority, and no more.
+    pub(super) fn replace_disk(&mut self, node: usize) -> Verdict {
+        let first = &self.groups[0].commits.members;
+        // While a group changes others differ.
+        let same = self.groups.iter().all(|group| group.commits.members == *first);
+        let Some(members) = first.clone().filter(|members| same && !members.is_changing()) else {
             return Ok(());
         };
-        let committed = self.commits.len();
-        let has_all = |node: &NodeId| {
-            let other = &self.nodes[place(*node)];
-            let same_group =
-                other.live.as_ref().is_some_and(|live| *live.replica.raft().members() == members);
-            other.id == *node && same_group && other.on_disk.len() >= committed
-        };
-        let own = self.nodes[at].id;
+        let own = self.nodes[node].id;
         if members.voters().count() < 3
-            || self.nodes.iter().any(|node| node.damaged)
-            || !members.everyone().filter(|node| *node != own).all(|node| has_all(&node))
+            || self.members.iter().any(|member| member.damaged)
+            || !members.everyone().filter(|node| *node != own).all(|node| self.has_all(node, &members))
         {
             return Ok(());
         }
-        self.tell(|| format!("node {at} has lost its disk"));
+        self.tell(|| format!("node {node} has lost its disks"));
         self.summary.replaced += 1;
-        self.stop(at);
-        let seed = self.faults.next();
-        let (pace_ppm, number) = (self.nodes[at].pace_ppm, own.0 + PLACES);
-        let mut fresh = Node::new(at, seed);
-        (fresh.id, fresh.pace_ppm, fresh.store) = (NodeId(number), pace_ppm, CutStore::default());
-        fresh.found(&self.plan, &self.members, super::BEGIN_US)?;
-        let lost = std::mem::replace(&mut self.nodes[at], fresh);
-        self.commits.buried(lost.id, lost.on_disk);
+        self.stop(node);
+        let id = NodeId(own.0 + PLACES);
+        self.nodes[node].id = id;
+        for at in self.of_node(node) {
+            let shard = self.members[at].shard;
+            let mut fresh = Member::new(id, shard, self.faults.next());
+            fresh.found(&self.plan, &self.founders, super::BEGIN_US)?;
+            let lost = std::mem::replace(&mut self.members[at], fresh);
+            self.groups[shard].commits.buried(lost.id, lost.on_disk);
+        }
         Ok(())
+    }
+
+    /// True if the node runs, has all that is committed in any group, and knows that those are these members.
+    fn has_all(&self, node: NodeId, members: &Members) -> bool {
+        let at = place(node);
+        let has = |at: usize| {
+            let (member, group) = (&self.members[at], &self.groups[self.members[at].shard]);
+            let same = member.live.as_ref().is_some_and(|live| live.replica.raft().members() == members);
+            same && member.on_disk.len() >= group.commits.len()
+        };
+        self.nodes[at].id == node && self.of_node(at).all(has)
     }
 }

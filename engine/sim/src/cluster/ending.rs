@@ -4,8 +4,7 @@ use onrush_engine::replication::{NodeId, Raft, RoleKind};
 use onrush_proto::{CancelOrder, Command, CreateOrder, OrderLine, Outcome, Receipt, Refusal, Request};
 use smallvec::smallvec;
 
-use super::member::Node;
-use super::{World, place};
+use super::{Member, World, place};
 use crate::clients::Shop;
 use crate::invariants::{self, liveness};
 use crate::report::{Verdict, Violation};
@@ -14,6 +13,10 @@ use crate::report::{Verdict, Violation};
 const SECONDS_MAX: u64 = 30;
 /// Orders that a healed cluster must take.
 const FRESH_ORDERS: usize = 20;
+/// After so long a shard has nothing more to say for itself.
+const QUIET_US: u64 = 200_000;
+/// Eighths of an election timeout within which a healed cluster of one shard has a leader.
+const ELECT_ROUNDS: u64 = 200;
 /// Rounds within which nodes that hear each other come to rest while no time passes.
 const ROUNDS_MAX: usize = 20_000;
 
@@ -25,17 +28,11 @@ impl World {
         self.network.calm();
         // Mostly what has got stuck must come loose by itself; now and then everybody begins anew.
         let anew = self.faults.percent(30);
-        for at in 0..self.nodes.len() {
+        for node in 0..self.nodes.len() {
             if anew {
-                self.stop(at);
-                self.nodes[at].disk.crash();
-                self.nodes[at].snapshots.crash();
+                self.lose_power(node);
             }
-            self.heal(at)?;
-        }
-        if anew {
-            drop(self.oracle.lost());
-            self.floors.clear();
+            self.heal(node)?;
         }
         if self.is_beyond_repair() {
             self.summary.beyond += 1;
@@ -50,11 +47,16 @@ impl World {
             self.settle()?;
         }
         liveness::at_rest(&self.mirror)?;
+        invariants::baskets::settled(&self.mirror)?;
         invariants::payments::settled(&self.mirror)?;
         self.retry_everything()?;
         self.let_time_pass(SECONDS_MAX * 1_000_000)?;
         self.fresh_orders()?;
         self.agree()?;
+        // Whoever came to a process that goes on has been answered.
+        if let Some((tag, asked)) = self.asked.first_key_value() {
+            return Err(liveness::stuck("everybody answered", (asked, self.oracle.request(*tag))));
+        }
         self.full_check()
     }
 
@@ -62,23 +64,32 @@ impl World {
     /// is left that has everything for certain, and an operator has to decide. One of them alone is borne; faults that come
     /// one by one are not made into both, but a torn write may look like the second.
     fn is_beyond_repair(&self) -> bool {
-        let Some(members) = &self.commits.members else { return false };
         let lost = |node: &NodeId| self.nodes[place(*node)].id != *node;
-        let barred = |node: &Node| node.live.as_ref().is_some_and(|live| live.replica.raft().is_barred());
-        members.voters().chain(members.outgoing()).any(|node| lost(&node)) && self.nodes.iter().any(barred)
+        let barred =
+            |member: &&Member| member.live.as_ref().is_some_and(|live| live.replica.raft().is_barred());
+        let is_beyond = |shard: usize| {
+            let Some(members) = &self.groups[shard].commits.members else { return false };
+            let is_hurt =
+                self.members.iter().filter(|member| member.shard == shard).any(|member| barred(&member));
+            members.voters().chain(members.outgoing()).any(|node| lost(&node)) && is_hurt
+        };
+        (0..self.shards()).any(is_beyond)
     }
 
     /// Nothing is wrong with a node any more.
-    fn heal(&mut self, at: usize) -> Verdict {
-        let calm = self.plan.calm();
-        let node = &mut self.nodes[at];
-        (node.stalled_until_us, node.paused_until_us) = (0, 0);
-        if node.live.is_none() {
-            return self.start(at);
+    fn heal(&mut self, node: usize) -> Verdict {
+        if !self.is_whole(node) {
+            return self.start(node);
         }
-        node.disk.calm();
-        node.disk.faults(calm);
-        node.store.calm();
+        self.nodes[node].paused_until_us = 0;
+        let calm = self.plan.calm();
+        for at in self.of_node(node) {
+            let member = &mut self.members[at];
+            member.stalled_until_us = 0;
+            member.disk.calm();
+            member.disk.faults(calm);
+            member.store.calm();
+        }
         Ok(())
     }
 
@@ -94,78 +105,94 @@ impl World {
         Ok(())
     }
 
-    /// One leader, soon.
+    /// One node in office for all shards, soon.
     fn elect(&mut self) -> Verdict {
-        for _ in 0..200 {
+        let rounds = if self.shards() > 1 { 2 * ELECT_ROUNDS } else { ELECT_ROUNDS };
+        for _ in 0..rounds {
             self.now_us += self.plan.election_us / 8;
             self.settle()?;
-            if self.leader().is_some() {
+            if self.in_office().is_some() {
                 return Ok(());
             }
         }
-        let told = |node: &Node| {
-            let raft = node.live.as_ref().map(|live| live.replica.raft());
+        let told = |at: usize| {
+            let raft = self.members[at].live.as_ref().map(|live| live.replica.raft());
             let barred = |raft: &Raft| if raft.is_barred() { " and barred" } else { "" };
             let say = |raft: &Raft| {
                 let (role, term, last, group) = (raft.role(), raft.term(), raft.log().last(), raft.members());
                 format!("{role:?}{} in term {term} at {last:?} of {group:?}", barred(raft))
             };
-            format!("node {}: {}", node.id, raft.map_or_else(|| "down".to_owned(), say))
+            format!("{}: {}", self.name(at), raft.map_or_else(|| "down".to_owned(), say))
         };
-        let nodes: Vec<_> = self.nodes.iter().map(told).collect();
-        Err(liveness::stuck("a leader within 25 election timeouts", nodes))
-    }
-
-    fn leader(&self) -> Option<usize> {
-        self.nodes.iter().position(|node| node.live.as_ref().is_some_and(|live| live.replica.holds_office()))
+        let members: Vec<_> = (0..self.members.len()).map(told).collect();
+        Err(liveness::stuck(&format!("a node in office within {} election timeouts", rounds / 8), members))
     }
 
     /// Lets everything happen that can happen without time passing.
     fn settle(&mut self) -> Verdict {
         for _ in 0..ROUNDS_MAX {
-            let mut busy = self.deliver()?;
-            for at in 0..self.nodes.len() {
-                if self.nodes[at].live.is_none() {
-                    self.start(at)?;
+            let mut busy = self.deliver()? | self.deliver_inside();
+            for node in 0..self.nodes.len() {
+                if !self.is_whole(node) {
+                    self.start(node)?;
                 }
+            }
+            for at in 0..self.members.len() {
                 busy |= self.has_work(at);
                 self.advance(at)?;
             }
-            if !busy && self.network.is_empty() {
+            // What the last one did may call the first one.
+            if !busy && self.network.is_empty() && !(0..self.members.len()).any(|at| self.has_work(at)) {
                 return Ok(());
             }
         }
-        let busy: Vec<_> = (0..self.nodes.len()).map(|at| self.steps(at)).collect();
+        let busy: Vec<_> = (0..self.members.len()).map(|at| self.steps(at)).collect();
         Err(liveness::stuck("a cluster that comes to rest", (busy, self.network.is_empty())))
     }
 
-    /// All nodes hold the same log, and the same of it applied.
+    /// One node is in office; all members of a group hold the same log, and the same of it applied.
     fn agree(&mut self) -> Verdict {
+        // What others have confirmed is recorded a while after they did.
+        self.let_time_pass(QUIET_US)?;
         self.let_time_pass(self.plan.election_us)?;
-        let leaders = self.nodes.iter().filter_map(|node| node.live.as_ref());
+        let Some(leader) = self.in_office() else {
+            return Err(liveness::stuck("a node in office", self.nodes.len()));
+        };
+        for at in self.of_node(leader) {
+            self.agree_with(at)?;
+        }
+        Ok(())
+    }
+
+    fn agree_with(&self, leader: usize) -> Verdict {
+        let shard = self.members[leader].shard;
+        let all = || self.members.iter().filter(|member| member.shard == shard);
+        let leaders = all().filter_map(|member| member.live.as_ref());
         let leaders = leaders.filter(|live| live.replica.raft().role() == RoleKind::Leader).count();
         if leaders != 1 {
-            return Err(liveness::stuck("one leader", leaders));
+            return Err(liveness::stuck("one leader", (shard, leaders)));
         }
-        let state = |node: &super::member::Node| {
-            let live = node.live.as_ref()?;
+        let state = |member: &Member| {
+            let live = member.live.as_ref()?;
             let raft = live.replica.raft();
             Some((raft.log().last(), raft.commit(), live.replica.applied(), live.applied.lsn))
         };
-        let Some(leader) = self.leader().and_then(|at| self.nodes[at].live.as_ref()) else {
-            return Err(liveness::stuck("a leader", self.nodes.len()));
-        };
-        let members = leader.replica.raft().members();
+        let Some(live) = &self.members[leader].live else { return Ok(()) };
+        let members = live.replica.raft().members();
         if members.is_changing() {
             return Err(liveness::stuck("a change of the group that is through", members));
         }
         // Nobody tells those who do not belong to the group; and lost numbers never come back.
-        let there = self.nodes.iter().filter(|node| members.contains(node.id));
+        let there = all().filter(|member| members.contains(member.id));
         let states: Vec<_> = there.map(state).collect();
-        let end = self.mirror.books[0].end_lsn;
+        let end = self.mirror.books[shard].end_lsn;
         let same =
             states.iter().all(|state| *state == states[0] && state.is_some_and(|state| state.3 == end));
-        if same { Ok(()) } else { Err(liveness::stuck("the same log at all nodes, applied", (end, states))) }
+        if same {
+            Ok(())
+        } else {
+            Err(liveness::stuck("the same log at all nodes, applied", (shard, end, states)))
+        }
     }
 
     /// Each acknowledged key still gets its receipt.
@@ -195,29 +222,35 @@ impl World {
             self.settle()?;
             match self.last_outcome.take() {
                 // Sent to a node that does not lead, as clients do now and then, or nobody leads now.
-                Some(Outcome::Refused(Refusal::Stopped)) if self.leader().is_some() => {}
+                Some(Outcome::Refused(Refusal::Stopped)) if self.in_office().is_some() => {}
                 Some(Outcome::Refused(Refusal::Stopped)) => self.elect()?,
                 Some(outcome) => return Ok(outcome),
                 // Whoever had it is gone, or waits for others: a client asks again, under the same key.
                 None => self.let_time_pass(self.plan.election_us)?,
             }
         }
-        Err(liveness::stuck("a node that leads", self.leader()))
+        Err(liveness::stuck("a node that leads", self.in_office()))
     }
 
-    /// Orders for goods that nobody has touched, each called off again to make room.
+    /// Orders for goods that nobody has touched, on every shard, each called off again to make room.
     fn fresh_orders(&mut self) -> Verdict {
-        let ware = Shop::fresh(self.mirror.map, 0);
-        for command in [ware.put(ware.price, true), ware.stock()] {
-            let request = self.workload.keyed(command);
-            let outcome = self.ask_and_wait(request)?;
-            if !matches!(outcome, Outcome::Accepted(_)) {
-                return Err(liveness::stuck("fresh goods", outcome));
+        let wares: Vec<_> = (0..self.plan.shards).map(|shard| Shop::fresh(self.mirror.map, shard)).collect();
+        for ware in &wares {
+            for command in [ware.put(ware.price, true), ware.stock()] {
+                let request = self.workload.keyed(command);
+                let outcome = self.ask_and_wait(request)?;
+                if !matches!(outcome, Outcome::Accepted(_)) {
+                    return Err(liveness::stuck("fresh goods", outcome));
+                }
             }
         }
-        for _ in 0..FRESH_ORDERS {
+        for at in 0..FRESH_ORDERS {
             let customer = self.workload.shop.customers[0];
-            let lines = smallvec![OrderLine::new(ware.sku, 1)];
+            // Every other one is over two shards.
+            let mut lines = smallvec![OrderLine::new(wares[at % wares.len()].sku, 1)];
+            if at % 2 == 1 && wares.len() > 1 {
+                lines.push(OrderLine::new(wares[(at + 1) % wares.len()].sku, 1));
+            }
             let create = CreateOrder { customer, lines, hold_us: 60_000_000 };
             let request = self.workload.keyed(Command::CreateOrder(create));
             let outcome = self.ask_and_wait(request)?;

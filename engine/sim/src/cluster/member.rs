@@ -1,4 +1,4 @@
-//! One node: its disk, its store, and a life of its replica.
+//! A member: one shard at one node, with its disk, its store, and a life of its replica.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use onrush_engine::replication::{
     Applied, Arrived, EntryError, EntryLog, Giver, MemberFiles, MemberOpenError, Members, NodeId, Output,
     Raft, RaftError, RaftOptions, Replica, Taker, Timing, found, stored_group,
 };
-use onrush_engine::shard::{Effects, Input, Shard, ShardOptions, Want};
+use onrush_engine::shard::{Effects, Input, PeerMessage, Shard, ShardOptions, Want};
 use onrush_engine::views::{ShardViews, ViewRows};
 use onrush_engine::{Flusher, Snapshots, Station, Tail, install, install_newest};
 use onrush_proto::{FactView, ShardId};
@@ -20,16 +20,17 @@ use onrush_storage::store::{Keyspace, Store};
 use crate::invariants::monotone::Seen;
 use crate::node::CutStore;
 use crate::plan::Plan;
+use crate::planted::Planted;
 use crate::report::{Verdict, Violation};
 
 /// Rounds of fetching after which a turn's wants should have ended.
 const FETCHES_MAX: usize = 1_000;
 
-/// What survives crashes of a node.
-pub(crate) struct Node {
+/// What survives crashes of a member's node.
+pub(crate) struct Member {
+    /// Its node.
     pub(crate) id: NodeId,
-    /// How its clock runs, in millionths of the true time.
-    pub(crate) pace_ppm: u64,
+    pub(crate) shard: usize,
     pub(crate) disk: FaultDisk,
     pub(crate) snapshots: FaultDisk,
     pub(crate) store: CutStore,
@@ -47,12 +48,10 @@ pub(crate) struct Node {
     pub(crate) spoke_in: u64,
     /// When the durable write under way comes back.
     pub(crate) stalled_until_us: u64,
-    /// When a process that stands still goes on.
-    pub(crate) paused_until_us: u64,
     pub(crate) live: Option<Live>,
 }
 
-/// One life of a node.
+/// One life of a member.
 pub(crate) struct Live {
     pub(crate) replica: Replica,
     pub(crate) files: MemberFiles,
@@ -64,6 +63,19 @@ pub(crate) struct Live {
     pub(crate) views: Arc<ShardViews>,
     pub(crate) flusher: Option<Flusher>,
     pub(crate) inbox: VecDeque<Input>,
+    /// Requests that are not admitted yet.
+    pub(crate) door: VecDeque<Input>,
+    /// The office in which it decides, or did so last.
+    pub(crate) office: u64,
+    /// What it told its node last: the term in which it is ready for an office.
+    pub(crate) ready: Option<u64>,
+    /// Messages of other shards with their offices, in order: one that is not entered here yet has them wait.
+    pub(crate) sent: VecDeque<(u64, ShardId, PeerMessage)>,
+    /// When it hands over next what another node should lead, and how often it has done so.
+    pub(crate) follow_due_us: u64,
+    pub(crate) followed: usize,
+    /// When it began to lead, if it does.
+    pub(crate) led_since_us: u64,
     pub(crate) open: Effects,
     pub(crate) applied: Applied,
     pub(crate) giver: Giver,
@@ -80,11 +92,11 @@ pub(crate) enum Started {
     DiskFailed,
 }
 
-impl Node {
-    pub(crate) fn new(number: usize, disk_seed: u64) -> Self {
+impl Member {
+    pub(crate) fn new(id: NodeId, shard: usize, disk_seed: u64) -> Self {
         Self {
-            id: NodeId(number as u64),
-            pace_ppm: 1_000_000,
+            id,
+            shard,
             disk: FaultDisk::new(disk_seed),
             snapshots: FaultDisk::new(disk_seed.rotate_left(32)),
             store: CutStore::default(),
@@ -95,21 +107,29 @@ impl Node {
             flipped: false,
             spoke_in: 0,
             stalled_until_us: 0,
-            paused_until_us: 0,
             live: None,
         }
     }
 
     /// Writes the entry that the group begins with.
     pub(crate) fn found(&mut self, plan: &Plan, members: &Members, now_us: u64) -> Verdict {
-        let log = Log::open(Arc::new(self.disk.clone()), log_options(plan, 1));
+        let log = Log::open(Arc::new(self.disk.clone()), self.log_options(plan, 1));
         let (mut log, _) = log.map_err(|error| failed("a new log", &error))?;
         found(&mut log, members, now_us).map_err(|error| failed("a group that is founded", &error))?;
         self.on_disk.push(0);
         Ok(())
     }
 
-    /// Starts the node's next life: what its store has is what it knows to be committed.
+    fn log_options(&self, plan: &Plan, epoch: u64) -> LogOptions {
+        LogOptions {
+            segment_bytes: plan.segment_bytes,
+            prepare: Prepare::Inline,
+            spares_max: 2,
+            ..LogOptions::new(self.shard as u16, epoch)
+        }
+    }
+
+    /// Starts the member's next life: what its store has is what it knows to be committed.
     pub(crate) fn start(
         &mut self,
         plan: &Plan,
@@ -117,10 +137,11 @@ impl Node {
         (members, epoch, now_us): (&Members, u64, u64),
     ) -> Result<Started, Violation> {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        if let Started::DiskFailed = self.begin_anew(&disk, log_options(plan, epoch))? {
+        let log_options = self.log_options(plan, epoch);
+        if let Started::DiskFailed = self.begin_anew(&disk, log_options)? {
             return Ok(Started::DiskFailed);
         }
-        let files = match MemberFiles::open(&disk, log_options(plan, epoch)) {
+        let files = match MemberFiles::open(&disk, log_options) {
             Ok((files, _)) => files,
             Err(MemberOpenError::Log(OpenError::Read { .. } | OpenError::Write { .. })) => {
                 return Ok(Started::DiskFailed);
@@ -148,18 +169,30 @@ impl Node {
         let raft_options = raft_options(plan, self.id, epoch);
         // How the group was founded is committed from the beginning.
         let raft = Raft::new(raft_options, files.votes.vote(), entries, applied.index.max(1), now_us);
+        let replica = Replica::new(raft, applied.index);
+        self.live = Some(self.begin(plan, (replica, files, applied), (recovered, views)));
+        Ok(Started::Up)
+    }
+
+    fn begin(
+        &self,
+        plan: &Plan,
+        (replica, files, applied): (Replica, MemberFiles, Applied),
+        (recovered, views): (Recovered, Arc<ShardViews>),
+    ) -> Live {
         let Recovered { shard, absorber, replayed_from, .. } = recovered;
-        let tail = Arc::new(Tail::new(end_lsn, log.reader(), plan.tail_bytes_max));
-        let station = Arc::new(Station::new(ShardId(0), 1, Arc::clone(&tail)));
+        let (log, id) = (&files.log, ShardId(self.shard as u16));
+        let tail = Arc::new(Tail::new(applied.lsn, log.reader(), plan.tail_bytes_max));
+        let station = Arc::new(Station::new(id, 1, Arc::clone(&tail)));
         station.set_ceiling(shard.store_ceiling());
         let shelf: Arc<dyn Disk> = Arc::new(self.snapshots.clone());
-        let snapshots = Snapshots::new(ShardId(0), Arc::clone(&shelf), plan.flush.snapshot_bytes);
+        let snapshots = Snapshots::new(id, Arc::clone(&shelf), plan.flush.snapshot_bytes);
         let snapshots = snapshots.placed(log.reader()).continuing(log).by_hand();
         let store = Box::new(self.store.clone());
         let flusher =
             Flusher::new(Arc::clone(&station), replayed_from, absorber, store, (plan.flush, snapshots));
-        self.live = Some(Live {
-            replica: Replica::new(raft, applied.index),
+        Live {
+            replica,
             files,
             outputs: VecDeque::new(),
             shard,
@@ -168,6 +201,13 @@ impl Node {
             views,
             flusher: Some(flusher),
             inbox: VecDeque::new(),
+            door: VecDeque::new(),
+            office: 0,
+            ready: None,
+            sent: VecDeque::new(),
+            follow_due_us: 0,
+            followed: 0,
+            led_since_us: 0,
             open: Effects::default(),
             applied,
             giver: Giver::new(Arc::clone(&shelf), plan.piece_bytes),
@@ -175,8 +215,7 @@ impl Node {
             seen: Seen::default(),
             rows: ViewRows::default(),
             wants: Vec::new(),
-        });
-        Ok(Started::Up)
+        }
     }
 
     /// Its entries; `None` if the disk failed. A store that the log does not reach back to is filled from a snapshot.
@@ -254,15 +293,6 @@ fn raft_options(plan: &Plan, id: NodeId, seed: u64) -> RaftOptions {
     }
 }
 
-fn log_options(plan: &Plan, epoch: u64) -> LogOptions {
-    LogOptions {
-        segment_bytes: plan.segment_bytes,
-        prepare: Prepare::Inline,
-        spares_max: 2,
-        ..LogOptions::new(0, epoch)
-    }
-}
-
 impl Live {
     /// Applies an entry that another leader decided.
     pub(crate) fn apply(&mut self, entry: &onrush_engine::replication::Entry) -> Verdict {
@@ -306,13 +336,34 @@ impl Live {
     }
 
     /// True if a turn has something to do, and the open batch has room for it.
-    pub(crate) fn is_ready(&self, now_us: u64) -> bool {
+    pub(crate) fn is_asked(&self, now_us: u64) -> bool {
         let due = self.shard.next_deadline_us().is_some_and(|deadline| deadline <= now_us);
-        !self.shard.is_full(&self.open) && (due || !self.inbox.is_empty())
+        let admits = self.shard.admits() && !self.door.is_empty();
+        !self.shard.is_full(&self.open) && (due || admits || !self.inbox.is_empty())
+    }
+
+    /// Takes what other shards have sent in this office. What they sent in one that is over is nothing to anybody: so many
+    /// messages were dropped.
+    pub(crate) fn receive(&mut self, plan: &Plan) -> u64 {
+        let mut outdated = 0;
+        while let Some((office, from, message)) =
+            self.sent.pop_front_if(|(office, ..)| *office <= self.office)
+        {
+            let is_due = office == self.office || plan.has(Planted::HearOutdated);
+            if is_due && self.replica.holds_office() {
+                self.inbox.push_back(Input::Peer { from, message });
+            } else {
+                outdated += 1;
+            }
+        }
+        outdated
     }
 
     /// Decides what has arrived into the open batch.
     pub(crate) fn turn(&mut self, now_us: u64) -> Verdict {
+        if self.shard.admits() {
+            self.inbox.append(&mut self.door);
+        }
         for _ in 0..FETCHES_MAX {
             self.wants.clear();
             self.shard.wants(self.inbox.iter(), &mut self.wants);

@@ -1,17 +1,23 @@
-//! A cluster: one shard on several nodes, each with the product's own consensus, log, recovery, shard and flusher.
+//! A cluster: each node has a member for each shard, with the product's own consensus, log, recovery, shard and flusher.
 //!
-//! One event is one thing that happens to one node, or to the network between them. What is committed first
+//! A group of members decides what is in a shard's log. All shards are decided at one node at a time, which takes office for all
+//! of them or none (`office.rs`). One event is one thing that happens to one member or node, or to the network between
+//! them. What is committed first
 //! anywhere is entered in the auditor's books, and every other node must come to the same.
 
 mod change;
 mod ending;
 mod member;
 mod network;
+mod node;
+mod office;
 mod snapshots;
 mod trouble;
 mod work;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use onrush_engine::replication::{Members, NodeId};
 use onrush_engine::shard::ShardOptions;
@@ -28,9 +34,10 @@ use crate::mirror::Mirror;
 use crate::plan::{Plan, purpose};
 use crate::report::{Verdict, Violation};
 use crate::trace::Trace;
-pub(crate) use member::Node;
+pub(crate) use member::Member;
 use member::Started;
 use network::Network;
+use node::Node;
 
 /// When simulated time begins, in us since the epoch.
 const BEGIN_US: u64 = 1_700_000_000_000_000;
@@ -48,8 +55,15 @@ pub(crate) struct Summary {
     pub(crate) faults: u64,
     /// Leaders that were elected.
     pub(crate) elections: u64,
-    /// Leaders that lost their office with something decided.
+    /// Offices that a node took for all its shards.
+    pub(crate) offices: u64,
+    /// Members that lost their office because they lost their group, and because another shard of their node did.
     pub(crate) deposed: u64,
+    pub(crate) resigned: u64,
+    /// Leads that were handed over to the node that leads the first shard.
+    pub(crate) followed: u64,
+    /// Messages between shards that came from an office that was over.
+    pub(crate) outdated: u64,
     /// Times that entries were taken back.
     pub(crate) truncations: u64,
     pub(crate) transfers: u64,
@@ -81,19 +95,21 @@ pub(crate) struct World {
     hasher: KeyHasher,
     map: SlotMap,
     now_us: u64,
-    members: Members,
+    /// Who founded the groups, all the same.
+    founders: Members,
     nodes: Vec<Node>,
+    /// The members of a node stand together, in the order of their shards.
+    members: Vec<Member>,
     network: Network,
     pub(crate) mirror: Mirror,
     oracle: Oracle,
     workload: Workload,
+    /// What was answered with nobody's knowing, to be asked again.
+    impatient: Vec<onrush_proto::Request>,
     gateway: Gateway,
-    elections: Elections,
-    matching: Matching,
-    commits: Commits,
-    /// The last record that any answer rested on, and where it stood when each attempt was sent.
-    answered_lsn: u64,
-    floors: BTreeMap<u64, u64>,
+    groups: Vec<Group>,
+    /// Who was asked, and where.
+    asked: BTreeMap<u64, Asked>,
     epochs: u64,
     last_outcome: Option<onrush_proto::Outcome>,
     /// A leader that has just been elected, and the event at which it is gone again.
@@ -101,20 +117,42 @@ pub(crate) struct World {
     healed: bool,
 }
 
+/// What must hold of the members of one shard.
+#[derive(Default)]
+struct Group {
+    elections: Elections,
+    matching: Matching,
+    commits: Commits,
+    /// The last record that any answer rested on.
+    answered_lsn: u64,
+}
+
+/// An attempt that waits.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    node: usize,
+    /// The shard whose door it came to.
+    shard: usize,
+    /// The group's `answered_lsn` when it was sent.
+    floor: u64,
+}
+
 impl World {
     pub(crate) fn new(plan: Plan, verbose: bool) -> Self {
         let seed = plan.seed;
         let mut secret = Dice::new(seed, purpose::SECRET);
         let hasher = KeyHasher::new([secret.next(), secret.next()]);
-        let map = SlotMap::new(1).unwrap_or_else(|| unreachable!("one shard is a number of shards"));
-        let node = |number: usize| {
-            let mut dice = Dice::new(seed, purpose::DISK + 100 * (number as u64 + 1));
-            let mut node = Node::new(number, dice.next());
-            node.pace_ppm = 1_000_000 + dice.below(2 * plan.drift_ppm + 1) - plan.drift_ppm;
-            node
-        };
-        let nodes: Vec<Node> = (0..plan.nodes + plan.spare_nodes).map(node).collect();
-        let members = Members::of(nodes.iter().take(plan.nodes).map(|node| node.id));
+        let (shards, map) = (usize::from(plan.shards), SlotMap::new(plan.shards));
+        let map = map.unwrap_or_else(|| unreachable!("shards are checked with the options"));
+        let (mut nodes, mut members) = (Vec::new(), Vec::new());
+        for number in 0..(plan.nodes + plan.spare_nodes) as u64 {
+            let mut dice = Dice::new(seed, purpose::DISK + 100 * (number + 1));
+            let mut member = |shard: usize| Member::new(NodeId(number), shard, dice.next());
+            members.extend((0..shards).map(&mut member));
+            let pace_ppm = 1_000_000 + dice.below(2 * plan.drift_ppm + 1) - plan.drift_ppm;
+            nodes.push(Node::new(NodeId(number), shards, pace_ppm));
+        }
+        let founders = Members::of(nodes.iter().take(plan.nodes).map(|node| node.id));
         let mut network = Network::new(nodes.len());
         (network.loss, network.doubling, network.disorder) = plan.network;
         Self {
@@ -129,18 +167,17 @@ impl World {
             hasher,
             map,
             now_us: BEGIN_US,
-            members: members.unwrap_or_else(|_| unreachable!("nodes are checked with the options")),
+            founders: founders.unwrap_or_else(|_| unreachable!("nodes are checked with the options")),
             nodes,
+            members,
             network,
             mirror: Mirror::new(map, hasher),
             oracle: Oracle::default(),
             workload: Workload::new(Dice::new(seed, purpose::WORKLOAD), hasher, &plan),
+            impatient: Vec::new(),
             gateway: Gateway::new(Dice::new(seed, purpose::GATEWAY + 1_000).next()),
-            elections: Elections::default(),
-            matching: Matching::default(),
-            commits: Commits::default(),
-            answered_lsn: 0,
-            floors: BTreeMap::new(),
+            groups: (0..shards).map(|_| Group::default()).collect(),
+            asked: BTreeMap::new(),
             epochs: 0,
             last_outcome: None,
             doomed: None,
@@ -149,14 +186,31 @@ impl World {
         }
     }
 
-    fn shard_options(&self) -> ShardOptions {
-        self.plan.shard_options(ShardId(0), self.map, self.hasher)
+    fn shard_options(&self, shard: usize) -> ShardOptions {
+        ShardOptions {
+            replicated: true,
+            ..self.plan.shard_options(ShardId(shard as u16), self.map, self.hasher)
+        }
+    }
+
+    fn shards(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The members of a node.
+    fn of_node(&self, node: usize) -> Range<usize> {
+        node * self.shards()..(node + 1) * self.shards()
+    }
+
+    /// The node of a member.
+    fn node_of(&self, at: usize) -> usize {
+        at / self.shards()
     }
 
     /// Runs the load and then the ending.
     pub(crate) fn run(&mut self) -> Result<(), Violation> {
-        for node in 0..self.nodes.len() {
-            self.nodes[node].found(&self.plan, &self.members, BEGIN_US)?;
+        for member in &mut self.members {
+            member.found(&self.plan, &self.founders, BEGIN_US)?;
         }
         for node in 0..self.nodes.len() {
             self.start(node)?;
@@ -179,40 +233,54 @@ impl World {
         }
     }
 
-    /// What a node's clock shows.
+    /// What the clock of a member's node shows.
     fn clock_us(&self, at: usize) -> u64 {
-        BEGIN_US + (self.now_us - BEGIN_US) * self.nodes[at].pace_ppm / 1_000_000
+        BEGIN_US + (self.now_us - BEGIN_US) * self.nodes[self.node_of(at)].pace_ppm / 1_000_000
     }
 
-    /// Starts a node, if its disk lets it.
-    fn start(&mut self, at: usize) -> Verdict {
+    /// Starts a node, if its disks let it.
+    fn start(&mut self, node: usize) -> Verdict {
+        self.stop(node);
+        for at in self.of_node(node) {
+            if !self.start_member(at)? {
+                self.stop(node);
+                return Ok(());
+            }
+        }
+        self.tell(|| format!("node {node} starts"));
+        Ok(())
+    }
+
+    /// False if its disk fails.
+    fn start_member(&mut self, at: usize) -> Result<bool, Violation> {
         self.epochs += 1;
         let epoch = Dice::new(self.plan.seed ^ self.epochs << 20, at as u64).next();
-        let (options, now_us) = (self.shard_options(), self.clock_us(at));
-        let node = &mut self.nodes[at];
-        node.disk.calm();
-        node.disk.faults(self.plan.calm());
-        node.snapshots.faults(self.plan.calm());
-        node.store.calm();
-        let started = node.start(&self.plan, options, (&self.members, epoch, now_us))?;
+        let (options, now_us) = (self.shard_options(self.members[at].shard), self.clock_us(at));
+        let member = &mut self.members[at];
+        member.disk.calm();
+        member.disk.faults(self.plan.calm());
+        member.snapshots.faults(self.plan.calm());
+        member.store.calm();
+        let started = member.start(&self.plan, options, (&self.founders, epoch, now_us))?;
         if matches!(started, Started::DiskFailed) {
-            node.disk.crash();
-            node.snapshots.crash();
-            return Ok(());
+            member.disk.crash();
+            member.snapshots.crash();
+            return Ok(false);
         }
-        self.summary.installed += u64::from(node.began_anew);
-        self.commits.survived(&mut self.nodes[at])?;
+        self.summary.installed += u64::from(member.began_anew);
+        self.groups[member.shard].commits.survived(member)?;
         self.same_on_disk(at)?;
-        let node = &mut self.nodes[at];
+        let member = &mut self.members[at];
         // What a crash has torn may look as if it had been damaged.
-        node.damaged |= node.live.as_ref().is_some_and(|live| live.replica.raft().is_barred());
-        self.tell(|| format!("node {at} starts"));
-        self.check_node(at)
+        member.damaged |= member.live.as_ref().is_some_and(|live| live.replica.raft().is_barred());
+        self.check_member(at)?;
+        Ok(true)
     }
 
-    /// What a restarted node reads from its disk is what was written there.
+    /// What a restarted member reads from its disk is what was written there.
     fn same_on_disk(&mut self, at: usize) -> Verdict {
-        let Some(live) = &self.nodes[at].live else { return Ok(()) };
+        let member = &self.members[at];
+        let Some(live) = &member.live else { return Ok(()) };
         let log = live.replica.raft().log();
         if log.last().index < log.first_index() {
             return Ok(());
@@ -222,22 +290,22 @@ impl World {
             entries.map_err(|error| Violation::new("matching", "entries that read", error.to_string()))?;
         let mut before = log.front().term;
         for entry in entries {
-            self.matching.written(&entry, before)?;
+            self.groups[member.shard].matching.written(&entry, before)?;
             before = entry.position().term;
         }
         Ok(())
     }
 
-    /// What must hold of a node after each thing that it did.
-    fn check_node(&mut self, at: usize) -> Verdict {
-        let node = &mut self.nodes[at];
-        let Some(live) = &mut node.live else { return Ok(()) };
-        let raft = live.replica.raft();
-        node.damaged &= raft.is_barred();
-        self.elections.look(node.id, raft)?;
-        let node_is_at = (node.spoke_in, node.on_disk.len());
-        invariants::monotone::look(node_is_at, raft, live.replica.applied(), &mut live.seen)?;
-        self.commits.look(&mut self.mirror, &self.nodes, at)
+    /// What must hold of a member after each thing that it did.
+    fn check_member(&mut self, at: usize) -> Verdict {
+        let member = &mut self.members[at];
+        let Some(live) = &mut member.live else { return Ok(()) };
+        let (raft, group) = (live.replica.raft(), &mut self.groups[member.shard]);
+        member.damaged &= raft.is_barred();
+        group.elections.look(member.id, raft)?;
+        let is_at = (member.spoke_in, member.on_disk.len());
+        invariants::monotone::look(is_at, raft, live.replica.applied(), &mut live.seen)?;
+        group.commits.look(&mut self.mirror, &self.members, at)
     }
 
     /// Every invariant, over everything.
@@ -245,22 +313,26 @@ impl World {
         invariants::units::all(&self.mirror)?;
         invariants::ledger::all(&self.mirror)?;
         invariants::durable::acknowledged(&self.mirror, &self.oracle)?;
-        for at in 0..self.nodes.len() {
+        for at in 0..self.members.len() {
             self.check_state(at)?;
         }
         Ok(())
     }
 
-    /// A node that has applied everything and decided nothing holds what the books hold.
+    /// A member that has applied everything and decided nothing holds what the books hold.
     fn check_state(&self, at: usize) -> Verdict {
-        let Some(live) = &self.nodes[at].live else { return Ok(()) };
-        let undecided = live.open.frame.is_empty() && live.replica.waiting() == 0;
-        if !undecided || live.applied.lsn != self.mirror.books[0].end_lsn {
+        let member = &self.members[at];
+        let Some(live) = &member.live else { return Ok(()) };
+        let (undecided, book) =
+            (live.open.frame.is_empty() && live.replica.waiting() == 0, &self.mirror.books[member.shard]);
+        if !undecided || live.applied.lsn != book.end_lsn {
             return Ok(());
         }
-        let views = Views::new(vec![std::sync::Arc::clone(&live.views)], self.map);
-        invariants::views::shows(&self.mirror, 0, &views)?;
-        invariants::replay::agrees(&self.mirror.books[0], &live.shard, &live.stored, "replicated")
+        // Only rows of this shard are looked up.
+        let views = |_| Arc::clone(&live.views);
+        let views = Views::new((0..self.shards()).map(views).collect(), self.map);
+        invariants::views::shows(&self.mirror, member.shard, &views)?;
+        invariants::replay::agrees(book, &live.shard, &live.stored, "replicated")
     }
 }
 

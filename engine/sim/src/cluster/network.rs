@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use onrush_engine::replication::Message;
+use onrush_proto::ShardId;
 
 use crate::dice::Dice;
 
 /// One queue per ordered pair of nodes.
 pub(crate) struct Network {
     nodes: usize,
-    queues: Vec<VecDeque<Message>>,
+    queues: Vec<VecDeque<(ShardId, Message)>>,
     cut: Vec<bool>,
     /// Chances in a thousand that a message is lost, doubled, or overtakes those in front of it.
     pub(crate) loss: u64,
@@ -37,21 +38,21 @@ impl Network {
     }
 
     /// A message that its receiver did not take yet.
-    pub(crate) fn again(&mut self, message: Message) {
+    pub(crate) fn again(&mut self, (shard, message): (ShardId, Message)) {
         let pair = self.pair(super::place(message.from), super::place(message.to));
-        self.queues[pair].push_front(message);
+        self.queues[pair].push_front((shard, message));
     }
 
-    pub(crate) fn send(&mut self, message: Message) {
+    pub(crate) fn send(&mut self, (shard, message): (ShardId, Message)) {
         let pair = self.pair(super::place(message.from), super::place(message.to));
         if self.queues[pair].len() == QUEUE_MAX {
             self.queues[pair].pop_front();
         }
-        self.queues[pair].push_back(message);
+        self.queues[pair].push_back((shard, message));
     }
 
     /// The next message to arrive anywhere, if the network lets it through: `None` if nothing is under way.
-    pub(crate) fn next(&mut self, dice: &mut Dice) -> Option<Option<Message>> {
+    pub(crate) fn next(&mut self, dice: &mut Dice) -> Option<Option<(ShardId, Message)>> {
         let busy: Vec<usize> = (0..self.queues.len()).filter(|at| !self.queues[*at].is_empty()).collect();
         if busy.is_empty() {
             return None;

@@ -6,20 +6,20 @@ use super::World;
 use crate::report::{Verdict, Violation};
 
 impl World {
-    /// A node lets go of log.
+    /// A member lets go of log.
     pub(super) fn release_log(&mut self, at: usize) -> Verdict {
         let (waits, now_us) = (self.plan.waits_for_followers, self.clock_us(at));
-        let Some(live) = &mut self.nodes[at].live else { return Ok(()) };
+        let Some(live) = &mut self.members[at].live else { return Ok(()) };
         if let Err(error) = live.release_log(waits, now_us) {
             return self.consensus_failed(at, &error);
         }
-        self.check_node(at)
+        self.check_member(at)
     }
 
     /// A leader offers a snapshot to whoever lacks what it has released.
     pub(super) fn offer_snapshots(&mut self, at: usize) -> Verdict {
         let now_us = self.clock_us(at);
-        let Some(live) = &mut self.nodes[at].live else { return Ok(()) };
+        let Some(live) = &mut self.members[at].live else { return Ok(()) };
         let lacking = live.replica.raft().lacking();
         if lacking.is_empty() {
             return Ok(());
@@ -31,26 +31,26 @@ impl World {
         Ok(())
     }
 
-    /// A node hears of a snapshot. One that has it whole stops, and begins anew from it at its next start.
+    /// A member hears of a snapshot. One that has it whole stops, and begins anew from it at its node's next start.
     pub(super) fn hear_of_snapshot(&mut self, at: usize, message: Message) -> Verdict {
         let Message { from, body, .. } = message;
         let now_us = self.clock_us(at);
-        let Some(live) = &mut self.nodes[at].live else { return Ok(()) };
+        let Some(live) = &mut self.members[at].live else { return Ok(()) };
         let sides = (&mut live.giver, &mut live.taker);
         let took = hear_of_snapshot(live.replica.raft(), sides, (from, body), now_us);
         match took.map_err(|error| failed("a snapshot that arrives", &error))? {
             Took::Nothing => {}
             Took::Ask(body) => self.say(at, from, body),
             Took::Whole(offer) => {
-                self.tell(|| format!("node {at} has a snapshot up to {:?}, and stops", offer.last));
-                self.stop(at);
+                self.tell(|| format!("{} has a snapshot up to {:?}, and stops", self.name(at), offer.last));
+                self.halt(at)?;
             }
         }
         Ok(())
     }
 
     fn say(&mut self, at: usize, to: NodeId, body: Body) {
-        let Some(live) = &self.nodes[at].live else { return };
+        let Some(live) = &self.members[at].live else { return };
         let raft = live.replica.raft();
         let message = Message { from: raft.id(), to, term: raft.term(), body };
         self.send(at, vec![message]);

@@ -13,9 +13,9 @@ use crate::world::{is_begun_behind, last_frames};
 impl World {
     /// Perhaps something fails, and what has failed comes back.
     pub(super) fn maybe_fault(&mut self) -> Verdict {
-        for at in 0..self.nodes.len() {
-            if self.nodes[at].live.is_none() && self.faults.percent(4) {
-                self.start(at)?;
+        for node in 0..self.nodes.len() {
+            if !self.is_whole(node) && self.faults.percent(4) {
+                self.start(node)?;
             }
         }
         if self.faults.below(1_000) < 4 {
@@ -45,10 +45,17 @@ impl World {
         }
         self.tell(|| format!("{} at node {at}", fault.name()));
         self.summary.faults += 1;
-        self.fail(fault, at)
+        let member = self.of_node(at).start + self.faults.index(self.shards());
+        self.fail(fault, at, member)
     }
 
-    fn fail(&mut self, fault: Fault, at: usize) -> Verdict {
+    /// True if all members of the node run.
+    pub(super) fn is_whole(&self, node: usize) -> bool {
+        self.of_node(node).all(|at| self.members[at].live.is_some())
+    }
+
+    /// Something fails at a node, or with the disk or the store of one of its members.
+    fn fail(&mut self, fault: Fault, at: usize, member: usize) -> Verdict {
         let (count, millis) =
             (self.faults.within(1, 8), self.faults.within(1, 8) * self.plan.election_us / 3);
         let other = self.faults.index(self.nodes.len());
@@ -64,34 +71,31 @@ impl World {
             }
             Fault::LoseStore => {
                 self.lose_power(at);
-                self.nodes[at].store = CutStore::default();
+                self.members[member].store = CutStore::default();
             }
             Fault::CutOff => self.cut(|network| network.cut_off(at, true, true)),
             Fault::Deaf => self.cut(|network| network.cut_off(at, false, true)),
             Fault::Mute => self.cut(|network| network.cut_off(at, true, false)),
             Fault::CutLink => self.cut(|network| network.cut(at, other)),
-            Fault::Transfer => self.transfer(at),
+            Fault::Transfer => self.transfer(at, self.members[member].shard),
             Fault::Change => return self.change(at),
             Fault::ReplaceDisk => return self.replace_disk(at),
             Fault::Pause => {
                 // A leader that stands still is the one that others overtake.
-                let leads = |node: &super::member::Node| {
-                    node.live.as_ref().is_some_and(|live| live.replica.holds_office())
-                };
-                let leader = self.nodes.iter().position(leads).filter(|_| self.faults.percent(60));
+                let leader = self.in_office().filter(|_| self.faults.percent(60));
                 self.summary.pauses += 1;
                 let until_us = until_us + 2 * self.plan.election_us;
                 self.nodes[leader.unwrap_or(at)].paused_until_us = until_us;
             }
-            Fault::DamageTail => self.damage_tail(at),
-            Fault::SlowSync => self.nodes[at].stalled_until_us = until_us,
-            Fault::CrashInFlush => self.nodes[at].store.crash_in_flush(flush),
-            Fault::CrashInWrite => self.nodes[at].disk.crash_after_writes(count.div_ceil(2)),
-            Fault::CrashInStep => self.nodes[at].disk.crash_after_steps(count),
-            Fault::WriteError => self.nodes[at].disk.fail_next_write(),
-            Fault::SyncError => self.nodes[at].disk.fail_next_sync(),
-            Fault::EntryError => self.nodes[at].disk.fail_entry(count.div_ceil(2)),
-            Fault::DiskFull => self.nodes[at].disk.faults(full),
+            Fault::DamageTail => self.damage_tail(at, member),
+            Fault::SlowSync => self.members[member].stalled_until_us = until_us,
+            Fault::CrashInFlush => self.members[member].store.crash_in_flush(flush),
+            Fault::CrashInWrite => self.members[member].disk.crash_after_writes(count.div_ceil(2)),
+            Fault::CrashInStep => self.members[member].disk.crash_after_steps(count),
+            Fault::WriteError => self.members[member].disk.fail_next_write(),
+            Fault::SyncError => self.members[member].disk.fail_next_sync(),
+            Fault::EntryError => self.members[member].disk.fail_entry(count.div_ceil(2)),
+            Fault::DiskFull => self.members[member].disk.faults(full),
             _ => {}
         }
         Ok(())
@@ -100,7 +104,8 @@ impl World {
     /// A new leader is gone more often than others: what it has sent to some and not to all is where logs come apart.
     pub(super) fn perhaps_doom(&mut self, at: usize) {
         let exposed = self.plan.faults_per_10k > 0 && !self.healed && !self.plan.without.has(Fault::Crash);
-        if exposed && self.faults.percent(25) {
+        // Before a node is in office with all its shards, each of them is elected.
+        if exposed && self.faults.below(4 * self.shards() as u64) == 0 {
             self.doomed = Some((at, self.event + self.faults.within(1, 200)));
         }
     }
@@ -111,32 +116,34 @@ impl World {
     }
 
     /// Power is lost at one node.
-    fn lose_power(&mut self, at: usize) {
+    pub(super) fn lose_power(&mut self, at: usize) {
         self.summary.crashes += 1;
         self.stop(at);
-        self.nodes[at].disk.crash();
-        self.nodes[at].snapshots.crash();
+        for at in self.of_node(at) {
+            self.members[at].disk.crash();
+            self.members[at].snapshots.crash();
+        }
     }
 
-    /// Power is lost, and a bit of the last entry on the disk flips while no seal stands behind it: recovery takes it for
-    /// torn. What a quorum has bears the damage of one.
-    fn damage_tail(&mut self, at: usize) {
-        self.lose_power(at);
-        let node = &self.nodes[at];
-        if !self.bears_damage() {
+    /// Power is lost, and a bit of the last entry on the disk of a member flips while no seal stands behind it: recovery
+    /// takes it for torn. What a quorum has bears the damage of one.
+    fn damage_tail(&mut self, node: usize, at: usize) {
+        self.lose_power(node);
+        let member = &self.members[at];
+        if !self.bears_damage(member.shard) {
             return;
         }
-        let Some((name, frames)) = last_frames(&node.disk, 0) else { return };
+        let Some((name, frames)) = last_frames(&member.disk, 0) else { return };
         // Whatever of the next one was written proves that this was acknowledged: the node would not start.
-        if is_begun_behind(&node.disk, &name) {
+        if is_begun_behind(&member.disk, &name) {
             return;
         }
-        let Some(place) = frames.last().filter(|place| !place.seal && node.taking_back.is_none()) else {
+        let Some(place) = frames.last().filter(|place| !place.seal && member.taking_back.is_none()) else {
             return;
         };
         // A node whose store has what its log lost does not start.
-        let applied = node.store.applied(Keyspace::History).max(node.store.applied(Keyspace::Current));
-        if applied >= place.first_lsn || node.on_disk.len() < 2 {
+        let applied = member.store.applied(Keyspace::History).max(member.store.applied(Keyspace::Current));
+        if applied >= place.first_lsn || member.on_disk.len() < 2 {
             return;
         }
         // The length of a frame that is damaged there tells nothing: it looks torn.
@@ -145,37 +152,47 @@ impl World {
             at => place.offset + at,
         };
         let bit = self.faults.below(8) as u8;
-        self.tell(|| format!("bit {bit} of byte {byte} of {name} of node {at} flips"));
-        let node = &mut self.nodes[at];
-        node.flipped = node.disk.flip_bit(&name, byte as u64, bit).is_ok();
-        node.damaged = node.flipped;
-        self.summary.tampered += u64::from(node.damaged);
+        self.tell(|| format!("bit {bit} of byte {byte} of {name} of {} flips", self.name(at)));
+        let member = &mut self.members[at];
+        member.flipped = member.disk.flip_bit(&name, byte as u64, bit).is_ok();
+        member.damaged = member.flipped;
+        self.summary.tampered += u64::from(member.damaged);
     }
 
-    /// True if no voter is damaged or lost: what two of three had may be gone with two.
-    fn bears_damage(&self) -> bool {
-        let Some(members) = self.commits.members.as_ref().filter(|members| !members.is_changing()) else {
-            return false;
-        };
+    /// True if no voter of the shard's group is damaged or lost: what two of three had may be gone with two.
+    fn bears_damage(&self, shard: usize) -> bool {
+        let members = self.groups[shard].commits.members.as_ref();
+        let Some(members) = members.filter(|members| !members.is_changing()) else { return false };
         let is_there = |node: NodeId| self.nodes[place(node)].id == node;
-        !self.nodes.iter().any(|node| node.damaged) && members.everyone().all(is_there)
+        let is_damaged = self.members.iter().any(|member| member.shard == shard && member.damaged);
+        !is_damaged && members.everyone().all(is_there)
     }
 
-    /// The process of a node ends.
-    pub(super) fn stop(&mut self, at: usize) {
-        let node = &mut self.nodes[at];
-        node.live = None;
-        node.stalled_until_us = 0;
-        node.paused_until_us = 0;
+    /// The process of a node ends, and whoever it had to answer hears nothing.
+    pub(super) fn stop(&mut self, node: usize) {
+        for at in self.of_node(node) {
+            let member = &mut self.members[at];
+            (member.live, member.stalled_until_us) = (None, 0);
+        }
+        self.nodes[node].end();
+        let lost: Vec<u64> =
+            self.asked.iter().filter(|(_, asked)| asked.node == node).map(|(tag, _)| *tag).collect();
+        for tag in lost {
+            self.asked.remove(&tag);
+            self.oracle.forget(tag);
+        }
     }
 
-    /// A leader is told to hand its office to another node.
-    fn transfer(&mut self, at: usize) {
-        let leads =
-            |node: &super::member::Node| node.live.as_ref().is_some_and(|live| live.replica.holds_office());
-        let Some(leader) = self.nodes.iter().position(leads) else { return };
-        let (to, now_us) = (self.nodes[at].id, self.clock_us(leader));
-        let Some(live) = &mut self.nodes[leader].live else { return };
+    /// The leader of a shard is told to hand its lead to another node.
+    fn transfer(&mut self, node: usize, shard: usize) {
+        let leads = |at: &usize| {
+            let live = self.members[*at].live.as_ref();
+            live.is_some_and(|live| live.replica.raft().is_in_office())
+        };
+        let of_shard = (shard..self.members.len()).step_by(self.shards());
+        let Some(leader) = of_shard.into_iter().find(leads) else { return };
+        let (to, now_us) = (self.nodes[node].id, self.clock_us(leader));
+        let Some(live) = &mut self.members[leader].live else { return };
         if live.replica.raft_mut().hand_over(to, now_us).is_ok() {
             self.summary.transfers += 1;
         }

@@ -3,7 +3,7 @@
 
 use onrush_engine::replication::{Members, NodeId, RoleKind};
 
-use crate::cluster::Node;
+use crate::cluster::Member;
 use crate::mirror::Mirror;
 use crate::report::{Verdict, Violation};
 
@@ -21,9 +21,9 @@ pub(crate) struct Commits {
 
 impl Commits {
     /// Looks at what a node believes to be committed; what nobody knew before is entered in the books.
-    pub(crate) fn look(&mut self, mirror: &mut Mirror, nodes: &[Node], at: usize) -> Verdict {
-        let Some(live) = &nodes[at].live else { return Ok(()) };
-        let raft = live.replica.raft();
+    pub(crate) fn look(&mut self, mirror: &mut Mirror, all: &[Member], at: usize) -> Verdict {
+        let Some(live) = &all[at].live else { return Ok(()) };
+        let (raft, shard) = (live.replica.raft(), all[at].shard);
         if raft.role() == RoleKind::Leader
             && let Some(last) = self.terms.last()
             // A leader that does not know yet that its term is over lacks what later ones have committed.
@@ -46,8 +46,9 @@ impl Commits {
             let entries = raft.log().read(index, index, 0).map_err(|error| failed(error.to_string()))?;
             let entry = entries.first().ok_or_else(|| failed("nothing".to_owned()))?;
             let term = entry.position().term;
-            let has = |node: &&Node| node.on_disk.get(index as usize - 1) == Some(&term);
-            let mut holders: Vec<_> = nodes.iter().filter(has).map(|node| node.id).collect();
+            let has = |node: &&Member| node.on_disk.get(index as usize - 1) == Some(&term);
+            let mut holders: Vec<_> =
+                all.iter().filter(|node| node.shard == shard).filter(has).map(|node| node.id).collect();
             let had = |grave: &&(NodeId, Vec<u64>)| grave.1.get(index as usize - 1) == Some(&term);
             holders.extend(self.graves.iter().filter(had).map(|(node, _)| *node));
             if !raft.members().is_quorum(|node| holders.contains(&node)) {
@@ -59,7 +60,7 @@ impl Commits {
             }
             self.terms.push(term);
             if entry.info().record_count > 0 {
-                mirror.enter(0, &entry.frame().view())?;
+                mirror.enter(shard, &entry.frame().view())?;
             }
         }
         Ok(())
@@ -77,7 +78,7 @@ impl Commits {
 
     /// A node that begins anew from a snapshot loses no entry that is committed, or may yet be counted: where its log was
     /// that of the committed ones, the snapshot reaches as far.
-    fn replaced(&self, node: &mut Node, (found, front): (Vec<u64>, usize)) -> Verdict {
+    fn replaced(&self, node: &mut Member, (found, front): (Vec<u64>, usize)) -> Verdict {
         let common = node.on_disk.iter().zip(&self.terms).take_while(|(a, b)| a == b).count();
         (node.on_disk, node.taking_back, node.flipped) = (found, None, false);
         if common <= front {
@@ -89,7 +90,7 @@ impl Commits {
 
     /// A restarted node still has every entry that it said was on its disk, and was not taking back; but for the last one, if
     /// that was damaged.
-    pub(crate) fn survived(&mut self, node: &mut Node) -> Verdict {
+    pub(crate) fn survived(&mut self, node: &mut Member) -> Verdict {
         let Some(live) = &node.live else { return Ok(()) };
         let log = live.replica.raft().log();
         // What is in front of the log was committed, and is in a snapshot.

@@ -2,22 +2,24 @@
 
 use std::collections::VecDeque;
 
-use onrush_engine::shard::PeerMessage;
-
 use crate::dice::Dice;
 
 /// One queue per ordered pair of shards.
-pub(crate) struct Links {
+pub(crate) struct Links<M> {
     shards: usize,
-    queues: Vec<VecDeque<PeerMessage>>,
+    queues: Vec<VecDeque<M>>,
 }
 
-impl Links {
+impl<M> Links<M> {
     pub(crate) fn new(shards: usize) -> Self {
         Self { shards, queues: (0..shards * shards).map(|_| VecDeque::new()).collect() }
     }
 
-    pub(crate) fn send(&mut self, from: usize, to: usize, message: PeerMessage) {
+    pub(crate) fn shards(&self) -> usize {
+        self.shards
+    }
+
+    pub(crate) fn send(&mut self, from: usize, to: usize, message: M) {
         self.queues[from * self.shards + to].push_back(message);
     }
 
@@ -31,7 +33,7 @@ impl Links {
     }
 
     /// Takes the oldest messages of a pair.
-    pub(crate) fn take(&mut self, from: usize, to: usize, most: usize) -> Vec<PeerMessage> {
+    pub(crate) fn take(&mut self, from: usize, to: usize, most: usize) -> Vec<M> {
         let queue = &mut self.queues[from * self.shards + to];
         queue.drain(..most.min(queue.len())).collect()
     }

@@ -13,19 +13,19 @@ mod links;
 mod readers;
 
 pub(crate) use frames::{is_begun_behind, last_frames};
-use onrush_engine::shard::ShardOptions;
+use onrush_engine::shard::{PeerMessage, ShardOptions};
 use onrush_engine::views::Views;
 use onrush_proto::{KeyHasher, ShardId, SlotMap};
 
 use crate::clients::{Gateway, Oracle, Reader, Workload};
 use crate::dice::Dice;
 use crate::invariants::{self, damage::Expected};
-use crate::mirror::{Mirror, Seen};
+use crate::mirror::Mirror;
 use crate::node::{Seat, Stage};
 use crate::plan::{Plan, purpose};
 use crate::report::{Verdict, Violation};
 use crate::trace::Trace;
-use links::Links;
+pub(crate) use links::Links;
 
 /// When simulated time begins, in us since the epoch.
 const BEGIN_US: u64 = 1_700_000_000_000_000;
@@ -36,15 +36,6 @@ const FULL_CHECK_EVENTS: u64 = 1_000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) crashes: u64,
-    pub(crate) records: u64,
-    pub(crate) orders: u64,
-    pub(crate) expired: u64,
-    pub(crate) spread: u64,
-    pub(crate) claims: u64,
-    pub(crate) refunds: u64,
-    pub(crate) second_tries: u64,
-    pub(crate) captures: u64,
-    pub(crate) kept_keys: u64,
     /// True if a damaged log was refused, which ends a run.
     pub(crate) refused_log: bool,
     /// True if a shard found neither store nor snapshot, which ends a run.
@@ -79,8 +70,8 @@ pub(crate) struct World {
     hasher: KeyHasher,
     now_us: u64,
     seats: Vec<Seat>,
-    links: Links,
-    mirror: Mirror,
+    links: Links<PeerMessage>,
+    pub(crate) mirror: Mirror,
     oracle: Oracle,
     workload: Workload,
     gateway: Gateway,
@@ -155,7 +146,6 @@ impl World {
         if !self.over {
             self.end()?;
         }
-        self.count();
         Ok(())
     }
 
@@ -186,24 +176,5 @@ impl World {
             self.rebuilt_agrees(seat)?;
         }
         Ok(())
-    }
-
-    fn count(&mut self) {
-        use onrush_proto::OrderState::{Expired, Rejected};
-        let books = &self.mirror.books;
-        let orders = || books.iter().flat_map(|book| book.orders.values());
-        self.summary.records = books.iter().map(|book| book.end_lsn).sum();
-        self.summary.orders = orders().filter(|order| order.state != Rejected).count() as u64;
-        self.summary.expired = orders().filter(|order| order.state == Expired).count() as u64;
-        self.summary.spread = orders().filter(|order| self.mirror.is_spread(order)).count() as u64;
-        let refunds =
-            |order: &onrush_proto::OrderRow| order.payment.as_ref().map_or(0, |paid| paid.refunds.len());
-        self.summary.refunds = orders().map(refunds).sum::<usize>() as u64;
-        let Seen { second_tries, captures, kept_keys } = self.mirror.seen;
-        (self.summary.second_tries, self.summary.captures) = (second_tries, captures);
-        self.summary.kept_keys = kept_keys;
-        let keys = books.iter().flat_map(|book| book.keys.values());
-        let claim = |key: &&onrush_proto::KeyState| matches!(key, onrush_proto::KeyState::Claim { .. });
-        self.summary.claims = keys.filter(claim).count() as u64;
     }
 }
