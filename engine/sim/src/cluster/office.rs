@@ -4,7 +4,7 @@
 //! enters it at its next look. When one loses its group, the office is over, and the others leave it, though they
 //! may lead on. What was under way between shards ends with it.
 
-use onrush_engine::replication::{NodeId, Raft, RoleKind};
+use onrush_engine::replication::{Beside, NodeId, Raft, RoleKind};
 use onrush_engine::shard::{Effects, Input, PeerMessage, ReplyTo};
 use onrush_proto::ShardId;
 
@@ -15,8 +15,6 @@ use crate::report::{Verdict, Violation};
 
 /// Most messages that a shard takes of another one at once.
 const TAKEN_MAX: u64 = 6;
-/// Election timeouts for which a leader waits to hear who leads the first shard.
-const PATIENCE: u64 = 4;
 
 impl World {
     /// The node that is in office with all its shards.
@@ -196,27 +194,17 @@ impl World {
         if raft.role() != RoleKind::Leader || raft.is_handing_over() || now_us < live.follow_due_us {
             return None;
         }
-        let own = raft.id();
         let here = self.of_node(self.node_of(at));
         let rafts: Vec<Option<&Raft>> =
             here.map(|at| self.members[at].live.as_ref().map(|live| live.replica.raft())).collect();
-        let first = rafts[0].and_then(Raft::leader).filter(|first| *first != own);
-        if let Some(first) = first.filter(|first| raft.members().is_voter(*first)) {
-            return Some(first);
-        }
-        // A node where a shard has stopped, or has no vote, never leads all of them. One that does not belong to the first
-        // group any more may never have heard so: it waits for a leader in vain.
-        let votes = |node: NodeId| rafts.iter().flatten().all(|raft| raft.members().is_voter(node));
-        let leads_first = rafts[0].is_some_and(|raft| raft.role() == RoleKind::Leader);
-        let is_fit = rafts.iter().all(Option::is_some) && votes(own);
-        let in_vain = !leads_first && now_us >= live.led_since_us + PATIENCE * self.plan.election_us;
-        if is_fit && !in_vain {
-            return None;
-        }
-        let others = || raft.members().voters().filter(|node| *node != own);
-        let fit: Vec<NodeId> = others().filter(|node| votes(*node)).collect();
-        let fit = if fit.is_empty() { others().collect() } else { fit };
-        (!fit.is_empty()).then(|| fit[live.followed % fit.len()])
+        let has_vote = |raft: &&Raft| raft.members().is_voter(raft.id());
+        let beside = Beside {
+            first: rafts[0].and_then(|first| first.heir().or_else(|| first.leader())),
+            is_fit: rafts.iter().all(|raft| raft.as_ref().is_some_and(has_vote)),
+            led_us: now_us.saturating_sub(live.led_since_us),
+            election_us: self.plan.election_us,
+        };
+        beside.heir(raft, live.followed)
     }
 
     /// A leader hands over to where the other shards are led.
