@@ -1,6 +1,7 @@
 //! One seed: run twice, equal traces.
 
 use crate::cluster;
+use crate::mirror::Mirror;
 use crate::options::RunOptions;
 use crate::plan::Plan;
 use crate::report::{Failure, Violation};
@@ -151,19 +152,10 @@ fn run_once(options: &RunOptions, seed: u64) -> Result<Passed, Box<Failure>> {
     if let Err(violation) = outcome {
         return Err(Box::new(failure(options, &plan, event, violation)));
     }
-    let (summary, tally) = (world.summary, world.mirror.tally());
+    let summary = world.summary;
     Ok(Passed {
         events: event,
         crashes: summary.crashes,
-        records: tally.records,
-        orders: tally.orders,
-        expired: tally.expired,
-        spread: tally.spread,
-        claims: tally.claims,
-        refunds: tally.refunds,
-        second_tries: world.mirror.seen.second_tries,
-        captures: world.mirror.seen.captures,
-        kept_keys: world.mirror.seen.kept_keys,
         refused_logs: u64::from(summary.refused_log),
         refused_stores: u64::from(summary.refused_store),
         faults: summary.faults,
@@ -176,8 +168,25 @@ fn run_once(options: &RunOptions, seed: u64) -> Result<Passed, Box<Failure>> {
         delivered: summary.delivered,
         gaps: summary.gaps,
         trace,
-        ..Passed::default()
+        ..booked(&world.mirror)
     })
+}
+
+/// What stands in the auditor's books.
+fn booked(mirror: &Mirror) -> Passed {
+    let tally = mirror.tally();
+    Passed {
+        records: tally.records,
+        orders: tally.orders,
+        expired: tally.expired,
+        spread: tally.spread,
+        claims: tally.claims,
+        refunds: tally.refunds,
+        second_tries: mirror.seen.second_tries,
+        captures: mirror.seen.captures,
+        kept_keys: mirror.seen.kept_keys,
+        ..Passed::default()
+    }
 }
 
 fn run_cluster(options: &RunOptions, plan: Plan) -> Result<Passed, Box<Failure>> {
@@ -187,19 +196,10 @@ fn run_cluster(options: &RunOptions, plan: Plan) -> Result<Passed, Box<Failure>>
     if let Err(violation) = outcome {
         return Err(Box::new(failure(options, &plan, event, violation)));
     }
-    let (summary, tally) = (world.summary, world.mirror.tally());
+    let summary = world.summary;
     Ok(Passed {
         events: event,
         crashes: summary.crashes,
-        records: tally.records,
-        orders: tally.orders,
-        expired: tally.expired,
-        spread: tally.spread,
-        claims: tally.claims,
-        refunds: tally.refunds,
-        second_tries: world.mirror.seen.second_tries,
-        captures: world.mirror.seen.captures,
-        kept_keys: world.mirror.seen.kept_keys,
         faults: summary.faults,
         kills: summary.kills,
         poisoned: summary.poisoned,
@@ -219,7 +219,7 @@ fn run_cluster(options: &RunOptions, plan: Plan) -> Result<Passed, Box<Failure>>
         from_snapshots: summary.installed,
         tampered: summary.tampered,
         trace,
-        ..Passed::default()
+        ..booked(&world.mirror)
     })
 }
 

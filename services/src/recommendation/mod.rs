@@ -268,7 +268,7 @@ impl RecommendationService for Recommendations {
                     ml_ready: network.is_some() || knowledge.named().ranker().is_some(),
                     ml_detail: match network {
                         Some(model) => learning::told(&model.origin),
-                        None if version > 0 => "history and trends rank: TrainModel found them better".into(),
+                        None if version > 0 => "history and trends rank: this version has no model, or one that could not be read".into(),
                         None => knowledge.named().in_short().into(),
                     },
                     products: counted.products.len() as u64,
