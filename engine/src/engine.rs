@@ -16,8 +16,7 @@ use crate::handle::{Core, EngineHandle};
 use crate::host::GlommioHost;
 use crate::host::{
     ClockJump, Desk, Flusher, FlusherHandle, HostClock, HostError, InlineHost, InstallError, MemberParts,
-    NO_OFFICE, NodeOffice, Ports, SeatParts, Sink, Snapshots, Station, TAIL_BYTES_MAX, Tail, ThreadHost,
-    Worker,
+    NO_OFFICE, NodeOffice, Ports, SeatParts, Sink, Snapshots, Station, Tail, TailBounds, ThreadHost, Worker,
 };
 use crate::options::{EngineOptions, HostKind};
 use crate::recover::RecoverError;
@@ -271,7 +270,8 @@ fn assemble(
         .iter()
         .enumerate()
         .map(|(shard, booted)| {
-            let tail = Arc::new(Tail::new(booted.log.committed(), booted.log.log().reader(), TAIL_BYTES_MAX));
+            let bounds = TailBounds::of(boot.options.flush.lag_bytes_max);
+            let tail = Arc::new(Tail::new(booted.log.committed(), booted.log.log().reader(), bounds));
             let station = Station::new(ShardId(shard as u16), boot.options.inbox_requests_max, tail);
             station.set_ceiling(booted.recovered.shard.store_ceiling());
             // The flusher absorbs again what was replayed.

@@ -42,7 +42,8 @@ pub use cluster::{ClusterOptions, GroupError, GroupStatus, HearError, Post};
 pub use engine::{CloseError, Engine, OpenError};
 pub use handle::{EngineHandle, ListError};
 pub use host::{
-    ClockJump, Flusher, HostError, InstallError, Installed, Snapshots, Station, Tail, install, install_newest,
+    ClockJump, Flusher, HostError, InstallError, Installed, Snapshots, Station, Tail, TailBounds, install,
+    install_newest,
 };
 pub use lane::{Lane, Pump};
 pub use options::{ClockOptions, EngineOptions, FlushOptions, HostKind, RetentionOptions, StoreKind};

@@ -32,12 +32,11 @@ async fn put_on_sale(shop: &Shop, sku: Sku) -> Result<(), CallError> {
 
 /// The heart of it.
 pub(crate) async fn buy(
-    address: &str,
+    shop: &Shop,
     customer: CustomerId,
     sku: Sku,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let shop = Shop::connect(address).await?;
-    put_on_sale(&shop, sku).await?;
+    put_on_sale(shop, sku).await?;
 
     // Under one key an order is made once, however often it is asked for.
     let key = Key::fresh();
@@ -57,5 +56,5 @@ pub(crate) async fn buy(
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "onrush://127.0.0.1:50060".into());
-    buy(&address, "ada".parse()?, "tea".parse()?).await
+    buy(&Shop::connect(&address).await?, "ada".parse()?, "tea".parse()?).await
 }

@@ -160,6 +160,7 @@ impl Flusher {
             }
             self.absorb(&frame)?;
             self.frames.advance(last);
+            self.station.tail.set_flushed(last);
             any = true;
         }
         self.station.held_back.store(held_back, Ordering::Relaxed);

@@ -36,6 +36,10 @@ pub(crate) struct SeatParts {
     pub(crate) lag_bytes_max: u64,
 }
 
+/// Batches whose memory waits for the next: one is open, one on its way to the disk, and one being let go. With
+/// one spare a third was dropped whenever the shard ran dry, and grew again from nothing.
+const SPARES_MAX: usize = 2;
+
 /// A shard, what waits in front of it, and the batch that it decides into.
 pub(super) struct Seat {
     pub(super) shard: Shard,
@@ -50,7 +54,8 @@ pub(super) struct Seat {
     wants: Vec<Want>,
     /// Decided, and not on its way to the disk yet.
     pub(super) open: Effects,
-    spare: Effects,
+    /// Batches that were let go, with their memory.
+    spares: Vec<Effects>,
     released_below: u64,
     hot_keys: HotKeys,
     /// The office in which it decides, or did so last.
@@ -74,7 +79,7 @@ impl Seat {
             inputs: VecDeque::new(),
             wants: Vec::new(),
             open: Effects::default(),
-            spare: Effects::default(),
+            spares: Vec::with_capacity(SPARES_MAX),
             released_below: 0,
             hot_keys: HotKeys::default(),
             office: NO_OFFICE,
@@ -192,7 +197,7 @@ impl Seat {
 
     /// The open batch; the next one is decided into another.
     pub(super) fn take_open(&mut self) -> Effects {
-        std::mem::replace(&mut self.open, std::mem::take(&mut self.spare))
+        std::mem::replace(&mut self.open, self.spares.pop().unwrap_or_default())
     }
 
     /// Publishes the rows of a batch that counts, and shows its frame to the flusher and to subscribers.
@@ -222,7 +227,9 @@ impl Seat {
         self.shard.set_stored(self.station.stored());
         self.station.set_ceiling(batch.store_ceiling);
         batch.clear();
-        self.spare = batch;
+        if self.spares.len() < SPARES_MAX {
+            self.spares.push(batch);
+        }
     }
 
     /// What can only be done with the log at hand.

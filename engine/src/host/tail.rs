@@ -7,8 +7,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 use event_listener::{Event, EventListener};
 use onrush_storage::log::{Frame, LogReader};
 
-/// Bytes of frames kept. Subscribers that lag further read the log's files.
-pub(crate) const TAIL_BYTES_MAX: usize = 64 << 20;
+/// However far a store may lag, no more is kept in memory for it.
+const UNFLUSHED_BYTES_MAX: u64 = 256 << 20;
+
+/// How much a tail keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct TailBounds {
+    /// Bytes of frames kept in any case. Subscribers that lag further read the log's files.
+    pub bytes: usize,
+    /// Bytes up to which frames stay that the flusher has not seen yet. Where it has to read them from the disk, it
+    /// falls behind further, and takes the disk from who writes the log.
+    pub unflushed_bytes: usize,
+}
+
+impl TailBounds {
+    /// What a node keeps whose store may lag by so many bytes of log.
+    pub fn of(lag_bytes_max: u64) -> Self {
+        let unflushed_bytes = lag_bytes_max.min(UNFLUSHED_BYTES_MAX) as usize;
+        Self { bytes: 64 << 20, unflushed_bytes }
+    }
+
+    /// So many bytes, whoever has not seen them.
+    pub fn at_most(bytes: usize) -> Self {
+        Self { bytes, unflushed_bytes: bytes }
+    }
+}
+
 /// Frames whose memory waits for another. Fresh memory of this size costs more than the copy.
 const SPARES_MAX: usize = 8;
 
@@ -29,9 +53,13 @@ struct Frames {
 }
 
 impl Frames {
-    /// Lets go of the oldest frames over the bound.
-    fn trim(&mut self, bytes_max: usize) {
-        while self.bytes > bytes_max && self.frames.len() > 1 {
+    /// Lets go of the oldest frames over the bounds.
+    fn trim(&mut self, bounds: TailBounds, flushed: u64) {
+        while self.bytes > bounds.bytes && self.frames.len() > 1 {
+            let unflushed = |frame: &Arc<Frame>| frame.view().info().next_lsn() > flushed + 1;
+            if self.bytes <= bounds.unflushed_bytes && self.frames.front().is_some_and(unflushed) {
+                return;
+            }
             let Some(gone) = self.frames.pop_front() else { return };
             self.bytes -= gone.bytes().len();
             // Who still reads it frees it.
@@ -44,20 +72,22 @@ impl Frames {
 /// The youngest committed frames of a shard.
 pub struct Tail {
     frames: Mutex<Frames>,
-    bytes_max: usize,
+    bounds: TailBounds,
     committed: AtomicU64,
+    /// The last record that the flusher has seen.
+    flushed: AtomicU64,
     grown: Event,
     reader: Mutex<LogReader>,
 }
 
 impl Tail {
-    /// A tail behind `committed`, over the log that `reader` reads. It keeps about `bytes_max`
-    /// bytes of frames.
-    pub fn new(committed: u64, reader: LogReader, bytes_max: usize) -> Self {
+    /// A tail behind `committed`, over the log that `reader` reads.
+    pub fn new(committed: u64, reader: LogReader, bounds: TailBounds) -> Self {
         Self {
-            bytes_max,
+            bounds,
             frames: Mutex::new(Frames { frames: VecDeque::new(), bytes: 0, spares: Vec::new() }),
             committed: AtomicU64::new(committed),
+            flushed: AtomicU64::new(0),
             grown: Event::new(),
             reader: Mutex::new(reader),
         }
@@ -66,6 +96,11 @@ impl Tail {
     /// The last committed record.
     pub fn committed(&self) -> u64 {
         self.committed.load(Ordering::Acquire)
+    }
+
+    /// Tells that the flusher has seen everything up to this record.
+    pub(crate) fn set_flushed(&self, lsn: u64) {
+        self.flushed.store(lsn, Ordering::Relaxed);
     }
 
     /// Memory of a frame that nobody reads any more; new memory if there is none.
@@ -80,7 +115,7 @@ impl Tail {
             let mut tail = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
             tail.bytes += frame.bytes().len();
             tail.frames.push_back(frame);
-            tail.trim(self.bytes_max);
+            tail.trim(self.bounds, self.flushed.load(Ordering::Relaxed));
         }
         self.committed.store(last, Ordering::Release);
         self.grown.notify(usize::MAX);
@@ -119,5 +154,47 @@ impl Tail {
     /// A reader of the log's files.
     pub(crate) fn reader(&self) -> LogReader {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).another()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use onrush_storage::disk::FaultDisk;
+    use onrush_storage::log::{FrameBuf, Log, LogOptions, Prepare};
+
+    use super::*;
+
+    /// Appends a frame of one record of about `bytes`.
+    fn append(log: &mut Log, bytes: usize) -> Arc<Frame> {
+        let mut frame = FrameBuf::new();
+        frame.push(1, 2, &vec![7; bytes]);
+        log.append(&mut frame, 1).unwrap();
+        Arc::new(frame.to_frame())
+    }
+
+    fn has(tail: &Tail, lsn: u64) -> bool {
+        matches!(tail.after(lsn - 1), Tailed::Frame(frame) if frame.view().info().first_lsn == lsn)
+    }
+
+    /// Where it let go of them the flusher read the log's files back: a quarter of its time in a sale that was
+    /// held up by the flusher.
+    #[test]
+    fn frames_that_the_flusher_has_not_seen_stay_within_their_own_bound() {
+        let options =
+            LogOptions { segment_bytes: 1 << 20, prepare: Prepare::Inline, ..LogOptions::new(0, 1) };
+        let (mut log, _) = Log::open(Arc::new(FaultDisk::new(7)), options).unwrap();
+        let tail = Tail::new(0, log.reader(), TailBounds { bytes: 3_000, unflushed_bytes: 6_000 });
+        let push = |log: &mut Log| tail.push(append(log, 900));
+        (0..5).for_each(|_| push(&mut log));
+        assert!((1..=5).all(|lsn| has(&tail, lsn)), "nobody has seen them");
+        (0..3).for_each(|_| push(&mut log));
+        assert!(!has(&tail, 1) && !has(&tail, 2) && (3..=8).all(|lsn| has(&tail, lsn)), "bounded all the same");
+        tail.set_flushed(5);
+        push(&mut log);
+        assert!(!has(&tail, 5) && (6..=9).all(|lsn| has(&tail, lsn)), "what was seen goes first");
+        tail.set_flushed(9);
+        push(&mut log);
+        assert!(!has(&tail, 7) && (8..=10).all(|lsn| has(&tail, lsn)), "as many as in any case");
     }
 }

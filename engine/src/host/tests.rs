@@ -18,7 +18,7 @@ use onrush_storage::store::{MemoryStore, Store};
 
 use super::ports::PortQueue;
 use super::station::MANY;
-use super::{HostClock, Parcel, Ports, SeatParts, Sink, Station, TAIL_BYTES_MAX, Tail, Worker};
+use super::{HostClock, Parcel, Ports, SeatParts, Sink, Station, Tail, TailBounds, Worker};
 use crate::flush::Stored;
 use crate::options::ClockOptions;
 use crate::shard::{Shard, ShardOptions};
@@ -128,7 +128,7 @@ impl Bench {
         let options =
             LogOptions { segment_bytes: 1 << 20, prepare: Prepare::Inline, ..LogOptions::new(0, 1) };
         let (log, _) = Log::open(Arc::new(gated), options).unwrap();
-        let tail = Arc::new(Tail::new(0, log.reader(), TAIL_BYTES_MAX));
+        let tail = Arc::new(Tail::new(0, log.reader(), TailBounds::of(0)));
         let station = Arc::new(Station::new(ShardId(0), 10_000, tail));
         station.set_sleeper(Waker::from(Arc::new(Unpark(thread::current()))));
         let (ports, queue) = (Arc::new(Ports::default()), Arc::new(PortQueue::new()));

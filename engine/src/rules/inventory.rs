@@ -260,11 +260,10 @@ pub enum Resolution {
 pub fn resolve(
     state: &State,
     context: &Context,
-    customer: &CustomerId,
-    lines: &[Line],
+    (customer, lines): (&CustomerId, &[Line]),
     how: Resolution,
-) -> Rows {
-    let mut rows = Rows::new();
+    rows: &mut Rows,
+) {
     for line in lines {
         let Some(stock) = state.stock.row(&line.sku) else { continue };
         let units = i64::from(line.quantity);
@@ -299,7 +298,6 @@ pub fn resolve(
             rows.extend(counted.ok().flatten());
         }
     }
-    rows
 }
 
 fn count_down(state: &State, context: &Context, customer: &CustomerId, line: &Line) -> Option<Row> {

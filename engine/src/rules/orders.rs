@@ -195,17 +195,22 @@ pub fn expire(state: &State, context: &Context, order: &OrderRow) -> Fact {
 }
 
 /// Calls an order off. A pending one at once; a paid one when its money is back.
-pub fn cancel(state: &State, context: &Context, order: &OrderRow) -> Decision {
+pub fn cancel(
+    state: &State,
+    context: &Context,
+    order: &OrderRow,
+    fact: &mut Fact,
+) -> Result<Receipt, Refusal> {
     let to = OrderState::Cancelled;
     if let Some(refund) = order.calling_off() {
         return Err(Refusal::BeingCancelled { refund: refund.number });
     }
     match order.state {
         OrderState::Pending => {
-            let fact = close(state, context, order, RecordKind::OrderCancelled, (to, Resolution::Release));
-            Ok(Accepted { fact, receipt: Receipt::OrderMoved { order: order.id, state: to } })
+            *fact = close(state, context, order, RecordKind::OrderCancelled, (to, Resolution::Release));
+            Ok(Receipt::OrderMoved { order: order.id, state: to })
         }
-        _ if order.may_become(to) => payments::refund_to_cancel(state, context, order),
+        _ if order.may_become(to) => payments::refund_to_cancel(state, context, order, fact),
         from => Err(Refusal::IllegalTransition { from, to }),
     }
 }
@@ -222,7 +227,7 @@ fn close(
     let ledger = payments::void_open(state, context, &mut closed);
     let mut fact = Fact::new(kind, hash_of(&order.id)).with(Row::Order(closed));
     if order.state.is_held() {
-        fact.rows.extend(inventory::resolve(state, context, &order.customer, &order.lines, how));
+        inventory::resolve(state, context, (&order.customer, &order.lines), how, &mut fact.rows);
     }
     fact.rows.extend(ledger);
     fact
@@ -245,9 +250,4 @@ pub fn step(context: &Context, order: &OrderRow, step: &MoveOrder) -> Decision {
 pub fn is_dead(order: &OrderRow, now_us: u64) -> bool {
     let open = order.state == OrderState::Pending || cfg!(planted = "09") && order.state == OrderState::Paid;
     open && order.held_until_us <= now_us
-}
-
-/// Rows of the lines here after a resolution that another rule decided.
-pub fn resolve_lines(state: &State, context: &Context, order: &OrderRow, how: Resolution) -> Rows {
-    inventory::resolve(state, context, &order.customer, &order.lines, how)
 }

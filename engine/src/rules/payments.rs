@@ -11,9 +11,8 @@ use onrush_proto::{
 };
 use smallvec::SmallVec;
 
-use super::inventory::{Resolution, can_retake};
-use super::orders::resolve_lines;
-use super::{Accepted, Context, Decision};
+use super::Context;
+use super::inventory::{self, Resolution, can_retake};
 use crate::state::State;
 use crate::tables::hash_of;
 
@@ -22,22 +21,32 @@ pub const ATTEMPTS_MAX: usize = 64;
 /// Most refunds one order may have.
 pub const REFUNDS_MAX: usize = 1_000;
 
-/// An order on its way to its next row, with the postings made on the way.
+/// An order on its way to its next row, with the postings made on the way. The row is made where it is recorded, as
+/// the first of the fact's: it is too large to be moved about.
 struct Change<'a> {
     state: &'a State,
     context: &'a Context,
-    order: OrderRow,
+    before: &'a OrderRow,
+    fact: &'a mut Fact,
     posted: SmallVec<[Posting; 2]>,
 }
 
 impl<'a> Change<'a> {
-    fn of(state: &'a State, context: &'a Context, order: &OrderRow) -> Self {
-        let order = OrderRow { changed_us: context.now_us, ..order.clone() };
-        Self { state, context, order, posted: SmallVec::new() }
+    fn of(state: &'a State, context: &'a Context, before: &'a OrderRow, fact: &'a mut Fact) -> Self {
+        fact.rows.clear();
+        fact.rows.push(Row::Order(OrderRow { changed_us: context.now_us, ..before.clone() }));
+        Self { state, context, before, fact, posted: SmallVec::new() }
+    }
+
+    fn order(&mut self) -> &mut OrderRow {
+        match &mut self.fact.rows[0] {
+            Row::Order(order) => order,
+            other => unreachable!("expected the order that the change began with, found {other:?}"),
+        }
     }
 
     fn payment(&mut self) -> &mut Payment {
-        self.order.payment.get_or_insert_default()
+        self.order().payment.get_or_insert_default()
     }
 
     fn post(&mut self, from: Account, to: Account, minor: i64) {
@@ -49,13 +58,13 @@ impl<'a> Change<'a> {
     }
 
     /// The record: the order, the stock rows of a resolution, and the ledger.
-    fn record(self, kind: RecordKind, how: Option<Resolution>) -> Fact {
-        let stock = how.map(|how| resolve_lines(self.state, self.context, &self.order, how));
-        let ledger = ledger_after(self.state, self.order.total.currency, &self.posted);
-        let mut fact = Fact::new(kind, hash_of(&self.order.id)).with(Row::Order(self.order));
-        fact.rows.extend(stock.into_iter().flatten());
-        fact.rows.extend(ledger);
-        fact
+    fn record(self, kind: RecordKind, how: Option<Resolution>) {
+        let Self { state, context, before, fact, posted } = self;
+        (fact.kind, fact.key_hash) = (kind, hash_of(&before.id));
+        if let Some(how) = how {
+            inventory::resolve(state, context, (&before.customer, &before.lines), how, &mut fact.rows);
+        }
+        fact.rows.extend(ledger_after(state, before.total.currency, &posted));
     }
 }
 
@@ -73,15 +82,21 @@ fn ledger_after(state: &State, currency: onrush_proto::Currency, posted: &[Posti
     Some(Row::Ledger(row))
 }
 
-/// Records an attempt; the gateway is asked by a subscriber.
-pub fn start(state: &State, context: &Context, order: &OrderRow, start: &StartPayment) -> Decision {
+/// Records an attempt, made in `fact`; the gateway is asked by a subscriber.
+pub fn start(
+    state: &State,
+    context: &Context,
+    order: &OrderRow,
+    start: &StartPayment,
+    fact: &mut Fact,
+) -> Result<Receipt, Refusal> {
     if start.method.is_empty() {
         return Err(Refusal::Invalid { field: "payment_method", expected: "1 to 47 bytes" });
     }
     if order.state != OrderState::Pending {
         return Err(Refusal::IllegalTransition { from: order.state, to: OrderState::Paid });
     }
-    let mut change = Change::of(state, context, order);
+    let mut change = Change::of(state, context, order, fact);
     let total = order.total;
     let payment = change.payment();
     if payment.state != PaymentState::RequiresPaymentMethod || payment.attempts.len() >= ATTEMPTS_MAX {
@@ -100,32 +115,32 @@ pub fn start(state: &State, context: &Context, order: &OrderRow, start: &StartPa
         decline: Text::EMPTY,
         started_us: context.now_us,
     });
-    let receipt = Receipt::AttemptStarted { order: order.id, attempt: number, amount: total };
-    Ok(Accepted { fact: change.record(RecordKind::PaymentStarted, None), receipt })
+    change.record(RecordKind::PaymentStarted, None);
+    Ok(Receipt::AttemptStarted { order: order.id, attempt: number, amount: total })
 }
 
 /// What a settlement comes to.
-#[expect(clippy::large_enum_variant, reason = "built and taken apart at once; never stored")]
 pub enum Settlement {
-    /// It changes something.
-    Changes(Accepted),
+    /// It changes something: the fact was made.
+    Changes(Receipt),
     /// The attempt or refund was settled this way before.
     Known(Receipt),
 }
 
-/// Records what the gateway said of an attempt. Gateways say things more than once and out of
+/// Records what the gateway said of an attempt, made in `fact`. Gateways say things more than once and out of
 /// order: money that moved wins over a decline or silence, and a repetition changes nothing.
 pub fn settle(
     state: &State,
     context: &Context,
     order: &OrderRow,
     settle: &SettleAttempt,
+    fact: &mut Fact,
 ) -> Result<Settlement, Refusal> {
     let payment = order.payment.as_deref();
     let attempt = payment
         .and_then(|payment| payment.attempts.iter().find(|attempt| attempt.number == settle.attempt))
         .ok_or(Refusal::UnknownAttempt { attempt: settle.attempt })?;
-    let change = Change::of(state, context, order);
+    let change = Change::of(state, context, order, fact);
     use AttemptState::{Captured, Capturing, Declined, Processing, Unknown};
     let settled = match (settle.result, attempt.state) {
         (GatewayResult::Captured { .. }, Captured) => None,
@@ -146,7 +161,7 @@ pub fn settle(
         _ => None,
     };
     Ok(match settled {
-        Some(accepted) => Settlement::Changes(accepted),
+        Some(receipt) => Settlement::Changes(receipt),
         None => Settlement::Known(attempt_receipt(order, settle.attempt)),
     })
 }
@@ -166,19 +181,20 @@ fn mark(payment: &mut Payment, number: u16, state: AttemptState, reference: Text
     (std::mem::replace(&mut attempt.state, state), attempt.minor)
 }
 
-fn finish(change: Change<'_>, number: u16, kind: RecordKind, how: Option<Resolution>) -> Accepted {
-    let receipt = attempt_receipt(&change.order, number);
-    Accepted { fact: change.record(kind, how), receipt }
+fn finish(mut change: Change<'_>, number: u16, kind: RecordKind, how: Option<Resolution>) -> Receipt {
+    let receipt = attempt_receipt(change.order(), number);
+    change.record(kind, how);
+    receipt
 }
 
 /// Money was taken, in time or not. It pays a pending order, or one that expired and can be had
 /// again; a second charge, or money for an order that is gone, goes back.
-fn captured(mut change: Change<'_>, number: u16, (minor, reference): (i64, Text<63>)) -> Accepted {
+fn captured(mut change: Change<'_>, number: u16, (minor, reference): (i64, Text<63>)) -> Receipt {
     book_capture(&mut change, number, minor, reference);
-    let was = change.order.state;
+    let was = change.before.state;
     let retake = was == OrderState::Expired
         && is_local(&change)
-        && can_retake(change.state, change.context, &change.order.customer, &change.order.lines);
+        && can_retake(change.state, change.context, &change.before.customer, &change.before.lines);
     let how = match was {
         OrderState::Pending => Resolution::Capture,
         OrderState::Expired if retake => Resolution::Retake,
@@ -193,7 +209,8 @@ fn captured(mut change: Change<'_>, number: u16, (minor, reference): (i64, Text<
     };
     void_authorised(&mut change);
     change.payment().state = PaymentState::Succeeded;
-    change.order.enter(OrderState::Paid, change.context.now_us);
+    let now_us = change.context.now_us;
+    change.order().enter(OrderState::Paid, now_us);
     finish(change, number, RecordKind::PaymentCaptured, Some(how))
 }
 
@@ -225,13 +242,13 @@ fn void_authorised(change: &mut Change<'_>) {
 /// would have to be reserved anew everywhere; its money goes back instead.
 fn is_local(change: &Change<'_>) -> bool {
     let map = change.context.map;
-    let home = map.shard(change.order.id.slot());
-    change.order.lines.iter().all(|line| map.shard(onrush_proto::Slot::of(line.sku.as_bytes())) == home)
+    let home = map.shard(change.before.id.slot());
+    change.before.lines.iter().all(|line| map.shard(onrush_proto::Slot::of(line.sku.as_bytes())) == home)
 }
 
 /// Money was reserved. It waits for its capture if the order waits for it; else it is given back.
-fn authorised(mut change: Change<'_>, number: u16, reference: Text<63>) -> Accepted {
-    let pending = change.order.state == OrderState::Pending;
+fn authorised(mut change: Change<'_>, number: u16, reference: Text<63>) -> Receipt {
+    let pending = change.before.state == OrderState::Pending;
     let payment = change.payment();
     let waits = pending && !payment.attempts.iter().any(|attempt| attempt.state.is_reserved());
     let state = if waits { AttemptState::Authorised } else { AttemptState::Voided };
@@ -243,15 +260,15 @@ fn authorised(mut change: Change<'_>, number: u16, reference: Text<63>) -> Accep
         return finish(change, number, RecordKind::PaymentAuthorised, None);
     }
     change.post(Account::Authorised, Account::Customer, minor);
-    if !pending && !change.order.state.is_sold() {
+    if !pending && !change.before.state.is_sold() {
         change.payment().state = PaymentState::Canceled;
     }
     finish(change, number, RecordKind::PaymentVoided, None)
 }
 
 /// A decline (with its code) or silence.
-fn refused(mut change: Change<'_>, number: u16, code: Option<Text<31>>) -> Accepted {
-    let order_state = change.order.state;
+fn refused(mut change: Change<'_>, number: u16, code: Option<Text<31>>) -> Receipt {
+    let order_state = change.before.state;
     let state = if code.is_some() { AttemptState::Declined } else { AttemptState::Unknown };
     let payment = change.payment();
     mark(payment, number, state, Text::EMPTY);
@@ -272,8 +289,8 @@ fn refused(mut change: Change<'_>, number: u16, code: Option<Text<31>>) -> Accep
 }
 
 /// What was reserved is gone without being taken.
-fn capture_failed(mut change: Change<'_>, number: u16, code: Text<31>) -> Accepted {
-    let order_state = change.order.state;
+fn capture_failed(mut change: Change<'_>, number: u16, code: Text<31>) -> Receipt {
+    let order_state = change.before.state;
     let payment = change.payment();
     let (_, minor) = mark(payment, number, AttemptState::Declined, Text::EMPTY);
     if let Some(attempt) = payment.attempts.iter_mut().find(|attempt| attempt.number == number) {
@@ -294,7 +311,13 @@ fn capture_failed(mut change: Change<'_>, number: u16, code: Text<31>) -> Accept
 /// Records the capture of an authorised payment, wholly or in part; the gateway is asked by a
 /// subscriber, and what it says is settled like any attempt's result. Whatever becomes of the order
 /// meanwhile, the capture is on record: money that comes too late is late money.
-pub fn capture(state: &State, context: &Context, order: &OrderRow, capture: &CapturePayment) -> Decision {
+pub fn capture(
+    state: &State,
+    context: &Context,
+    order: &OrderRow,
+    capture: &CapturePayment,
+    fact: &mut Fact,
+) -> Result<Receipt, Refusal> {
     let payment = order.payment.as_deref();
     let payment_state = payment.map_or(PaymentState::RequiresPaymentMethod, |payment| payment.state);
     let reserved = |attempt: &&Attempt| attempt.state == AttemptState::Authorised;
@@ -307,7 +330,7 @@ pub fn capture(state: &State, context: &Context, order: &OrderRow, capture: &Cap
     if capture.minor > left {
         return Err(Refusal::CaptureAboveAuthorised { asked: capture.minor, left });
     }
-    let mut change = Change::of(state, context, order);
+    let mut change = Change::of(state, context, order, fact);
     let payment = change.payment();
     payment.state = PaymentState::Processing;
     if let Some(attempt) = payment.attempts.iter_mut().find(|attempt| attempt.number == number) {
@@ -315,8 +338,8 @@ pub fn capture(state: &State, context: &Context, order: &OrderRow, capture: &Cap
         attempt.capture_minor = capture.minor;
     }
     let amount = Money::new(capture.minor, order.total.currency);
-    let receipt = Receipt::CaptureStarted { order: order.id, attempt: number, amount };
-    Ok(Accepted { fact: change.record(RecordKind::CaptureStarted, None), receipt })
+    change.record(RecordKind::CaptureStarted, None);
+    Ok(Receipt::CaptureStarted { order: order.id, attempt: number, amount })
 }
 
 fn check_amount(minor: i64) -> Result<(), Refusal> {
@@ -347,17 +370,28 @@ pub fn void_open(state: &State, context: &Context, order: &mut OrderRow) -> Opti
 
 /// Records a refund, pending until the gateway answers. Decided on the payment's own shard, so
 /// concurrent refunds cannot pass together.
-pub fn refund(context: &Context, order: &OrderRow, refund: &RefundPayment) -> Decision {
+pub fn refund(
+    state: &State,
+    context: &Context,
+    order: &OrderRow,
+    refund: &RefundPayment,
+    fact: &mut Fact,
+) -> Result<Receipt, Refusal> {
     check_amount(refund.minor)?;
-    start_refund(context, order, refund.minor, false)
+    start_refund(state, context, order, (refund.minor, false), fact)
 }
 
 /// Begins to call a paid order off: all the money that is left goes back first. Where none was
 /// taken the order ends at once.
-pub fn refund_to_cancel(state: &State, context: &Context, order: &OrderRow) -> Decision {
+pub fn refund_to_cancel(
+    state: &State,
+    context: &Context,
+    order: &OrderRow,
+    fact: &mut Fact,
+) -> Result<Receipt, Refusal> {
     let left = refundable(order);
     if order.payment.as_ref().is_none_or(|payment| payment.captured == 0) {
-        let mut change = Change::of(state, context, order);
+        let mut change = Change::of(state, context, order, fact);
         let refunding = Refunding { minor: 0, cancels: true, surplus: false, now_us: context.now_us };
         let number = push_refund(change.payment(), refunding);
         return Ok(refund_done(change, usize::from(number) - 1));
@@ -365,25 +399,31 @@ pub fn refund_to_cancel(state: &State, context: &Context, order: &OrderRow) -> D
     if left <= 0 {
         return Err(Refusal::IllegalTransition { from: order.state, to: OrderState::Cancelled });
     }
-    start_refund(context, order, left, true)
+    start_refund(state, context, order, (left, true), fact)
 }
 
 fn refundable(order: &OrderRow) -> i64 {
     order.payment.as_ref().map_or(0, |payment| payment.captured - payment.refunds_open_or_settled())
 }
 
-fn start_refund(context: &Context, order: &OrderRow, minor: i64, cancels: bool) -> Decision {
+fn start_refund(
+    state: &State,
+    context: &Context,
+    order: &OrderRow,
+    (minor, cancels): (i64, bool),
+    fact: &mut Fact,
+) -> Result<Receipt, Refusal> {
     let left = refundable(order);
     let refunds = order.payment.as_ref().map_or(0, |payment| payment.refunds.len());
     if minor > left || refunds >= REFUNDS_MAX {
         return Err(Refusal::RefundAboveCaptured { asked: minor, left });
     }
-    let mut after = OrderRow { changed_us: context.now_us, ..order.clone() };
+    let mut change = Change::of(state, context, order, fact);
     let refunding = Refunding { minor, cancels, surplus: false, now_us: context.now_us };
-    let number = push_refund(after.payment.get_or_insert_default(), refunding);
-    let receipt = refund_receipt(&after, number);
-    let fact = Fact::new(RecordKind::RefundStarted, hash_of(&order.id)).with(Row::Order(after));
-    Ok(Accepted { fact, receipt })
+    let number = push_refund(change.payment(), refunding);
+    let receipt = refund_receipt(change.order(), number);
+    change.record(RecordKind::RefundStarted, None);
+    Ok(receipt)
 }
 
 /// A refund to come.
@@ -419,6 +459,7 @@ pub fn settle_refund(
     context: &Context,
     order: &OrderRow,
     settle: &SettleRefund,
+    fact: &mut Fact,
 ) -> Result<Settlement, Refusal> {
     let refunds = order.payment.as_deref().map_or(&[][..], |payment| &payment.refunds);
     let index = refunds
@@ -428,18 +469,18 @@ pub fn settle_refund(
     if refunds[index].state != RefundState::Pending {
         return Ok(Settlement::Known(refund_receipt(order, settle.refund)));
     }
-    let mut change = Change::of(state, context, order);
+    let mut change = Change::of(state, context, order, fact);
     if settle.succeeded {
         return Ok(Settlement::Changes(refund_done(change, index)));
     }
     change.payment().refunds[index].state = RefundState::Failed;
-    let receipt = refund_receipt(&change.order, settle.refund);
-    let fact = change.record(RecordKind::RefundFailed, None);
-    Ok(Settlement::Changes(Accepted { fact, receipt }))
+    let receipt = refund_receipt(change.order(), settle.refund);
+    change.record(RecordKind::RefundFailed, None);
+    Ok(Settlement::Changes(receipt))
 }
 
 /// The money is back. A refund that calls the order off ends it.
-fn refund_done(mut change: Change<'_>, index: usize) -> Accepted {
+fn refund_done(mut change: Change<'_>, index: usize) -> Receipt {
     let refund = &mut change.payment().refunds[index];
     refund.state = RefundState::Succeeded;
     let Refund { number, minor, cancels, surplus, .. } = *refund;
@@ -447,7 +488,7 @@ fn refund_done(mut change: Change<'_>, index: usize) -> Accepted {
     change.post(Account::Captured, Account::Refunded, minor);
     let payment = change.payment();
     let all_back = payment.refunded == payment.captured;
-    let cancelled = cancels && change.order.may_become(OrderState::Cancelled);
+    let cancelled = cancels && change.before.may_become(OrderState::Cancelled);
     let to = match (cancelled, all_back) {
         (true, _) => OrderState::Cancelled,
         (false, true) => OrderState::Refunded,
@@ -455,11 +496,13 @@ fn refund_done(mut change: Change<'_>, index: usize) -> Accepted {
     };
     // Money that came for an order which was gone does not bring the order back, and a second charge
     // that goes back leaves the first.
-    let moves = change.order.state.is_sold() && change.order.may_become(to) && (all_back || !surplus);
+    let moves = change.before.state.is_sold() && change.before.may_become(to) && (all_back || !surplus);
     if moves {
-        change.order.enter(to, change.context.now_us);
+        let now_us = change.context.now_us;
+        change.order().enter(to, now_us);
     }
-    let receipt = refund_receipt(&change.order, number);
+    let receipt = refund_receipt(change.order(), number);
     let how = (moves && cancelled).then_some(Resolution::Return);
-    Accepted { fact: change.record(RecordKind::RefundSucceeded, how), receipt }
+    change.record(RecordKind::RefundSucceeded, how);
+    receipt
 }

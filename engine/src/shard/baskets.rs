@@ -322,10 +322,10 @@ impl Shard {
             (HoldState::Captured, Resolution::Return) => (HoldState::Returned, RecordKind::HoldReleased),
             _ => return,
         };
-        let rows = inventory::resolve(&self.state, &self.context(), &hold.customer, &hold.lines, how);
         let row = HoldRow { state, ..hold.clone() };
         let mut fact = Fact::new(kind, hash_of(&order)).with(Row::Hold(Box::new(row)));
-        fact.rows.extend(rows);
+        let part = (&hold.customer, &hold.lines[..]);
+        inventory::resolve(&self.state, &self.context(), part, how, &mut fact.rows);
         self.record(fact, out);
     }
 

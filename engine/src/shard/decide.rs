@@ -12,35 +12,34 @@ use crate::rules::{Accepted, documents, groups, inventory, names, orders, paymen
 use crate::tables::hash_of;
 
 /// What a command comes to.
-#[expect(clippy::large_enum_variant, reason = "built and taken apart on the hot path; never stored")]
 enum Verdict {
-    /// A record.
-    Accept(Accepted),
+    /// A record: the fact was made.
+    Accept(Receipt),
     /// An acceptance that changes nothing: only its key is worth a record.
     Known(Receipt),
     /// An answer without a record.
     Answer(Outcome),
 }
 
-impl From<Accepted> for Verdict {
-    fn from(accepted: Accepted) -> Self {
-        Self::Accept(accepted)
-    }
-}
-
 impl From<Settlement> for Verdict {
     fn from(settlement: Settlement) -> Self {
         match settlement {
-            Settlement::Changes(accepted) => Self::Accept(accepted),
+            Settlement::Changes(receipt) => Self::Accept(receipt),
             Settlement::Known(receipt) => Self::Known(receipt),
         }
     }
 }
 
-impl From<Step> for Verdict {
-    fn from(step: Step) -> Self {
+impl Verdict {
+    /// An acceptance whose fact was made elsewhere.
+    fn of(accepted: Accepted, fact: &mut Fact) -> Self {
+        *fact = accepted.fact;
+        Self::Accept(accepted.receipt)
+    }
+
+    fn of_step(step: Step, fact: &mut Fact) -> Self {
         match step {
-            Step::Changes(accepted) => Self::Accept(accepted),
+            Step::Changes(accepted) => Self::of(accepted, fact),
             Step::Known(receipt) => Self::Known(receipt),
         }
     }
@@ -76,11 +75,12 @@ impl Shard {
         if rests_on_units(&request.command) && !self.sweep_all(out) {
             return false;
         }
-        match self.verdict(&request.command) {
-            Ok(Verdict::Accept(accepted)) => {
+        let mut fact = self.take_spare_fact();
+        match self.verdict(&request.command, &mut fact) {
+            Ok(Verdict::Accept(receipt)) => {
                 self.turn_ends = self.wants_more_counts(&request.command);
-                let moved = accepted.fact.kind;
-                self.accept(origin, request, accepted, out);
+                let moved = fact.kind;
+                self.accept_fact(origin, request, (&mut fact, receipt), out);
                 if let Some(order) = request.command.order() {
                     self.resolve_elsewhere(order, moved, out);
                 }
@@ -95,12 +95,17 @@ impl Shard {
             Ok(Verdict::Answer(outcome)) => self.answer_now(origin, request.key, outcome, out),
             Err(refusal) => self.refuse(origin, request.key, refusal, out),
         }
+        self.spare_fact = Some(fact);
         true
+    }
+
+    fn take_spare_fact(&mut self) -> Box<Fact> {
+        self.spare_fact.take().unwrap_or_else(|| Box::new(unmade()))
     }
 
     /// False if it could not be decided: it fell short, and the dead are not all swept.
     fn create(&mut self, origin: Origin, request: &Request, create: &CreateOrder, out: &mut Effects) -> bool {
-        let mut fact = self.spare_fact.take().unwrap_or_else(|| Box::new(unmade()));
+        let mut fact = self.take_spare_fact();
         let decided = self.create_in(&mut fact, origin, (request, create), out);
         self.spare_fact = Some(fact);
         decided
@@ -159,11 +164,14 @@ impl Shard {
         })
     }
 
-    fn verdict(&self, command: &Command) -> Result<Verdict, Refusal> {
+    /// What a command comes to; what is recorded of it is made in `fact`.
+    fn verdict(&self, command: &Command, fact: &mut Fact) -> Result<Verdict, Refusal> {
         let (state, context) = (&self.state, &self.context());
         Ok(match command {
-            Command::PutProduct(put) => inventory::put_product(state, context, put)?.into(),
-            Command::UpdateStock(update) => inventory::update_stock(state, context, update)?.into(),
+            Command::PutProduct(put) => Verdict::of(inventory::put_product(state, context, put)?, fact),
+            Command::UpdateStock(update) => {
+                Verdict::of(inventory::update_stock(state, context, update)?, fact)
+            }
             Command::GetStock(sku) => {
                 let row = state.stock.row(sku).ok_or(Refusal::UnknownProduct)?;
                 Verdict::Answer(Outcome::Stock(Box::new(*row)))
@@ -172,39 +180,43 @@ impl Shard {
             Command::GetOrder(order) => {
                 Verdict::Answer(Outcome::Order(Box::new(self.order(*order)?.clone())))
             }
-            Command::CancelOrder(cancel) => orders::cancel(state, context, self.order(cancel.order)?)?.into(),
-            Command::MoveOrder(step) => orders::step(context, self.order(step.order)?, step)?.into(),
+            Command::CancelOrder(cancel) => {
+                Verdict::Accept(orders::cancel(state, context, self.order(cancel.order)?, fact)?)
+            }
+            Command::MoveOrder(step) => {
+                Verdict::of(orders::step(context, self.order(step.order)?, step)?, fact)
+            }
             Command::StartPayment(start) => {
-                payments::start(state, context, self.order(start.order)?, start)?.into()
+                Verdict::Accept(payments::start(state, context, self.order(start.order)?, start, fact)?)
             }
             Command::SettleAttempt(settle) => {
-                payments::settle(state, context, self.order(settle.order)?, settle)?.into()
+                payments::settle(state, context, self.order(settle.order)?, settle, fact)?.into()
             }
             Command::CapturePayment(capture) => {
-                payments::capture(state, context, self.order(capture.order)?, capture)?.into()
+                Verdict::Accept(payments::capture(state, context, self.order(capture.order)?, capture, fact)?)
             }
             Command::RefundPayment(refund) => {
-                payments::refund(context, self.order(refund.order)?, refund)?.into()
+                Verdict::Accept(payments::refund(state, context, self.order(refund.order)?, refund, fact)?)
             }
             Command::SettleRefund(settle) => {
-                payments::settle_refund(state, context, self.order(settle.order)?, settle)?.into()
+                payments::settle_refund(state, context, self.order(settle.order)?, settle, fact)?.into()
             }
-            Command::PutDocument(put) => documents::put(state, context, put)?.into(),
-            Command::DeleteDocument(delete) => documents::delete(state, context, delete)?.into(),
+            Command::PutDocument(put) => Verdict::of(documents::put(state, context, put)?, fact),
+            Command::DeleteDocument(delete) => Verdict::of(documents::delete(state, context, delete)?, fact),
             Command::GetDocument(get) => Verdict::Answer(self.document(&get.key)?),
             Command::Name(name) => match &**name {
                 NameCommand::Get { name } => Verdict::Answer(self.name(name)?),
-                change => names::decide(state, context, change)?.into(),
+                change => Verdict::of(names::decide(state, context, change)?, fact),
             },
             Command::CommitOffset(commit) if commit.lsn.is_none() => {
                 Verdict::Answer(Outcome::Offset(onrush_proto::Lsn(groups::position(state, commit))))
             }
-            Command::CommitOffset(commit) => groups::commit(state, context, commit)?.into(),
+            Command::CommitOffset(commit) => Verdict::of(groups::commit(state, context, commit)?, fact),
             Command::Group(group) if group.ask == GroupAsk::Get => {
                 let standing = groups::standing(state, (group.group, group.topic as u8));
                 Verdict::Answer(Outcome::Groups(vec![standing]))
             }
-            Command::Group(group) => groups::decide(state, context, group)?.into(),
+            Command::Group(group) => Verdict::of_step(groups::decide(state, context, group)?, fact),
             Command::ListGroups(_) => Verdict::Answer(Outcome::Groups(groups::all(state).collect())),
         })
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use onrush_engine::flush::{Absorber, Stored};
-use onrush_engine::{FlushOptions, Flusher, Snapshots, Station, Tail, install_newest};
+use onrush_engine::{FlushOptions, Flusher, Snapshots, Station, Tail, TailBounds, install_newest};
 use onrush_proto::ShardId;
 use onrush_storage::disk::{Disk, FaultDisk};
 use onrush_storage::snapshot::{SnapshotReader, prune};
@@ -25,7 +25,7 @@ fn the_log_reaches_back_to_the_checkpoint_in_each_kept_snapshot() {
         }
     }
     let log = &rig.nodes[0].log;
-    let tail = Arc::new(Tail::new(0, log.reader(), 1 << 20));
+    let tail = Arc::new(Tail::new(0, log.reader(), TailBounds::at_most(1 << 20)));
     let station = Arc::new(Station::new(ShardId(0), 1, tail));
     let shelf: Arc<dyn Disk> = Arc::new(FaultDisk::new(1));
     let options = FlushOptions {

@@ -11,7 +11,7 @@ use onrush_engine::replication::{
 };
 use onrush_engine::shard::{Effects, Input, PeerMessage, Shard, ShardOptions, Want};
 use onrush_engine::views::{ShardViews, ViewRows};
-use onrush_engine::{Flusher, Snapshots, Station, Tail, install, install_newest};
+use onrush_engine::{Flusher, Snapshots, Station, Tail, TailBounds, install, install_newest};
 use onrush_proto::{FactView, ShardId};
 use onrush_storage::disk::{Disk, FaultDisk};
 use onrush_storage::log::{BeginError, Log, LogOptions, OpenError, Prepare, VoteError};
@@ -182,7 +182,7 @@ impl Member {
     ) -> Live {
         let Recovered { shard, absorber, replayed_from, .. } = recovered;
         let (log, id) = (&files.log, ShardId(self.shard as u16));
-        let tail = Arc::new(Tail::new(applied.lsn, log.reader(), plan.tail_bytes_max));
+        let tail = Arc::new(Tail::new(applied.lsn, log.reader(), TailBounds::at_most(plan.tail_bytes_max)));
         let station = Arc::new(Station::new(id, 1, Arc::clone(&tail)));
         station.set_ceiling(shard.store_ceiling());
         let shelf: Arc<dyn Disk> = Arc::new(self.snapshots.clone());

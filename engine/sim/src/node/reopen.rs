@@ -6,7 +6,7 @@ use onrush_engine::flush::Stored;
 use onrush_engine::recover::{LogPosition, RecoverError, Recovered, recover_with_views};
 use onrush_engine::shard::ShardOptions;
 use onrush_engine::views::ShardViews;
-use onrush_engine::{Flusher, InstallError, Snapshots, Station, Tail, install_newest};
+use onrush_engine::{Flusher, InstallError, Snapshots, Station, Tail, TailBounds, install_newest};
 use onrush_proto::ShardId;
 use onrush_storage::log::{Log, LogOptions, OpenError, Prepare, ReadError, Recovery};
 use onrush_storage::snapshot::SnapshotError;
@@ -105,7 +105,7 @@ impl Seat {
     fn begin(&self, plan: &Plan, log: Log, (recovered, views): (Recovered, Arc<ShardViews>)) -> Live {
         let Recovered { shard, absorber, replayed_from, .. } = recovered;
         let id = ShardId(self.index as u16);
-        let tail = Arc::new(Tail::new(log.end_lsn(), log.reader(), plan.tail_bytes_max));
+        let tail = Arc::new(Tail::new(log.end_lsn(), log.reader(), TailBounds::at_most(plan.tail_bytes_max)));
         let station = Arc::new(Station::new(id, 1, Arc::clone(&tail)));
         station.set_ceiling(shard.store_ceiling());
         let snapshots = Snapshots::new(id, Arc::new(self.snapshots.clone()), plan.flush.snapshot_bytes)

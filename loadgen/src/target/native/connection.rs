@@ -10,7 +10,7 @@ use onrush_proto::frame::{Answer, Welcome};
 use onrush_proto::{Command, Lsn, Outcome, Receipt, Refusal, Reply, Request, Sku};
 
 use super::course::{Asking, Astray, Heard};
-use crate::target::reply;
+use crate::target::{Page, reply};
 
 /// How long a server may take to say what it grants.
 pub(super) const WELCOME_MAX: Duration = Duration::from_secs(10);
@@ -126,9 +126,13 @@ impl<C: Carrier> Connection<C> {
         }
     }
 
-    /// Takes a look at a SKU to send with the next write.
-    pub(super) fn validate(&mut self, tag: u64, sku: &Sku) -> Result<(), NotAsked> {
-        self.put(|dialogue, own| dialogue.validate(own, &[(*sku, 1)])).map(|place| {
+    /// Takes a look at a page of a SKU to send with the next write.
+    pub(super) fn view(&mut self, tag: u64, page: Page, sku: &Sku) -> Result<(), NotAsked> {
+        let ask = |dialogue: &mut Dialogue, own| match page {
+            Page::Product => dialogue.details(own, &[*sku]),
+            Page::Validate => dialogue.validate(own, &[(*sku, 1)]),
+        };
+        self.put(ask).map(|place| {
             self.open[place] = Some(Opened::Tag(tag));
         })
     }
@@ -255,6 +259,14 @@ fn reply_of(said: Said<'_>) -> Option<(u64, Reply)> {
                     Outcome::Accepted(Receipt::Stock { on_hand, held: 0, version: 0 })
                 }
                 _ => Outcome::Refused(Refusal::UnknownProduct),
+            };
+            Some((tag, reply::of_page(outcome)))
+        }
+        Said::Products(mut products) => {
+            let tag = products.tag;
+            let outcome = match products.next() {
+                Some(Ok(product)) => Outcome::Accepted(Receipt::Product { version: product.version }),
+                Some(Err(_)) | None => Outcome::Refused(Refusal::UnknownProduct),
             };
             Some((tag, reply::of_page(outcome)))
         }

@@ -335,9 +335,8 @@ impl<R: Road> Target for Native<R> {
         true
     }
 
-    /// Either page looks at price and stock: Details, which has the rows of the catalogue, is not asked here.
-    fn view(&mut self, tag: u64, _page: Page, sku: &Sku) -> Viewed {
-        if !self.ask(tag, |connection| connection.validate(tag, sku)) {
+    fn view(&mut self, tag: u64, page: Page, sku: &Sku) -> Viewed {
+        if !self.ask(tag, |connection| connection.view(tag, page, sku)) {
             self.say(tag, Refusal::Overloaded);
         }
         Viewed::Sent
@@ -378,7 +377,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use onrush_proto::frame::{
-        Cluster, Commands, FRAME_BYTES_MAX, Frame, Kind, Node, Welcome, begin, put_reply,
+        Cluster, Commands, FRAME_BYTES_MAX, Frame, Kind, Node, Welcome, begin, put_no_product, put_reply,
     };
     use onrush_proto::{Command, OrderId, Outcome, SlotMap};
 
@@ -415,6 +414,14 @@ mod tests {
                 assert!(read > 0);
                 self.1.extend_from_slice(&bytes[..read]);
             }
+        }
+
+        fn say(&mut self, kind: Kind, count: u16, body: &[u8]) {
+            let mut out = Vec::new();
+            let frame = begin(&mut out, kind);
+            out.extend_from_slice(body);
+            frame.seal(&mut out, count, 1);
+            self.0.write_all(&out).unwrap();
         }
 
         fn answer(&mut self, tags: &[u64]) {
@@ -472,6 +479,21 @@ mod tests {
         let second = peers[1].frame();
         peers[1].answer(&second.1);
         assert_eq!((answers(&mut target, 1), target.in_flight()), (vec![72], 0));
+    }
+
+    #[test]
+    fn a_page_of_the_catalogue_is_looked_at_by_details_and_one_of_prices_by_validation() {
+        let (mut target, mut peers) = target(1);
+        let tea: Sku = "tea".parse().unwrap();
+        for (tag, page, kind) in [(7, Page::Product, Kind::Details), (8, Page::Validate, Kind::Validate)] {
+            assert_eq!(target.view(tag, page, &tea), Viewed::Sent);
+            target.flush();
+            assert_eq!(peers[0].frame().0, kind);
+        }
+        let mut out = 0_u64.to_le_bytes().to_vec();
+        put_no_product(&mut out, Some(&tea));
+        peers[0].say(Kind::Products, 1, &out);
+        assert_eq!(answers(&mut target, 1), [7], "nothing is on sale under that name: an answer too");
     }
 
     #[test]

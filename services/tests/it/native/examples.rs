@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
+use onrush_net::client::Shop as Client;
+use onrush_net::client::native::Trust;
 use onrush_proto::Text;
 
-use crate::shop::Shop;
+use super::quic::believing;
+use super::quic_peer::open;
 
 #[allow(dead_code, reason = "its `main` is another process's")]
 #[path = "../../../../net/examples/buy.rs"]
@@ -18,15 +21,26 @@ const LINES_MAX: usize = 20;
 
 #[tokio::test]
 async fn the_examples_of_the_client_buy_something_over_each_protocol() {
-    let shop = Shop::open();
+    let shop = open(|_| ());
     let native = format!("onrush://{}", shop.native());
     let session = shop.addresses.order.replace("http://", "onrush+grpc://");
+    let quic = format!("onrush+quic://{}", shop.native_quic());
+    let known = believing(Trust::Pinned(shop.certificate()));
+    let clients = [
+        Client::connect(&native).await.unwrap(),
+        Client::connect(&session).await.unwrap(),
+        Client::connect_with(&quic, &known).await.unwrap(),
+        Client::over_grpc(shop.client.clone()),
+    ];
+    for client in &clients {
+        buy::buy(client, Text::new("bob").unwrap(), Text::new("tea").unwrap()).await.unwrap();
+    }
+    // What needs neither a certificate nor ports of its own is bought by an address alone.
     for address in [&native, &session] {
-        buy::buy(address, Text::new("bob").unwrap(), Text::new("tea").unwrap()).await.unwrap();
         order::buy(address).await.unwrap();
     }
     let audit = shop.client.audit(Default::default()).await.unwrap();
-    assert!(audit.ok && audit.orders == 4, "{audit:?}");
+    assert!(audit.ok && audit.orders == 6, "{audit:?}");
 }
 
 #[test]
