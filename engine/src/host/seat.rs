@@ -56,6 +56,8 @@ pub(super) struct Seat {
     pub(super) open: Effects,
     /// Batches that were let go, with their memory.
     spares: Vec<Effects>,
+    /// True if a frame was shown and nobody was woken for it yet.
+    shown: bool,
     released_below: u64,
     hot_keys: HotKeys,
     /// The office in which it decides, or did so last.
@@ -80,6 +82,7 @@ impl Seat {
             wants: Vec::new(),
             open: Effects::default(),
             spares: Vec::with_capacity(SPARES_MAX),
+            shown: false,
             released_below: 0,
             hot_keys: HotKeys::default(),
             office: NO_OFFICE,
@@ -204,6 +207,7 @@ impl Seat {
     pub(super) fn publish(&mut self, batch: &mut Effects, frame: impl Into<Arc<Frame>>) {
         self.views.publish(&mut batch.rows);
         self.station.commit(frame, batch.store_ceiling);
+        self.shown = true;
     }
 
     /// Publishes what an entry of another leader has changed, and shows its frame.
@@ -212,6 +216,7 @@ impl Seat {
         let ceiling = self.shard.store_ceiling();
         if frame.view().info().record_count > 0 {
             self.station.commit(frame, ceiling);
+            self.station.tail.notify();
         }
         self.station.set_ceiling(ceiling);
         self.shard.set_stored(self.station.stored());
@@ -222,6 +227,10 @@ impl Seat {
     pub(super) fn let_go(&mut self, mut batch: Effects, laps: &mut Laps) {
         self.outbox.deliver(&mut batch.replies);
         self.outbox.post(self.office, &mut batch.outbound);
+        // Behind the answers: who waits for one is not kept waiting while others are woken.
+        if std::mem::take(&mut self.shown) {
+            self.station.tail.notify();
+        }
         self.end(Stage::Respond, laps);
         self.count(batch.inputs);
         self.shard.set_stored(self.station.stored());

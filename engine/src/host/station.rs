@@ -335,7 +335,8 @@ impl Station {
         self.sleep.store(AWAKE, Ordering::Relaxed);
     }
 
-    /// Shows a committed frame to the flusher and to subscribers. The store may go up to `ceiling`.
+    /// Shows a committed frame to the flusher and to subscribers; those that sleep are woken apart. The store may
+    /// go up to `ceiling`.
     pub fn commit(&self, frame: impl Into<Arc<Frame>>, ceiling: u64) {
         let frame = frame.into();
         self.set_ceiling(ceiling);

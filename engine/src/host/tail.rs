@@ -108,7 +108,7 @@ impl Tail {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner).spares.pop().unwrap_or_default()
     }
 
-    /// Takes a frame that has just been committed.
+    /// Takes a frame that has just been committed. Who waits for one is told by [`notify`](Self::notify).
     pub fn push(&self, frame: Arc<Frame>) {
         let last = frame.view().info().next_lsn().saturating_sub(1);
         {
@@ -118,7 +118,6 @@ impl Tail {
             tail.trim(self.bounds, self.flushed.load(Ordering::Relaxed));
         }
         self.committed.store(last, Ordering::Release);
-        self.grown.notify(usize::MAX);
     }
 
     /// The frame behind position `lsn`.
@@ -189,7 +188,10 @@ mod tests {
         (0..5).for_each(|_| push(&mut log));
         assert!((1..=5).all(|lsn| has(&tail, lsn)), "nobody has seen them");
         (0..3).for_each(|_| push(&mut log));
-        assert!(!has(&tail, 1) && !has(&tail, 2) && (3..=8).all(|lsn| has(&tail, lsn)), "bounded all the same");
+        assert!(
+            !has(&tail, 1) && !has(&tail, 2) && (3..=8).all(|lsn| has(&tail, lsn)),
+            "bounded all the same"
+        );
         tail.set_flushed(5);
         push(&mut log);
         assert!(!has(&tail, 5) && (6..=9).all(|lsn| has(&tail, lsn)), "what was seen goes first");
