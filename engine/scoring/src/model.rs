@@ -48,6 +48,14 @@ impl Model {
         kept::read(directory)
     }
 
+    /// The same of a file by its name.
+    ///
+    /// # Errors
+    /// There is none, it is damaged or of another version, or its parts do not fit together.
+    pub fn read_file(path: &Path) -> Result<Self, ModelError> {
+        kept::map(path)
+    }
+
     /// A model of what was learned, in memory.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! refused when it is damaged. The shop has lived before: its log has the orders of the files that `model.rs` makes.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -140,29 +141,83 @@ async fn a_model_of_the_log_is_trained_published_kept_and_refused_when_damaged()
     assert_eq!(shop.page(&customer).await, shop.page("").await);
     shop.client.update_user_preferences(preferred(false)).await.unwrap();
 
-    // A damaged one is refused, and the shop goes on without it until another one is trained.
+    damaged_ones_are_refused(shop, &customers[1]).await;
+}
+
+/// What is done to a model's file.
+type Damage = fn(&mut Vec<u8>);
+
+const DAMAGES: [(&str, Damage, &str); 3] = [
+    ("a bit flipped", |bytes| *bytes.iter_mut().rev().nth(99).unwrap() ^= 4, "bytes with checksum"),
+    ("cut", |bytes| bytes.truncate(bytes.len() / 2), "bytes with checksum"),
+    ("of another format", |bytes| bytes[8] += 1, "onrush-m of version"),
+];
+
+/// One that is damaged is refused, and the one before it ranks; where there is none that can, history and trends do, until
+/// another one is trained.
+async fn damaged_ones_are_refused(shop: Shop, customer: &str) {
     let dir = shop.stop().await;
-    let file = dir.path().join("data/recommendation/model.onrush");
-    let first = std::fs::read(&file).unwrap();
-    let mut bytes = first.clone();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 4;
-    std::fs::write(&file, bytes).unwrap();
+    let file = |version: u64| dir.path().join(format!("data/recommendation/model-{version}.onrush"));
+    let files = [file(1), file(2)];
+    let damage = |file: &Path, damage: Damage| {
+        let mut bytes = std::fs::read(file).unwrap();
+        damage(&mut bytes);
+        std::fs::write(file, bytes).unwrap();
+    };
+    let first = std::fs::read(&files[0]).unwrap();
+    let [(_, flipped, _), ..] = DAMAGES;
+    damage(&files[0], flipped);
     let shop = Shop::reopen(dir, recommending);
     let model = shop.model().await;
     assert_eq!((model.ml_ready, model.version), (false, 1), "{model:?}");
-    assert_eq!(shop.page(&customers[1]).await.len(), 10);
+    assert!(model.ml_detail.starts_with("history and trends rank; version 1 was refused: "), "{model:?}");
+    assert_eq!(shop.page(customer).await.len(), 10);
     let again = shop.trained(false).await;
     assert_eq!((again.state(), again.model_version), (OperationState::Published, 2), "{again:?}");
-    assert!(shop.model().await.ml_ready);
+    let model = shop.model().await;
+    assert!(model.ml_ready && !model.ml_detail.contains("refused"), "{model:?}");
+    assert!(!files[0].exists(), "what ranked before it is kept, and nothing did");
 
-    // One that was replaced stays so, though its file comes back.
-    let dir = shop.stop().await;
-    std::fs::write(&file, first).unwrap();
+    // The one before is there again, and the newest is damaged in one way after the other.
+    let mut dir = shop.stop().await;
+    std::fs::write(&files[0], &first).unwrap();
+    let second = std::fs::read(&files[1]).unwrap();
+    for (name, how, expected) in DAMAGES {
+        std::fs::write(&files[1], &second).unwrap();
+        damage(&files[1], how);
+        let shop = Shop::reopen(dir, recommending);
+        let model = shop.model().await;
+        assert_eq!((model.ml_ready, model.version), (true, 1), "{name}: {model:?}");
+        let told = &model.ml_detail;
+        assert!(told.starts_with("a model of ") && told.contains("; version 2 was refused: "), "{told}");
+        assert!(told.contains(expected) && told.contains("found"), "{name}: {told}");
+        foretells(&shop, customer).await;
+        dir = shop.stop().await;
+    }
+
+    // Of both none ranks, and neither's number is given again.
+    damage(&files[0], flipped);
     let shop = Shop::reopen(dir, recommending);
     let model = shop.model().await;
     assert_eq!((model.ml_ready, model.version), (false, 2), "{model:?}");
-    assert_eq!(shop.page(&customers[1]).await.len(), 10);
+    let refused = |version: u64| model.ml_detail.contains(&format!("; version {version} was refused: "));
+    assert!(refused(1) && refused(2), "{model:?}");
+    assert_eq!(shop.page(customer).await.len(), 10);
+    let third = shop.trained(false).await;
+    assert_eq!((third.state(), third.model_version), (OperationState::Published, 3), "{third:?}");
+    assert!(shop.model().await.ml_ready);
+}
+
+/// Waits until a page is made by a model.
+async fn foretells(shop: &Shop, customer: &str) {
+    until("a page by a model", async || {
+        let request = GetRecommendationsRequest { page_size: 20, ..home(customer) };
+        let page = shop.client.get_recommendations(request).await.unwrap().products;
+        let reasons = page.iter().flat_map(|product| &product.reasons);
+        let is_foretold = reasons.map(|reason| reason.kind()).any(|kind| kind == ReasonKind::Foretold);
+        if is_foretold { Ok(()) } else { Err(page) }
+    })
+    .await;
 }
 
 /// The first product of a customer's page.

@@ -44,8 +44,8 @@ impl Place {
         learner
     }
 
-    fn file(&self) -> std::path::PathBuf {
-        self.dir.path().join(MODEL_DIRECTORY).join(model::FILE)
+    fn file(&self, version: u64) -> std::path::PathBuf {
+        self.dir.path().join(MODEL_DIRECTORY).join(format!("model-{version}.onrush"))
     }
 }
 
@@ -75,12 +75,12 @@ fn a_model_that_a_mix_beats_is_taken_back_and_no_named_network_ranks_after_it() 
     assert_eq!((learner.version(), foretold(&learner)), (0, (3, false)), "by the network that is named");
     assert_eq!(publish(&learner, Mix::default(), Some(kept(0))).unwrap(), 1);
     assert_eq!((learner.version(), foretold(&learner)), (1, (3, true)), "at once");
-    let file = std::fs::read(place.file()).unwrap();
+    let file = std::fs::read(place.file(1)).unwrap();
     assert_eq!(publish(&learner, MIX, None).unwrap(), 2);
     assert_eq!(foretold(&learner), (0, false));
-    assert!(!place.file().exists());
+    assert!(!place.file(1).exists());
     // Nor after a restart, though the file comes back.
-    std::fs::write(place.file(), file).unwrap();
+    std::fs::write(place.file(1), file).unwrap();
     let again = place.learner();
     again.refresh(NOW_US);
     assert_eq!((again.version(), foretold(&again)), (2, (0, false)));
@@ -101,14 +101,14 @@ fn what_cannot_be_kept_is_not_published() {
     let mut spoiled = kept(0);
     spoiled.learned.factors[1][2] = f32::NAN;
     assert!(matches!(publish(&learner, MIX, Some(spoiled)), Err(PublishError::Model(_))));
-    assert_eq!((learner.version(), foretold(&learner), place.file().exists()), (0, (3, false), false));
+    assert_eq!((learner.version(), foretold(&learner), place.file(1).exists()), (0, (3, false), false));
     publish(&learner, Mix::default(), Some(kept(0))).unwrap();
     // Where the counters should be is a directory: a mix alone is kept in them.
     let counters = place.dir.path().join(COUNTERS_FILE);
     std::fs::remove_file(&counters).unwrap();
     std::fs::create_dir(&counters).unwrap();
     assert!(matches!(publish(&learner, MIX, None), Err(PublishError::Counters(_))));
-    assert_eq!((learner.version(), foretold(&learner), place.file().exists()), (1, (3, true), true));
+    assert_eq!((learner.version(), foretold(&learner), place.file(1).exists()), (1, (3, true), true));
     learner.look(|knowledge| assert_eq!(knowledge.mix, Mix::default()));
 }
 
@@ -179,15 +179,21 @@ fn what_is_looked_at_in_stretches_is_what_is_seen_at_once() {
     assert!(ada.0 > SKUS.len());
 }
 
+/// Which version ranks of how many that were given, and what is said of those that do not.
+fn ranking(learner: &Learner) -> (u64, u64, Vec<String>) {
+    let Versions { ranks, last, refused, .. } = learner.read().versions.clone();
+    (ranks, last, refused.iter().map(ToString::to_string).collect())
+}
+
 #[test]
 fn a_damaged_model_is_left_where_it_is_and_nothing_is_lost_with_it() {
     let place = Place::new();
     let learner = place.counted();
     publish(&learner, MIX, Some(kept(0))).unwrap();
     learner.close();
-    let whole = std::fs::read(place.file()).unwrap();
+    let whole = std::fs::read(place.file(1)).unwrap();
     let restored = |bytes: &[u8]| {
-        std::fs::write(place.file(), bytes).unwrap();
+        std::fs::write(place.file(1), bytes).unwrap();
         let learner = place.learner();
         learner.refresh(NOW_US);
         let counted = learner.look(|knowledge| knowledge.counters.counted().purchases);
@@ -197,5 +203,52 @@ fn a_damaged_model_is_left_where_it_is_and_nothing_is_lost_with_it() {
     assert_eq!(restored(&whole[..whole.len() - 1]), (0, false));
     assert_eq!(restored(&[]), (0, false));
     assert_eq!(restored(&whole), (3, true));
-    assert!(Path::exists(&place.file()));
+    assert!(Path::exists(&place.file(1)));
+}
+
+/// Files of versions, the oldest first.
+fn versions(place: &Place) -> Vec<u64> {
+    (0..10).filter(|version| place.file(*version).exists()).collect()
+}
+
+#[test]
+fn the_model_before_ranks_where_the_newest_cannot_and_neither_number_is_given_again() {
+    let place = Place::new();
+    let learner = place.counted();
+    for version in 1..=3 {
+        assert_eq!(publish(&learner, MIX, Some(kept(0))).unwrap(), version);
+    }
+    assert_eq!(versions(&place), [2, 3]);
+    learner.close();
+    drop(learner);
+    let spoil = |version: u64| {
+        let mut bytes = std::fs::read(place.file(version)).unwrap();
+        bytes[40] ^= 1;
+        std::fs::write(place.file(version), bytes).unwrap();
+    };
+    spoil(3);
+    let learner = place.learner();
+    learner.refresh(NOW_US);
+    let (ranks, last, refused) = ranking(&learner);
+    assert_eq!((ranks, last, refused.len(), foretold(&learner)), (2, 3, 1, (3, true)));
+    assert!(refused[0].starts_with("version 3 was refused: expected "), "{refused:?}");
+    // What it is kept with says so, too: without counters the files do.
+    learner.close();
+    drop(learner);
+    std::fs::remove_file(place.dir.path().join(COUNTERS_FILE)).unwrap();
+    let learner = place.learner();
+    assert_eq!(ranking(&learner), (2, 3, refused));
+    // What ranked stays beside what is published, whatever lies between.
+    assert_eq!(publish(&learner, MIX, Some(kept(0))).unwrap(), 4);
+    assert_eq!((versions(&place), ranking(&learner)), (vec![2, 4], (4, 4, vec![])));
+    learner.close();
+    drop(learner);
+    [2, 4].into_iter().for_each(spoil);
+    let learner = place.learner();
+    learner.refresh(NOW_US);
+    let (ranks, last, refused) = ranking(&learner);
+    assert_eq!((ranks, last, refused.len(), foretold(&learner).1), (4, 4, 2, false));
+    learner.look(|knowledge| assert!(knowledge.named().ranker().is_none(), "something was published"));
+    assert_eq!(publish(&learner, MIX, Some(kept(0))).unwrap(), 5);
+    assert_eq!((versions(&place), ranking(&learner)), (vec![5], (5, 5, vec![])));
 }
