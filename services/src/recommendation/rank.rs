@@ -358,3 +358,46 @@ impl Candidate {
         reasons
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recommendation::counters::Bounds;
+    use crate::recommendation::purchase::{Lesson, Listing};
+
+    const NEW: u64 = 5;
+
+    #[test]
+    fn each_new_product_is_the_first_of_a_customer_on_one_of_as_many_days() {
+        let (mut counters, now_us) = (Counters::new(Bounds::RECOMMENDED), 20_000 * TURN_US);
+        for number in 0..NEW {
+            counters.learn(&Lesson::Listed(Listing {
+                sku: format!("new-{number}").parse().unwrap(),
+                category: CategoryName::EMPTY,
+                brand: BrandName::EMPTY,
+                unit_minor: Some(499),
+                since_us: now_us - number,
+                time_us: now_us,
+            }));
+        }
+        let board = Board::of(&counters, now_us);
+        for customer in ["ada", "bob"] {
+            let first = |day: u64| {
+                let asked = Asked {
+                    customer: Some(customer.parse().unwrap()),
+                    preferences: Preferences::default(),
+                    place: Place::Home,
+                    skus: Vec::new(),
+                    filter: Filter::default(),
+                    now_us: now_us + day * TURN_US,
+                };
+                let turns: Vec<Sku> = asked.newcomers(&board).map(|new| new.shown.sku).collect();
+                assert_eq!(turns.iter().collect::<HashSet<_>>().len(), NEW as usize);
+                turns[0]
+            };
+            let firsts: HashSet<Sku> = (0..NEW).map(first).collect();
+            assert_eq!(firsts.len(), NEW as usize, "{customer}");
+            assert_eq!(first(0), first(NEW), "{customer}");
+        }
+    }
+}
