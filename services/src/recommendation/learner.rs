@@ -17,6 +17,8 @@ use super::models::{Found, Models, Refused};
 use super::operation::Operations;
 use super::outlook::{Outlook, STRETCH, Sight};
 use super::purchase::{Lesson, Listing};
+use super::question::Question;
+use super::rank::{Asked, Ranked};
 use super::scorers::Scorers;
 use super::snapshot::{Snapshot, SnapshotError};
 use crate::backend::Backend;
@@ -246,6 +248,21 @@ impl Learner {
                 }
             }
         }
+    }
+
+    /// Has candidates put in order on a thread that ranks; at most so many stay.
+    ///
+    /// # Errors
+    /// Too many wait for these already.
+    pub(super) async fn rank(
+        self: &Arc<Self>,
+        asked: &Arc<Asked>,
+        board: &Arc<Board>,
+        most: usize,
+    ) -> Result<Ranked, Denial> {
+        let (learner, asked, board) = (self.clone(), asked.clone(), board.clone());
+        let question = |told| Question { learner, asked, board, most, ranked: Ranked::spare(), told };
+        self.scorers.ask(question).await
     }
 
     /// Looks at what is known, on a thread that ranks.

@@ -69,18 +69,18 @@ fn cpu_s() -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::recommendation::counters::Bounds;
     use crate::recommendation::purchase::Lesson;
 
-    const DAY_US: u64 = 24 * 3_600 * 1_000_000;
-    const DAYS: u64 = 100;
-    const CUSTOMERS: u64 = 40;
+    pub(in crate::recommendation) const DAY_US: u64 = 24 * 3_600 * 1_000_000;
+    pub(in crate::recommendation) const DAYS: u64 = 100;
+    pub(in crate::recommendation) const CUSTOMERS: u64 = 40;
     const PRODUCTS: u64 = 50;
 
     /// Customers who buy what is theirs again, and now and then something else. One of five will be barred.
-    fn past() -> Vec<Purchase> {
+    pub(in crate::recommendation) fn past() -> Vec<Purchase> {
         let mut random = fastrand::Rng::with_seed(5);
         let mut past = Vec::new();
         for day in 0..DAYS {

@@ -17,6 +17,7 @@ mod outlook;
 mod preferences;
 mod profiles;
 mod purchase;
+mod question;
 mod rank;
 mod scorers;
 mod snapshot;
@@ -120,10 +121,11 @@ impl Recommendations {
         let mut most = RANKED_FIRST + 2 * limit;
         loop {
             let board = self.learner.board();
-            let (seen, ranking) = (board.clone(), asked.clone());
-            let ranked = self.learner.ask(move |knowledge| ranking.rank(knowledge, &seen, most)).await?;
+            let mut ranked = self.learner.rank(&asked, &board, most).await?;
             let is_all = ranked.is_all;
-            let Page { products, ran_out } = live::page(&self.backend, &asked, ranked, &board, limit).await?;
+            let page = live::page(&self.backend, &asked, &mut ranked, &board, limit).await;
+            ranked.give_back();
+            let Page { products, ran_out } = page?;
             if is_all || !ran_out {
                 return Ok(GetRecommendationsResponse { products, personalised });
             }

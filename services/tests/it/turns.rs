@@ -50,7 +50,7 @@ async fn each_new_product_has_its_turn_among_many_that_sell_until_it_is_sold_out
         if page[NEW_EVERY - 1].sku == "new-0" { Ok(()) } else { Err(page) }
     })
     .await;
-    for customer in customers {
+    for customer in &customers[..8] {
         for (size, place) in [(4, 3), (9, 8), (10, 9), (19, 9)] {
             let page = page(&shop, customer, size).await;
             assert_eq!(page[place].sku, "new-0", "{customer}, {size}: {page:#?}");

@@ -1,15 +1,25 @@
 //! What becomes of a model that is published, taken back, or there when the log is another one.
 
+use std::collections::HashSet;
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
 
 use onrush_engine::{Engine, EngineOptions, StoreKind};
 use onrush_scoring::candidates::Task;
+use onrush_scoring::scan::QUERIES_MAX;
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::model::onnx::{Ranker, encode};
+use crate::recommendation::knowledge::Sought;
 use crate::recommendation::knowledge::tests::kept;
+use crate::recommendation::learning;
+use crate::recommendation::learning::tests::{CUSTOMERS, DAY_US, DAYS, past};
+use crate::recommendation::preferences::Preferences;
 use crate::recommendation::purchase::Purchase;
+use crate::recommendation::rank::{self, Filter};
+use crate::recommendation::scorers::{Job, Waiting};
 use crate::recommendation::window::Window;
 
 const NOW_US: u64 = 1_700_000_000_000_000;
@@ -63,7 +73,8 @@ fn publish(learner: &Learner, mix: Mix, network: Option<Kept>) -> Result<u64, Pu
 fn foretold(learner: &Learner) -> (usize, bool) {
     learner.look(|knowledge| {
         let mut told = 0;
-        knowledge.foretell(&"ada".parse().unwrap(), Task::NextBasket, NOW_US, |_, _| told += 1);
+        let ada = Sought { customer: "ada".parse().unwrap(), task: Task::NextBasket, now_us: NOW_US };
+        knowledge.foretell(&ada, |_, _| told += 1);
         (told, knowledge.network().is_some())
     })
 }
@@ -251,4 +262,71 @@ fn the_model_before_ranks_where_the_newest_cannot_and_neither_number_is_given_ag
     learner.look(|knowledge| assert!(knowledge.named().ranker().is_none(), "something was published"));
     assert_eq!(publish(&learner, MIX, Some(kept(0))).unwrap(), 5);
     assert_eq!((versions(&place), ranking(&learner)), (vec![5], (5, 5, vec![])));
+}
+
+/// What is told of each customer's first page and of a page of a product, and of how many the profile was there before
+/// their turn. They ask one after the other, or all before the first is answered.
+fn asked(learner: &Arc<Learner>, is_together: bool) -> (Vec<Ranked>, usize) {
+    let (sender, receiver) = sync_channel(2 * CUSTOMERS as usize);
+    let waiting = Mutex::new(Waiting::of(receiver));
+    let (mut answers, mut looked_ahead) = (Vec::new(), 0);
+    let mut answer_next = || {
+        let job = waiting.lock().unwrap().next();
+        let Some(Job::Question(question)) = job else { panic!("expected a question") };
+        let sought = question.asked.sought().unwrap();
+        looked_ahead += usize::from(!learner.look(|knowledge| knowledge.lacks(&sought)));
+        question.answer(&waiting);
+    };
+    for number in 0..2 * CUSTOMERS {
+        let (place, skus) = match number < CUSTOMERS {
+            true => (rank::Place::Home, vec![]),
+            false => (rank::Place::ProductPage, vec!["sku-7".parse().unwrap()]),
+        };
+        let asked = Asked {
+            customer: Some(format!("customer-{}", number % CUSTOMERS).parse().unwrap()),
+            preferences: Preferences::default(),
+            place,
+            skus,
+            filter: Filter::default(),
+            now_us: (20_000 + DAYS) * DAY_US,
+        };
+        let (told, wait) = oneshot::channel();
+        let (learner, asked, board) = (learner.clone(), Arc::new(asked), learner.board());
+        let question = Question { learner, asked, board, most: 30, ranked: Ranked::default(), told };
+        sender.send(Job::Question(question)).unwrap();
+        answers.push(wait);
+        if !is_together {
+            answer_next();
+        }
+    }
+    if is_together {
+        answers.iter().for_each(|_| answer_next());
+    }
+    (answers.into_iter().map(|answer| answer.blocking_recv().unwrap()).collect(), looked_ahead)
+}
+
+#[test]
+fn who_asks_together_is_told_what_who_asks_alone_is() {
+    let place = Place::new();
+    let learner = place.learner();
+    let past = past();
+    for (purchase, lsn) in past.iter().zip(1..) {
+        learner.learn(ShardId(0), Lsn(lsn), &[(Lsn(lsn), Lesson::Bought(purchase.clone()))]);
+    }
+    let model = learner.look(|knowledge| {
+        learning::learn(&past, &knowledge.counters, &HashSet::new(), &|_| true).ok().unwrap()
+    });
+    publish(&learner, MIX, Some(model)).unwrap();
+    learner.close();
+    let [alone, together] = [false, true].map(|is_together| {
+        // Each from the files: no profile is there yet.
+        let learner = Arc::new(place.learner());
+        learner.refresh((20_000 + DAYS) * DAY_US);
+        asked(&learner, is_together)
+    });
+    assert!(alone.0.iter().all(|ranked| ranked.best.len() == 30), "{:?}", alone.0[0]);
+    assert_eq!(alone.0, together.0);
+    // Of each four that wait the first looks for all.
+    let questions = 2 * CUSTOMERS as usize;
+    assert_eq!((alone.1, together.1), (0, questions - questions / QUERIES_MAX));
 }
