@@ -47,6 +47,9 @@ pub struct Args {
     /// The shop has lived up to that time, in unix seconds
     #[arg(long, default_value_t = 1_509_926_400)]
     pub until: i64,
+    /// Products that nobody bought are added until the catalogue has so many
+    #[arg(long, default_value_t = 0)]
+    pub catalogue: usize,
     /// So many weeks
     #[arg(long, default_value_t = 26)]
     pub weeks: i64,
@@ -79,9 +82,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let dir = args.scratch.fresh()?;
     let config = shop::config(dir.path(), &[Service::Product, Service::Order, Service::Recommendation]);
     let from_s = args.until - args.weeks * WEEK_S;
-    let past = Past::read(&args.products, &args.transactions, |sale| {
+    let mut past = Past::read(&args.products, &args.transactions, |sale| {
         sale.user % args.one_in == 0 && (from_s..args.until).contains(&sale.at_s)
     })?;
+    past.widen(args.catalogue);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let hour_ago = SystemTime::now().duration_since(UNIX_EPOCH)?.saturating_sub(Duration::from_secs(3_600));
     let begun = Instant::now();
