@@ -11,10 +11,10 @@ use onrush_grpc::recommendation::v1::{
 };
 use onrush_net::client::grpc::{Addresses, Client};
 use onrush_net::client::{CallError, Retry};
-use onrush_services::config::Service;
+use onrush_services::config::{Config, Service};
 use onrush_services::retail::past::Past;
 use onrush_services::serve::Serving;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
 use crate::Failure;
@@ -27,8 +27,8 @@ use crate::shop;
 use crate::table::Table;
 
 const WEEK_S: i64 = 7 * 86_400;
-/// Where a published model is, in the data directory.
-const MODEL: &str = "recommendation/model.onrush";
+/// Where published models are, in the data directory: the first, and the one that would come after it.
+const MODELS: [&str; 2] = ["recommendation/model-1.onrush", "recommendation/model-2.onrush"];
 /// Connections of the client, and calls in flight where the peak is looked for.
 const CONNECTIONS: usize = 2;
 const IN_FLIGHT: usize = 4;
@@ -47,6 +47,9 @@ pub struct Args {
     /// The shop has lived up to that time, in unix seconds
     #[arg(long, default_value_t = 1_509_926_400)]
     pub until: i64,
+    /// Products that nobody bought are added until the catalogue has so many
+    #[arg(long, default_value_t = 0)]
+    pub catalogue: usize,
     /// So many weeks
     #[arg(long, default_value_t = 26)]
     pub weeks: i64,
@@ -79,9 +82,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let dir = args.scratch.fresh()?;
     let config = shop::config(dir.path(), &[Service::Product, Service::Order, Service::Recommendation]);
     let from_s = args.until - args.weeks * WEEK_S;
-    let past = Past::read(&args.products, &args.transactions, |sale| {
+    let mut past = Past::read(&args.products, &args.transactions, |sale| {
         sale.user % args.one_in == 0 && (from_s..args.until).contains(&sale.at_s)
     })?;
+    past.widen(args.catalogue);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let hour_ago = SystemTime::now().duration_since(UNIX_EPOCH)?.saturating_sub(Duration::from_secs(3_600));
     let begun = Instant::now();
@@ -96,10 +100,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     runtime.block_on(measure(args, &serving, &past))?;
     serving.stop()?;
     if args.rounds == 0 {
-        damage(&config.data_dir.join(MODEL))?;
-        let serving = Serving::start(&config)?;
-        runtime.block_on(refuses_damaged(&serving, &past))?;
-        serving.stop()?;
+        let [first, next] = MODELS.map(|model| config.data_dir.join(model));
+        // The one before ranks where the newest is damaged; history does where there is none before.
+        damage(&first, &next)?;
+        refuses_damaged(&config, &runtime, &past, true)?;
+        std::fs::remove_file(&next)?;
+        damage(&first, &first)?;
+        refuses_damaged(&config, &runtime, &past, false)?;
     }
     Ok(())
 }
@@ -205,26 +212,30 @@ async fn refuses_another(client: &Client, id: &str) -> Result<(), Failure> {
     }
 }
 
-/// Flips a bit in the middle of a model.
-fn damage(model: &Path) -> Result<(), Failure> {
+/// Flips a bit in the middle of a model, and puts what comes of it elsewhere.
+fn damage(model: &Path, damaged: &Path) -> Result<(), Failure> {
     let mut bytes = std::fs::read(model)?;
     let middle = bytes.len() / 2;
     bytes[middle] ^= 4;
-    Ok(std::fs::write(model, bytes)?)
+    Ok(std::fs::write(damaged, bytes)?)
 }
 
-/// A damaged model is not used, and everybody is answered without it.
-async fn refuses_damaged(serving: &Serving, past: &Past) -> Result<(), Failure> {
-    let client = client(serving)?;
-    until_counted(&client, past.baskets().count() as u64).await?;
-    let model = client.get_model(GetModelRequest {}).await?;
-    println!("a bit flipped       {}", model.ml_detail);
-    let customer = past.baskets().next().map(|basket| basket.customer.clone()).unwrap_or_default();
-    let page = client.get_recommendations(home(&customer)).await?.products.len();
-    match (model.ml_ready, page) {
-        (false, 1..) => Ok(()),
-        found => Err(Failure::unexpected("a page without the damaged model", found)),
-    }
+/// A damaged model is not used and named, and everybody is answered: by the one before it, or by none.
+fn refuses_damaged(config: &Config, runtime: &Runtime, past: &Past, by_another: bool) -> Result<(), Failure> {
+    let serving = Serving::start(config)?;
+    runtime.block_on(async {
+        let client = client(&serving)?;
+        until_counted(&client, past.baskets().count() as u64).await?;
+        let model = client.get_model(GetModelRequest {}).await?;
+        println!("a bit flipped       {}", model.ml_detail);
+        let customer = past.baskets().next().map(|basket| basket.customer.clone()).unwrap_or_default();
+        let page = client.get_recommendations(home(&customer)).await?.products.len();
+        match (model.ml_ready, model.version, model.ml_detail.contains("was refused"), page) {
+            (ready, 1, true, 1..) if ready == by_another => Ok(()),
+            found => Err(Failure::unexpected("a page without the damaged model", found)),
+        }
+    })?;
+    Ok(serving.stop()?)
 }
 
 /// What recommendations cost.

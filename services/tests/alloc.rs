@@ -1,5 +1,5 @@
-//! A front allocates nothing per order, per line, per product and per stock row: its thread's allocations, counted by
-//! the allocator itself.
+//! A front allocates nothing per order, per line, per product and per stock row, and a thread that ranks nothing per page:
+//! allocations of these threads, counted by the allocator itself.
 //!
 //! A binary of its own, because it has an allocator and a log of its own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -7,12 +7,18 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use onrush_grpc::product::v1::product_service_client::ProductServiceClient;
 use onrush_grpc::product::v1::{GetProductDetailsRequest, ProductLine, ValidateProductsRequest};
+use onrush_grpc::recommendation::v1::recommendation_service_client::RecommendationServiceClient;
+use onrush_grpc::recommendation::v1::{Context, GetModelRequest, GetRecommendationsRequest};
 use onrush_proto::frame::{
     Answer, DETAILS_MAX, FRAME_BYTES_MAX, Frame, HEADER_BYTES, Hello, Kind, Outcomes, Products, Verdicts,
     begin, put_command, put_line, put_sku,
@@ -20,7 +26,12 @@ use onrush_proto::frame::{
 use onrush_proto::{
     Command, CreateOrder, Currency, Money, OrderLine, Outcome, PutProduct, StockChange, Text, UpdateStock,
 };
-use onrush_services::config::Sources;
+use onrush_scoring::counters::Listing;
+use onrush_scoring::model::{Kept, Origin};
+use onrush_scoring::sales::{Sale, Sales};
+use onrush_scoring::training::{TrainOptions, train};
+use onrush_services::config::{Config, Sources};
+use onrush_services::retail::past::Past;
 use onrush_services::serve::Serving;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -28,15 +39,16 @@ use tracing::{Event, Metadata, Subscriber};
 struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static RANKING: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// True on the thread of a front.
-    static COUNTED: Cell<bool> = const { Cell::new(false) };
+    /// Where the allocations of this thread are counted, if it is one of a front or one that ranks.
+    static COUNTED: Cell<Option<&'static AtomicU64>> = const { Cell::new(None) };
 }
 
 fn count() {
-    if COUNTED.try_with(Cell::get).unwrap_or(false) {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    if let Some(counted) = COUNTED.try_with(Cell::get).unwrap_or(None) {
+        counted.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -64,12 +76,22 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Hears when a front welcomes somebody, or answers who brought an id, on its thread.
+/// Hears when a front welcomes somebody, or answers who brought an id, on its thread, and when one that ranks begins.
 struct Marker;
+
+const FRONTS: [&str; 2] = ["onrush_services::native::desk", "onrush_services::serve::door"];
+const SCORERS: &str = "onrush_services::recommendation::scorers";
+
+impl Marker {
+    fn listen() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| tracing::subscriber::set_global_default(Marker).unwrap());
+    }
+}
 
 impl Subscriber for Marker {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        ["onrush_services::native::desk", "onrush_services::serve::door"].contains(&metadata.target())
+        FRONTS.contains(&metadata.target()) || metadata.target() == SCORERS
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -80,8 +102,9 @@ impl Subscriber for Marker {
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
-    fn event(&self, _: &Event<'_>) {
-        COUNTED.set(true);
+    fn event(&self, event: &Event<'_>) {
+        let counted = if event.metadata().target() == SCORERS { &RANKING } else { &ALLOCATIONS };
+        COUNTED.set(Some(counted));
     }
 
     fn enter(&self, _: &Id) {}
@@ -273,24 +296,28 @@ impl Caller {
     }
 }
 
-#[test]
-fn a_front_allocates_nothing_per_order_line_product_and_stock_row() {
-    tracing::subscriber::set_global_default(Marker).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().to_str().unwrap().to_owned();
+/// A configuration on free ports.
+fn config(dir: &Path, services: &str) -> Config {
+    let data = dir.to_str().unwrap().to_owned();
     let flag = |name: &str| {
         let value = match name {
             "data-dir" => &data,
-            "services" => "product",
-            "product-port" | "native-port" => "0",
+            "services" => services,
+            "product-port" | "order-port" | "recommendation-port" | "native-port" => "0",
             "store" => "memory",
             "fronts" | "shards" => "1",
             _ => return None,
         };
         Some(value.to_owned())
     };
-    let resolved = Sources { flag: &flag, env: &|_| None, file: &|_| None }.resolve().unwrap();
-    let serving = Serving::start(&resolved.config).unwrap();
+    Sources { flag: &flag, env: &|_| None, file: &|_| None }.resolve().unwrap().config
+}
+
+#[test]
+fn a_front_allocates_nothing_per_order_line_product_and_stock_row() {
+    Marker::listen();
+    let dir = tempfile::tempdir().unwrap();
+    let serving = Serving::start(&config(dir.path(), "product")).unwrap();
     let mut stream = TcpStream::connect(serving.native_address().unwrap()).unwrap();
     let mut bytes = Vec::new();
     Hello::new("", "a test").write(&mut bytes);
@@ -310,5 +337,129 @@ fn a_front_allocates_nothing_per_order_line_product_and_stock_row() {
     each("stock row", ORDERS.into(), PER_STOCK_MAX, || stock(&mut stream, &stocks, ORDERS.into()));
     Caller::connect(serving.addresses()[0].1).measure();
     drop(stream);
+    serving.stop().unwrap();
+}
+
+const CUSTOMERS: u32 = 60;
+const PRODUCTS: u32 = 80;
+const DAYS: u32 = 112;
+/// It is asked how far it has counted, at most so often.
+const ASKED_MAX: usize = 6_000;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Customers who buy again what is theirs, and now and then something else of their kind.
+fn sales() -> Vec<Sale> {
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut sales = Vec::new();
+    let visits = (0..DAYS).flat_map(|day| (0..CUSTOMERS).map(move |user| (day, user)));
+    for ((day, user), basket) in visits.zip(0..) {
+        if random.f32() < 0.4 {
+            let own = (user * 4 + user % 4 + 4 * random.u32(..4)) % PRODUCTS;
+            let other = user % 4 + 4 * random.u32(..PRODUCTS / 4);
+            let time_s = i64::from(day * 86_400 + user);
+            let sale = |product| Sale { basket, user, product, time_s, unit_cents: Some(99) };
+            sales.extend([own, other].map(sale));
+        }
+    }
+    sales
+}
+
+/// The same as the past of a shop, and a model of it where published ones are.
+fn past(files: &Path, data: &Path) -> Past {
+    let sold = sales();
+    let mut products = "id,category,brand,price_cents\n".to_owned();
+    (0..PRODUCTS).for_each(|id| writeln!(products, "{id},kind {},brand,99", id % 4).unwrap());
+    let mut sales = "ts,basket,user,product,qty\n".to_owned();
+    for Sale { basket, user, product, time_s, .. } in &sold {
+        writeln!(sales, "{time_s},{basket},{user},{product},1").unwrap();
+    }
+    std::fs::write(files.join("products.csv"), products).unwrap();
+    std::fs::write(files.join("sales.csv"), sales).unwrap();
+    let listing = |id: u32| Listing { category: 1 + id % 4, brand: 1, price_cents: 99 };
+    let listings: Vec<Listing> = (0..PRODUCTS).map(listing).collect();
+    let trained = train(&Sales::of(sold), &listings, TrainOptions::default(), &|_| true).unwrap();
+    let kept = Kept {
+        names: (0..PRODUCTS).map(|id| format!("p-{id}")).collect(),
+        listings,
+        learned: trained.learned,
+        rankers: trained.rankers,
+        origin: Origin { version: 1, ..Origin::default() },
+    };
+    kept.write_file(&data.join("recommendation/model-1.onrush")).unwrap();
+    Past::read(&files.join("products.csv"), &files.join("sales.csv"), |_| true).unwrap()
+}
+
+/// Who asks for recommendations, one after the other.
+struct Shopper(RecommendationServiceClient<tonic::transport::Channel>);
+
+impl Shopper {
+    /// Waits until the whole log is counted.
+    async fn until_counted(&mut self, orders: u64) {
+        for _ in 0..ASKED_MAX {
+            let model = self.0.get_model(GetModelRequest {}).await.unwrap().into_inner();
+            assert!(model.ml_ready, "{model:?}");
+            if model.purchases == orders && model.records_behind == 0 {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        panic!("expected the log to be counted");
+    }
+
+    /// Pages of everybody, on three places; how many.
+    async fn pages(&mut self) -> u64 {
+        let mut pages = 0;
+        for customer in 0..CUSTOMERS {
+            for (context, skus) in [
+                (Context::Home, vec![]),
+                (Context::ProductPage, vec!["p-3"]),
+                (Context::Basket, vec!["p-3", "p-5"]),
+            ] {
+                let request = GetRecommendationsRequest {
+                    customer_id: format!("customer-{customer}"),
+                    context: context.into(),
+                    skus: skus.into_iter().map(str::to_owned).collect(),
+                    ..Default::default()
+                };
+                let page = self.0.get_recommendations(request).await.unwrap().into_inner();
+                assert!(page.personalised && page.products.len() >= 10, "{page:?}");
+                pages += 1;
+            }
+        }
+        pages
+    }
+}
+
+#[test]
+fn a_thread_that_ranks_allocates_nothing_per_page() {
+    Marker::listen();
+    let (dir, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (config, past) = (config(dir.path(), "product,order,recommendation"), past(files.path(), dir.path()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let hour_ago = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64 - 3_600_000_000;
+    runtime.block_on(past.live(&config.engine_options(), hour_ago)).unwrap();
+    let serving = Serving::start(&config).unwrap();
+    let address = serving.addresses().last().unwrap().1;
+    let (first, second) = runtime.block_on(async {
+        let client = RecommendationServiceClient::connect(format!("http://{address}")).await.unwrap();
+        let mut shopper = Shopper(client);
+        shopper.until_counted(past.baskets().count() as u64).await;
+        // Everybody is looked at for the first time, charts are made, and desks grow to the largest of what comes.
+        let begun = RANKING.load(Ordering::Relaxed);
+        for _ in 0..WARM {
+            let before = RANKING.load(Ordering::Relaxed);
+            shopper.pages().await;
+            if before > begun && RANKING.load(Ordering::Relaxed) == before {
+                break;
+            }
+        }
+        let warm = RANKING.load(Ordering::Relaxed);
+        let pages = shopper.pages().await + shopper.pages().await;
+        (warm - begun, (RANKING.load(Ordering::Relaxed) - warm) as f64 / pages as f64)
+    });
+    println!("ranking: {second:.4} allocations a page; {first} for all before");
+    assert!(first > 0, "the threads that rank are counted");
+    assert!(second == 0.0, "expected none of a page, found {second:.4}");
+    drop(runtime);
     serving.stop().unwrap();
 }

@@ -227,8 +227,10 @@ const AT_ONCE: usize = 256;
 const BLOCK: usize = 16;
 /// Entries up to which a row is solved by as many equations.
 const FEW: usize = 40;
+/// Numbers of its equations that are worked on together.
+const NARROW: usize = 8;
 
-/// The system of a row with few entries.
+/// The system of a row with few entries: what lies on the diagonal and right of it.
 struct Small {
     system: [[f32; FEW]; FEW],
     right: [f32; FEW],
@@ -246,43 +248,56 @@ impl Small {
     #[inline(always)]
     fn solve(&mut self, row: &[(u32, f32)], others: &[Factor], seen: &[Factor]) -> Factor {
         let count = row.len();
+        // Whole registers: what lies behind the last equation stays 0.
+        let width = count.next_multiple_of(NARROW).min(FEW);
+        let Self { system, right } = self;
         for (at, (one, confidence)) in row.iter().enumerate() {
             let seen = &seen[*one as usize];
             for (to, (other, _)) in row.iter().enumerate().take(at + 1) {
-                self.system[at][to] = dot(seen, &others[*other as usize]);
+                system[to][at] = dot(seen, &others[*other as usize]);
             }
-            self.system[at][at] += 1.0 / confidence;
-            self.right[at] = (1.0 + confidence) / confidence;
+            system[at][at] += 1.0 / confidence;
+            system[at][count..width].fill(0.0);
+            right[at] = (1.0 + confidence) / confidence;
         }
-        // Cholesky, in place; then both triangles.
+        // Cholesky, in place, line by line: each number has the same taken from it in the same sequence as if it were
+        // summed up alone. Then both triangles.
         for at in 0..count {
-            for to in 0..=at {
-                let mut sum = self.system[at][to];
-                for below in 0..to {
-                    sum -= self.system[at][below] * self.system[to][below];
-                }
-                self.system[at][to] = if at == to { sum.max(1e-9).sqrt() } else { sum / self.system[to][to] };
+            let root = system[at][at].max(1e-9).sqrt();
+            system[at][at] = root;
+            system[at][at + 1..width].iter_mut().for_each(|value| *value /= root);
+            let line = system[at];
+            for below in at + 1..count {
+                // What lies left of the diagonal is never looked at.
+                let from = below - below % NARROW;
+                take_scaled(&mut system[below][from..width], line[below], &line[from..width]);
             }
         }
         for at in 0..count {
-            let mut sum = self.right[at];
-            for below in 0..at {
-                sum -= self.system[at][below] * self.right[below];
-            }
-            self.right[at] = sum / self.system[at][at];
+            let solved = right[at] / system[at][at];
+            right[at] = solved;
+            take_scaled(&mut right[at + 1..count], solved, &system[at][at + 1..count]);
         }
         for at in (0..count).rev() {
-            let mut sum = self.right[at];
+            let mut sum = right[at];
             for above in at + 1..count {
-                sum -= self.system[above][at] * self.right[above];
+                sum -= system[at][above] * right[above];
             }
-            self.right[at] = sum / self.system[at][at];
+            right[at] = sum / system[at][at];
         }
         let mut factor = [0.0; DIMENSIONS];
-        for ((one, _), weight) in row.iter().zip(&self.right) {
+        for ((one, _), weight) in row.iter().zip(right.iter()) {
             add_scaled(&mut factor, *weight, &seen[*one as usize]);
         }
         factor
+    }
+}
+
+/// Takes a multiple of `b` from `a`.
+#[inline(always)]
+fn take_scaled(a: &mut [f32], factor: f32, b: &[f32]) {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a -= factor * b;
     }
 }
 

@@ -33,7 +33,7 @@ use crate::section::Section;
 
 /// How far from 0 a number of a factor may be: beyond, sums of squares of many are no numbers any more.
 const FACTOR_MAX: f32 = 1e12;
-/// Its name in the directory of a model.
+/// Its name in a directory that has one model.
 pub const FILE: &str = "model.onrush";
 const KIND: Kind = Kind { magic: *b"onrush-m", version: 3 };
 /// Bytes before the factors, behind the head.
@@ -105,10 +105,18 @@ impl Kept {
     /// # Errors
     /// Something does not fit together, or cannot be written.
     pub fn write(&self, directory: &Path) -> Result<Model, ModelError> {
+        self.write_file(&directory.join(FILE))
+    }
+
+    /// Puts it in place of a file, whole or not at all.
+    ///
+    /// # Errors
+    /// Something does not fit together, or cannot be written.
+    pub fn write_file(&self, path: &Path) -> Result<Model, ModelError> {
         let sealed = KIND.seal(&self.encode()?);
-        fs::create_dir_all(directory)?;
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
         // It is mapped before it takes the other's place: one that cannot be read replaces none.
-        sealed::replace_if(&directory.join(FILE), &sealed, map)
+        sealed::replace_if(path, &sealed, map)
     }
 
     /// All of a file behind its head.
@@ -149,7 +157,8 @@ pub(crate) fn read(directory: &Path) -> Result<Model, ModelError> {
     map(&directory.join(FILE))
 }
 
-fn map(path: &Path) -> Result<Model, ModelError> {
+/// Maps the model of a file.
+pub(crate) fn map(path: &Path) -> Result<Model, ModelError> {
     let file = File::open(path)?;
     #[allow(unsafe_code, reason = "a file is mapped")]
     // SAFETY: a file of a model is replaced and never changed, so that what is mapped stays as it is.

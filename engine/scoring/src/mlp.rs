@@ -87,6 +87,35 @@ struct Pass {
     out: f32,
 }
 
+/// Candidates whose slopes are added together: a line of the gradient is loaded and stored once for them.
+const TOGETHER: usize = 4;
+/// Numbers of the first layer whose slopes are worked out together, and lanes that a sum of each is taken in.
+const LANES: usize = 8;
+
+/// What learning from lists takes, kept between them.
+struct Lesson {
+    passes: Vec<Pass>,
+    /// Candidates that say something of the weights, with how far off each is.
+    wrong: Vec<(usize, f32)>,
+    /// The second layer by its outputs.
+    turned: Box<[[f32; FIRST]; SECOND]>,
+    gradient: Vec<f32>,
+}
+
+impl Default for Lesson {
+    fn default() -> Self {
+        let turned = Box::new([[0.0; FIRST]; SECOND]);
+        Self { passes: Vec::new(), wrong: Vec::new(), turned, gradient: vec![0.0; WEIGHTS] }
+    }
+}
+
+/// How the loss of a candidate changes with what its layers say.
+#[derive(Clone, Copy)]
+struct Slopes {
+    first: [f32; FIRST],
+    second: [f32; SECOND],
+}
+
 impl Mlp {
     /// Learns from lists; `None` if `go_on` said no after an epoch.
     pub fn learn(examples: &[Example], options: MlpOptions, go_on: GoOn<'_>) -> Option<Self> {
@@ -100,16 +129,16 @@ impl Mlp {
         // The mean of the last third of all steps, at least of one.
         let average_from = steps - (steps / 3).max(1).min(steps);
         let mut average = vec![0f64; WEIGHTS];
+        let mut lesson = Lesson::default();
         for epoch in 0..options.epochs {
             random.shuffle(&mut order);
             for batch in order.chunks(options.batch.max(1)) {
-                let mut gradient = vec![0.0; WEIGHTS];
-                let mut passes = Vec::new();
-                batch.iter().for_each(|at| mlp.teach(&examples[*at], &mut passes, &mut gradient));
+                lesson.begin(&mlp);
+                batch.iter().for_each(|at| teach_list(&mlp, &examples[*at], &mut lesson));
                 let left = 1.0 - step as f32 / steps as f32;
                 adam.step(
                     &mut mlp.weights,
-                    &gradient,
+                    &lesson.gradient,
                     1.0 / batch.len() as f32,
                     options.rate * left.max(0.02),
                 );
@@ -173,10 +202,6 @@ impl Mlp {
         ]
     }
 
-    fn teach(&self, example: &Example, passes: &mut Vec<Pass>, gradient: &mut [f32]) {
-        teach_list(self, example, passes, gradient);
-    }
-
     #[inline(always)]
     fn pass(&self, features: &Features) -> Pass {
         let layers = layers(&self.weights);
@@ -207,7 +232,8 @@ widest! {
 }
 
 widest! {
-    fn teach_list(mlp: &Mlp, example: &Example, passes: &mut Vec<Pass>, gradient: &mut [f32]) {
+    fn teach_list(mlp: &Mlp, example: &Example, lesson: &mut Lesson) {
+        let Lesson { passes, wrong, turned, gradient } = lesson;
         passes.clear();
         passes.reserve(example.candidates.len());
         for features in &example.candidates {
@@ -215,39 +241,113 @@ widest! {
         }
         let most = passes.iter().map(|pass| pass.out).fold(f32::NEG_INFINITY, f32::max);
         let all: f32 = passes.iter().map(|pass| (pass.out - most).exp()).sum();
-        let layers = layers(&mlp.weights);
-        let (first_gradient, rest) = gradient.split_at_mut(FEATURES * FIRST);
-        let (first_bias, rest) = rest.split_at_mut(FIRST);
-        let (second_gradient, rest) = rest.split_at_mut(FIRST * SECOND);
-        let (second_bias, rest) = rest.split_at_mut(SECOND);
-        let (last_gradient, last_bias) = rest.split_at_mut(SECOND);
-        for (pass, target) in passes.iter().zip(&example.targets) {
+        wrong.clear();
+        for (at, (pass, target)) in passes.iter().zip(&example.targets).enumerate() {
             let error = (pass.out - most).exp() / all - target;
             if error.abs() < 1e-5 {
                 continue;
             }
-            last_bias[0] += error;
-            add_scaled(last_gradient, error, &pass.second);
-            let mut second = [0.0; SECOND];
-            for ((slope, value), weight) in second.iter_mut().zip(&pass.second).zip(layers.last) {
-                *slope = if *value > 0.0 { error * weight } else { 0.0 };
-            }
-            add_scaled(second_bias, 1.0, &second);
-            let mut first = [0.0; FIRST];
-            let rows = layers.second.as_chunks::<SECOND>().0;
-            for (at, (row, gradient)) in rows.iter().zip(second_gradient.as_chunks_mut::<SECOND>().0).enumerate() {
-                let value = pass.first[at];
-                if value > 0.0 {
-                    first[at] = dot(row, &second);
-                    add_scaled(gradient, value, &second);
-                }
-            }
-            add_scaled(first_bias, 1.0, &first);
-            for (value, gradient) in pass.input.iter().zip(first_gradient.as_chunks_mut::<FIRST>().0) {
-                add_scaled(gradient, *value, &first);
-            }
+            wrong.push((at, error));
+        }
+        let last = layers(&mlp.weights).last;
+        // No closures: they would be compiled for any processor.
+        let (some, rest) = wrong.as_chunks::<TOGETHER>();
+        for some in some {
+            add_slopes(some, passes, last, turned, gradient);
+        }
+        for one in rest {
+            add_slopes(&[*one], passes, last, turned, gradient);
         }
     }
+}
+
+impl Lesson {
+    /// Begins a step from these weights.
+    fn begin(&mut self, mlp: &Mlp) {
+        self.gradient.fill(0.0);
+        for (at, row) in layers(&mlp.weights).second.as_chunks::<SECOND>().0.iter().enumerate() {
+            self.turned.iter_mut().zip(row).for_each(|(turned, weight)| turned[at] = *weight);
+        }
+    }
+}
+
+/// Adds what some candidates say of the weights, one after the other.
+#[inline(always)]
+fn add_slopes<const N: usize>(
+    wrong: &[(usize, f32); N],
+    passes: &[Pass],
+    last: &[f32],
+    turned: &[[f32; FIRST]; SECOND],
+    gradient: &mut [f32],
+) {
+    let (first_gradient, rest) = gradient.split_at_mut(FEATURES * FIRST);
+    let (first_bias, rest) = rest.split_at_mut(FIRST);
+    let (second_gradient, rest) = rest.split_at_mut(FIRST * SECOND);
+    let (second_bias, rest) = rest.split_at_mut(SECOND);
+    let (last_gradient, last_bias) = rest.split_at_mut(SECOND);
+    let passes: [&Pass; N] = wrong.map(|(at, _)| &passes[at]);
+    let mut slopes = [Slopes { first: [0.0; FIRST], second: [0.0; SECOND] }; N];
+    for n in 0..N {
+        slopes[n] = slopes_of(passes[n], wrong[n].1, last, turned);
+        last_bias[0] += wrong[n].1;
+    }
+    let seconds: [&[f32; SECOND]; N] = std::array::from_fn(|n| &slopes[n].second);
+    let firsts: [&[f32; FIRST]; N] = std::array::from_fn(|n| &slopes[n].first);
+    add_all(last_gradient, wrong.map(|(_, error)| error), passes.map(|pass| &pass.second));
+    add_all(second_bias, [1.0; N], seconds);
+    add_all(first_bias, [1.0; N], firsts);
+    for (at, line) in second_gradient.as_chunks_mut::<SECOND>().0.iter_mut().enumerate() {
+        add_all(line, std::array::from_fn(|n| passes[n].first[at]), seconds);
+    }
+    for (at, line) in first_gradient.as_chunks_mut::<FIRST>().0.iter_mut().enumerate() {
+        add_all(line, std::array::from_fn(|n| passes[n].input[at]), firsts);
+    }
+}
+
+/// Adds multiples of some lines to one, one after the other; it is loaded and stored once.
+#[inline(always)]
+fn add_all<const N: usize, const WIDTH: usize>(
+    line: &mut [f32],
+    factors: [f32; N],
+    others: [&[f32; WIDTH]; N],
+) {
+    for (from, part) in line.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let mut sum = *part;
+        for n in 0..N {
+            for at in 0..LANES {
+                sum[at] += factors[n] * others[n][from * LANES + at];
+            }
+        }
+        *part = sum;
+    }
+}
+
+/// The slopes of a candidate that is so far off.
+#[inline(always)]
+fn slopes_of(pass: &Pass, error: f32, last: &[f32], turned: &[[f32; FIRST]; SECOND]) -> Slopes {
+    let mut slopes = Slopes { first: [0.0; FIRST], second: [0.0; SECOND] };
+    for ((slope, value), weight) in slopes.second.iter_mut().zip(&pass.second).zip(last) {
+        *slope = if *value > 0.0 { error * weight } else { 0.0 };
+    }
+    for from in (0..FIRST).step_by(LANES) {
+        // The sums that `dot` takes of each line of the second layer, for some lines at once.
+        let mut sums = [0f32; LANES];
+        for lane in 0..LANES {
+            let mut some = [0f32; LANES];
+            for row in (lane..SECOND).step_by(LANES) {
+                for at in 0..LANES {
+                    some[at] += slopes.second[row] * turned[row][from + at];
+                }
+            }
+            for at in 0..LANES {
+                sums[at] += some[at];
+            }
+        }
+        for (at, sum) in sums.into_iter().enumerate() {
+            slopes.first[from + at] = if pass.first[from + at] > 0.0 { sum } else { 0.0 };
+        }
+    }
+    slopes
 }
 
 /// Weights of a network that knows nothing: uniform, as wide as a layer's inputs ask (He et al. 2015).
@@ -360,8 +460,10 @@ mod tests {
         let mut mlp =
             Mlp::learn(&examples[..50], MlpOptions { epochs: 1, ..MlpOptions::default() }, &|_| true)
                 .unwrap();
-        let (mut gradient, mut passes) = (vec![0.0; WEIGHTS], Vec::new());
-        mlp.teach(example, &mut passes, &mut gradient);
+        let mut lesson = Lesson::default();
+        lesson.begin(&mlp);
+        teach_list(&mlp, example, &mut lesson);
+        let gradient = lesson.gradient;
         let loss = |mlp: &Mlp| {
             let mut scores = Vec::new();
             mlp.score(&example.candidates, &mut scores);

@@ -12,7 +12,7 @@ use crate::counters::{Counters, Listing, User};
 use crate::features::Features;
 use crate::kept;
 use crate::mlp::Mlp;
-use crate::profile::{Look, Profile};
+use crate::profile::{Look, Profile, Whom};
 use crate::scan::{entry, key};
 
 pub use crate::kept::{FILE, Kept, ModelError, Origin};
@@ -48,6 +48,14 @@ impl Model {
         kept::read(directory)
     }
 
+    /// The same of a file by its name.
+    ///
+    /// # Errors
+    /// There is none, it is damaged or of another version, or its parts do not fit together.
+    pub fn read_file(path: &Path) -> Result<Self, ModelError> {
+        kept::map(path)
+    }
+
     /// A model of what was learned, in memory.
     ///
     /// # Errors
@@ -74,6 +82,8 @@ pub struct Desk {
     look: Look,
     /// The user that was looked at last.
     pub profile: Profile,
+    /// Those that were looked at together.
+    profiles: Vec<Profile>,
     scores: Vec<f32>,
     keys: Vec<u64>,
     /// (score, number of the product), the best first.
@@ -106,7 +116,17 @@ impl Desk {
 
     /// Looks at a user: what is found is their [`Desk::profile`].
     pub fn look(&mut self, task: Task, user: &User, moment: &Moment<'_>) {
-        self.profile.look(task, user, moment.base, moment.now_s, &mut self.look);
+        let whom = [Whom { user, task, now_s: moment.now_s }];
+        self.look.together(moment.base, &whom, std::slice::from_mut(&mut self.profile));
+    }
+
+    /// Looks at several users for whom the catalogue is looked through together; their profiles, which are what
+    /// [`Desk::look`] finds of each.
+    pub fn look_together(&mut self, whom: &[Whom<'_>], base: &Base) -> &[Profile] {
+        let Self { look, profiles, .. } = self;
+        profiles.resize_with(whom.len().max(profiles.len()), Profile::default);
+        look.together(base, whom, profiles);
+        &profiles[..whom.len()]
     }
 
     /// Ranks the candidates of a user whose [`Desk::profile`] for this task it is, as [`Desk::rank`] does.

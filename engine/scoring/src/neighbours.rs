@@ -33,7 +33,7 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// Finds them; `by_user` has a row of (product, weight) for each user. `None` if it was called off.
+    /// Finds them; `by_user` has a row of (product, weight, not negative) for each user. `None` if it was called off.
     pub fn learn(by_user: &Sparse, products: usize, go_on: GoOn<'_>) -> Option<Self> {
         let by_product = by_user.transposed(products);
         // Products with enough buyers, numbered closely.
@@ -46,7 +46,7 @@ impl Neighbours {
         let mut squares = vec![0f32; known.len()];
         users.iter().flatten().for_each(|(at, weight)| squares[*at as usize] += weight * weight);
         let roots: Vec<f32> = squares.iter().map(|sum| sum.sqrt()).collect();
-        let mut sums = Sums { of: vec![0f32; known.len()], touched: Vec::new() };
+        let mut sums = Sums { of: vec![0f32; known.len()], touched: vec![0; known.len() + 1] };
         let mut neighbours = Self { starts: vec![0], all: Vec::new() };
         for (product, own) in place.iter().enumerate() {
             if product % 1_024 == 0 && !go_on(product as f32 / products as f32) {
@@ -94,7 +94,7 @@ impl Neighbours {
 /// A sum for each product, all zero between one use and the next.
 struct Sums {
     of: Vec<f32>,
-    /// Which are not.
+    /// Room for those that are not, and one more.
     touched: Vec<u32>,
 }
 
@@ -119,21 +119,23 @@ fn nearest(
     roots: &[f32],
     sums: &mut Sums,
 ) -> Vec<(f32, u32)> {
+    let mut count = 0;
     for (user, _) in buyers {
         let row = &users[*user as usize];
         let Ok(at) = row.binary_search_by_key(&own, |(at, _)| *at) else { continue };
         let held = row[at].1;
         for (at, weight) in row {
             let sum = &mut sums.of[*at as usize];
-            if *sum == 0.0 {
-                sums.touched.push(*at);
-            }
-            *sum += held * weight;
+            // Without a branch, which nobody could foretell: the place is written to, and stays if it is the first time.
+            let more = held * weight;
+            sums.touched[count] = *at;
+            count += usize::from(*sum == 0.0) & usize::from(more > 0.0);
+            *sum += more;
         }
     }
     let root = roots[own as usize];
-    let mut best: Vec<(f32, u32)> = Vec::with_capacity(sums.touched.len());
-    for at in sums.touched.drain(..) {
+    let mut best: Vec<(f32, u32)> = Vec::with_capacity(count);
+    for at in sums.touched[..count].iter().copied() {
         let shared = std::mem::take(&mut sums.of[at as usize]);
         if at != own && shared > 0.0 {
             best.push((shared / (root * roots[at as usize] + SHRINK), at));

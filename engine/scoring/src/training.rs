@@ -13,9 +13,9 @@ use crate::evaluation::truth;
 use crate::factors::{AlsOptions, GoOn};
 use crate::mlp::{Example, Mlp, MlpOptions};
 use crate::model::Rankers;
-use crate::profile::{Look, Profile};
+use crate::profile::{Look, Profile, Whom};
 use crate::sales::Sales;
-use crate::scan::MatrixError;
+use crate::scan::{MatrixError, QUERIES_MAX};
 
 /// A step of a log that is long enough, and the least of one that is not.
 const WEEK_S: i64 = 7 * DAY_S;
@@ -141,7 +141,8 @@ fn collect(
 ) -> Option<Examples> {
     let mut examples = Examples::default();
     let mut gathered = Gathered::default();
-    let (mut profile, mut look) = (Profile::default(), Look::default());
+    let mut look = Look::default();
+    let mut profiles: [Profile; QUERIES_MAX] = std::array::from_fn(|_| Profile::default());
     let mut random = fastrand::Rng::with_seed(options.mlp.seed);
     let step_s = step_s(sales);
     let mut now_s = steps.start;
@@ -153,14 +154,20 @@ fn collect(
             let truth = truth(task, counters, sales, now_s, now_s + AHEAD_STEPS * step_s);
             // Of a large shop some of the users say enough.
             let share = EXAMPLES_MAX as f32 / (truth.len() * steps as usize).max(1) as f32;
-            for (user, bought) in truth {
+            // Of these one is drawn after the other; else the catalogue is looked through for several at once.
+            let at_once = if share < 1.0 { 1 } else { QUERIES_MAX };
+            for some in truth.chunks(at_once) {
                 if share < 1.0 && random.f32() > share {
                     continue;
                 }
-                let user = &counters.users[user as usize];
-                profile.look(task, user, base, now_s, &mut look);
-                gathered.gather(task, user, &profile, &moment);
-                examples.extend(example(&gathered, &bought, options.others, &mut random));
+                let whom = |at: usize| Whom { user: &counters.users[some[at].0 as usize], task, now_s };
+                let whom: [Whom<'_>; QUERIES_MAX] = std::array::from_fn(|at| whom(at.min(some.len() - 1)));
+                let whom = &whom[..some.len()];
+                look.together(base, whom, &mut profiles);
+                for ((Whom { user, .. }, profile), (_, bought)) in whom.iter().zip(&profiles).zip(some) {
+                    gathered.gather(task, user, profile, &moment);
+                    examples.extend(example(&gathered, bought, options.others, &mut random));
+                }
             }
         };
         if left <= options.basket_steps {

@@ -9,6 +9,7 @@ use onrush_scoring::evaluation::{Score, score, truth};
 use onrush_scoring::factors::AlsOptions;
 use onrush_scoring::mlp::MlpOptions;
 use onrush_scoring::model::{Desk, FILE, Kept, Model, Origin};
+use onrush_scoring::profile::Whom;
 use onrush_scoring::sales::{Sale, Sales};
 use onrush_scoring::training::{TrainError, TrainOptions, train};
 
@@ -285,5 +286,30 @@ fn too_little_is_said_and_a_training_can_be_called_off() {
     for most in [0.1, 0.5, 0.7, 0.9] {
         let ended = train(&sales, &listings(), options(), &|done| done < most).err();
         assert_eq!(ended, Some(TrainError::Cancelled), "called off at {most}");
+    }
+}
+
+/// Several users in a pass have the profiles that each has alone, whoever is beside them.
+#[test]
+fn users_who_are_looked_at_together_are_seen_as_each_alone() {
+    let sales = Sales::of(shop(70, USERS));
+    let model = Model::of(learned(&sales)).unwrap();
+    let (counters, now_s) = (sales.counted(&model.listings, i64::MAX), 70 * DAY_S);
+    let chart = Chart::of(&counters, &model.base, now_s);
+    let (mut alone, mut together) = (Desk::default(), Desk::default());
+    let tasks = [Task::NextBasket, Task::Discovery];
+    let whom = |at: usize| Whom { user: &counters.users[at], task: tasks[at % 2], now_s: now_s + at as i64 };
+    let whom: Vec<Whom<'_>> = (0..counters.users.len()).map(whom).collect();
+    for some in (1..=6).cycle().scan(0, |from, count| {
+        *from += count;
+        whom.get(*from - count..*from)
+    }) {
+        let found = together.look_together(some, &model.base);
+        assert_eq!(found.len(), some.len());
+        for (Whom { user, task, now_s }, found) in some.iter().zip(found) {
+            let moment = Moment { counters: &counters, base: &model.base, chart: &chart, now_s: *now_s };
+            alone.look(*task, user, &moment);
+            assert_eq!(*found, alone.profile);
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::ml::Ml;
 use super::operation::Operation;
 use super::preferences::Preferences;
 use super::purchase::{Lesson, Listing, Purchase};
-use super::rank::{Asked, Filter, Place};
+use super::rank::{Asked, Filter, Place, Ranked};
 use super::training::Unfinished;
 
 /// The held-out stretch, at most.
@@ -117,7 +117,7 @@ impl Field {
 
     /// How well that foretells each of some baskets.
     pub(super) fn score(&self, baskets: &[&Basket], operation: &Operation) -> Result<Vec<Hits>, Unfinished> {
-        let mut found = Vec::with_capacity(baskets.len());
+        let (mut found, mut ranked) = (Vec::with_capacity(baskets.len()), Ranked::default());
         for basket in baskets {
             if operation.is_cancelled() {
                 return Err(Unfinished::Cancelled);
@@ -130,8 +130,8 @@ impl Field {
                 filter: Filter::default(),
                 now_us: self.cutoff_us,
             };
-            let ranked = asked.rank(&self.knowledge, &self.board, DEPTH).best;
-            let bought = ranked.iter().map(|candidate| basket.skus.contains(&candidate.shown.sku));
+            asked.rank(&self.knowledge, &self.board, DEPTH, &mut ranked);
+            let bought = ranked.best.iter().map(|candidate| basket.skus.contains(&candidate.shown.sku));
             found.push(Hits::of(DEPTH, bought, basket.skus.len()));
         }
         Ok(found)

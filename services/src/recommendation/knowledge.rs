@@ -6,10 +6,12 @@ use std::sync::{Arc, Once};
 
 use onrush_proto::CustomerId;
 use onrush_scoring::candidates::{Moment, Task};
+use onrush_scoring::counters::User;
 use onrush_scoring::features::Features;
 use onrush_scoring::mlp::Mlp;
 use onrush_scoring::model::{Desk, Model};
-use onrush_scoring::profile::day;
+use onrush_scoring::profile::{Whom, day};
+use onrush_scoring::scan::QUERIES_MAX;
 use onrush_scoring::similar::Similar;
 
 use super::counters::Counters;
@@ -40,6 +42,21 @@ pub(super) struct Knowledge {
     network: Option<Arc<Model>>,
     named: Arc<Ml>,
     outlook: Option<Outlook>,
+}
+
+/// Of whom something may be foretold, and when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Sought {
+    pub(super) customer: CustomerId,
+    pub(super) task: Task,
+    pub(super) now_us: u64,
+}
+
+/// What is looked at for that.
+struct Known<'a> {
+    outlook: &'a Outlook,
+    user: &'a User,
+    whose: Whose,
 }
 
 /// What scores candidates.
@@ -121,22 +138,13 @@ impl Knowledge {
 
     /// What a customer is likely to buy, the likeliest first: `tell` hears the place of each product, and how likely it
     /// is against the first, in 0..=1. Nothing without a model, or of who bought nothing.
-    pub(super) fn foretell(
-        &self,
-        customer: &CustomerId,
-        task: Task,
-        now_us: u64,
-        mut tell: impl FnMut(u32, f64),
-    ) {
-        let stamp = self.stamp();
-        let outlook = self.outlook.as_ref().filter(|outlook| outlook.stamp == stamp);
-        let (Some(outlook), Some(scorer)) = (outlook, self.scorer(task)) else { return };
-        let Some((seat, user)) = self.counters.seat_of(customer) else { return };
-        let Outlook { base, chart, profiles, .. } = outlook;
+    pub(super) fn foretell(&self, sought: &Sought, mut tell: impl FnMut(u32, f64)) {
+        let Sought { task, now_us, .. } = *sought;
+        let (Some(known), Some(scorer)) = (self.known(sought), self.scorer(task)) else { return };
+        let Known { outlook: Outlook { base, chart, profiles, .. }, user, whose } = known;
         let counters = &self.counters.counted().scoring;
         let moment = Moment { counters, base, chart, now_s: seconds(now_us) };
         DESK.with_borrow_mut(|desk| {
-            let whose = Whose { seat, task, day: day(moment.now_s) };
             if !profiles.find(whose, &mut desk.profile) {
                 desk.look(task, user, &moment);
                 profiles.keep(whose, &desk.profile);
@@ -149,6 +157,41 @@ impl Knowledge {
                 // Scores are logarithms of odds within a list.
                 let odds = f64::from(score - first).exp();
                 tell(*place, by_rank + (1.0 - LIKELY_MIN - LIKELY_BY_RANK) * odds);
+            }
+        });
+    }
+
+    /// What is looked at for a customer; `None` without an outlook, or if they bought nothing.
+    fn known(&self, sought: &Sought) -> Option<Known<'_>> {
+        let Sought { customer, task, now_us } = *sought;
+        let stamp = self.stamp();
+        let outlook = self.outlook.as_ref().filter(|outlook| outlook.stamp == stamp)?;
+        let (seat, user) = self.counters.seat_of(&customer)?;
+        Some(Known { outlook, user, whose: Whose { seat, task, day: day(seconds(now_us)) } })
+    }
+
+    /// True if the catalogue has to be looked through for a customer.
+    pub(super) fn lacks(&self, sought: &Sought) -> bool {
+        let known = self.scorer(sought.task).and_then(|_| self.known(sought));
+        known.is_some_and(|Known { outlook, whose, .. }| !outlook.profiles.has(whose))
+    }
+
+    /// Looks through the catalogue once for some customers, as many as a pass takes at most, and keeps their profiles.
+    pub(super) fn look_together(&self, some: &[Sought]) {
+        let known: [Option<Known<'_>>; QUERIES_MAX] =
+            std::array::from_fn(|at| some.get(at).and_then(|sought| self.known(sought)));
+        let Some(Known { outlook, user, .. }) = known.iter().flatten().next() else { return };
+        let nobody = Whom { user, task: Task::NextBasket, now_s: 0 };
+        let (mut whom, mut count) = ([nobody; QUERIES_MAX], 0);
+        for (Sought { task, now_us, .. }, known) in some.iter().zip(&known) {
+            let Some(Known { user, .. }) = known else { continue };
+            whom[count] = Whom { user, task: *task, now_s: seconds(*now_us) };
+            count += 1;
+        }
+        DESK.with_borrow_mut(|desk| {
+            let profiles = desk.look_together(&whom[..count], &outlook.base);
+            for (Known { whose, .. }, profile) in known.iter().flatten().zip(profiles) {
+                outlook.profiles.keep(*whose, profile);
             }
         });
     }
@@ -246,8 +289,8 @@ pub(super) mod tests {
 
     fn told(knowledge: &Knowledge) -> Vec<f64> {
         let mut told = Vec::new();
-        let ada = "ada".parse().unwrap();
-        knowledge.foretell(&ada, Task::NextBasket, NOW_US, |_, likely| told.push(likely));
+        let ada = Sought { customer: "ada".parse().unwrap(), task: Task::NextBasket, now_us: NOW_US };
+        knowledge.foretell(&ada, |_, likely| told.push(likely));
         told
     }
 

@@ -1,23 +1,24 @@
 //! What all fronts share of Recommendation: what was learned with the positions up to which it was, what was made of
-//! it, and the files it is kept in: the counters with their mix, and the model in a directory of its own.
+//! it, and the files it is kept in: the counters with their mix, and the models in a directory of their own.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use arc_swap::ArcSwap;
 use onrush_proto::{CallerKey, Lsn, ShardId};
-use onrush_scoring::model::{self, Kept, Model as Network, ModelError};
+use onrush_scoring::model::{Kept, Model as Network, ModelError};
 
 use super::board::{Board, Rows};
 use super::counters::{Bounds, Counters};
 use super::knowledge::Knowledge;
 use super::mix::{Mix, Model};
 use super::ml::Ml;
+use super::models::{Found, Models, Refused};
 use super::operation::Operations;
 use super::outlook::{Outlook, STRETCH, Sight};
 use super::purchase::{Lesson, Listing};
+use super::question::Question;
+use super::rank::{Asked, Ranked};
 use super::scorers::Scorers;
 use super::snapshot::{Snapshot, SnapshotError};
 use crate::backend::Backend;
@@ -25,14 +26,27 @@ use crate::status::Denial;
 
 /// The counters, in the data directory.
 const COUNTERS_FILE: &str = "recommendation.counters";
-/// Directory of the model there.
+/// Directory of the models there.
 const MODEL_DIRECTORY: &str = "recommendation";
 
-/// What is known, and up to where each shard's log is in it; the version of what ranks.
+/// What is known, and up to where each shard's log is in it; which version that is.
 struct Learned {
-    version: u64,
+    versions: Versions,
     knowledge: Knowledge,
     cursors: Vec<Lsn>,
+}
+
+/// What was published.
+#[derive(Clone)]
+struct Versions {
+    /// What ranks.
+    ranks: u64,
+    /// The highest that was given: a model may rank that is older, because the newer ones cannot be used.
+    last: u64,
+    /// The last mix that was published without a model, which withdrew all models before it.
+    alone: u64,
+    /// Newer models, which cannot be used.
+    refused: Arc<[Refused]>,
 }
 
 /// What can be put to use instead of what ranks now.
@@ -57,8 +71,7 @@ pub struct Learner {
     /// The network that `ML_MODEL_PATH` names.
     pub(super) named: Arc<Ml>,
     path: PathBuf,
-    /// Directory of the model.
-    models: PathBuf,
+    models: Models,
     learned: RwLock<Learned>,
     /// Swapped, not locked: threads that serve look at it.
     board: ArcSwap<Board>,
@@ -71,13 +84,13 @@ pub struct Learner {
 impl Learner {
     /// A learner that knows nothing yet, and keeps what it learns in a data directory.
     pub fn new(backend: Backend, data_dir: &Path, named: Arc<Ml>) -> Self {
-        let nothing = Learned::nothing(backend.shards(), Model::default(), None, &named);
+        let nothing = Learned::nothing(backend.shards(), Model::default(), Found::default(), &named);
         let learned = RwLock::new(nothing);
         Self {
             backend,
             named,
             path: data_dir.join(COUNTERS_FILE),
-            models: data_dir.join(MODEL_DIRECTORY),
+            models: Models::of(data_dir.join(MODEL_DIRECTORY)),
             learned,
             board: ArcSwap::default(),
             saving: Mutex::default(),
@@ -88,86 +101,88 @@ impl Learner {
 
     /// Goes on from what was kept, as far as it can be used.
     pub fn restore(&self) {
-        let (directory, shards) = (directory(&self.backend), self.backend.shards());
-        let network = self.kept_network();
-        let read = Snapshot::read(&self.path);
-        let learned = match read.and_then(|found| found.map(|found| found.of(directory, shards)).transpose())
-        {
-            Ok(Some(Snapshot { cursors, model, counted, .. })) => {
+        let snapshot = self.kept_counters();
+        let model = snapshot.as_ref().map(|snapshot| snapshot.model).unwrap_or_default();
+        let found = self.models.newest(model.alone);
+        let learned = match snapshot {
+            Some(Snapshot { cursors, counted, .. }) => {
                 let cursors = cursors.into_iter().map(Lsn).collect();
                 let counters = Counters::of(Bounds::RECOMMENDED, counted);
-                Learned { cursors, ..Learned::of(counters, model, network, &self.named) }
+                Learned { cursors, ..Learned::of(counters, model, found, &self.named) }
             }
-            Ok(None) => Learned::nothing(shards, Model::default(), network, &self.named),
-            Err(error) => {
-                let file = self.path.display();
-                tracing::warn!(%file, %error, "the snapshot is not used: counters are rebuilt from the log");
-                Learned::nothing(shards, Model::default(), network, &self.named)
-            }
+            None => Learned::nothing(self.backend.shards(), model, found, &self.named),
         };
         *self.write() = learned;
     }
 
-    /// The model that was published last; one that cannot be read is left where it is.
-    fn kept_network(&self) -> Option<Arc<Network>> {
-        match Network::read(&self.models) {
-            Ok(network) => Some(Arc::new(network)),
-            Err(ModelError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                let directory = self.models.display();
-                tracing::warn!(%directory, %error, "the model is not used: train another one");
-                None
-            }
-        }
+    /// The counters as they were kept last, if they can be used.
+    fn kept_counters(&self) -> Option<Snapshot> {
+        let (directory, shards) = (directory(&self.backend), self.backend.shards());
+        let read = Snapshot::read(&self.path);
+        let read = read.and_then(|found| found.map(|found| found.of(directory, shards)).transpose());
+        read.unwrap_or_else(|error| {
+            let file = self.path.display();
+            tracing::warn!(%file, %error, "the snapshot is not used: counters are rebuilt from the log");
+            None
+        })
     }
 
     /// The version of what ranks.
     pub(super) fn version(&self) -> u64 {
-        self.read().version
+        self.read().versions.ranks
+    }
+
+    /// Models that are newer than what ranks, and cannot be used.
+    pub(super) fn refused(&self) -> Arc<[Refused]> {
+        self.read().versions.refused.clone()
     }
 
     /// Puts a candidate to use, between one answer and the next; the new version. If it cannot be kept, what ranks
     /// stays. From then on no network that is named ranks.
     pub(super) fn publish(&self, candidate: Candidate, now_us: u64) -> Result<u64, PublishError> {
         let Candidate { mix, network } = candidate;
-        let version = self.version() + 1;
+        let (before, last_mix, last) = {
+            let learned = self.read();
+            (learned.versions.clone(), learned.knowledge.mix, learned.knowledge.network().cloned())
+        };
+        let version = before.last + 1;
+        let versions = Versions { ranks: version, last: version, refused: Arc::default(), ..before };
         match network {
             // The file says which version it is, whatever becomes of the counters'.
             Some(mut kept) => {
                 kept.origin.version = version;
                 // What ranks is what was written.
-                let network = kept.write(&self.models)?;
-                self.swap(version, mix, Some(Arc::new(network)), now_us);
+                let network = self.models.write(&kept)?;
+                self.swap(versions, mix, Some(Arc::new(network)), now_us);
                 self.save();
+                let ranked = last.map(|network| network.origin.version);
+                let newest: Vec<u64> = ranked.into_iter().chain([version]).collect();
+                self.models.keep_only(&newest);
             }
-            // The file of an older model is passed over once the counters' has the version of the mix.
+            // Files of older models are passed over once the counters' says that the mix stands alone.
             None => {
-                let (last, last_mix, network) = {
-                    let learned = self.read();
-                    let Knowledge { mix, .. } = &learned.knowledge;
-                    (learned.version, *mix, learned.knowledge.network().cloned())
-                };
-                self.swap(version, mix, None, now_us);
+                self.swap(Versions { alone: version, ..versions }, mix, None, now_us);
                 if let Err(error) = self.write_counters() {
-                    self.swap(last, last_mix, network, now_us);
+                    self.swap(before, last_mix, last, now_us);
                     return Err(error.into());
                 }
-                remove(&self.models.join(model::FILE)).map_err(ModelError::Io)?;
+                self.models.keep_only(&[]);
             }
         }
         Ok(version)
     }
 
-    fn swap(&self, version: u64, mix: Mix, network: Option<Arc<Network>>, now_us: u64) {
+    fn swap(&self, versions: Versions, mix: Mix, network: Option<Arc<Network>>, now_us: u64) {
         let outlook = network
             .as_ref()
             .and_then(|model| self.seen(|knowledge| Some(knowledge.sight_of(Some(model.clone()), now_us))));
         let mut learned = self.write();
-        learned.version = version;
-        let last = learned.knowledge.put(mix, network, named_at(version, &self.named));
+        let named = named_at(versions.last, &self.named);
+        let last_versions = std::mem::replace(&mut learned.versions, versions);
+        let last = learned.knowledge.put(mix, network, named);
         let unused = learned.knowledge.take(outlook);
         drop(learned);
-        drop((last, unused));
+        drop((last_versions, last, unused));
     }
 
     /// Ends what is under way, and keeps what was learned.
@@ -235,6 +250,21 @@ impl Learner {
         }
     }
 
+    /// Has candidates put in order on a thread that ranks; at most so many stay.
+    ///
+    /// # Errors
+    /// Too many wait for these already.
+    pub(super) async fn rank(
+        self: &Arc<Self>,
+        asked: &Arc<Asked>,
+        board: &Arc<Board>,
+        most: usize,
+    ) -> Result<Ranked, Denial> {
+        let (learner, asked, board) = (self.clone(), asked.clone(), board.clone());
+        let question = |told| Question { learner, asked, board, most, ranked: Ranked::spare(), told };
+        self.scorers.ask(question).await
+    }
+
     /// Looks at what is known, on a thread that ranks.
     ///
     /// # Errors
@@ -292,12 +322,11 @@ impl Learner {
     /// Forgets everything: the log is not the one that was counted.
     pub(super) fn begin_anew(&self) {
         let mut learned = self.write();
-        let model = Model { version: learned.version, mix: learned.knowledge.mix };
-        let network = learned.knowledge.network().cloned();
-        let mut anew = Learned::nothing(self.backend.shards(), model, network, &self.named);
-        let Knowledge { counters, .. } = &mut anew.knowledge;
-        *counters = Counters::new(Bounds::RECOMMENDED).instead_of(&learned.knowledge.counters);
-        *learned = anew;
+        let Knowledge { counters, mix, .. } = &learned.knowledge;
+        let counters = Counters::new(Bounds::RECOMMENDED).instead_of(counters);
+        let (network, named) = (learned.knowledge.network().cloned(), learned.knowledge.named().clone());
+        learned.knowledge = Knowledge::new(counters, *mix, network, named);
+        learned.cursors.fill(Lsn(0));
         self.board.store(Arc::default());
     }
 
@@ -316,7 +345,7 @@ impl Learner {
             Snapshot {
                 directory: directory(&self.backend),
                 cursors: learned.cursors.iter().map(|cursor| cursor.0).collect(),
-                model: Model { version: learned.version, mix: learned.knowledge.mix },
+                model: learned.model(),
                 counted: learned.knowledge.counters.counted().clone(),
             }
         };
@@ -338,32 +367,31 @@ impl Learner {
 }
 
 impl Learned {
-    fn nothing(shards: u16, model: Model, network: Option<Arc<Network>>, named: &Arc<Ml>) -> Self {
+    fn nothing(shards: u16, model: Model, found: Found, named: &Arc<Ml>) -> Self {
         let cursors = vec![Lsn(0); usize::from(shards)];
-        Self { cursors, ..Self::of(Counters::new(Bounds::RECOMMENDED), model, network, named) }
+        Self { cursors, ..Self::of(Counters::new(Bounds::RECOMMENDED), model, found, named) }
     }
 
-    /// Without positions. The files of counters and model may be of different times: the later version counts, and a
-    /// model that is older than the mix was withdrawn for that.
-    fn of(counters: Counters, model: Model, network: Option<Arc<Network>>, named: &Arc<Ml>) -> Self {
-        let network = network.filter(|network| network.origin.version >= model.version);
-        let version = network.as_ref().map_or(model.version, |network| network.origin.version);
-        let named = named_at(version, named);
-        Self { version, knowledge: Knowledge::new(counters, model.mix, network, named), cursors: Vec::new() }
+    /// Without positions. The files of counters and models may be of different times: the later version counts.
+    fn of(counters: Counters, model: Model, found: Found, named: &Arc<Ml>) -> Self {
+        let Found { network, refused, highest } = found;
+        let last = model.version.max(highest);
+        let ranks = network.as_ref().map_or(last, |network| network.origin.version);
+        let versions = Versions { ranks, last, alone: model.alone, refused: refused.into() };
+        let knowledge = Knowledge::new(counters, model.mix, network, named_at(last, named));
+        Self { versions, knowledge, cursors: Vec::new() }
+    }
+
+    /// What was published, as it is kept.
+    fn model(&self) -> Model {
+        let Versions { last, alone, .. } = self.versions;
+        Model { version: last, alone, mix: self.knowledge.mix }
     }
 }
 
 /// The network that is named ranks until something is published, which was better.
 fn named_at(version: u64, named: &Arc<Ml>) -> Arc<Ml> {
     if version == 0 { named.clone() } else { Arc::default() }
-}
-
-/// A file that is not there is gone already.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// What names the data directory: a hash under its secret. No caller's name begins like this.

@@ -135,13 +135,13 @@ impl Turn {
 pub(super) async fn page(
     backend: &Backend,
     asked: &Asked,
-    ranked: Ranked,
+    ranked: &mut Ranked,
     board: &Board,
     limit: usize,
 ) -> Result<Page, Rejection> {
     let max = asked.filter.max_unit_price;
-    let mut best = Live::of(backend, ranked.best, max);
-    let mut finds = Live::of_turns(backend, ranked.finds, max);
+    let mut best = Live::of(backend, ranked.best.drain(..), max);
+    let mut finds = Live::of_turns(backend, ranked.finds.drain(..), max);
     let mut new = Live::of_turns(backend, asked.newcomers(board), max);
     let mut rest = Live::of(backend, asked.rest(board), max);
     let (mut page, mut given, mut ran_out) = (Vec::new(), HashSet::new(), false);

@@ -27,6 +27,8 @@ pub struct Mix {
 pub struct Model {
     /// Counts publications; 0 = the mix it came with.
     pub(super) version: u64,
+    /// The last publication of a mix without a model, by which all models before it were withdrawn; 0 for none.
+    pub(super) alone: u64,
     pub(super) mix: Mix,
 }
 

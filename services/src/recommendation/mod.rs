@@ -11,11 +11,13 @@ mod learning;
 mod live;
 mod mix;
 mod ml;
+mod models;
 mod operation;
 mod outlook;
 mod preferences;
 mod profiles;
 mod purchase;
+mod question;
 mod rank;
 mod scorers;
 mod snapshot;
@@ -54,6 +56,7 @@ use crate::status::Rejection;
 use board::Shown;
 use knowledge::Knowledge;
 use live::{Live, Page};
+use models::Refused;
 use operation::Operation;
 use preferences::{EXCLUDED_MAX, NAMES_MAX, Preferences, names};
 use rank::{Asked, Filter, Place};
@@ -118,10 +121,11 @@ impl Recommendations {
         let mut most = RANKED_FIRST + 2 * limit;
         loop {
             let board = self.learner.board();
-            let (seen, ranking) = (board.clone(), asked.clone());
-            let ranked = self.learner.ask(move |knowledge| ranking.rank(knowledge, &seen, most)).await?;
+            let mut ranked = self.learner.rank(&asked, &board, most).await?;
             let is_all = ranked.is_all;
-            let Page { products, ran_out } = live::page(&self.backend, &asked, ranked, &board, limit).await?;
+            let page = live::page(&self.backend, &asked, &mut ranked, &board, limit).await;
+            ranked.give_back();
+            let Page { products, ran_out } = page?;
             if is_all || !ran_out {
                 return Ok(GetRecommendationsResponse { products, personalised });
             }
@@ -258,7 +262,8 @@ impl RecommendationService for Recommendations {
         self.gate.admit(request.metadata().as_ref(), Call::GetModel)?;
         let ends = self.backend.ends().await?;
         let answer = self.learner.later(move |learner| {
-            let (version, records_behind) = (learner.version(), learner.records_behind(&ends));
+            let (version, refused) = (learner.version(), learner.refused());
+            let records_behind = learner.records_behind(&ends);
             learner.look(|knowledge| {
                 let network = knowledge.network();
                 let counted = knowledge.counters.counted();
@@ -266,11 +271,7 @@ impl RecommendationService for Recommendations {
                     version,
                     weights: Some(knowledge.mix.message()),
                     ml_ready: network.is_some() || knowledge.named().ranker().is_some(),
-                    ml_detail: match network {
-                        Some(model) => learning::told(&model.origin),
-                        None if version > 0 => "history and trends rank: this version has no model, or one that could not be read".into(),
-                        None => knowledge.named().in_short().into(),
-                    },
+                    ml_detail: ranking(knowledge, version, &refused),
                     products: counted.products.len() as u64,
                     customers: counted.customers.len() as u64,
                     purchases: counted.purchases,
@@ -281,6 +282,17 @@ impl RecommendationService for Recommendations {
         let answer = answer.await?;
         Ok(Response::new(answer))
     }
+}
+
+/// What ranks, or why no model does; and which newer ones cannot.
+fn ranking(knowledge: &Knowledge, version: u64, refused: &[Refused]) -> String {
+    let ranks = match knowledge.network() {
+        Some(model) => learning::told(&model.origin),
+        None if !refused.is_empty() => "history and trends rank".to_owned(),
+        None if version > 0 => "history and trends rank: this version has no model".to_owned(),
+        None => knowledge.named().in_short().to_owned(),
+    };
+    refused.iter().fold(ranks, |told, refused| format!("{told}; {refused}"))
 }
 
 /// What is bought together with a product, the most often first, with how many orders have both; then what is like it

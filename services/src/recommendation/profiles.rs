@@ -50,6 +50,12 @@ impl Profiles {
         }
     }
 
+    /// True if it is here.
+    pub(super) fn has(&self, whose: Whose) -> bool {
+        let kept = self.place(whose).lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().is_some_and(|kept| kept.whose == whose)
+    }
+
     /// Keeps a profile in place of another one.
     pub(super) fn keep(&self, whose: Whose, profile: &Profile) {
         let mut kept = self.place(whose).lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::board::{Board, Shown};
 use super::counters::{Counters, Product};
 use super::evidence::{Evidence, Sheet};
-use super::knowledge::Knowledge;
+use super::knowledge::{Knowledge, Sought};
 use super::mix::{Mix, PREFERRED, SAME_CATEGORY, part};
 use super::preferences::Preferences;
 use super::window::Window;
@@ -80,7 +80,8 @@ enum Why {
     There(u64),
 }
 
-/// The best of all candidates.
+/// The best of all candidates. Its room may be used again.
+#[derive(PartialEq, Debug, Default)]
 pub(super) struct Ranked {
     /// The best first.
     pub(super) best: Vec<Candidate>,
@@ -98,10 +99,44 @@ struct Weighing<'a> {
     is_foretold: bool,
     /// Categories of what is looked at.
     near: &'a [CategoryName],
+    /// Candidates that stay.
+    most: usize,
+}
+
+/// What a ranking needs, kept from one to the next, so that nothing is taken anew.
+#[derive(Default)]
+struct Slate {
+    sheet: Sheet,
+    /// Categories of what is looked at, and those whose charts are.
+    near: Vec<CategoryName>,
+    wanted: Vec<CategoryName>,
+    orders: Orders,
+}
+
+/// Scores, and where what has them stands in the sheet.
+#[derive(Default)]
+struct Orders {
+    /// Of all that is found.
+    all: Vec<(f64, usize)>,
+    /// Of what is a find.
+    finds: Vec<(f64, usize)>,
 }
 
 thread_local! {
-    static SHEET: RefCell<Sheet> = RefCell::default();
+    static SLATE: RefCell<Slate> = RefCell::default();
+}
+
+impl Ranked {
+    /// Forgets what was ranked.
+    pub(super) fn clear(&mut self) {
+        self.best.clear();
+        self.finds.clear();
+    }
+
+    /// Candidates that there is room for.
+    pub(super) fn room(&self) -> usize {
+        self.best.capacity() + self.finds.capacity()
+    }
 }
 
 impl Filter {
@@ -132,23 +167,38 @@ impl Asked {
         self.customer.is_some() && !self.preferences.opted_out
     }
 
-    /// Puts candidates in order; at most so many stay.
-    pub(super) fn rank(&self, knowledge: &Knowledge, board: &Board, most: usize) -> Ranked {
+    /// Of whom something is foretold; `None` of a visitor, and of who opted out.
+    pub(super) fn sought(&self) -> Option<Sought> {
+        let customer = self.customer.filter(|_| self.is_personal())?;
+        // Who looks at a product looks for something that they do not have.
+        let task = match self.place {
+            Place::ProductPage => Task::Discovery,
+            Place::Home | Place::Basket => Task::NextBasket,
+        };
+        Some(Sought { customer, task, now_us: self.now_us })
+    }
+
+    /// Puts candidates in order; at most so many stay in `ranked`, which forgets what it held.
+    pub(super) fn rank(&self, knowledge: &Knowledge, board: &Board, most: usize, ranked: &mut Ranked) {
         let Knowledge { counters, mix, .. } = knowledge;
         let looked_at = self.skus.iter().filter(|_| self.place == Place::ProductPage);
         let looked_at = looked_at.filter_map(|sku| counters.find(sku)).map(|product| product.category);
-        let near: Vec<CategoryName> = looked_at.filter(|category| !category.is_empty()).collect();
-        SHEET.with_borrow_mut(|sheet| {
+        SLATE.with_borrow_mut(|Slate { sheet, near, wanted, orders }| {
+            near.clear();
+            near.extend(looked_at.filter(|category| !category.is_empty()));
             sheet.clear(counters.counted().products.len());
-            let is_foretold = self.is_personal() && self.foretell(knowledge, sheet);
+            let is_foretold = self.foretell(knowledge, sheet);
             if self.is_personal() {
                 self.history(counters, sheet);
             }
             self.together(counters, sheet);
-            self.trends(counters, board, mix, &near, sheet);
-            let weighing = Weighing { mix, is_foretold, near: &near };
-            self.best(counters, sheet.found(), &weighing, most)
-        })
+            wanted.clear();
+            wanted.extend(near.iter().chain(&self.filter.categories).copied());
+            wanted.extend(self.preferences.categories());
+            self.trends(counters, board, mix, wanted, sheet);
+            let weighing = Weighing { mix, is_foretold, near, most };
+            self.best(counters, sheet.found(), &weighing, orders, ranked);
+        });
     }
 
     fn best(
@@ -156,13 +206,16 @@ impl Asked {
         counters: &Counters,
         found: &[(u32, Evidence)],
         weighing: &Weighing<'_>,
-        most: usize,
-    ) -> Ranked {
+        orders: &mut Orders,
+        ranked: &mut Ranked,
+    ) {
+        let (Orders { all, finds }, most) = (orders, weighing.most);
         let wanted = found.iter().zip(0..).filter_map(|((place, evidence), at)| {
             let product = counters.product(*place).filter(|product| self.filter.keeps(product))?;
             Some((self.weigh(product, evidence, weighing).0, at))
         });
-        let mut order: Vec<(f64, usize)> = wanted.collect();
+        all.clear();
+        all.extend(wanted);
         let product = |at: usize| counters.product(found[at].0);
         let sku = |at: usize| product(at).map(|product| product.sku);
         let above =
@@ -179,12 +232,13 @@ impl Asked {
         let bought = |place: u32| user.is_some_and(|user| user.knows(place));
         let is_find = |(place, evidence): &(u32, Evidence)| evidence.foretold.is_some() && !bought(*place);
         let has_turns = weighing.is_foretold && self.place == Place::Home;
-        let finds = order.iter().filter(|(_, at)| has_turns && is_find(&found[*at]));
-        let mut finds: Vec<(f64, usize)> = finds.copied().collect();
-        first(&mut finds, most / FINDS_ONE_IN);
-        let is_all = order.len() <= most;
-        first(&mut order, most);
-        let candidate = |(score, at): (f64, usize)| {
+        finds.clear();
+        finds.extend(all.iter().filter(|(_, at)| has_turns && is_find(&found[*at])).copied());
+        first(finds, most / FINDS_ONE_IN);
+        ranked.is_all = all.len() <= most;
+        first(all, most);
+        let candidate = |(score, at): &(f64, usize)| {
+            let (score, at) = (*score, *at);
             let (product, evidence) = (product(at)?, found[at].1);
             let (_, weights, liked) = self.weigh(product, &evidence, weighing);
             let with = evidence.together.and_then(|(_, which, _)| self.skus.get(which)).copied();
@@ -194,8 +248,9 @@ impl Asked {
                 why: Why::Weighed(evidence, weights, liked, with),
             })
         };
-        let candidates = |order: Vec<(f64, usize)>| order.into_iter().filter_map(candidate).collect();
-        Ranked { best: candidates(order), finds: candidates(finds), is_all }
+        ranked.clear();
+        ranked.best.extend(all.iter().filter_map(candidate));
+        ranked.finds.extend(finds.iter().filter_map(candidate));
     }
 
     /// New products, beginning with another one for each customer and each day, so that each has its turn.
@@ -218,14 +273,9 @@ impl Asked {
 
     /// What the model says; false if it says nothing.
     fn foretell(&self, knowledge: &Knowledge, sheet: &mut Sheet) -> bool {
-        let Some(customer) = &self.customer else { return false };
-        // Who looks at a product looks for something that they do not have.
-        let task = match self.place {
-            Place::ProductPage => Task::Discovery,
-            Place::Home | Place::Basket => Task::NextBasket,
-        };
+        let Some(sought) = self.sought() else { return false };
         let mut is_foretold = false;
-        knowledge.foretell(customer, task, self.now_us, |place, likely| {
+        knowledge.foretell(&sought, |place, likely| {
             sheet.of(place).foretold = Some(likely);
             is_foretold = true;
         });
@@ -261,15 +311,13 @@ impl Asked {
         counters: &Counters,
         board: &Board,
         mix: &Mix,
-        near: &[CategoryName],
+        wanted: &[CategoryName],
         sheet: &mut Sheet,
     ) {
         let (window, chart) = board.chart_from(mix.window);
         let top = chart.all.first().map_or(1, |first| first.orders) as f64;
         // A filter may leave only what stands far down.
         let depth = if self.filter.is_open() { CHARTED_MAX } else { usize::MAX };
-        let wanted = near.iter().copied().chain(self.filter.categories.iter().copied());
-        let wanted: Vec<CategoryName> = wanted.chain(self.preferences.categories()).collect();
         let of_categories = wanted.iter().flat_map(|category| chart.category(category));
         for charted in chart.all.iter().take(depth).chain(of_categories) {
             // Places are those of when the charts were made.
@@ -289,7 +337,7 @@ impl Asked {
         evidence: &Evidence,
         weighing: &Weighing<'_>,
     ) -> (f64, [f64; 3], [bool; 2]) {
-        let Weighing { mix, is_foretold, near } = weighing;
+        let Weighing { mix, is_foretold, near, .. } = weighing;
         let personal = if self.place == Place::ProductPage { HISTORY_ON_PAGE } else { 1.0 };
         // Where a model ranks, it has weighed history and trends already: they are told as reasons.
         let own = match (is_foretold, evidence.foretold) {
@@ -356,5 +404,48 @@ impl Candidate {
         reasons
             .extend(kinds.into_iter().zip(liked).filter(|(_, liked)| *liked).map(|(kind, _)| reason(kind)));
         reasons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recommendation::counters::Bounds;
+    use crate::recommendation::purchase::{Lesson, Listing};
+
+    const NEW: u64 = 5;
+
+    #[test]
+    fn each_new_product_is_the_first_of_a_customer_on_one_of_as_many_days() {
+        let (mut counters, now_us) = (Counters::new(Bounds::RECOMMENDED), 20_000 * TURN_US);
+        for number in 0..NEW {
+            counters.learn(&Lesson::Listed(Listing {
+                sku: format!("new-{number}").parse().unwrap(),
+                category: CategoryName::EMPTY,
+                brand: BrandName::EMPTY,
+                unit_minor: Some(499),
+                since_us: now_us - number,
+                time_us: now_us,
+            }));
+        }
+        let board = Board::of(&counters, now_us);
+        for customer in ["ada", "bob"] {
+            let first = |day: u64| {
+                let asked = Asked {
+                    customer: Some(customer.parse().unwrap()),
+                    preferences: Preferences::default(),
+                    place: Place::Home,
+                    skus: Vec::new(),
+                    filter: Filter::default(),
+                    now_us: now_us + day * TURN_US,
+                };
+                let turns: Vec<Sku> = asked.newcomers(&board).map(|new| new.shown.sku).collect();
+                assert_eq!(turns.iter().collect::<HashSet<_>>().len(), NEW as usize);
+                turns[0]
+            };
+            let firsts: HashSet<Sku> = (0..NEW).map(first).collect();
+            assert_eq!(firsts.len(), NEW as usize, "{customer}");
+            assert_eq!(first(0), first(NEW), "{customer}");
+        }
     }
 }

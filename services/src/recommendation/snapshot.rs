@@ -17,7 +17,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::counters::Counted;
 use super::mix::Model;
 
-const KIND: Kind = Kind { magic: *b"onrush-r", version: 3 };
+const KIND: Kind = Kind { magic: *b"onrush-r", version: 4 };
 
 /// What a file holds.
 #[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]

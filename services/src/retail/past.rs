@@ -100,6 +100,17 @@ impl Past {
         Ok(Self { products, days })
     }
 
+    /// Adds products that nobody bought until there are so many: each is of the category and brand, and has the price,
+    /// of one that is there. An empty catalogue stays so.
+    pub fn widen(&mut self, products: usize) {
+        let known = self.products.len();
+        let Some(last) = self.products.iter().map(|product| product.id).max() else { return };
+        for (id, at) in (last..=u32::MAX).skip(1).zip(known..products) {
+            let like = self.products[at - known].clone();
+            self.products.push(ProductLine { id, ..like });
+        }
+    }
+
     /// All baskets, by day.
     pub fn baskets(&self) -> impl Iterator<Item = &Basket> {
         self.days.values().flatten()
@@ -213,4 +224,31 @@ async fn all(mut tasks: JoinSet<Result<(), PastError>>) -> Result<(), PastError>
         ended??;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catalogue_is_widened_by_products_that_nobody_bought() {
+        let line = |id: u32, category: &str| ProductLine {
+            id,
+            name: String::new(),
+            price_cents: i64::from(id),
+            category: category.into(),
+            brand: "brand".into(),
+        };
+        let products = vec![line(7, "tea"), line(3, "pots")];
+        let mut past = Past { products, ..Past::default() };
+        let skus = |past: &Past| past.skus().collect::<Vec<_>>();
+        past.widen(1);
+        assert_eq!(skus(&past), ["p-7", "p-3"], "there are so many");
+        past.widen(5);
+        assert_eq!(skus(&past), ["p-7", "p-3", "p-8", "p-9", "p-10"]);
+        assert_eq!((past.products[4].category.as_str(), past.products[4].price_cents), ("tea", 7));
+        let mut none = Past::default();
+        none.widen(5);
+        assert_eq!(skus(&none).len(), 0);
+    }
 }

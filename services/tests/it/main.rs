@@ -44,6 +44,7 @@ mod surface;
 mod texts;
 mod traces;
 mod training;
+mod turns;
 mod twilio;
 mod users;
 mod wait;

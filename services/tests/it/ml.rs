@@ -7,7 +7,7 @@ use onrush_grpc::recommendation::v1::{
 };
 use onrush_scoring::features::Features;
 use onrush_scoring::mlp::{Example, Mlp, MlpOptions};
-use onrush_services::config::{Config, Service};
+use onrush_services::config::{Config, Service, Sources};
 use onrush_services::model::onnx::{Ranker, encode};
 use onrush_services::recommendation::ModelFile;
 use serde_json::{Value, json};
@@ -103,14 +103,26 @@ async fn a_file_of_no_use_leaves_history_and_trends_and_names_no_file() {
     }
 }
 
-/// Plain history puts first what was bought before; this network, by the first feature, puts it last.
+/// A Keras model that tf2onnx converted; `services/tests/onnx/keras_model.py` made it.
+const KERAS: &[u8] = include_bytes!("../onnx/keras.onnx");
+
+/// The file that `ML_MODEL_PATH` names.
+fn named(path: &Path) -> Option<ModelFile> {
+    let path = path.to_str().unwrap();
+    let env = |name: &str| (name == "ML_MODEL_PATH").then(|| path.to_owned());
+    Sources { flag: &|_| None, env: &env, file: &|_| None }.resolve().unwrap().config.ml_model
+}
+
+/// Plain history puts first what was bought before; these networks, by the first feature, put it last.
 #[tokio::test]
 async fn a_named_network_puts_next_baskets_in_order() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("model.onnx");
-    std::fs::write(&path, encode(&learned(|features| -features[0]), "next_basket")).unwrap();
-    let file = ModelFile::named(path.to_str().unwrap());
-    for (named, expected) in [(None, "tea"), (file, "pot")] {
+    let file = |name: &str| dir.path().join(name);
+    std::fs::write(file("model.onnx"), encode(&learned(|features| -features[0]), "next_basket")).unwrap();
+    // The .h5 stands for what lies beside it.
+    std::fs::write(file("keras.onnx"), KERAS).unwrap();
+    let files = [(None, "tea"), (named(&file("model.onnx")), "pot"), (named(&file("keras.h5")), "pot")];
+    for (named, expected) in files {
         let is_named = named.is_some();
         let shop = Shop::open_with(|config: &mut Config| {
             config.services.push((Service::Recommendation, 0));
