@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use onrush_net::client::Shop as Client;
-use onrush_net::client::native::Trust;
+use onrush_net::tls::Trust;
 use onrush_proto::Text;
 
 use super::quic::believing;
