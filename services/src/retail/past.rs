@@ -22,6 +22,8 @@ const STRIDE: i64 = 4;
 const SEGMENT_BYTES: u64 = 4 << 20;
 /// Of each product, so that nothing is ever sold out.
 const UNITS: i64 = 100_000_000;
+/// Most products that are put at once: a whole large catalogue is more than may wait in front of a shard.
+const PUTS_MAX: usize = 8_192;
 
 /// What the clock of the past says.
 static WALL_US: AtomicU64 = AtomicU64::new(0);
@@ -153,19 +155,22 @@ impl Past {
     }
 
     async fn put_catalogue(&self, handle: &EngineHandle) -> Result<(), PastError> {
-        let mut puts = JoinSet::new();
-        for product in &self.products {
-            let put = listing(product)?;
-            let handle = handle.clone();
-            puts.spawn(async move {
-                let change = StockChange::Add(UNITS);
-                let stock = UpdateStock { sku: put.sku, change, reason: Text::EMPTY };
-                accepted(&handle, Request::unkeyed(Command::PutProduct(Box::new(put)))).await?;
-                accepted(&handle, Request::unkeyed(Command::UpdateStock(stock))).await.map(|_| ())
-            });
+        for some in self.products.chunks(PUTS_MAX) {
+            let mut puts = JoinSet::new();
+            for product in some {
+                puts.spawn(sell(handle.clone(), listing(product)?));
+            }
+            all(puts).await?;
         }
-        all(puts).await
+        Ok(())
     }
+}
+
+/// A product, and units of it.
+async fn sell(handle: EngineHandle, put: PutProduct) -> Result<(), PastError> {
+    let stock = UpdateStock { sku: put.sku, change: StockChange::Add(UNITS), reason: Text::EMPTY };
+    accepted(&handle, Request::unkeyed(Command::PutProduct(Box::new(put)))).await?;
+    accepted(&handle, Request::unkeyed(Command::UpdateStock(stock))).await.map(|_| ())
 }
 
 fn sku(product: u32) -> String {
