@@ -167,5 +167,6 @@ calls! {
         GetCluster only(Operate);
         HandOver only(Operate);
         ChangeMembers only(Operate);
+        PlaceNode only(Operate);
     }
 }

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use onrush_engine::replication::{Declined, Members, NodeId, RoleKind};
 use onrush_engine::{EngineHandle, GroupError, GroupStatus};
 use onrush_grpc::admin::v1::{
-    ChangeMembersRequest, ClusterNode, FollowerProgress, GetClusterResponse, HandOverRequest, ShardGroup,
+    ChangeMembersRequest, ClusterNode, FollowerProgress, GetClusterResponse, HandOverRequest,
+    PlaceNodeRequest, ShardGroup,
 };
 use onrush_net::peer::RefusedBy;
-use onrush_proto::{Refusal, ShardId};
+use onrush_proto::frame::{ADDRESS_BYTES_MAX, NODES_MAX};
+use onrush_proto::{Refusal, Request, ShardId};
 
 use crate::backend::Backend;
-use crate::cluster::Node;
-use crate::field::FieldError;
+use crate::cluster::{Node, Place};
+use crate::documents;
+use crate::field::{self, FieldError};
 use crate::status::{Denial, Rejection};
 
 /// The node and its engine.
@@ -54,6 +57,27 @@ fn nodes(node: &Node) -> Vec<ClusterNode> {
         }
     };
     node.addresses().iter().map(one).collect()
+}
+
+/// Puts on record where a node listens, or takes it off.
+pub(super) async fn place(node: &Node, backend: &Backend, asked: PlaceNodeRequest) -> Result<(), Rejection> {
+    let PlaceNodeRequest { node: placed, address } = asked;
+    if placed == 0 {
+        return Err(FieldError::invalid("node", "the number of a node, from 1 on", "0").into());
+    }
+    let key = Place::key(placed)?;
+    if address.is_empty() {
+        return backend.delete_document(key).await;
+    }
+    let place = Place::of(&address).ok_or_else(|| {
+        let expected = format!("host:port, {ADDRESS_BYTES_MAX} bytes at most");
+        FieldError::invalid("address", expected, field::shown(&address))
+    })?;
+    let others = node.addresses().keys().filter(|known| **known != placed).count();
+    if others >= NODES_MAX {
+        return Err(FieldError::invalid("node", format!("one of {NODES_MAX} at most"), "one more").into());
+    }
+    backend.accept(Request::unkeyed(documents::put(key, &place, None, None)?)).await.map(drop)
 }
 
 fn group(status: &GroupStatus) -> ShardGroup {

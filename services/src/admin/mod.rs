@@ -9,8 +9,8 @@ use onrush_grpc::admin::v1::admin_service_server::{AdminService, AdminServiceSer
 use onrush_grpc::admin::v1::{
     AuditRequest, AuditResponse, ChangeMembersRequest, ChangeMembersResponse, GatewayBooks,
     GetClusterRequest, GetClusterResponse, GetStockRequest, GetStockResponse, HandOverRequest,
-    HandOverResponse, ListStockChangesRequest, ListStockChangesResponse, ReconcileRequest, ReconcileResponse,
-    StageTimes, StateCount, StatsRequest, StatsResponse, StockChange,
+    HandOverResponse, ListStockChangesRequest, ListStockChangesResponse, PlaceNodeRequest, PlaceNodeResponse,
+    ReconcileRequest, ReconcileResponse, StageTimes, StateCount, StatsRequest, StatsResponse, StockChange,
 };
 use onrush_proto::{Command, Outcome, StockRow};
 use tonic::{Request, Response, Status};
@@ -163,6 +163,16 @@ impl AdminService for Admin {
         let body = request.into_inner();
         off_front(move || cluster::change(&engine, body)).await??;
         Ok(Response::new(ChangeMembersResponse {}))
+    }
+
+    async fn place_node(
+        &self,
+        request: Request<PlaceNodeRequest>,
+    ) -> Result<Response<PlaceNodeResponse>, Status> {
+        self.admit_operator(&request, Call::PlaceNode)?;
+        let (node, _) = cluster::of(self.node.as_ref(), &self.backend)?;
+        cluster::place(&node, &self.backend, request.into_inner()).await?;
+        Ok(Response::new(PlaceNodeResponse {}))
     }
 }
 

@@ -2,6 +2,7 @@
 //! told that the nodes are; what works only where the shop is decided.
 
 mod office;
+mod places;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +19,9 @@ use onrush_proto::ShardId;
 use crate::config::{ClusterConfig, Config};
 use crate::nodes::{Advertised, AdvertisedError, Door, Nodes, NodesError};
 
-pub(crate) use office::{Office, keep_watch};
+pub(crate) use office::{Office, keep_places, keep_watch};
+pub(crate) use places::Place;
+use places::Places;
 
 /// How long a node that ends looks for somebody to take its office, and how often.
 const LEAVING_MAX: Duration = Duration::from_secs(1);
@@ -82,6 +85,7 @@ impl Post for Wire {
 pub(crate) struct Node {
     format: ClusterFormat,
     config: ClusterConfig,
+    places: Places,
     wire: Arc<Wire>,
     nodes: Nodes,
     tls: Option<Mutual>,
@@ -105,7 +109,9 @@ impl Node {
             Mutual::read(&files.certificate, &files.key, &files.authorities)
         };
         let tls = cluster.tls.as_ref().map(read).transpose()?;
-        Ok(Some(Self { format, config: cluster, wire: Arc::default(), nodes: nodes.clone(), tls }))
+        let places = Places::told(cluster.peers.clone());
+        let (wire, nodes) = (Arc::default(), nodes.clone());
+        Ok(Some(Self { format, config: cluster, places, wire, nodes, tls }))
     }
 
     /// What its engine is told.
@@ -141,7 +147,7 @@ impl Node {
         self.nodes.replace(node, [(node, advertised.clone())])?;
         let key = ClusterKey::new(self.format.key.proof_secret());
         let options = PeerOptions {
-            peers: self.config.peers.clone(),
+            peers: (*self.places.known()).clone(),
             advertised: advertised.to_string(),
             tls: self.tls.clone(),
             ..PeerOptions::new(key, node, SocketAddr::new(listen, port))
@@ -172,7 +178,7 @@ impl Node {
             };
             Some((*node, told.unwrap_or_default()))
         };
-        let all: BTreeMap<u64, Advertised> = self.config.peers.keys().filter_map(told).collect();
+        let all: BTreeMap<u64, Advertised> = self.places.known().keys().filter_map(told).collect();
         if let Err(error) = self.nodes.replace(own, all) {
             tracing::warn!(%error, "callers are not told of all nodes");
         }
@@ -184,8 +190,24 @@ impl Node {
     }
 
     /// Where each node listens for the others.
-    pub(crate) fn addresses(&self) -> &BTreeMap<u64, String> {
-        &self.config.peers
+    pub(crate) fn addresses(&self) -> Arc<BTreeMap<u64, String>> {
+        self.places.known()
+    }
+
+    /// Goes by what is on record of where nodes listen.
+    pub(crate) fn look_for_places(&self, engine: &EngineHandle) {
+        let recorded = match places::on_record(engine) {
+            Ok(recorded) => recorded,
+            // One that has stopped says so elsewhere.
+            Err(error) => return tracing::debug!(%error, "where nodes listen cannot be read"),
+        };
+        let (Some(all), Some(peers)) = (self.places.recorded(recorded), self.wire.peers.get()) else {
+            return;
+        };
+        match peers.set_peers(&all) {
+            Ok(()) => tracing::info!(nodes = ?all, "nodes are spoken with as they are on record"),
+            Err(error) => tracing::warn!(%error, "nodes cannot be spoken with as they are on record"),
+        }
     }
 
     /// What a node says of itself; nothing if it was not heard yet.

@@ -7,7 +7,7 @@ use onrush_engine::EngineHandle;
 use onrush_proto::ShardId;
 use tokio::sync::watch;
 
-use super::Node;
+use super::{Node, places};
 
 /// How often it is looked whether the office was won or lost.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -46,6 +46,24 @@ async fn until(office: &mut watch::Receiver<bool>, wanted: bool) {
     if office.wait_for(|held| *held == wanted).await.is_err() {
         // Nobody will tell any more: the process ends.
         std::future::pending::<()>().await;
+    }
+}
+
+/// How often it is looked where nodes listen, if anything was recorded at all.
+const PLACES_EVERY: Duration = Duration::from_millis(500);
+
+/// Looks where nodes listen for as long as the process lives: one that is added is spoken with once it is on record.
+pub(crate) async fn keep_places(node: Arc<Node>, engine: EngineHandle) {
+    let mut seen = None;
+    loop {
+        let position = Some(places::position(&engine));
+        if seen != position {
+            let (node, engine) = (Arc::clone(&node), engine.clone());
+            // A panic has been told where it was.
+            let _ = tokio::task::spawn_blocking(move || node.look_for_places(&engine)).await;
+            seen = position;
+        }
+        tokio::time::sleep(PLACES_EVERY).await;
     }
 }
 

@@ -107,7 +107,7 @@ impl FromStr for Advertised {
 }
 
 /// True for `host:port`; an address of IPv6 stands in brackets.
-fn is_address(text: &str) -> bool {
+pub(crate) fn is_address(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let good = match bare {

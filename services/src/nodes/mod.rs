@@ -10,6 +10,7 @@ use onrush_proto::frame::NODES_MAX;
 
 use crate::config::Service;
 
+pub(crate) use advertised::is_address;
 pub use advertised::{ADDRESS_BYTES_MAX, Advertised, AdvertisedError, Door};
 
 /// The fact of a refusal that says which node leads.

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::access::{Gate, KeyError, Keyring};
 use crate::backend::Backend;
-use crate::cluster::{ClusterError, Node, Office, keep_watch};
+use crate::cluster::{ClusterError, Node, Office, keep_places, keep_watch};
 use crate::config::{Config, EnginePlace, Service, ShippingConfig};
 use crate::events;
 use crate::gateway::reconcile::Reconciler;
@@ -291,7 +291,10 @@ impl Serving {
         doors.extend(self.native.tcp.map(|address| (Door::Native, address)));
         doors.extend(self.native.quic.map(|address| (Door::NativeQuic, address)));
         node.start(engine.clone(), config.listen, &doors)?;
-        let watch = move || drop(tokio::spawn(keep_watch(node.clone(), engine.clone(), held.clone())));
+        let watch = move || {
+            tokio::spawn(keep_places(node.clone(), engine.clone()));
+            tokio::spawn(keep_watch(node.clone(), engine.clone(), held.clone()));
+        };
         self.background.push(background::thread("onrush-cluster", stopped.clone(), watch)?);
         Ok(())
     }

@@ -9,7 +9,9 @@ use onrush_engine::Engine;
 use onrush_engine::format::{ClusterFormat, ClusterKey};
 use onrush_engine::replication::{Members, NodeId};
 use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
-use onrush_grpc::admin::v1::{ChangeMembersRequest, GetClusterRequest, GetClusterResponse, HandOverRequest};
+use onrush_grpc::admin::v1::{
+    ChangeMembersRequest, GetClusterRequest, GetClusterResponse, HandOverRequest, PlaceNodeRequest,
+};
 use onrush_grpc::order::v1::order_service_client::OrderServiceClient;
 use onrush_proto::ShardId;
 use onrush_services::config::{ClusterConfig, Service};
@@ -30,6 +32,11 @@ struct Nodes {
 
 fn founders() -> Members {
     Members::of([1, 2, 3].map(NodeId)).unwrap()
+}
+
+fn free_address() -> String {
+    // Nobody else takes it so soon.
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 fn formatted(node: u64) -> TempDir {
@@ -166,6 +173,82 @@ async fn payments_are_settled_by_whoever_leads() {
         let paid = nodes.shops[&to].client.process_payment(payment("", &paid, "pm_card")).await.unwrap();
         assert_eq!(paid.order_status().as_str_name(), "ORDER_STATUS_PAID", "at node {to}");
     }
+}
+
+#[tokio::test]
+async fn a_node_is_added_while_the_others_run_on() {
+    let mut nodes = Nodes::founded();
+    let leader = nodes.leader().await;
+    let mut leading = admin(nodes.leading().await).await;
+    nodes.shops[&leader].stock("tea", 500, 10).await;
+    let address = free_address();
+    // Its own setting is the only one that knows it.
+    let founders = nodes.peers.clone();
+    nodes.peers.insert(4, address.clone());
+    nodes.start(4, formatted(4));
+    nodes.peers = founders;
+
+    let placed = |node, address: &str| PlaceNodeRequest { node, address: address.into() };
+    leading.place_node(placed(4, &address)).await.unwrap();
+    for (node, shop) in &nodes.shops {
+        until("node 4 among the others", async || {
+            let known = asked(shop).await.nodes;
+            let is_there = known.iter().any(|one| one.node == 4 && one.connected && one.address == address);
+            if is_there { Ok(()) } else { Err((*node, known)) }
+        })
+        .await;
+    }
+    let change = async |voters: &[u64], learners: &[u64]| {
+        until("a change of the group", async || {
+            let asked = ChangeMembersRequest { shard: 0, voters: voters.into(), learners: learners.into() };
+            // Declined until it has caught up.
+            leading.clone().change_members(asked).await.map(drop).map_err(|status| status.to_string())
+        })
+        .await;
+    };
+    change(&[1, 2, 3], &[4]).await;
+    change(&[1, 2, 3, 4], &[]).await;
+    seen("the stock at the new node", || {
+        nodes.shops[&4].engine().stock(&"tea".parse().unwrap()).is_some_and(|stock| stock.available == 10)
+    })
+    .await;
+
+    until("a group without it", async || {
+        let asked = ChangeMembersRequest { shard: 0, voters: vec![1, 2, 3], learners: vec![] };
+        leading.clone().change_members(asked).await.map(drop).map_err(|status| status.to_string())
+    })
+    .await;
+    until("it off the record", async || {
+        leading.clone().place_node(placed(4, "")).await.map_err(|status| status.to_string())
+    })
+    .await;
+    until("node 4 refused by name", async || {
+        let refused = asked(&nodes.shops[&4]).await.nodes.into_iter().map(|node| node.refused);
+        let refused: Vec<String> = refused.filter(|refused| !refused.is_empty()).collect();
+        let named = refused.iter().any(|why| why.contains("refused there") && why.contains("node 4"));
+        if named { Ok(()) } else { Err(refused) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_place_that_nobody_can_call_is_refused_by_its_field() {
+    let nodes = Nodes::founded();
+    let leader = nodes.leader().await;
+    let mut client = admin(&nodes.shops[&leader]).await;
+    let mut refused = async |node: u64, address: &str| {
+        let asked = PlaceNodeRequest { node, address: address.into() };
+        let status = client.place_node(asked).await.unwrap_err();
+        (reason(&status), status.message().to_owned())
+    };
+    for (node, address, field) in [(0, "a:1", "node: "), (4, "a", "address: "), (4, "a:0", "address: ")] {
+        let (reason, text) = refused(node, address).await;
+        assert_eq!(reason, "INVALID_FIELD", "{address}");
+        assert!(text.starts_with(field) && text.contains("expected") && text.contains("found"), "{text}");
+    }
+    let other = nodes.shops.iter().find(|(node, _)| **node != leader).unwrap().1;
+    let asked = PlaceNodeRequest { node: 4, address: "a:1".into() };
+    assert_eq!(reason(&admin(other).await.place_node(asked).await.unwrap_err()), "NOT_LEADER");
 }
 
 #[tokio::test]

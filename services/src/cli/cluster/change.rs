@@ -3,9 +3,10 @@
 use std::io::{self, Write as _};
 
 use clap::ArgMatches;
-use onrush_grpc::admin::v1::{ChangeMembersRequest, HandOverRequest, ShardGroup};
+use onrush_grpc::admin::v1::{ChangeMembersRequest, HandOverRequest, PlaceNodeRequest, ShardGroup};
 use tonic_types::StatusExt as _;
 
+use super::Comer;
 use super::leader::{PAUSE, leading, look, named};
 use crate::cli::Failure;
 use crate::cli::server::refused;
@@ -14,6 +15,8 @@ use crate::cli::server::refused;
 const FIRST: u32 = 0;
 /// Looks at a change before it is given up: a node that catches up may take its time.
 const LOOKS_MAX: u32 = 12_000;
+/// How often it is asked to put a node on record: the office may change meanwhile.
+const PLACING_MAX: u32 = 200;
 /// Looks at an office that is handed over.
 const HANDING_OVER_MAX: u32 = 200;
 
@@ -65,19 +68,42 @@ impl FilterDeclined for Result<(), &tonic::Status> {
 pub(super) async fn change(
     matches: &ArgMatches,
     gone: Option<u64>,
-    come: Option<u64>,
+    come: Option<Comer>,
 ) -> Result<(), Failure> {
+    if let Some(Comer { node, address: Some(address) }) = &come {
+        place(matches, *node, address).await?;
+    }
     let cluster = look(&mut named(matches).await?).await?;
-    let nodes = cluster.nodes;
-    if let Some(stranger) = come.filter(|node| !nodes.iter().any(|known| known.node == *node)) {
+    if let Some(Comer { node, address: None }) = &come
+        && !cluster.nodes.iter().any(|known| known.node == *node)
+    {
         return Err(Failure::wrong(format!(
-            "node: expected one among the peers of the nodes, found {stranger}"
+            "node: expected one among the peers of the nodes, or {node}=HOST:PORT, found {node}"
         )));
     }
+    let come = come.map(|comer| comer.node);
     for shard in cluster.groups.iter().map(|group| group.shard) {
         change_group(matches, shard, (gone, come)).await?;
     }
-    Ok(())
+    match gone {
+        // Where it was is nobody's affair any more.
+        Some(gone) => place(matches, gone, "").await,
+        None => Ok(()),
+    }
+}
+
+/// Puts on record where a node listens; without an address, takes it off.
+async fn place(matches: &ArgMatches, node: u64, address: &str) -> Result<(), Failure> {
+    for _ in 0..PLACING_MAX {
+        let (mut client, _) = leading(matches, FIRST).await?;
+        let asked = client.place_node(PlaceNodeRequest { node, address: address.to_owned() }).await;
+        match asked.as_ref().map(drop) {
+            Ok(()) => return Ok(()),
+            asked => asked.filter_declined().map_err(refused)?,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(Failure::world(format!("expected node {node} on record, found nobody who decides")))
 }
 
 async fn change_group(

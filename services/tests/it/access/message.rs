@@ -229,6 +229,7 @@ impl Belongings {
             Call::GetCluster => admin::GetClusterRequest::default().encode_to_vec(),
             Call::HandOver => admin::HandOverRequest::default().encode_to_vec(),
             Call::ChangeMembers => admin::ChangeMembersRequest::default().encode_to_vec(),
+            Call::PlaceNode => admin::PlaceNodeRequest::default().encode_to_vec(),
             other => panic!("no message for {other:?}"),
         }
     }
