@@ -258,7 +258,7 @@ fn check_cluster(dir: &Path, format: &Format, options: &EngineOptions) -> Result
 }
 
 /// Puts shards, doors and queues together.
-fn assemble(
+pub(crate) fn assemble(
     shards: Vec<Booted>,
     boot: &Boot<'_>,
     clock: HostClock,

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 use onrush_proto::{HoldRow, HoldState, OrderId, OrderRow, OrderState, ShardId, Slot, SlotMap};
 
-use super::AuditReport;
+use super::{AuditReport, Between};
 use crate::tables::FixedState;
 
 #[derive(Default)]
@@ -42,7 +42,7 @@ impl Baskets {
         }
     }
 
-    pub(super) fn finish(self, report: &mut AuditReport) {
+    pub(super) fn finish(self, between: Between, report: &mut AuditReport) {
         let mut baskets: Vec<_> = self.baskets.into_iter().collect();
         baskets.sort_unstable_by_key(|(id, _)| *id);
         for (id, Basket { home, held, sold }) in baskets {
@@ -62,6 +62,7 @@ impl Baskets {
                 false if held > 0 || state.is_unborn() || state == OrderState::Cancelled => {
                     report.open_cross_shard += 1;
                 }
+                false if between == Between::Open => report.open_cross_shard += 1,
                 false => report.violate(format!(
                     "basket: {id}: expected all {lines} lines elsewhere to follow {state:?}, found {held} held, {sold} sold"
                 )),

@@ -7,7 +7,7 @@ use onrush_proto::{
 
 use hashbrown::HashMap;
 
-use super::{AuditReport, ShardCut};
+use super::{AuditReport, Between, ShardCut};
 use crate::flush::{KeyNames, StoredError};
 use crate::tables::FixedState;
 
@@ -88,7 +88,7 @@ type Told = HashMap<IdempotencyKey, (ShardId, u64), FixedState>;
 /// claimed where it lives, or the cut of its home may be the older one: those are under way.
 pub(super) fn compare_claims(
     shards: &[ShardCut],
-    map: SlotMap,
+    (map, between): (SlotMap, Between),
     report: &mut AuditReport,
 ) -> Result<(), StoredError> {
     let (wanted, claimed) = tell(shards, map)?;
@@ -99,6 +99,7 @@ pub(super) fn compare_claims(
             continue;
         }
         match running(*home) {
+            _ if between == Between::Open => report.open_cross_shard += 1,
             Some(ceiling) if *lsn == 0 || *lsn > ceiling => report.open_cross_shard += 1,
             _ => lines.push(format!(
                 "keys: {:032x}: expected a claim that names shard {}, found none",
