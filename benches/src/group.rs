@@ -107,13 +107,14 @@ fn measure(args: &Args, mut sale: Sale) -> Result<Round, Failure> {
     let engine = open(args, dir.path())?;
     let handle = engine.handle();
     let mut port = handle.port();
-    drive(&mut port, sale.opening().collect(), args)?;
+    let groups = (args.group, args.in_flight);
+    drive(&mut port, sale.opening().collect(), groups)?;
     // Tables and buffers have seen a few groups, as they have a second into a sale.
-    drive(&mut port, sale.orders(8 * args.group), args)?;
+    drive(&mut port, sale.orders(8 * args.group), groups)?;
     let orders = sale.orders(args.orders);
     let before = handle.stats().durable_writes;
     let (start, cpu) = (Instant::now(), process_ns());
-    drive(&mut port, orders, args)?;
+    drive(&mut port, orders, groups)?;
     let (took, cpu) = (start.elapsed().as_secs_f64(), process_ns() - cpu);
     let writes = handle.stats().durable_writes - before;
     drop(port);
@@ -138,13 +139,17 @@ fn open(args: &Args, dir: &Path) -> Result<Engine, Failure> {
 }
 
 /// Has all requests accepted, in groups, so many groups at a time.
-fn drive(port: &mut Port, requests: Vec<Request>, args: &Args) -> Result<(), Failure> {
-    let most = (args.group * args.in_flight).min(IN_FLIGHT_MAX);
+pub(crate) fn drive(
+    port: &mut Port,
+    requests: Vec<Request>,
+    (group, in_flight): (usize, usize),
+) -> Result<(), Failure> {
+    let most = (group * in_flight).min(IN_FLIGHT_MAX);
     let mut requests = requests.into_iter().peekable();
     let mut refused = None;
     while requests.peek().is_some() || port.in_flight() > 0 {
-        while port.in_flight() + args.group <= most && requests.peek().is_some() {
-            for request in requests.by_ref().take(args.group) {
+        while port.in_flight() + group <= most && requests.peek().is_some() {
+            for request in requests.by_ref().take(group) {
                 if port.submit(0, request).is_err() {
                     return Err(Failure::unexpected("a port with room", port.in_flight()));
                 }

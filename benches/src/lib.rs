@@ -28,6 +28,7 @@ pub mod scratch;
 pub mod shard;
 pub mod shop;
 pub mod store;
+pub mod subscribe;
 pub mod table;
 pub mod till;
 pub mod token;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use onrush_benches::heap::Counting;
 use onrush_benches::{
-    Failure, counts, fsync, group, idle, logins, newcomer, outage, recommend, replay, shard, store, token,
-    unary,
+    Failure, counts, fsync, group, idle, logins, newcomer, outage, recommend, replay, shard, store,
+    subscribe, token, unary,
 };
 
 #[global_allocator]
@@ -25,6 +25,7 @@ enum Bench {
     Fsync(fsync::Args),
     Group(group::Args),
     Store(store::Args),
+    Subscribe(subscribe::Args),
     Token(token::Args),
     Newcomer(newcomer::Args),
     Logins(logins::Args),
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Bench::Fsync(args) => fsync::run(&args),
         Bench::Group(args) => group::run(&args),
         Bench::Store(args) => store::run(&args),
+        Bench::Subscribe(args) => subscribe::run(&args),
         Bench::Token(args) => token::run(&args),
         Bench::Newcomer(args) => newcomer::run(&args),
         Bench::Logins(args) => logins::run(&args),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quinn::{ClientConfig, ConnectionError, Endpoint, ReadError, SendStream, WriteError};
+use quinn::{ClientConfig, ConnectionError, Endpoint, SendStream, WriteError};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
@@ -163,10 +163,8 @@ impl Dialler {
         let called = channel.call(&roster.greeting(peer.node));
         let (mut sink, mut source) = connection.open_bi().await?;
         sink.write_all(&called).await.map_err(|_| lost())?;
-        let heard = Heard::read(&mut source).await.map_err(|error| match error {
-            ReadError::ConnectionLost(error) => error,
-            _ => lost(),
-        })?;
+        let heard = Heard::read(&mut source).await;
+        let heard = heard.map_err(|_| connection.close_reason().unwrap_or_else(lost))?;
         let heard = heard.map_err(Failure::Refused)?;
         check(roster, peer, &channel, &heard, &called).map_err(Failure::Refused)?;
         // A stream that was not finished would be reset, and the greeting with it.

@@ -13,7 +13,9 @@
 //! | 64 | | advertised text |
 //! | | 32 | proof |
 
-use quinn::{ReadError, ReadExactError, RecvStream};
+use std::io::{self, ErrorKind};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::{ADVERTISED_BYTES_MAX, ClusterId, ClusterKey, PeerError, PeerRefusal};
 
@@ -103,7 +105,7 @@ pub(super) struct Heard {
 
 impl Heard {
     /// Reads one. The outer error: the connection is gone.
-    pub(super) async fn read(stream: &mut RecvStream) -> Result<Result<Self, PeerRefusal>, ReadError> {
+    pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Result<Self, PeerRefusal>> {
         let mut head = [0; HEAD_BYTES];
         let (first, rest) = head.split_at_mut(MAGIC.len() + 2);
         if !whole(stream.read_exact(first).await)? || first[..MAGIC.len()] != MAGIC {
@@ -131,11 +133,11 @@ impl Heard {
 }
 
 /// True if all bytes came; false if the stream ended before.
-fn whole(read: Result<(), ReadExactError>) -> Result<bool, ReadError> {
+fn whole(read: io::Result<usize>) -> io::Result<bool> {
     match read {
-        Ok(()) => Ok(true),
-        Err(ReadExactError::FinishedEarly(_)) => Ok(false),
-        Err(ReadExactError::ReadError(error)) => Err(error),
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -187,5 +189,67 @@ impl<'a> Channel<'a> {
         let proof = self.key.prove(&[label, &self.exported, before, &heard.bytes]);
         let equal = aws_lc_rs::constant_time::verify_slices_are_equal(proof.as_ref(), &heard.proof);
         equal.map_err(|_| PeerRefusal::Proof)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(mut bytes: &[u8]) -> (Result<Heard, PeerRefusal>, usize) {
+        let all = bytes.len();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let heard = runtime.block_on(Heard::read(&mut bytes)).unwrap();
+        (heard, all - bytes.len())
+    }
+
+    fn greeting(advertised: String) -> Greeting {
+        Greeting {
+            cluster: ClusterId([7; 16]),
+            node: 1,
+            wanted: u64::MAX,
+            instance: Instance([9; 16]),
+            message_bytes_max: 9 << 20,
+            advertised,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_greeting_is_read_as_it_was_said_and_cut_off_anywhere_it_is_none(
+            advertised in "\\PC{0,200}", proof in any::<[u8; PROOF_BYTES]>(), cut in any::<prop::sample::Index>()
+        ) {
+            let said = greeting(advertised);
+            let mut bytes = said.encode();
+            bytes.extend(proof);
+            let (heard, taken) = read(&bytes);
+            let heard = heard.unwrap();
+            prop_assert_eq!((&heard.greeting, heard.proof, taken), (&said, proof, bytes.len()));
+            let (heard, _) = read(&bytes[..cut.index(bytes.len())]);
+            prop_assert!(matches!(heard, Err(PeerRefusal::Garbage)), "{heard:?}");
+        }
+
+        #[test]
+        fn whatever_strangers_say_no_more_is_taken_than_a_greeting_has(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..2 * GREETING_BYTES_MAX),
+            changes in proptest::collection::vec((0..HEAD_BYTES, any::<u8>()), 0..4),
+            is_near in any::<bool>()
+        ) {
+            if is_near {
+                // Almost one: with changes in the head, and anything behind it.
+                let mut near = greeting(String::new()).encode();
+                changes.iter().for_each(|(at, byte)| near[*at] = *byte);
+                bytes.splice(0..0, near);
+            }
+            let (heard, taken) = read(&bytes);
+            prop_assert!(taken <= GREETING_BYTES_MAX);
+            if let Ok(heard) = heard {
+                let said = &bytes[..taken - PROOF_BYTES];
+                prop_assert_eq!(heard.greeting.encode(), said);
+                prop_assert_eq!(heard.bytes, said);
+            }
+        }
     }
 }
