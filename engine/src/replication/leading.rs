@@ -29,6 +29,13 @@ pub(super) struct Transfer {
     asked: bool,
 }
 
+/// When a leader gives the next sign of life: all groups that a node leads give theirs at the same times, so that those to
+/// one peer leave, and arrive, together.
+fn next_beat_us(now_us: u64, heartbeat_us: u64) -> u64 {
+    let every = heartbeat_us.max(1);
+    (now_us / every + 1).saturating_mul(every)
+}
+
 impl Raft {
     pub(super) fn begin_term(&mut self, now_us: u64) -> Result<(), RaftError> {
         let (id, next) = (self.options.id, self.log.last().index + 1);
@@ -36,7 +43,7 @@ impl Raft {
         self.sought = 0;
         let leading = Leading {
             followers: BTreeMap::new(),
-            heartbeat_due_us: now_us + self.options.timing.heartbeat_us,
+            heartbeat_due_us: next_beat_us(now_us, self.options.timing.heartbeat_us),
             begun_at: next,
             long_committed: self.commit,
             committed_at: (self.commit, now_us),
@@ -120,7 +127,7 @@ impl Raft {
             leading.committed_at = (self.commit, now_us);
         }
         if now_us >= leading.heartbeat_due_us {
-            leading.heartbeat_due_us = now_us + self.options.timing.heartbeat_us;
+            leading.heartbeat_due_us = next_beat_us(now_us, self.options.timing.heartbeat_us);
             let nodes: Vec<NodeId> = leading.followers.keys().copied().collect();
             for node in nodes {
                 self.beat(node, now_us)?;
@@ -344,5 +351,18 @@ impl Raft {
             self.follow(self.vote.term, None, now_us);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_beat_us;
+
+    #[test]
+    fn signs_of_life_of_all_groups_leave_at_the_same_times_and_never_late() {
+        for (now, next) in [(0, 50), (1, 50), (49, 50), (50, 100), (149, 150), (u64::MAX, u64::MAX)] {
+            assert_eq!(next_beat_us(now, 50), next, "at {now}");
+        }
+        assert_eq!(next_beat_us(7, 0), 8, "time goes on without a pause as well");
     }
 }
