@@ -320,6 +320,7 @@ pub(crate) fn assemble(
         desk,
         desk_port,
         views,
+        clock,
         node: boot.format.cluster.as_ref().map(|cluster| cluster.node),
         flush_controls,
         driver: None,

@@ -41,8 +41,8 @@ fn entry(index: u64, payloads: &[&[u8]]) -> Entry {
 fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let previous = Position { term: 2, index: 4 };
     let entries = vec![entry(5, &[b"abc", b"de"]), entry(6, &[])];
-    let append = |entries| Body::Append(Append { previous, commit: 3, sent_us: 9, entries });
-    let appended = |result| Body::Appended { sent_us: 9, result };
+    let append = |entries| Body::Append(Append { previous, commit: 3, sent_us: 9, as_of_us: 8, entries });
+    let appended = |result| Body::Appended { sent_us: 9, said_us: 8, result };
     let bodies = [
         ("ballot", Body::Ballot(Ballot { last: previous, poll: true, asked: false })),
         ("vote", Body::Vote { poll: false, granted: true, barred: true }),

@@ -416,12 +416,63 @@ fn the_books_of_followers_are_in_order_under_load() {
                 }
             });
         }
-        let reports: Vec<_> = (0..10)
-            .flat_map(|_| followers.iter().map(|(_, engine)| engine.handle().audit().unwrap()))
-            .collect();
+        let mut audits = 0;
+        wait("followers whose books were looked at under load", || {
+            let reports: Vec<_> =
+                followers.iter().map(|(_, engine)| engine.handle().audit().unwrap()).collect();
+            let broken = reports.iter().find(|report| !report.ok);
+            assert!(broken.is_none(), "{broken:?}");
+            audits += 1;
+            (audits >= 10 && reports.iter().all(|report| report.orders > 100)).then_some(())
+        });
         is_over.store(true, std::sync::atomic::Ordering::Relaxed);
-        let broken = reports.iter().find(|report| !report.ok);
-        assert!(broken.is_none() && reports.last().unwrap().orders > 0, "{broken:?}");
+    });
+}
+
+/// Whoever reads at a node that follows is told how stale that may be: what was acknowledged longer ago is there, also at a
+/// node that nobody speaks with any more.
+#[test]
+fn what_was_acknowledged_longer_ago_than_a_node_is_stale_is_there() {
+    let cluster = Cluster::founded(2);
+    put_on_sale(&cluster, sku());
+    let leader = cluster.leader();
+    let followers: Vec<NodeId> = founders().voters().filter(|node| *node != leader).collect();
+    for node in &followers {
+        let handle = cluster.handle(*node);
+        wait("a follower that is told how stale it is", || {
+            handle.staleness().filter(|stale| stale.as_secs() < 1)
+        });
+    }
+    let available = |node: NodeId| cluster.handle(node).stock(&sku()).map_or(UNITS, |stock| stock.available);
+    let buy = |numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            bought(&cluster.ask(&order(&cluster, sku(), number)));
+            let acknowledged = Instant::now();
+            for node in &followers {
+                let there = || {
+                    let handle = cluster.handle(*node);
+                    let since = acknowledged.elapsed();
+                    let is_told = handle.staleness().is_some_and(|stale| stale < since);
+                    is_told.then(|| available(*node))
+                };
+                let left = wait("a follower that is fresh enough", there);
+                assert!(left < UNITS - number as i64, "order {number}: {left} at {node}");
+            }
+        }
+    };
+    buy(0..20);
+    cluster.cut(followers[0]);
+    let before = cluster.handle(followers[0]).staleness().unwrap();
+    bought(&cluster.ask(&order(&cluster, sku(), 20)));
+    let acknowledged = Instant::now();
+    thread::sleep(Duration::from_millis(50));
+    let since = acknowledged.elapsed();
+    let stale = cluster.handle(followers[0]).staleness().unwrap();
+    assert!(stale >= since && stale > before, "{stale:?} of one that nobody speaks with");
+    cluster.heal();
+    wait("a node that is back", || {
+        let is_told = cluster.handle(followers[0]).staleness()? < acknowledged.elapsed();
+        (is_told && available(followers[0]) < UNITS - 20).then_some(())
     });
 }
 

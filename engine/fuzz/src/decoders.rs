@@ -16,7 +16,7 @@ const HEAP_PER_BYTE: usize = 16;
 /// Where a checksum stands, in a message and in a frame, and what it takes; the version is behind that of a message.
 const CRC_BYTES: usize = 4;
 /// Bytes in front of the entries of a message that has some, their number included.
-const APPEND_BYTES: usize = 32 + 32 + 4;
+const APPEND_BYTES: usize = 32 + 40 + 4;
 /// Bytes of a frame without records.
 const FRAME_BYTES: usize = 64;
 

@@ -117,6 +117,8 @@ pub struct Station {
     pub(crate) held_back: AtomicBool,
     /// Its member has a vote in its group.
     pub(crate) has_vote: AtomicBool,
+    /// As of when, by the clock of this host, its member has applied everything that was committed anywhere; 0 = not known.
+    pub(crate) fresh_us: AtomicU64,
     /// Its shard is being rebuilt.
     pub(crate) rebuilding: AtomicBool,
     /// Set when a durable write failed: nothing is accepted any more.
@@ -151,6 +153,7 @@ impl Station {
             release_below: AtomicU64::new(0),
             held_back: AtomicBool::new(false),
             has_vote: AtomicBool::new(true),
+            fresh_us: AtomicU64::new(0),
             rebuilding: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             begins_anew: AtomicBool::new(false),

@@ -19,7 +19,7 @@ impl Raft {
         if term < self.vote.term {
             // The sender learns that its term is over.
             let result = AppendResult::Missing { tested: append.previous.index, hint: self.log.last().index };
-            self.say_later(from, self.vote.term, Body::Appended { sent_us, result });
+            self.say_later(from, self.vote.term, Body::Appended { sent_us, said_us: now_us, result });
             return Ok(());
         }
         if term == self.vote.term
@@ -40,11 +40,13 @@ impl Raft {
                 from: self.options.id,
                 to: from,
                 term: self.vote.term,
-                body: Body::Appended { sent_us, result: AppendResult::Heard },
+                body: Body::Appended { sent_us, said_us: now_us, result: AppendResult::Heard },
             });
         }
+        let (commit, as_of_us) = (append.commit, append.as_of_us);
         if let Some(result) = self.take_entries(append)? {
-            self.say_later(from, self.vote.term, Body::Appended { sent_us, result });
+            self.freshness.learn(commit, as_of_us.min(now_us));
+            self.say_later(from, self.vote.term, Body::Appended { sent_us, said_us: now_us, result });
         }
         Ok(())
     }

@@ -157,6 +157,21 @@ impl Raft {
         lease || heard_us >= asked_us
     }
 
+    /// As of when, by this member's own clock, what it has applied up to `applied` is all that was committed anywhere; 0 if it
+    /// does not know. A leader publishes before it answers: what it has acknowledged is there.
+    pub fn fresh_us(&mut self, applied: u64, now_us: u64) -> u64 {
+        let reached_us = self.freshness.reached(applied);
+        // A new leader may not have applied yet what others have acknowledged.
+        let is_ready = matches!(&self.role, Role::Leader(leading) if applied >= leading.begun_at);
+        if !is_ready || !self.is_in_office() {
+            return reached_us;
+        }
+        match self.led_since(u64::MAX, now_us) {
+            true => now_us,
+            false => self.quorum_heard_us(now_us),
+        }
+    }
+
     /// The others, if it leads: the last entry that is known to be on the disk of each, and for how long nothing that was
     /// sent to it has been answered, in us.
     pub fn followers(&self, now_us: u64) -> Vec<(NodeId, u64, u64)> {
@@ -275,7 +290,10 @@ impl Raft {
         let bytes = entries.iter().map(Entry::bytes).sum();
         let sent = entries.last().map(|entry| entry.position().index);
         let previous = Position { term, index: next - 1 };
-        let append = Append { previous, commit: self.commit, sent_us: now_us, entries };
+        // For certain it leads by its lease: nobody else has committed anything behind `commit`.
+        let said_us = self.follower(node).map_or(0, |follower| follower.said_us);
+        let as_of_us = if self.led_since(u64::MAX, now_us) { said_us } else { 0 };
+        let append = Append { previous, commit: self.commit, sent_us: now_us, as_of_us, entries };
         self.say_now(node, Body::Append(append));
         let Some(follower) = self.follower(node) else { return Ok(false) };
         match (follower.pace, sent) {
@@ -294,7 +312,7 @@ impl Raft {
         &mut self,
         from: NodeId,
         term: u64,
-        (sent_us, result): (u64, AppendResult),
+        (sent_us, said_us, result): (u64, u64, AppendResult),
         now_us: u64,
     ) -> Result<(), RaftError> {
         if term > self.vote.term {
@@ -308,6 +326,7 @@ impl Raft {
         let Some(follower) = self.follower(from) else { return Ok(()) };
         // Nobody has answered what was not sent yet, or what was never in the log.
         follower.heard_us = follower.heard_us.max(sent_us.min(now_us));
+        follower.said_us = follower.said_us.max(said_us);
         match result {
             AppendResult::Matched(index) if index <= last => {
                 follower.matched(index);

@@ -36,6 +36,8 @@ pub enum Body {
     Appended {
         /// [`Append::sent_us`], by which the leader knows that it was still followed then.
         sent_us: u64,
+        /// The follower's own clock when it says so, in us: see [`Append::as_of_us`].
+        said_us: u64,
         /// How far the logs are equal and durable.
         result: AppendResult,
     },
@@ -96,6 +98,9 @@ pub struct Append {
     pub commit: u64,
     /// The leader's clock when it was sent, in us.
     pub sent_us: u64,
+    /// What the leader had last heard of the follower's clock at a moment at which it led for certain: everything that was
+    /// committed by then is up to `commit`. 0 if it does not know.
+    pub as_of_us: u64,
     /// In order and without a gap.
     pub entries: Vec<Entry>,
 }

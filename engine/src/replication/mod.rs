@@ -9,6 +9,7 @@ mod entry;
 mod entry_log;
 mod files;
 mod following;
+mod freshness;
 mod group_record;
 mod leading;
 mod members;

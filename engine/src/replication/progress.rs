@@ -28,6 +28,8 @@ pub(super) struct Progress {
     pub(super) pace: Pace,
     /// When the last message was sent that it has answered.
     pub(super) heard_us: u64,
+    /// Its own clock when it said something last.
+    pub(super) said_us: u64,
     /// Last index and bytes of what is on its way.
     in_flight: VecDeque<(u64, usize)>,
     in_flight_bytes: usize,
@@ -40,6 +42,7 @@ impl Progress {
             next,
             pace: Pace::Probe { asked: false },
             heard_us: now_us,
+            said_us: 0,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
         }

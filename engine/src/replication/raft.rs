@@ -10,6 +10,7 @@ use onrush_storage::log::{FrameBuf, FrameInfo, Vote};
 
 use super::entry::{Entry, Position};
 use super::entry_log::{EntryError, EntryLog};
+use super::freshness::Freshness;
 use super::leading::Leading;
 use super::members::{Members, NodeId};
 use super::message::{Body, Message};
@@ -232,6 +233,7 @@ pub struct Raft {
     pub(super) election_due_us: u64,
     /// Elections that it has sought since a leader was heard.
     pub(super) sought: u32,
+    pub(super) freshness: Freshness,
     dice: u64,
     pub(super) out: Output,
 }
@@ -254,6 +256,7 @@ impl Raft {
             heard_us: if cfg!(planted = "39") { 0 } else { now_us },
             election_due_us: 0,
             sought: 0,
+            freshness: Freshness::default(),
             dice: options.seed,
             out: Output::default(),
         };
@@ -371,8 +374,8 @@ impl Raft {
                 return self.voted(from, term, (poll, Answer::of(granted, barred)), now_us);
             }
             Body::Append(append) => return self.append(from, term, append, now_us),
-            Body::Appended { sent_us, result } => {
-                return self.appended(from, term, (sent_us, result), now_us);
+            Body::Appended { sent_us, said_us, result } => {
+                return self.appended(from, term, (sent_us, said_us, result), now_us);
             }
             Body::TakeOffice if self.leader == Some(from) => return self.take_office(term, now_us),
             // Whoever has a disk at hand gives and takes snapshots.

@@ -8,11 +8,11 @@
 //! |---|---|
 //! | 1 ballot | last term u64, last index u64, flags u8: 1 = poll, 2 = asked for by the leader |
 //! | 2 vote | flags u8: 1 = poll, 2 = granted, 4 = the sender's log may lack its end |
-//! | 3 append | previous term u64, previous index u64, commit u64, sent u64, number of entries u32, each length u32 and a frame |
-//! | 4 appended | sent u64, index u64: the logs are equal up to it |
-//! | 5 appended | sent u64, tested u64, hint u64: there is no such entry |
+//! | 3 append | previous term u64, previous index u64, commit u64, sent u64, as of u64, number of entries u32, each length u32 and a frame |
+//! | 4 appended | sent u64, said u64, index u64: the logs are equal up to it |
+//! | 5 appended | sent u64, said u64, tested u64, hint u64: there is no such entry |
 //! | 6 take office | nothing |
-//! | 7 appended | sent u64: the leader is followed, more is said later |
+//! | 7 appended | sent u64, said u64: the leader is followed, more is said later |
 //! | 8 offer | of a snapshot: Lsn u64, last term u64, last index u64, bytes of the file u64 |
 //! | 9 fetch | of a snapshot: Lsn u64, offset u64 |
 //! | 10 piece | of a snapshot: Lsn u64, offset u64, length u32 up to 2^20, and so many bytes |
@@ -25,7 +25,7 @@ use super::members::NodeId;
 use super::message::{Append, AppendResult, Ballot, Body, Message, Offer, PIECE_BYTES_MAX};
 
 /// The version of the layout.
-pub const MESSAGE_VERSION: u8 = 4;
+pub const MESSAGE_VERSION: u8 = 5;
 
 const CRC_BYTES: usize = 4;
 const HEADER_BYTES: usize = 32;
@@ -76,18 +76,22 @@ impl Message {
                 bytes.push(u8::from(*poll) | u8::from(*granted) << 1 | u8::from(*barred) << 2);
             }
             Body::Append(append) => {
-                words(&[append.previous.term, append.previous.index, append.commit, append.sent_us]);
+                words(&[append.previous.term, append.previous.index]);
+                words(&[append.commit, append.sent_us, append.as_of_us]);
                 bytes.extend((append.entries.len() as u32).to_le_bytes());
                 for entry in &append.entries {
                     bytes.extend((entry.bytes() as u32).to_le_bytes());
                     bytes.extend_from_slice(entry.frame().bytes());
                 }
             }
-            Body::Appended { sent_us, result: AppendResult::Matched(index) } => words(&[*sent_us, *index]),
-            Body::Appended { sent_us, result: AppendResult::Missing { tested, hint } } => {
-                words(&[*sent_us, *tested, *hint]);
+            Body::Appended { sent_us, said_us, result } => {
+                words(&[*sent_us, *said_us]);
+                match result {
+                    AppendResult::Matched(index) => words(&[*index]),
+                    AppendResult::Missing { tested, hint } => words(&[*tested, *hint]),
+                    AppendResult::Heard => {}
+                }
             }
-            Body::Appended { sent_us, result: AppendResult::Heard } => words(&[*sent_us]),
             Body::TakeOffice => {}
             Body::Offer(offer) => words(&[offer.lsn, offer.last.term, offer.last.index, offer.bytes]),
             Body::Fetch { lsn, offset } => words(&[*lsn, *offset]),
@@ -185,14 +189,16 @@ impl<'a> Reader<'a> {
                 Body::Vote { poll, granted, barred }
             }
             3 => Body::Append(self.append()?),
-            4 => Body::Appended { sent_us: self.word()?, result: AppendResult::Matched(self.word()?) },
-            5 => {
-                let sent_us = self.word()?;
-                let (tested, hint) = (self.word()?, self.word()?);
-                Body::Appended { sent_us, result: AppendResult::Missing { tested, hint } }
+            4 | 5 | 7 => {
+                let (sent_us, said_us) = (self.word()?, self.word()?);
+                let result = match kind {
+                    4 => AppendResult::Matched(self.word()?),
+                    5 => AppendResult::Missing { tested: self.word()?, hint: self.word()? },
+                    _ => AppendResult::Heard,
+                };
+                Body::Appended { sent_us, said_us, result }
             }
             6 => Body::TakeOffice,
-            7 => Body::Appended { sent_us: self.word()?, result: AppendResult::Heard },
             8 => {
                 let lsn = self.word()?;
                 let last = Position { term: self.word()?, index: self.word()? };
@@ -213,7 +219,7 @@ impl<'a> Reader<'a> {
 
     fn append(&mut self) -> Result<Append, MessageError> {
         let previous = Position { term: self.word()?, index: self.word()? };
-        let (commit, sent_us) = (self.word()?, self.word()?);
+        let (commit, sent_us, as_of_us) = (self.word()?, self.word()?, self.word()?);
         let expected = u32::from_le_bytes(self.take()?);
         let room = (self.bytes.len() - self.at) / ENTRY_BYTES_MIN;
         if expected as usize > room {
@@ -236,7 +242,7 @@ impl<'a> Reader<'a> {
             }
             entries.push(entry);
         }
-        Ok(Append { previous, commit, sent_us, entries })
+        Ok(Append { previous, commit, sent_us, as_of_us, entries })
     }
 }
 
@@ -256,11 +262,19 @@ mod tests {
         )
     }
 
+    fn result() -> impl Strategy<Value = AppendResult> {
+        prop_oneof![
+            any::<u64>().prop_map(AppendResult::Matched),
+            (any::<u64>(), any::<u64>()).prop_map(|(tested, hint)| AppendResult::Missing { tested, hint }),
+            Just(AppendResult::Heard),
+        ]
+    }
+
     fn body() -> impl Strategy<Value = Body> {
         let position = || (any::<u64>(), 0..1_u64 << 40).prop_map(|(term, index)| Position { term, index });
         let flags = || (any::<bool>(), any::<bool>());
         let payloads = proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..3);
-        let append = (position(), any::<u64>(), any::<u64>(), proptest::collection::vec(payloads, 0..4));
+        let append = (position(), any::<u64>(), any::<[u64; 2]>(), proptest::collection::vec(payloads, 0..4));
         prop_oneof![
             (position(), flags()).prop_map(|(last, (poll, asked))| Body::Ballot(Ballot {
                 last,
@@ -272,21 +286,17 @@ mod tests {
                 granted,
                 barred
             }),
-            append.prop_map(|(previous, commit, sent_us, batches)| {
+            append.prop_map(|(previous, commit, [sent_us, as_of_us], batches)| {
                 let entries = (previous.index + 1..).zip(batches);
                 let entries =
                     entries.map(|(index, payloads)| entry(index, previous.term, &payloads)).collect();
-                Body::Append(Append { previous, commit, sent_us, entries })
+                Body::Append(Append { previous, commit, sent_us, as_of_us, entries })
             }),
-            (any::<u64>(), any::<u64>()).prop_map(|(sent_us, index)| Body::Appended {
+            (any::<u64>(), any::<u64>(), result()).prop_map(|(sent_us, said_us, result)| Body::Appended {
                 sent_us,
-                result: AppendResult::Matched(index)
+                said_us,
+                result
             }),
-            (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(sent_us, tested, hint)| Body::Appended {
-                sent_us,
-                result: AppendResult::Missing { tested, hint }
-            }),
-            any::<u64>().prop_map(|sent_us| Body::Appended { sent_us, result: AppendResult::Heard }),
             Just(Body::TakeOffice),
             (position(), any::<u64>(), any::<u64>()).prop_map(|(last, lsn, bytes)| Body::Offer(Offer {
                 lsn,
@@ -351,6 +361,7 @@ mod tests {
             previous: Position { term: 2, index: 4 },
             commit: 3,
             sent_us: 9,
+            as_of_us: 0,
             entries: vec![entry(5, 2, &[b"abc".to_vec()]), entry(6, 2, &[])],
         };
         let message = Message { from: NodeId(1), to: NodeId(2), term: 2, body: Body::Append(append) };
@@ -361,9 +372,9 @@ mod tests {
             bytes[at..at + new.len()].copy_from_slice(new);
             Message::decode(&resealed(bytes)).unwrap_err()
         };
-        assert_eq!(with(4, &[9]), MessageError::Version { expected: 4, found: 9 });
+        assert_eq!(with(4, &[9]), MessageError::Version { expected: 5, found: 9 });
         assert_eq!(with(5, &[0]), MessageError::Kind(0));
-        let entries = HEADER_BYTES + 32;
+        let entries = HEADER_BYTES + 40;
         assert_eq!(with(entries, &[255; 4]), MessageError::Entries { expected: u32::MAX, room: 2 });
         assert!(matches!(with(entries + 4, &[255; 4]), MessageError::Short { .. }));
         assert!(matches!(with(entries + 4, &[10, 0, 0, 0]), MessageError::Entry { number: 0, .. }));

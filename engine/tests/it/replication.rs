@@ -309,7 +309,7 @@ fn a_follower_that_is_writing_says_that_it_hears_its_leader() {
         group.raft(follower).step(message, now_us).unwrap();
     }
     let said = group.raft(follower).take_output();
-    let heard = Body::Appended { sent_us: now_us, result: AppendResult::Heard };
+    let heard = Body::Appended { sent_us: now_us, said_us: now_us, result: AppendResult::Heard };
     assert_eq!(said.now.iter().map(|message| &message.body).collect::<Vec<_>>(), [&heard]);
     for message in said.now {
         group.raft(leader).step(message, now_us + 1_000).unwrap();

@@ -18,7 +18,7 @@ fn follower() -> Raft {
     let members = Members::of([1, 2, 3].map(NodeId)).unwrap();
     let log = EntryLog::new(members, 1 << 20);
     let mut raft = Raft::new(RaftOptions::new(NodeId(2), 7), Vote::default(), log, 0, 0);
-    let append = Append { previous: LAST, commit: 40, sent_us: 1, entries: Vec::new() };
+    let append = Append { previous: LAST, commit: 40, sent_us: 1, as_of_us: 0, entries: Vec::new() };
     raft.step(Message { from: LEADER, to: NodeId(2), term: 3, body: Body::Append(append) }, 1).unwrap();
     raft
 }
