@@ -46,6 +46,7 @@ pub mod serve;
 mod session;
 pub mod settlements;
 pub mod shipping;
+mod staleness;
 pub mod status;
 pub mod traces;
 mod transcoding;

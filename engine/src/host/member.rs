@@ -353,6 +353,10 @@ impl Member {
 
     fn send(&self, messages: &mut Vec<Message>) {
         for message in messages.drain(..) {
+            if matches!(message.body, Body::TakeOffice) {
+                // From here on another one may lead, and what is published here is no fresher than now.
+                self.seat.station.fresh_us.store(self.clock.now_us(), Ordering::Relaxed);
+            }
             let mut bytes = Vec::new();
             message.encode(self.seat.station.id, &mut bytes);
             self.post.send(message.to, bytes);

@@ -146,19 +146,26 @@ impl Raft {
     /// True if at `asked_us`, or later, this member was the leader for certain: what its state said then was not
     /// overtaken by another's. By a lease while it lasts, else by what followers have answered since.
     pub fn led_since(&self, asked_us: u64, now_us: u64) -> bool {
-        let Role::Leader(leading) = &self.role else { return false };
         if !self.is_in_office() {
             return false;
         }
         let heard_us = self.quorum_heard_us(now_us);
+        self.lease_end_us(heard_us) > now_us || heard_us >= asked_us
+    }
+
+    /// Until when nobody else can lead, for followers that were heard up to then; 0 once another one was asked to.
+    fn lease_end_us(&self, heard_us: u64) -> u64 {
+        let Role::Leader(leading) = &self.role else { return 0 };
         let timing = &self.options.timing;
-        let lease = (!leading.asked_another || cfg!(planted = "45"))
-            && heard_us + timing.election_us.saturating_sub(timing.skew_us) > now_us;
-        lease || heard_us >= asked_us
+        match leading.asked_another && !cfg!(planted = "45") {
+            true => 0,
+            false => heard_us + timing.election_us.saturating_sub(timing.skew_us),
+        }
     }
 
     /// As of when, by this member's own clock, what it has applied up to `applied` is all that was committed anywhere; 0 if it
-    /// does not know. A leader publishes before it answers: what it has acknowledged is there.
+    /// does not know. A leader publishes before it answers: what it has acknowledged is there, and until its lease ends nobody
+    /// else acknowledges anything.
     pub fn fresh_us(&mut self, applied: u64, now_us: u64) -> u64 {
         let reached_us = self.freshness.reached(applied);
         // A new leader may not have applied yet what others have acknowledged.
@@ -166,10 +173,8 @@ impl Raft {
         if !is_ready || !self.is_in_office() {
             return reached_us;
         }
-        match self.led_since(u64::MAX, now_us) {
-            true => now_us,
-            false => self.quorum_heard_us(now_us),
-        }
+        let heard_us = self.quorum_heard_us(now_us);
+        self.lease_end_us(heard_us).max(heard_us)
     }
 
     /// The others, if it leads: the last entry that is known to be on the disk of each, and for how long nothing that was

@@ -12,7 +12,7 @@ use onrush_grpc::recommendation::v1::recommendation_service_server::Recommendati
 use onrush_grpc::shipping::v1::shipping_service_server::ShippingServiceServer;
 use onrush_grpc::user::v1::user_service_server::UserServiceServer;
 use tonic::body::Body;
-use tonic::codegen::http::{HeaderName, Request, Response};
+use tonic::codegen::http::{HeaderName, HeaderValue, Request, Response};
 use tonic::codegen::{BoxFuture, Service};
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -25,6 +25,7 @@ use crate::payment::Payments;
 use crate::product::{self, ProductServer};
 use crate::recommendation::Recommendations;
 use crate::shipping::Shipping;
+use crate::staleness::{self, Staleness};
 use crate::unread::Unread;
 use crate::user::Users;
 
@@ -57,17 +58,27 @@ pub(super) struct Calls {
     main_name: &'static str,
     rest: Routes,
     signpost: Signpost,
+    staleness: Staleness,
 }
 
 impl Calls {
     /// The calls of the service of this full name, and of the rest.
-    pub(super) fn new(main: Main, main_name: &'static str, rest: Routes, signpost: Signpost) -> Self {
-        Self { main, main_name, rest: rest.prepare(), signpost }
+    pub(super) fn new(
+        main: Main,
+        main_name: &'static str,
+        rest: Routes,
+        (signpost, staleness): (Signpost, Staleness),
+    ) -> Self {
+        Self { main, main_name, rest: rest.prepare(), signpost, staleness }
     }
 
     /// Answers a call.
     pub(super) fn answer(&self, request: Request<Body>) -> Answer {
-        Answer { of: self.made(request), signpost: self.signpost.clone() }
+        let (of, staleness) = match self.staleness.of_call(request.headers()) {
+            Ok(staleness) => (self.made(request), staleness),
+            Err(status) => (Of::Refused(Some(status.into_http())), None),
+        };
+        Answer { of, signpost: self.signpost.clone(), staleness }
     }
 
     fn made(&self, request: Request<Body>) -> Of {
@@ -119,6 +130,7 @@ impl Service<Request<Body>> for Calls {
 pub(super) struct Answer {
     of: Of,
     signpost: Signpost,
+    staleness: Option<HeaderValue>,
 }
 
 /// Who makes it.
@@ -127,17 +139,26 @@ enum Of {
     Main(BoxFuture<Response<Body>, Infallible>),
     /// Of another one.
     Rest(Box<<Routes as Service<Request<Body>>>::Future>),
+    /// Nobody: it is turned away.
+    Refused(Option<Response<Body>>),
 }
 
 impl Future for Answer {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { of, signpost } = self.get_mut();
-        let response = match of {
+        let Self { of, signpost, staleness } = self.get_mut();
+        let mut response = match of {
             Of::Main(answer) => ready!(answer.as_mut().poll(context))?,
             Of::Rest(answer) => ready!(Pin::new(answer).poll(context))?,
+            Of::Refused(answer) => match answer.take() {
+                Some(answer) => answer,
+                None => return Poll::Pending,
+            },
         };
+        if let Some(staleness) = staleness.take() {
+            response.headers_mut().insert(staleness::TOLD, staleness);
+        }
         Poll::Ready(Ok(led(named(response), signpost)))
     }
 }

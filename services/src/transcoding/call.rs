@@ -21,6 +21,7 @@ use super::{document, read};
 use crate::deadline::Deadline;
 use crate::field::{FieldError, shown};
 use crate::http::{self, IdempotencyKey, Json};
+use crate::staleness::TOLD as STALENESS;
 use crate::status::{Denial, Rejection};
 
 /// Most bytes of a body; the largest order takes about as many.
@@ -98,8 +99,13 @@ where
             }),
         };
         match answered {
-            Ok(reply) => match DynamicMessage::decode(output, reply.into_inner().as_slice()) {
-                Ok(message) => Json(Written(&message)).into_response(),
+            Ok(reply) => match DynamicMessage::decode(output, reply.get_ref().as_slice()) {
+                Ok(message) => {
+                    let mut response = Json(Written(&message)).into_response();
+                    let told = reply.metadata().as_ref().get(STALENESS);
+                    response.headers_mut().extend(told.cloned().map(|told| (STALENESS, told)));
+                    response
+                }
                 Err(error) => terms.rejected(Rejection::Internal(format!("expected a reply, found {error}"))),
             },
             Err(status) => terms.refused(status),

@@ -13,6 +13,8 @@ use onrush_grpc::admin::v1::{
     ChangeMembersRequest, GetClusterRequest, GetClusterResponse, HandOverRequest, PlaceNodeRequest,
 };
 use onrush_grpc::order::v1::order_service_client::OrderServiceClient;
+use onrush_grpc::product::v1::GetProductDetailsRequest;
+use onrush_grpc::product::v1::product_service_client::ProductServiceClient;
 use onrush_proto::ShardId;
 use onrush_services::config::{ClusterConfig, Service};
 use tempfile::TempDir;
@@ -173,6 +175,60 @@ async fn payments_are_settled_by_whoever_leads() {
         let paid = nodes.shops[&to].client.process_payment(payment("", &paid, "pm_card")).await.unwrap();
         assert_eq!(paid.order_status().as_str_name(), "ORDER_STATUS_PAID", "at node {to}");
     }
+}
+
+/// Who reads at any node says how stale the answer may be, and is told how stale it is.
+#[tokio::test]
+async fn a_read_is_no_staler_than_its_caller_accepts() {
+    let nodes = Nodes::founded();
+    let leader = nodes.leader().await;
+    nodes.shops[&leader].stock("tea", 500, 10).await;
+    let get = |most: &str| {
+        let mut request = tonic::Request::new(GetProductDetailsRequest { sku: "tea".into() });
+        request.metadata_mut().insert("onrush-max-staleness-ms", most.parse().unwrap());
+        request
+    };
+    let of = async |node: u64| {
+        ProductServiceClient::connect(nodes.shops[&node].address(Service::Product)).await.unwrap()
+    };
+    for node in nodes.shops.keys().copied() {
+        let mut client = of(node).await;
+        let told = found("an answer that is fresh enough", async || {
+            let answer = client.get_product_details(get("2000")).await.ok()?;
+            Some(answer.metadata().get("onrush-staleness-ms")?.to_str().unwrap().parse::<u64>().unwrap())
+        })
+        .await;
+        assert!(told <= 2_000, "{told} ms");
+        let plain = GetProductDetailsRequest { sku: "tea".into() };
+        let plain = client.get_product_details(plain).await.unwrap();
+        assert!(!plain.metadata().contains_key("onrush-staleness-ms"), "nobody asked");
+        let wrong = client.get_product_details(get("-1")).await.unwrap_err();
+        assert_eq!(reason(&wrong), "INVALID_FIELD");
+    }
+    let fresh = of(leader).await.get_product_details(get("0")).await.unwrap();
+    assert_eq!(
+        fresh.metadata().get("onrush-staleness-ms").unwrap(),
+        "0",
+        "where the shop is decided nothing is stale"
+    );
+    let follower = nodes.shops.keys().copied().find(|node| *node != leader).unwrap();
+    let stale = of(follower).await.get_product_details(get("0")).await.unwrap_err();
+    assert_eq!(reason(&stale), "NOT_LEADER", "no follower is that fresh");
+    // The same over JSON.
+    let url = format!(
+        "{}/onrush.product.v1.ProductService/GetProductDetails",
+        nodes.shops[&follower].address(Service::Product)
+    );
+    let asked = |most: &str| {
+        let request = reqwest::Client::new().post(&url).header("content-type", "application/json");
+        request.header("onrush-max-staleness-ms", most).body(r#"{"sku":"tea"}"#).send()
+    };
+    assert_eq!(asked("0").await.unwrap().status(), 503);
+    let answer = asked("60000").await.unwrap();
+    assert!(
+        answer.status().is_success() && answer.headers().contains_key("onrush-staleness-ms"),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]
