@@ -76,7 +76,7 @@ impl Calls {
     pub(super) fn answer(&self, request: Request<Body>) -> Answer {
         let (of, staleness) = match self.staleness.of_call(request.headers()) {
             Ok(staleness) => (self.made(request), staleness),
-            Err(status) => (Of::Refused(Some(status.into_http())), None),
+            Err(status) => (Of::Refused(Some(Box::new(status.into_http()))), None),
         };
         Answer { of, signpost: self.signpost.clone(), staleness }
     }
@@ -140,7 +140,7 @@ enum Of {
     /// Of another one.
     Rest(Box<<Routes as Service<Request<Body>>>::Future>),
     /// Nobody: it is turned away.
-    Refused(Option<Response<Body>>),
+    Refused(Option<Box<Response<Body>>>),
 }
 
 impl Future for Answer {
@@ -152,7 +152,7 @@ impl Future for Answer {
             Of::Main(answer) => ready!(answer.as_mut().poll(context))?,
             Of::Rest(answer) => ready!(Pin::new(answer).poll(context))?,
             Of::Refused(answer) => match answer.take() {
-                Some(answer) => answer,
+                Some(answer) => *answer,
                 None => return Poll::Pending,
             },
         };

@@ -122,7 +122,6 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
         office: _,
     } = shop.clone();
     let signpost = Signpost::new(nodes, service);
-    let staleness = Staleness::of(&backend);
     let users = Users::new(backend.clone(), users);
     let shipping = Shipping::new(desk, gate.clone());
     let main = match service {
@@ -168,7 +167,7 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
         (Ok(v1), Ok(v1alpha)) => rest = rest.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "reflection is not served"),
     }
-    let grpc = Calls::new(main, service.grpc_name(), rest, (signpost.clone(), staleness));
+    let grpc = Calls::new(main, service.grpc_name(), rest, (signpost.clone(), Staleness::of(&shop.backend)));
     let routes = routes.merge(transcoding::routes(&names(service), &grpc)).merge(scrape::routes(shop));
     let http = http::router(service, routes, vital, (&metrics, traces.clone(), signpost));
     Door::new(grpc, http, meter, traces)
