@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{
     Common, Scenario, TargetName, parse_factor, parse_seconds, parse_speed, parse_target, parse_usual,
@@ -101,6 +101,17 @@ pub(crate) struct CrashArgs {
     pub(crate) common: Common,
 }
 
+/// What the buyers of `cluster` speak.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Protocols {
+    /// The native protocol over TCP.
+    Native,
+    /// gRPC, call by call.
+    Grpc,
+    /// Half of the buyers each.
+    Both,
+}
+
 /// Options of `cluster`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ClusterArgs {
@@ -144,6 +155,9 @@ pub(crate) struct ClusterArgs {
     /// Buyers, each of which waits for its answer
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub(crate) buyers: u32,
+    /// What they speak; with --capacity it is the native protocol
+    #[arg(long, value_name = "PROTOCOLS", value_enum, default_value_t = Protocols::Both)]
+    pub(crate) target: Protocols,
     /// Seed of the troubles and of the buyers
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,

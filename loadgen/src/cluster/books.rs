@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use onrush_proto::OrderId;
 
+use super::basket::Basket;
+
 /// An order as its buyer knows it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Bought {
-    pub(super) item: u32,
-    pub(super) units: u32,
+    pub(super) basket: Basket,
     /// True if the cancellation was acknowledged.
     pub(super) cancelled: bool,
 }
@@ -32,7 +33,23 @@ pub(super) struct Entries {
     pub(super) answers: Vec<(Duration, Duration)>,
     /// Errors that a caller of the shipped client saw, each kind once with its count.
     pub(super) errors: BTreeMap<String, u64>,
+    /// Acknowledged orders that were asked for once more, and answered as before.
+    pub(super) repeated: u64,
+    /// Orders that were read again by who had just heard of them.
+    pub(super) read: u64,
     pub(super) violations: Vec<String>,
+}
+
+impl Entries {
+    /// Units of each item that are held in the end.
+    pub(super) fn held(&self, items: u32) -> Vec<i64> {
+        let mut held = vec![0; items as usize];
+        let lines = self.bought.values().filter(|bought| !bought.cancelled).flat_map(|bought| &bought.basket);
+        for (item, units) in lines {
+            held[*item as usize] += i64::from(*units);
+        }
+        held
+    }
 }
 
 /// The books of all buyers.
@@ -63,11 +80,11 @@ impl Books {
         self.entries().answers.push((now, took));
     }
 
-    /// A caller saw an error.
-    pub(super) fn failed(&self, error: &str, open: Open) {
+    /// A caller saw an error; what was to be changed is open.
+    pub(super) fn failed(&self, error: &str, open: Option<Open>) {
         let mut entries = self.entries();
         *entries.errors.entry(error.to_owned()).or_default() += 1;
-        entries.open.push(open);
+        entries.open.extend(open);
     }
 
     pub(super) fn violate(&self, line: String) {
@@ -114,6 +131,18 @@ pub(super) fn quantile(sorted: &[Duration], quantile: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_held_is_every_line_of_what_was_not_cancelled() {
+        let mut entries = Entries::default();
+        for (number, lines, cancelled) in
+            [(1, &[(0, 2)][..], false), (2, &[(0, 1), (2, 2)], false), (3, &[(1, 2), (2, 1)], true)]
+        {
+            let bought = Bought { basket: Basket::from_slice(lines), cancelled };
+            entries.bought.insert(OrderId(number), bought);
+        }
+        assert_eq!(entries.held(3), [3, 0, 2]);
+    }
 
     #[test]
     fn a_gap_lies_between_two_answers_or_at_an_end() {

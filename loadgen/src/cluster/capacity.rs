@@ -6,11 +6,14 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::ClusterError;
+use super::basket::Wishes;
 use super::books::{Books, quantile};
-use super::buyers::Buyers;
+use super::buyers::{Buyers, Habits};
+use super::client::Doors;
+use super::compare::compare;
 use super::figures::{Figures, Round};
 use super::nodes::Nodes;
-use crate::cli::ClusterArgs;
+use crate::cli::{ClusterArgs, Protocols};
 use crate::crash::CrashError;
 use crate::crash::process::{Setup, binary};
 use crate::run::say;
@@ -39,6 +42,12 @@ pub(super) async fn measure(
     Ok(figures)
 }
 
+/// The same of each: orders of one line, some cancelled, over the native protocol.
+fn habits(args: &ClusterArgs) -> Habits {
+    let wishes = Wishes { seed: args.seed, lone: true };
+    Habits { buyers: args.buyers, protocols: Protocols::Native, wishes, brief: true }
+}
+
 /// Orders and cancellations a second, and the 99th percentile of what one took.
 type Pace = (f64, Duration);
 
@@ -54,11 +63,11 @@ async fn pace(args: &ClusterArgs, books: &Books) -> Pace {
 async fn together(args: &ClusterArgs, floor: &Handle, figures: &mut Figures) -> Result<Pace, ClusterError> {
     let nodes = Nodes::found(args, false).await?;
     let books = Arc::new(Books::default());
-    let buyers = Buyers::begin(floor, &nodes.native(), args, &books).await?;
+    let buyers = Buyers::begin(floor, &nodes.doors(), habits(args), &books).await?;
     let pace = pace(args, &books).await;
     let asked = buyers.end().await?;
     nodes.settle().await?;
-    figures.violations.extend(asked.compare(&nodes, &books).await?);
+    figures.violations.extend(compare(&asked, &nodes, &books).await?);
     nodes.stop().await?;
     Ok(pace)
 }
@@ -76,7 +85,8 @@ async fn alone(args: &ClusterArgs, floor: &Handle, figures: &mut Figures) -> Res
     };
     let process = setup.start()?;
     let books = Arc::new(Books::default());
-    let buyers = Buyers::begin(floor, &process.places.native, args, &books).await?;
+    let doors = Doors { native: process.places.native.clone(), services: process.places.services.clone() };
+    let buyers = Buyers::begin(floor, &doors, habits(args), &books).await?;
     let pace = pace(args, &books).await;
     buyers.end().await?;
     figures.violations.append(&mut books.entries().violations);

@@ -41,7 +41,11 @@ pub(super) struct Figures {
     pub(super) rounds: Vec<Round>,
     pub(super) violations: Vec<String>,
     orders: usize,
+    /// Those of several lines.
+    baskets: usize,
     answers: usize,
+    repeated: u64,
+    read: u64,
     asked_again: usize,
     errors: BTreeMap<String, u64>,
 }
@@ -50,6 +54,8 @@ impl Figures {
     pub(super) fn take(&mut self, books: &Books, asked: &Asked) {
         let entries = books.entries();
         self.orders = entries.bought.len();
+        self.baskets = entries.bought.values().filter(|bought| bought.basket.len() > 1).count();
+        (self.repeated, self.read) = (entries.repeated, entries.read);
         self.answers = entries.answers.len();
         self.asked_again = asked.asked_again;
         self.errors.clone_from(&entries.errors);
@@ -111,8 +117,9 @@ impl Figures {
             let errors: u64 = self.errors.values().sum();
             let _ = writeln!(
                 text,
-                "{} orders in {} answers; errors that a caller saw: {errors}, asked again under their keys: {}",
-                self.orders, self.answers, self.asked_again
+                "{} orders, {} of them of several lines, in {} answers; {} asked for once more and answered as before, \
+                 {} read as told; errors that a caller saw: {errors}, asked again under their keys: {}",
+                self.orders, self.baskets, self.answers, self.repeated, self.read, self.asked_again
             );
             for (error, count) in &self.errors {
                 let _ = writeln!(text, "  {count} x {error}");
@@ -157,6 +164,9 @@ impl Figures {
             "troubles": kinds,
             "rounds": rounds,
             "orders": self.orders,
+            "baskets": self.baskets,
+            "repeated": self.repeated,
+            "read": self.read,
             "errors": self.errors,
             "asked_again": self.asked_again,
             "violations": self.violations,

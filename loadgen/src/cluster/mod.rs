@@ -1,9 +1,12 @@
 //! Three real servers as nodes of a cluster, disturbed under load: what was acknowledged is there in the end, once, and
 //! the same at every node.
 
+mod basket;
 mod books;
 mod buyers;
 mod capacity;
+mod client;
+mod compare;
 mod figures;
 mod nodes;
 mod trouble;
@@ -20,8 +23,10 @@ use crate::cli::ClusterArgs;
 use crate::crash::CrashError;
 use crate::random::Random;
 use crate::run::{RunError, print, say, write};
+use basket::Wishes;
 use books::Books;
-use buyers::Buyers;
+use buyers::{Buyers, Habits};
+use compare::compare;
 use figures::Figures;
 use nodes::Nodes;
 use trouble::{Kind, Trouble};
@@ -98,7 +103,9 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<bool, RunError> {
 async fn disturb(args: &ClusterArgs, floor: &Handle) -> Result<Figures, ClusterError> {
     let mut nodes = Nodes::found(args, args.cuts > 0).await?;
     let books = Arc::new(Books::default());
-    let buyers = Buyers::begin(floor, &nodes.native(), args, &books).await?;
+    let wishes = Wishes { seed: args.seed, lone: false };
+    let habits = Habits { buyers: args.buyers, protocols: args.target, wishes, brief: false };
+    let buyers = Buyers::begin(floor, &nodes.doors(), habits, &books).await?;
     let mut random = Random::new(args.seed, TROUBLES);
     let mut figures = Figures::default();
     for kind in in_random_order(args, &mut random) {
@@ -109,7 +116,7 @@ async fn disturb(args: &ClusterArgs, floor: &Handle) -> Result<Figures, ClusterE
     let asked = buyers.end().await?;
     figures.take(&books, &asked);
     nodes.settle().await?;
-    figures.violations = asked.compare(&nodes, &books).await?;
+    figures.violations = compare(&asked, &nodes, &books).await?;
     nodes.stop().await?;
     Ok(figures)
 }

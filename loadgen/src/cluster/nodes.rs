@@ -11,11 +11,13 @@ use onrush_grpc::admin::v1::{
     AuditRequest, AuditResponse, ChangeMembersRequest, GetClusterRequest, GetClusterResponse,
     HandOverRequest, ShardGroup,
 };
+use onrush_net::client::grpc::Addresses;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
 use super::ClusterError;
+use super::client::Doors;
 use super::wires::Wires;
 use crate::cli::ClusterArgs;
 use crate::crash::CrashError;
@@ -131,11 +133,16 @@ impl Nodes {
         Ok(nodes)
     }
 
-    /// Where clients find the nodes, `host:port` of each.
-    pub(super) fn native(&self) -> String {
-        let port = |node: &Node| node.setup.node.as_ref().map_or(0, |node| node.ports[3]);
-        let places: Vec<String> = self.all.iter().map(|node| format!("127.0.0.1:{}", port(node))).collect();
-        places.join(",")
+    /// Where clients find the nodes.
+    pub(super) fn doors(&self) -> Doors {
+        let at = |scheme: &str, service: usize| {
+            let port = |node: &Node| node.setup.node.as_ref().map_or(0, |node| node.ports[service]);
+            let places = self.all.iter().map(|node| format!("{scheme}127.0.0.1:{}", port(node)));
+            places.collect::<Vec<_>>().join(",")
+        };
+        let [product, order, payment] = [0, 1, 2].map(|service| at("http://", service));
+        let services = Addresses { product, order, payment, ..Addresses::default() };
+        Doors { native: at("", 3), services }
     }
 
     pub(super) fn start(&mut self, at: usize) -> Result<(), ClusterError> {
