@@ -9,8 +9,8 @@ use onrush_engine::{HostKind, StoreKind};
 
 use crate::machine;
 pub(crate) use arguments::{
-    ClusterArgs, CompareArgs, CrashArgs, NeighboursArgs, OverloadArgs, PaymentsArgs, Protocols, ReplayArgs,
-    RetriesArgs,
+    ClusterArgs, CompareArgs, CrashArgs, Enclosed, NeighboursArgs, OverloadArgs, PaymentsArgs, Protocols,
+    ReplayArgs, RetriesArgs,
 };
 
 /// Flash-sale traffic against Onrush, open loop, with an audit at the end. No real money moves.

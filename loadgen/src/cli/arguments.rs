@@ -112,6 +112,15 @@ pub(crate) enum Protocols {
     Both,
 }
 
+/// What a process has of its own that was begun anew by itself.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Enclosed {
+    /// Mounts.
+    Mounts,
+    /// Mounts and networks.
+    Nets,
+}
+
 /// Options of `cluster`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ClusterArgs {
@@ -130,16 +139,34 @@ pub(crate) struct ClusterArgs {
     /// How often all nodes are restarted, one after the other
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub(crate) rolls: u32,
-    /// How often the leader is cut off, how often nobody hears it, how often its wires flap, and how often all wires lose,
-    /// double, delay and reorder
+    /// How often the leader is cut off from the others, how often nobody hears it, how often its wires flap, and how often
+    /// all wires lose, double, delay and reorder; with --namespaces how often it is cut off from clients too
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) cuts: u32,
+    /// How often connections of clients are cut in the middle of what they carry, split and held up, for two seconds
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) tears: u32,
     /// How often another node is killed and a bit of its last entry flips
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) flips: u32,
+    /// How often another node is killed and one of its files is damaged, by a bit anywhere or by its end: it comes up with
+    /// the same rows, or refuses to start and is replaced
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=13))]
+    pub(crate) damages: u32,
+    /// How often the disk of the third node is full, by turns while it leads and while it follows; needs root or user
+    /// namespaces
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    pub(crate) full: u32,
     /// How often another node loses its disk, and one with another number takes its place, empty
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=13))]
     pub(crate) replaces: u32,
+    /// Each node in a network namespace of its own: the kernel cuts links. Needs root or user namespaces; without them
+    /// relays do, as without this option
+    #[arg(long)]
+    pub(crate) namespaces: bool,
+    /// What this process was begun anew in, by itself
+    #[arg(long, hide = true, value_enum)]
+    pub(crate) enclosed: Option<Enclosed>,
     /// Shards, all of which one node decides
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) shards: u16,

@@ -12,7 +12,7 @@ use super::buyers::{Buyers, Habits};
 use super::client::Doors;
 use super::compare::compare;
 use super::figures::{Figures, Round};
-use super::nodes::Nodes;
+use super::nodes::{Nodes, Plan};
 use crate::cli::{ClusterArgs, Protocols};
 use crate::crash::CrashError;
 use crate::crash::process::{Setup, binary};
@@ -61,7 +61,7 @@ async fn pace(args: &ClusterArgs, books: &Books) -> Pace {
 }
 
 async fn together(args: &ClusterArgs, floor: &Handle, figures: &mut Figures) -> Result<Pace, ClusterError> {
-    let nodes = Nodes::found(args, false).await?;
+    let nodes = Nodes::found(args, Plan::default()).await?;
     let books = Arc::new(Books::default());
     let buyers = Buyers::begin(floor, &nodes.doors(), habits(args), &books).await?;
     let pace = pace(args, &books).await;

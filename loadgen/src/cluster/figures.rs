@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::books::{Books, quantile};
 use super::buyers::Asked;
-use super::trouble::{Kind, Trouble};
+use super::kinds::Kind;
+use super::trouble::Trouble;
 
 /// What one server took and what three nodes took, one after the other: orders a second and the 99th percentile.
 pub(super) struct Round {
@@ -68,6 +69,11 @@ impl Figures {
         gaps
     }
 
+    fn notes(&self, kind: Kind) -> Vec<&str> {
+        let of_kind = self.troubles.iter().filter(|trouble| trouble.kind == kind);
+        of_kind.filter_map(|trouble| trouble.note.as_deref()).collect()
+    }
+
     /// How many times as long as before an answer took during each, the median.
     fn slower(&self, kind: Kind) -> f64 {
         let of_kind = self.troubles.iter().filter(|trouble| trouble.kind == kind);
@@ -95,7 +101,7 @@ impl Figures {
             let (p50, p99, most) = (quantile(&gaps, 0.5), quantile(&gaps, 0.99), quantile(&gaps, 1.0));
             let _ = writeln!(
                 text,
-                "{:<22} {:>4} times  without an acknowledgement: median {:.0} ms, p99 {:.0} ms, at most {:.0} ms; \
+                "{:<33} {:>4} times  without an acknowledgement: median {:.0} ms, p99 {:.0} ms, at most {:.0} ms; \
                  p99 of an answer {:.1} times that before",
                 kind.name(),
                 gaps.len(),
@@ -151,6 +157,7 @@ impl Figures {
                     "times": gaps.len(),
                     "gap_ms": {"median": ms(quantile(&gaps, 0.5)), "p99": ms(quantile(&gaps, 0.99)), "max": ms(quantile(&gaps, 1.0))},
                     "slower": self.slower(kind),
+                    "notes": self.notes(kind),
                 });
                 (kind.key().to_owned(), value)
             })

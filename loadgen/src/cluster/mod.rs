@@ -7,8 +7,13 @@ mod buyers;
 mod capacity;
 mod client;
 mod compare;
+mod disk;
 mod figures;
+mod ground;
+mod kinds;
 mod nodes;
+mod proxies;
+mod room;
 mod trouble;
 mod wires;
 
@@ -17,9 +22,10 @@ use std::thread;
 
 use onrush_net::client::CallError;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::cli::ClusterArgs;
+use crate::cli::{ClusterArgs, Enclosed};
 use crate::crash::CrashError;
 use crate::random::Random;
 use crate::run::{RunError, print, say, write};
@@ -28,11 +34,15 @@ use books::Books;
 use buyers::{Buyers, Habits};
 use compare::compare;
 use figures::Figures;
-use nodes::Nodes;
-use trouble::{Kind, Trouble};
+use kinds::Kind;
+use nodes::{Nodes, Plan};
+use trouble::Trouble;
 
 /// Random streams of the troubles.
 const TROUBLES: u64 = 77;
+
+/// Numbers of nodes that are left once three have theirs.
+const NUMBERS_MAX: u32 = 13;
 
 /// Why a cluster was not measured.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +51,26 @@ pub(crate) enum ClusterError {
     Process(#[from] CrashError),
     #[error("expected a runtime, found: {0}")]
     Runtime(std::io::Error),
+    #[error("expected to go on to the end, found that it was interrupted")]
+    Interrupted,
     #[error("expected free ports, found: {0}")]
     Ports(std::io::Error),
+    #[error("expected {command:?} to work, found: {found}")]
+    Tool {
+        /// What was to be done.
+        command: String,
+        /// What it said.
+        found: String,
+    },
+    #[error(
+        "expected --replaces and --damages of at most {max} together, found {found}: so many numbers are left"
+    )]
+    Numbers {
+        /// Numbers that a cluster has for them.
+        max: u32,
+        /// How many were asked for.
+        found: u32,
+    },
     #[error("{what}: {error}")]
     Call {
         /// What was asked.
@@ -87,10 +115,15 @@ impl Floor {
 
 /// Runs the troubles, or measures what the cluster takes; true if the books are sound.
 pub(crate) fn run(args: &ClusterArgs) -> Result<bool, RunError> {
+    let found = args.replaces + args.damages;
+    if found > NUMBERS_MAX {
+        return Err(ClusterError::Numbers { max: NUMBERS_MAX, found }.into());
+    }
+    let enclosed = room::enter(args)?;
     say("Onrush load generator: simulated buyers and a simulated gateway. No real money moves.");
     let (runtime, floor) = (runtime()?, Floor::open()?);
     let figures = match args.capacity {
-        0 => runtime.block_on(disturb(args, &floor.handle))?,
+        0 => runtime.block_on(disturb_unless_interrupted(args, &floor.handle, enclosed))?,
         rounds => runtime.block_on(capacity::measure(args, &floor.handle, rounds))?,
     };
     print(&figures.table());
@@ -100,15 +133,52 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<bool, RunError> {
     Ok(figures.violations.is_empty())
 }
 
-async fn disturb(args: &ClusterArgs, floor: &Handle) -> Result<Figures, ClusterError> {
-    let mut nodes = Nodes::found(args, args.cuts > 0).await?;
+/// Who is told to end leaves no process and no directory behind.
+async fn disturb_unless_interrupted(
+    args: &ClusterArgs,
+    floor: &Handle,
+    enclosed: Option<Enclosed>,
+) -> Result<Figures, ClusterError> {
+    tokio::select! {
+        figures = disturb(args, floor, enclosed) => figures,
+        told = told_to_end() => Err(told.map_or_else(ClusterError::Runtime, |()| ClusterError::Interrupted)),
+    }
+}
+
+/// By Ctrl-C, or by whoever waits no longer.
+async fn told_to_end() -> std::io::Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        told = tokio::signal::ctrl_c() => told,
+        _ = terminated.recv() => Ok(()),
+    }
+}
+
+async fn disturb(
+    args: &ClusterArgs,
+    floor: &Handle,
+    enclosed: Option<Enclosed>,
+) -> Result<Figures, ClusterError> {
+    let mut random = Random::new(args.seed, TROUBLES);
+    let nets = args.namespaces && enclosed == Some(Enclosed::Nets);
+    let kinds = in_random_order(args, (enclosed.is_some(), nets), &mut random);
+    let plan = Plan {
+        disturbed: args.cuts > 0,
+        proxies: args.tears > 0,
+        small: kinds.iter().any(|kind| matches!(kind, Kind::Full | Kind::FollowerFull)),
+        nets,
+    };
+    let mut nodes = Nodes::found(args, plan).await?;
+    if let Some(nets) = nodes.ground.nets() {
+        let bad = if nets.netem { "by the kernel as well" } else { "by relays, as the kernel has no netem" };
+        say(&format!("nodes in network namespaces: links are cut by the kernel, bad wires are made {bad}"));
+    }
     let books = Arc::new(Books::default());
     let wishes = Wishes { seed: args.seed, lone: false };
     let habits = Habits { buyers: args.buyers, protocols: args.target, wishes, brief: false };
     let buyers = Buyers::begin(floor, &nodes.doors(), habits, &books).await?;
-    let mut random = Random::new(args.seed, TROUBLES);
     let mut figures = Figures::default();
-    for kind in in_random_order(args, &mut random) {
+    for kind in kinds {
         let trouble = Trouble::run(kind, &mut nodes, &books, &mut random).await?;
         say(&trouble.line());
         figures.troubles.push(trouble);
@@ -121,8 +191,9 @@ async fn disturb(args: &ClusterArgs, floor: &Handle) -> Result<Figures, ClusterE
     Ok(figures)
 }
 
-/// As many of each kind as were asked for.
-fn in_random_order(args: &ClusterArgs, random: &mut Random) -> Vec<Kind> {
+/// As many of each kind as were asked for, and can be.
+fn in_random_order(args: &ClusterArgs, (mounts, nets): (bool, bool), random: &mut Random) -> Vec<Kind> {
+    let full = if mounts { args.full } else { 0 };
     let counts = [
         (Kind::Kill, args.kills),
         (Kind::Pause, args.pauses),
@@ -130,11 +201,16 @@ fn in_random_order(args: &ClusterArgs, random: &mut Random) -> Vec<Kind> {
         (Kind::Transfer, args.transfers),
         (Kind::Roll, args.rolls),
         (Kind::Cut, args.cuts),
+        (Kind::Isolate, if nets { args.cuts } else { 0 }),
         (Kind::Silence, args.cuts),
         (Kind::Flap, args.cuts),
         (Kind::Noise, args.cuts),
+        (Kind::Tear, args.tears),
         (Kind::Flip, args.flips),
+        (Kind::Damage, args.damages),
         (Kind::Replace, args.replaces),
+        (Kind::Full, full.div_ceil(2)),
+        (Kind::FollowerFull, full / 2),
     ];
     let mut kinds: Vec<Kind> =
         counts.iter().flat_map(|(kind, count)| std::iter::repeat_n(*kind, *count as usize)).collect();

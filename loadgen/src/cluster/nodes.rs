@@ -8,16 +8,19 @@ use std::time::{Duration, Instant};
 
 use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
 use onrush_grpc::admin::v1::{
-    AuditRequest, AuditResponse, ChangeMembersRequest, GetClusterRequest, GetClusterResponse,
-    HandOverRequest, ShardGroup,
+    AuditRequest, AuditResponse, ChangeMembersRequest, FollowerProgress, GetClusterRequest,
+    GetClusterResponse, HandOverRequest, ShardGroup,
 };
 use onrush_net::client::grpc::Addresses;
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::ClusterError;
 use super::client::Doors;
+use super::disk::{self, SmallDisk};
+use super::ground::{Ground, Nets};
+use super::proxies::{self, Proxies};
 use super::wires::Wires;
 use crate::cli::ClusterArgs;
 use crate::crash::CrashError;
@@ -31,6 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
 /// Silence after which a follower counts as away.
 const SILENT_US: u64 = 500_000;
+/// The same where it is to have stopped for good.
+const STOPPED_US: u64 = 2_000_000;
+/// Where the node stands whose disk may be small.
+pub(super) const SMALL: usize = 2;
+/// What directories begin with, in front of the number of the process.
+const LEFT: &str = "onrush-cluster-";
 
 /// A node, running or not.
 pub(super) struct Node {
@@ -43,7 +52,12 @@ pub(super) struct Node {
 /// The cluster's nodes.
 pub(super) struct Nodes {
     pub(super) all: Vec<Node>,
+    pub(super) ground: Ground,
     pub(super) wires: Wires,
+    /// In front of the nodes, where clients' connections are disturbed.
+    pub(super) proxies: Option<Proxies>,
+    /// What the third node's data lies on, if its disk is to be full.
+    pub(super) small: Option<SmallDisk>,
     /// Numbers that no node had yet.
     spare: VecDeque<u64>,
     /// Where nodes reach each other without relays.
@@ -74,58 +88,133 @@ fn peer_ports(replaces: u32) -> Result<Vec<(u64, u16)>, ClusterError> {
 }
 
 /// `number=host:port` of each, as nodes are told it.
-fn places<'a>(ports: impl IntoIterator<Item = &'a (u64, u16)>) -> String {
-    let place = |(number, port): &(u64, u16)| format!("{number}=127.0.0.1:{port}");
+fn places<'a>(ground: &Ground, ports: impl IntoIterator<Item = &'a (u64, u16)>) -> String {
+    let place = |(number, port): &(u64, u16)| format!("{number}={}:{port}", ground.peer_host(*number));
     ports.into_iter().map(place).collect::<Vec<_>>().join(",")
+}
+
+/// What a cluster is to stand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Plan {
+    /// True if the wires between nodes are disturbed.
+    pub(super) disturbed: bool,
+    /// True if the connections of clients are.
+    pub(super) proxies: bool,
+    /// True if the third node's disk is small.
+    pub(super) small: bool,
+    /// True if nodes stand in network namespaces.
+    pub(super) nets: bool,
+}
+
+/// Named after this process: what one leaves behind that was killed goes with the next start.
+fn directory() -> Result<TempDir, ClusterError> {
+    let all = std::env::temp_dir();
+    for entry in std::fs::read_dir(&all).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(LEFT)?.split('-').next()?.parse().ok());
+        // Nobody answers to that number any more.
+        let gone = |owner: u32| !Path::new("/proc").join(owner.to_string()).exists();
+        if Path::new("/proc/self").exists() && owner.is_some_and(gone) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    let own = format!("{LEFT}{}-", std::process::id());
+    let made = tempfile::Builder::new().prefix(&own).tempdir();
+    Ok(made.map_err(|source| CrashError::Directory { dir: all, source })?)
+}
+
+/// How the node at a place is started.
+fn setup(
+    args: &ClusterArgs,
+    dir: &Path,
+    (place, number): (usize, u64),
+    peers: String,
+    (ground, proxies): (&Ground, bool),
+) -> Result<Setup, ClusterError> {
+    let advertised = if proxies { proxies::host(place) } else { ground.host(place) };
+    let words = ground.words().into_iter().chain(["--advertise".to_owned(), advertised]).collect();
+    let node = NodeSetup {
+        number,
+        founders: NUMBERS.map(|number| number.to_string()).join(","),
+        peers,
+        key: format!("{:064x}", u128::from(args.seed) + 1),
+        ports: free_ports()?,
+        snapshot_mib: args.snapshot_mib,
+        words,
+        namespace: ground.namespace(place),
+    };
+    Ok(Setup {
+        binary: binary(args.onrush.as_deref())?,
+        dir: dir.join(number.to_string()),
+        shards: args.shards,
+        host: None,
+        engine_token: format!("{:032x}", args.seed),
+        node: Some(node),
+    })
+}
+
+impl Node {
+    /// One that does not run yet.
+    fn new(number: u64, setup: Setup, host: &str) -> Self {
+        let order = setup.node.as_ref().map_or(0, |node| node.ports[1]);
+        let endpoint = Endpoint::from(uri(host, order)).timeout(Duration::from_secs(30));
+        Self { number, setup, process: None, admin: AdminServiceClient::new(endpoint.connect_lazy()) }
+    }
+
+    fn ports(&self) -> [u16; 4] {
+        self.setup.node.as_ref().map_or([0; 4], |node| node.ports)
+    }
+}
+
+/// Of parts that are a URI in any case.
+fn uri(host: &str, port: u16) -> Uri {
+    let parts = Uri::builder().scheme("http").authority(format!("{host}:{port}")).path_and_query("/");
+    parts.build().unwrap_or_default()
 }
 
 impl Nodes {
     /// Formats three directories and starts a node on each.
-    /// Wires that are to be disturbed lead through relays; the others cost nothing.
-    pub(super) async fn found(args: &ClusterArgs, disturbed: bool) -> Result<Self, ClusterError> {
-        let binary = binary(args.onrush.as_deref())?;
-        let dir =
-            tempfile::tempdir().map_err(|source| CrashError::Directory { dir: PathBuf::new(), source })?;
-        let (ports, key) = (peer_ports(args.replaces)?, format!("{:064x}", u128::from(args.seed) + 1));
+    /// Wires that are to be disturbed lead through relays, unless the kernel disturbs them; the others cost nothing.
+    pub(super) async fn found(args: &ClusterArgs, plan: Plan) -> Result<Self, ClusterError> {
+        let dir = directory()?;
+        let ports = peer_ports(args.replaces + args.damages)?;
+        let ground = match plan.nets {
+            true => Ground::Nets(Nets::build(NUMBERS.len(), ports.len() as u64)?),
+            false => Ground::Open,
+        };
         let (first, later) = ports.split_at(NUMBERS.len());
-        let wires = Wires::begin(first, args.seed)?;
-        let founders = NUMBERS.map(|number| number.to_string()).join(",");
-        let mut all = Vec::new();
-        for (number, peer_port) in first.iter().copied() {
+        let wires = Wires::begin(&ground, first, args.seed)?;
+        let disturbed = plan.disturbed && !ground.nets().is_some_and(|nets| nets.netem);
+        let (mut all, mut small) = (Vec::new(), None);
+        for (place, (number, peer_port)) in first.iter().copied().enumerate() {
             // Nodes that come later are reached without relays.
             let peers = match (disturbed, later) {
-                (false, _) => places(&ports),
-                (true, []) => wires.peers_of(number, peer_port),
-                (true, later) => format!("{},{}", wires.peers_of(number, peer_port), places(later)),
+                (false, _) => places(&ground, &ports),
+                (true, []) => wires.peers_of(&ground, number, peer_port),
+                (true, later) => {
+                    let first = wires.peers_of(&ground, number, peer_port);
+                    format!("{first},{}", places(&ground, later))
+                }
             };
-            let ports = free_ports()?;
-            let (founders, key) = (founders.clone(), key.clone());
-            let setup = Setup {
-                binary: binary.clone(),
-                dir: dir.path().join(number.to_string()),
-                shards: args.shards,
-                host: None,
-                engine_token: format!("{:032x}", args.seed),
-                node: Some(NodeSetup {
-                    number,
-                    founders,
-                    peers,
-                    key,
-                    ports,
-                    snapshot_mib: args.snapshot_mib,
-                }),
-            };
+            let setup = setup(args, dir.path(), (place, number), peers, (&ground, plan.proxies))?;
+            if plan.small && place == SMALL {
+                small = Some(SmallDisk::mount(&setup.data())?);
+            }
             setup.format()?;
-            let order = format!("http://127.0.0.1:{}", ports[1]);
-            let endpoint =
-                Endpoint::from_shared(order).map(|endpoint| endpoint.timeout(Duration::from_secs(30)));
-            let Ok(endpoint) = endpoint else { continue };
-            let admin = AdminServiceClient::new(endpoint.connect_lazy());
-            all.push(Node { number, setup, process: None, admin });
+            all.push(Node::new(number, setup, &ground.host(place)));
         }
+        let proxies = match plan.proxies {
+            true => {
+                let behind = all.iter().enumerate();
+                let behind = behind.map(|(place, node)| (place, ground.host(place), node.ports()));
+                Some(Proxies::begin(&behind.collect::<Vec<_>>(), args.seed)?)
+            }
+            false => None,
+        };
         let spare = later.iter().map(|(number, _)| *number).collect();
-        let direct = places(&ports);
-        let mut nodes = Self { all, wires, spare, direct, shards: args.shards, _dir: dir };
+        let direct = places(&ground, &ports);
+        let shards = args.shards;
+        let mut nodes = Self { all, ground, wires, proxies, small, spare, direct, shards, _dir: dir };
         for at in 0..nodes.all.len() {
             nodes.start(at)?;
         }
@@ -136,13 +225,21 @@ impl Nodes {
     /// Where clients find the nodes.
     pub(super) fn doors(&self) -> Doors {
         let at = |scheme: &str, service: usize| {
-            let port = |node: &Node| node.setup.node.as_ref().map_or(0, |node| node.ports[service]);
-            let places = self.all.iter().map(|node| format!("{scheme}127.0.0.1:{}", port(node)));
-            places.collect::<Vec<_>>().join(",")
+            let place = |(place, node): (usize, &Node)| {
+                let host =
+                    if self.proxies.is_some() { proxies::host(place) } else { self.ground.host(place) };
+                format!("{scheme}{host}:{}", node.ports()[service])
+            };
+            self.all.iter().enumerate().map(place).collect::<Vec<_>>().join(",")
         };
         let [product, order, payment] = [0, 1, 2].map(|service| at("http://", service));
         let services = Addresses { product, order, payment, ..Addresses::default() };
         Doors { native: at("", 3), services }
+    }
+
+    /// Where everything of a node lies.
+    pub(super) fn data(&self, at: usize) -> PathBuf {
+        self.all[at].setup.data()
     }
 
     pub(super) fn start(&mut self, at: usize) -> Result<(), ClusterError> {
@@ -156,14 +253,21 @@ impl Nodes {
         Ok(self.all[at].process.take().map_or(Ok(()), Process::kill)?)
     }
 
+    /// Ends a node in whatever state it is; it may have ended by itself.
+    pub(super) fn put_down(&mut self, at: usize) {
+        drop(self.all[at].process.take());
+    }
+
     /// A node that does not run has lost its disk: what comes in its place is empty, has another number, and takes over its
     /// vote. How much it got, and in which time.
     pub(super) async fn replace(&mut self, at: usize) -> Result<Option<(u64, Duration)>, ClusterError> {
         let Some(number) = self.spare.pop_front() else { return Ok(None) };
         let lost = self.all[at].number;
         let node = &mut self.all[at];
-        let data = node.setup.data();
-        std::fs::remove_dir_all(&data).map_err(|source| CrashError::Directory { dir: data, source })?;
+        disk::clear(&node.setup.data())?;
+        if let Some(nets) = self.ground.nets() {
+            nets.renumber(at, lost, number)?;
+        }
         node.number = number;
         if let Some(setup) = &mut node.setup.node {
             (setup.number, setup.peers) = (number, self.direct.clone());
@@ -230,22 +334,22 @@ impl Nodes {
 
     /// Flips a bit of the last entry on the disk of a node that does not run.
     pub(super) fn flip_end(&self, at: usize, random: &mut Random) -> Result<(), ClusterError> {
-        let dir = self.all[at].setup.dir.join("data").join("shard-000").join("log");
-        let failed = |source| CrashError::Directory { dir: dir.clone(), source };
-        let files =
-            std::fs::read_dir(&dir).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed)?;
-        let segments = files.iter().map(|file| file.path());
-        let segments = segments.filter(|path| path.extension().is_some_and(|kind| kind == "segment"));
-        // The last one that was written to: another one may stand ready behind it.
-        let mut paths: Vec<PathBuf> = segments.collect();
-        paths.sort_unstable();
-        for path in paths.into_iter().rev() {
-            let mut bytes = std::fs::read(&path).map_err(failed)?;
-            let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { continue };
-            bytes[last] ^= 1 << random.below(8);
-            return Ok(std::fs::write(&path, bytes).map_err(failed)?);
-        }
-        Ok(())
+        disk::flip_end(&self.data(at).join("shard-000").join("log"), random)
+    }
+
+    /// Waits until a node is of no use any more to one of the groups: it has ended, or one of its shards says nothing.
+    pub(super) async fn is_away(&self, at: usize) -> Result<(), ClusterError> {
+        wait("a node that has stopped", async || {
+            if let Some(small) = &self.small {
+                small.top_up().map_err(|error| error.to_string())?;
+            }
+            let (leader, groups) = self.groups().await.map_err(|error| error.to_string())?;
+            let node = self.all[at].number;
+            let mut followers = groups.iter().flat_map(|group| &group.followers);
+            let away = |follower: &FollowerProgress| follower.node == node && follower.silent_us > STOPPED_US;
+            if leader != at && followers.any(away) { Ok(()) } else { Err(format!("{groups:?}")) }
+        })
+        .await
     }
 
     pub(super) async fn stop(mut self) -> Result<(), ClusterError> {

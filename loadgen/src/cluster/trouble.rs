@@ -2,11 +2,18 @@
 
 use std::time::Duration;
 
+use onrush_proto::{BrandName, CategoryName, Command, Currency, Money, PutProduct, Text};
 use rustix::process::Signal;
+use tokio::task::JoinSet;
 
 use super::ClusterError;
 use super::books::{Books, quantile};
-use super::nodes::{NUMBERS, Nodes, wait};
+use super::client::Client;
+use super::disk;
+use super::kinds::Kind;
+use super::nodes::{NUMBERS, Nodes, SMALL, wait};
+use crate::cli::Protocols;
+use crate::crash::CrashError;
 use crate::random::Random;
 
 /// Under load before, so that there is something to compare with.
@@ -20,95 +27,32 @@ const FLAPS: u32 = 8;
 const FLAP: Duration = Duration::from_millis(150);
 /// How long an office takes at most to be handed over.
 const HANDING_OVER: Duration = Duration::from_millis(400);
+/// Who writes long texts while a disk is full.
+const CLERKS: usize = 8;
 /// How long after the trouble a gap is looked for.
 const AFTER: Duration = Duration::from_millis(1_500);
 
-/// A kind of trouble.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Kind {
-    /// SIGKILL of the leader; it starts again.
-    Kill,
-    /// SIGSTOP of the leader.
-    Pause,
-    /// SIGSTOP of another node.
-    FollowerPause,
-    /// Another node is asked to lead.
-    Transfer,
-    /// Every node is ended by SIGTERM and started again, one after the other.
-    Roll,
-    /// Nothing arrives at the leader, or leaves it.
-    Cut,
-    /// The leader hears the others, and nobody hears it.
-    Silence,
-    /// The leader's wires are cut and healed again and again.
-    Flap,
-    /// All wires lose, double, delay and reorder.
-    Noise,
-    /// SIGKILL of another node, a bit of whose last entry flips before it starts again.
-    Flip,
-    /// SIGKILL of another node, whose disk is lost: an empty one with another number takes its place.
-    Replace,
-}
-
-impl Kind {
-    pub(super) const ALL: [Self; 11] = [
-        Self::Kill,
-        Self::Pause,
-        Self::FollowerPause,
-        Self::Transfer,
-        Self::Roll,
-        Self::Cut,
-        Self::Silence,
-        Self::Flap,
-        Self::Noise,
-        Self::Flip,
-        Self::Replace,
-    ];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Kill => "leader killed",
-            Self::Pause => "leader stands still",
-            Self::FollowerPause => "follower stands still",
-            Self::Transfer => "office handed over",
-            Self::Roll => "rolling restart",
-            Self::Cut => "leader cut off",
-            Self::Silence => "leader not heard",
-            Self::Flap => "leader's wires flap",
-            Self::Noise => "bad wires",
-            Self::Flip => "bit flips at follower",
-            Self::Replace => "disk lost at follower",
-        }
-    }
-
-    /// Stable, for machines.
-    pub(super) fn key(self) -> &'static str {
-        match self {
-            Self::Kill => "kill",
-            Self::Pause => "pause",
-            Self::FollowerPause => "follower_pause",
-            Self::Transfer => "transfer",
-            Self::Roll => "roll",
-            Self::Cut => "cut",
-            Self::Silence => "silence",
-            Self::Flap => "flap",
-            Self::Noise => "noise",
-            Self::Flip => "flip",
-            Self::Replace => "replace",
-        }
-    }
-}
-
 /// A trouble that is over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Trouble {
     pub(super) kind: Kind,
     /// The longest time without any acknowledgement around it.
     pub(super) gap: Duration,
     /// The 99th percentile of what an answer took before it, and during it.
     pub(super) p99: (Duration, Duration),
-    /// Bytes that a node that was empty was sent until it had a vote, and how long it took to come to that.
-    pub(super) rebuilt: Option<(u64, Duration)>,
+    /// What else there is to tell.
+    pub(super) note: Option<String>,
+}
+
+/// Who is at the scene.
+struct Scene<'a> {
+    kind: Kind,
+    nodes: &'a mut Nodes,
+    books: &'a Books,
+    random: &'a mut Random,
+    leader: usize,
+    /// Another one.
+    other: usize,
 }
 
 impl Trouble {
@@ -119,28 +63,20 @@ impl Trouble {
         books: &Books,
         random: &mut Random,
     ) -> Result<Self, ClusterError> {
+        let (mut leader, _) = nodes.leader().await?;
+        // Whose disk is full is known; whether it leads is made so, before anything is looked at.
+        if matches!((kind, leader == SMALL), (Kind::Full, false) | (Kind::FollowerFull, true)) {
+            let to = if kind == Kind::Full { SMALL } else { (SMALL + 1) % NUMBERS.len() };
+            hand_over(nodes, leader, to).await?;
+            nodes.settle().await?;
+        }
         let calm = books.now();
         tokio::time::sleep(CALM + Duration::from_millis(random.below(400))).await;
-        let (leader, group) = nodes.leader().await?;
+        (leader, _) = nodes.leader().await?;
         let other = (leader + 1 + random.below(2) as usize) % NUMBERS.len();
         let began = books.now();
-        let mut rebuilt = None;
-        match kind {
-            Kind::Kill => nodes.kill(leader)?,
-            Kind::Pause => stand_still(nodes, leader).await?,
-            Kind::FollowerPause => stand_still(nodes, other).await?,
-            Kind::Transfer => hand_over(nodes, leader, other, &group.voters).await?,
-            Kind::Roll => roll(nodes).await?,
-            Kind::Flip => {
-                nodes.kill(other)?;
-                nodes.flip_end(other, random)?;
-            }
-            Kind::Replace => {
-                nodes.kill(other)?;
-                rebuilt = nodes.replace(other).await?;
-            }
-            Kind::Cut | Kind::Silence | Kind::Flap | Kind::Noise => storm(kind, nodes, leader).await,
-        }
+        let mut scene = Scene { kind, nodes, books, random, leader, other };
+        let mut note = scene.begin().await?;
         let during = books.now();
         tokio::time::sleep(AFTER).await;
         // A gap that is not over goes on.
@@ -148,34 +84,25 @@ impl Trouble {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let ended = books.now();
-        let trouble = Self {
-            kind,
-            rebuilt,
-            gap: books.longest_gap(began, ended),
-            p99: (
-                quantile(&books.times(calm, began), 0.99),
-                quantile(&books.times(began, during.max(began + AFTER)), 0.99),
-            ),
-        };
-        match kind {
-            Kind::Kill => nodes.start(leader)?,
-            Kind::Flip => nodes.start(other)?,
-            _ => {}
+        let gap = books.longest_gap(began, ended);
+        let p99 = (
+            quantile(&books.times(calm, began), 0.99),
+            quantile(&books.times(began, during.max(began + AFTER)), 0.99),
+        );
+        if let Some(end) = scene.end().await? {
+            note = Some(note.map_or_else(|| end.clone(), |note| format!("{note}; {end}")));
         }
         nodes.settle().await?;
-        Ok(trouble)
+        Ok(Self { kind, gap, p99, note })
     }
 
     /// For people.
     pub(super) fn line(&self) -> String {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let (before, during) = self.p99;
-        let rebuilt = self.rebuilt.map_or_else(String::new, |(bytes, took)| {
-            let mib = bytes as f64 / f64::from(1 << 20);
-            format!("; {mib:.0} MiB in {:.1} s, then it had a vote", took.as_secs_f64())
-        });
+        let note = self.note.as_ref().map_or_else(String::new, |note| format!("; {note}"));
         format!(
-            "{}: {:.0} ms without an acknowledgement; p99 {:.1} ms before, {:.1} ms during{rebuilt}",
+            "{}: {:.0} ms without an acknowledgement; p99 {:.1} ms before, {:.1} ms during{note}",
             self.kind.name(),
             ms(self.gap),
             ms(before),
@@ -190,32 +117,177 @@ async fn stand_still(nodes: &Nodes, at: usize) -> Result<(), ClusterError> {
     nodes.signal(at, Signal::CONT)
 }
 
-/// Bad weather on the wires, which passes.
-async fn storm(kind: Kind, nodes: &Nodes, leader: usize) {
-    let (leader, wires) = (nodes.all[leader].number, &nodes.wires);
-    match kind {
-        Kind::Cut => wires.cut_off(leader),
-        Kind::Silence => wires.silence(leader),
-        Kind::Noise => {
-            let mut weather = wires.weather();
-            (weather.loss, weather.delay_max) = (50, Duration::from_millis(20));
-        }
-        _ => {
-            for _ in 0..FLAPS {
-                wires.cut_off(leader);
-                tokio::time::sleep(FLAP).await;
-                wires.heal();
-                tokio::time::sleep(FLAP).await;
+impl Scene<'_> {
+    /// What there is to tell once it was done.
+    async fn begin(&mut self) -> Result<Option<String>, ClusterError> {
+        let (leader, other) = (self.leader, self.other);
+        match self.kind {
+            Kind::Kill => self.nodes.kill(leader)?,
+            Kind::Pause => stand_still(self.nodes, leader).await?,
+            Kind::FollowerPause => stand_still(self.nodes, other).await?,
+            Kind::Transfer => hand_over(self.nodes, leader, other).await?,
+            Kind::Roll => roll(self.nodes).await?,
+            Kind::Flip => {
+                self.nodes.kill(other)?;
+                self.nodes.flip_end(other, self.random)?;
             }
+            // What is damaged is so once it runs no more, and is found at its start.
+            Kind::Damage => self.nodes.kill(other)?,
+            Kind::Replace => {
+                self.nodes.kill(other)?;
+                return Ok(self.nodes.replace(other).await?.map(rebuilt));
+            }
+            Kind::Full | Kind::FollowerFull => self.fill().await?,
+            Kind::Tear => return Ok(self.tear().await),
+            Kind::Cut | Kind::Isolate | Kind::Silence | Kind::Flap | Kind::Noise => self.storm().await?,
+        }
+        Ok(None)
+    }
+
+    /// All is well again.
+    async fn end(&mut self) -> Result<Option<String>, ClusterError> {
+        match self.kind {
+            Kind::Kill => self.nodes.start(self.leader)?,
+            Kind::Flip => self.nodes.start(self.other)?,
+            Kind::Damage => return self.damage().await.map(Some),
+            Kind::Full | Kind::FollowerFull => {
+                self.nodes.put_down(SMALL);
+                if let Some(small) = &self.nodes.small {
+                    small.relieve()?;
+                }
+                self.nodes.start(SMALL)?;
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Damages a file of a node that was killed, and starts it: it comes up, or says where the damage is and is replaced.
+    async fn damage(&mut self) -> Result<String, ClusterError> {
+        let at = self.other;
+        let Some(done) = disk::damage(&self.nodes.data(at), self.random)? else {
+            return Ok("no file to damage".into());
+        };
+        let (file, what) = (done.file.display().to_string(), done.what);
+        let said = match self.nodes.start(at) {
+            Ok(()) => return Ok(format!("{file}: {what}: came up")),
+            Err(ClusterError::Process(CrashError::Ended { said, .. })) => said,
+            Err(error) => return Err(error),
+        };
+        let last = said.lines().last().unwrap_or_default().to_owned();
+        if !disk::names(&said, &done.file) {
+            self.books.violate(format!("{file}: {what}: expected an error that says where, found {last}"));
+        }
+        let node = self.nodes.all[at].number;
+        let replaced = self.nodes.replace(at).await?.map(rebuilt);
+        let replaced = replaced.ok_or_else(|| ClusterError::Waited {
+            what: "a number for an empty node",
+            seconds: 0,
+            found: format!("none left for that of node {node}"),
+        })?;
+        Ok(format!("{file}: {what}: refused to start ({last}); {replaced}"))
+    }
+
+    /// Fills the small disk, and has what fills logs written until its node is away.
+    async fn fill(&self) -> Result<(), ClusterError> {
+        if let Some(small) = &self.nodes.small {
+            small.fill()?;
+        }
+        let clients = Client::open(&self.nodes.doors(), Protocols::Native).await?;
+        let mut clerks = JoinSet::new();
+        for client in clients.into_iter().cycle().take(CLERKS) {
+            clerks.spawn(async move {
+                loop {
+                    // Whether it is done does not matter.
+                    let _ = client.ask(long_text(), 0).await;
+                }
+            });
+        }
+        let away = self.nodes.is_away(SMALL).await;
+        clerks.shutdown().await;
+        away
+    }
+
+    /// Bad times for the connections of clients, which pass.
+    async fn tear(&self) -> Option<String> {
+        let proxies = self.nodes.proxies.as_ref()?;
+        let before = proxies.cuts();
+        proxies.weather(true);
+        tokio::time::sleep(STANDSTILL).await;
+        proxies.weather(false);
+        Some(format!("{} connections cut in the middle of what they carried", proxies.cuts() - before))
+    }
+
+    /// Bad weather on the wires, which passes.
+    async fn storm(&self) -> Result<(), ClusterError> {
+        let flaps = if self.kind == Kind::Flap { FLAPS } else { 0 };
+        for _ in 0..flaps {
+            self.strike()?;
+            tokio::time::sleep(FLAP).await;
+            self.heal()?;
+            tokio::time::sleep(FLAP).await;
+        }
+        if flaps == 0 {
+            self.strike()?;
+        }
+        tokio::time::sleep(STANDSTILL).await;
+        self.heal()
+    }
+
+    fn strike(&self) -> Result<(), ClusterError> {
+        let (place, wires) = (self.leader, &self.nodes.wires);
+        let number = self.nodes.all[place].number;
+        match (self.kind, self.nodes.ground.nets()) {
+            (Kind::Noise, Some(nets)) if nets.netem => return nets.weather(true),
+            (Kind::Noise, _) => {
+                let mut weather = wires.weather();
+                (weather.loss, weather.delay_max) = (50, Duration::from_millis(20));
+            }
+            (Kind::Silence, Some(nets)) => return nets.silence(place),
+            (Kind::Isolate, Some(nets)) => return nets.isolate(place),
+            (_, Some(nets)) => return nets.cut_off(place),
+            (Kind::Silence, None) => wires.silence(number),
+            (_, None) => wires.cut_off(number),
+        }
+        Ok(())
+    }
+
+    fn heal(&self) -> Result<(), ClusterError> {
+        self.nodes.wires.heal();
+        let Some(nets) = self.nodes.ground.nets() else { return Ok(()) };
+        match self.kind {
+            Kind::Noise if nets.netem => nets.weather(false),
+            Kind::Noise => Ok(()),
+            _ => nets.heal(),
         }
     }
-    tokio::time::sleep(STANDSTILL).await;
-    wires.heal();
 }
 
-async fn hand_over(nodes: &Nodes, from: usize, to: usize, voters: &[u64]) -> Result<(), ClusterError> {
+/// What an empty node got, and how long it took.
+fn rebuilt((bytes, took): (u64, Duration)) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    format!("{mib:.0} MiB in {:.1} s, then it had a vote", took.as_secs_f64())
+}
+
+/// A product that nobody buys, with as long a text as there may be.
+fn long_text() -> Command {
+    Command::PutProduct(Box::new(PutProduct {
+        sku: Text::new("long").unwrap_or_default(),
+        name: "A long text".into(),
+        description: "long ".repeat(12_000),
+        category: CategoryName::EMPTY,
+        brand: BrandName::EMPTY,
+        price: Money::new(1, Currency::EUR),
+        limit_per_customer: 0,
+        limit_returns: false,
+        backorder: 0,
+        hold_us: 0,
+        active: true,
+    }))
+}
+
+async fn hand_over(nodes: &Nodes, from: usize, to: usize) -> Result<(), ClusterError> {
     let to = nodes.all[to].number;
-    debug_assert!(voters.contains(&to));
     wait("an office that was handed over", async || {
         // Once asked it is under way; it may be taken by a third one, if that one was quicker, or by nobody in time.
         nodes.hand_over(from, to).await;

@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use super::ClusterError;
+use super::ground::Ground;
 use super::nodes::NUMBERS;
 use crate::random::Random;
 
@@ -38,8 +39,8 @@ pub(super) struct Wires {
 }
 
 impl Wires {
-    /// Relays between nodes that listen at these ports of this machine.
-    pub(super) fn begin(ports: &[(u64, u16)], seed: u64) -> Result<Self, ClusterError> {
+    /// Relays between nodes that listen at these ports, where nodes stand there.
+    pub(super) fn begin(ground: &Ground, ports: &[(u64, u16)], seed: u64) -> Result<Self, ClusterError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(ClusterError::Runtime)?;
         let weather = Arc::new(Mutex::new(Weather::default()));
         let mut relays = Vec::new();
@@ -47,7 +48,7 @@ impl Wires {
             for (to, port) in ports.iter().copied().filter(|(to, _)| *to != from) {
                 let near = {
                     let _context = runtime.enter();
-                    let bound = std::net::UdpSocket::bind("127.0.0.1:0");
+                    let bound = std::net::UdpSocket::bind((ground.own_host(), 0));
                     bound
                         .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
                         .and_then(UdpSocket::from_std)
@@ -55,7 +56,9 @@ impl Wires {
                 let near = Arc::new(near.map_err(ClusterError::Ports)?);
                 relays.push(((from, to), near.local_addr().map_err(ClusterError::Ports)?.port()));
                 let random = Random::new(seed, 9_000 + from * 100 + to);
-                let relay = Relay { near, pair: (from, to), far: port, weather: weather.clone(), random };
+                let far = format!("{}:{port}", ground.peer_host(to));
+                let own = ground.own_host();
+                let relay = Relay { near, pair: (from, to), far, own, weather: weather.clone(), random };
                 runtime.spawn(relay.run());
             }
         }
@@ -69,10 +72,10 @@ impl Wires {
     }
 
     /// What a node is told of its peers: itself where it listens, the others where its relays are.
-    pub(super) fn peers_of(&self, node: u64, own: u16) -> String {
+    pub(super) fn peers_of(&self, ground: &Ground, node: u64, own: u16) -> String {
         let others = self.relays.iter().filter(|((from, _), _)| *from == node);
-        let all = others.map(|((_, to), port)| (*to, *port)).chain([(node, own)]);
-        all.map(|(node, port)| format!("{node}=127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
+        let others = others.map(|((_, to), port)| format!("{to}={}:{port}", ground.own_host()));
+        others.chain([format!("{node}={}:{own}", ground.peer_host(node))]).collect::<Vec<_>>().join(",")
     }
 
     /// How they are, to be changed.
@@ -102,15 +105,18 @@ impl Wires {
 struct Relay {
     near: Arc<UdpSocket>,
     pair: (u64, u64),
-    far: u16,
+    /// Where the other one listens.
+    far: String,
+    own: String,
     weather: Arc<Mutex<Weather>>,
     random: Random,
 }
 
 impl Relay {
     async fn run(mut self) {
-        let Ok(far) = UdpSocket::bind("127.0.0.1:0").await else { return };
-        let (far, to) = (Arc::new(far), SocketAddr::from(([127, 0, 0, 1], self.far)));
+        let Ok(far) = UdpSocket::bind((self.own.as_str(), 0)).await else { return };
+        let Ok(to) = self.far.parse::<SocketAddr>() else { return };
+        let far = Arc::new(far);
         let (mut there, mut back) = (vec![0; DATAGRAM_BYTES_MAX], vec![0; DATAGRAM_BYTES_MAX]);
         // Where the node speaks from: another port after each start.
         let mut caller = None;

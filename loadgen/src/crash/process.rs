@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::CrashError;
 
+/// How long a process may take until it says where it serves: it reads its whole log before.
+const START_MAX: Duration = Duration::from_secs(120);
 /// How long a process may take to end by itself.
 const END_MAX: Duration = Duration::from_secs(30);
 /// Between two looks whether it has.
@@ -47,6 +50,10 @@ pub(crate) struct NodeSetup {
     pub(crate) ports: [u16; 4],
     /// MiB of log between two snapshots.
     pub(crate) snapshot_mib: u32,
+    /// What else it is told of where it stands.
+    pub(crate) words: Vec<String>,
+    /// The network namespace that it serves in.
+    pub(crate) namespace: Option<PathBuf>,
 }
 
 /// Where it serves.
@@ -76,9 +83,22 @@ impl Setup {
         self.dir.join("server.log")
     }
 
-    /// Nothing of our own environment reaches it.
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        Self::alone(Command::new(&self.binary))
+    }
+
+    /// The same in its network namespace, if it has one: the process is replaced, and signals reach the server.
+    fn command_within(&self) -> Command {
+        let Some(space) = self.node.as_ref().and_then(|node| node.namespace.as_ref()) else {
+            return self.command();
+        };
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", space.display())).arg(&self.binary);
+        Self::alone(command)
+    }
+
+    /// Nothing of our own environment reaches it.
+    fn alone(mut command: Command) -> Command {
         command.env_clear().stdin(Stdio::null());
         // What its log tells is the caller's choice.
         command.envs(std::env::var_os("LOG").map(|filter| ("LOG", filter)));
@@ -102,13 +122,14 @@ impl Setup {
             .append(true)
             .open(self.log())
             .map_err(|source| CrashError::Directory { dir: self.dir.clone(), source })?;
-        let mut command = self.command();
+        let mut command = self.command_within();
         command.arg("serve").arg("--data-dir").arg(self.data());
         match &self.node {
             None => command.args(["--shards", &self.shards.to_string()]),
             Some(node) => command
                 .args(["--peers", &node.peers])
-                .args(["--snapshot-mib", &node.snapshot_mib.to_string()]),
+                .args(["--snapshot-mib", &node.snapshot_mib.to_string()])
+                .args(&node.words),
         };
         if let Some(host) = &self.host {
             command.args(["--host", host]);
@@ -150,7 +171,9 @@ impl Setup {
     pub(crate) fn start(&self) -> Result<Process, CrashError> {
         let started = Instant::now();
         let mut child = self.spawn()?;
+        let over = watch(child.id());
         let places = child.stdout.take().and_then(places);
+        drop(over);
         match places {
             Some(places) => Ok(Process { child, setup: self.clone(), places, start: started.elapsed() }),
             None => {
@@ -219,6 +242,20 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Ends a process that says nothing for too long, unless what is returned is dropped before.
+fn watch(id: u32) -> Sender<()> {
+    let (over, waits) = channel::<()>();
+    std::thread::spawn(move || {
+        if waits.recv_timeout(START_MAX) == Err(RecvTimeoutError::Timeout)
+            && let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw)
+        {
+            // It may have ended meanwhile.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    over
 }
 
 /// What the banner says, service by service in the order in which it names them; `None` if the process ends

@@ -28,6 +28,8 @@ fn wrong_arguments_exit_with_2_and_name_what_was_expected() {
         (vec!["compare", "bots", "--target", "tcp"], "expected no --target, found tcp"),
         (vec!["compare", "bots", "--targets", "tcp,mars"], "found mars"),
         (vec!["compare"], "Usage"),
+        (vec!["cluster", "--target", "quic"], "native, grpc, both"),
+        (vec!["cluster", "--replaces", "7", "--damages", "7"], "at most 13 together, found 14"),
         (vec!["flash-sale", "--json", "/nowhere/at/all.json"], "/nowhere/at/all.json"),
     ] {
         let output = loadgen(&args);
