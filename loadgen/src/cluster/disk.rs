@@ -128,7 +128,7 @@ pub(super) fn names(said: &str, file: &Path) -> bool {
 }
 
 /// A disk in memory that a node's data lies on, in a room of our own.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct SmallDisk {
     dir: PathBuf,
 }
@@ -166,6 +166,13 @@ impl SmallDisk {
     pub(super) fn relieve(&self) -> Result<(), ClusterError> {
         fs::remove_file(self.dir.join(BALLAST)).map_err(failed(&self.dir))?;
         done(&format!("mount -o remount,size={SMALL_MIB}m {}", self.dir.display()))
+    }
+}
+
+impl Drop for SmallDisk {
+    /// The directory that it lies in can be removed then.
+    fn drop(&mut self) {
+        let _ = done(&format!("umount -l {}", self.dir.display()));
     }
 }
 
