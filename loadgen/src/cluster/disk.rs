@@ -210,7 +210,7 @@ mod tests {
                     cuts += 1;
                 }
             }
-            assert_eq!(changed, [done.file.clone()], "{done:?}");
+            assert_eq!(changed, std::slice::from_ref(&done.file), "{done:?}");
         }
         assert!(flips > 100 && cuts > 20, "{flips} {cuts}");
     }
