@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_listener::Listener;
+use onrush_proto::planted::planted;
 use onrush_proto::{FactError, FactView, Lsn, ShardId};
 use onrush_storage::log::{Frame, FrameError, LogReader, ReadError};
 
@@ -137,7 +138,7 @@ impl Frames {
         if self.reader.is_none() {
             let mut reader = self.tail.reader();
             match reader.seek(cursor + 1) {
-                Err(ReadError::OutOfRange { first, .. }) if cfg!(planted = "24") => reader.seek(first)?,
+                Err(ReadError::OutOfRange { first, .. }) if planted(24) => reader.seek(first)?,
                 sought => sought?,
             }
             self.reader = Some(reader);

@@ -14,6 +14,7 @@ pub mod key;
 pub mod known;
 pub mod money;
 pub mod payment;
+pub mod planted;
 pub mod progress;
 pub mod receipt;
 pub mod refusal;

@@ -63,7 +63,7 @@ impl Payment {
         self.refunds
             .iter()
             .filter(|refund| refund.state != RefundState::Failed)
-            .filter(|refund| !cfg!(planted = "08") || refund.state != RefundState::Pending)
+            .filter(|refund| !crate::planted::planted(8) || refund.state != RefundState::Pending)
             .map(|refund| refund.minor)
             .sum()
     }

@@ -4,5 +4,6 @@
 
 pub mod disk;
 pub mod log;
+pub mod planted;
 pub mod snapshot;
 pub mod store;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
 use event_listener::Listener;
+use onrush_proto::planted::planted;
 use onrush_storage::log::Frame;
 use onrush_storage::store::{Keyspace, Store};
 
@@ -194,9 +195,8 @@ impl Flusher {
         let due = self.snapshots.grew(self.absorber.bytes());
         // A store that is filled from a snapshot replays from the checkpoint in it, and the log is
         // released up to the snapshot: the two must meet.
-        let checkpoint = closing
-            || (due && !cfg!(planted = "26"))
-            || self.absorber.owes_checkpoint(self.options.checkpoint_bytes);
+        let checkpoint =
+            closing || (due && !planted(26)) || self.absorber.owes_checkpoint(self.options.checkpoint_bytes);
         let flush = match closing {
             true => Some(self.absorber.flush(checkpoint)),
             false => self.absorber.rotate(checkpoint),
@@ -230,7 +230,7 @@ impl Flusher {
     /// The log is recycled only below what a restart, a rebuilt store and consumer groups need.
     fn release(&self) {
         let needed = self.checkpoint_lsn.min(self.snapshots.oldest_kept()) + 1;
-        let owed = if cfg!(planted = "22") { u64::MAX } else { self.absorber.first_owed() };
+        let owed = if planted(22) { u64::MAX } else { self.absorber.first_owed() };
         let below = needed.min(owed);
         self.station.release_below.store(below, Ordering::Release);
         self.station.wake();

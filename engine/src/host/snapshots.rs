@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use onrush_proto::ShardId;
+use onrush_proto::planted::planted;
 use onrush_storage::disk::Disk;
 use onrush_storage::log::{FrameInfo, Log, LogReader};
 use onrush_storage::snapshot::{
@@ -121,7 +122,7 @@ impl Snapshots {
                 Ok((bytes, kept)) => {
                     last_bytes.store(bytes, Ordering::Release);
                     if kept.len() >= KEEP {
-                        let floor = if cfg!(planted = "20") { kept.first() } else { kept.iter().min() };
+                        let floor = if planted(20) { kept.first() } else { kept.iter().min() };
                         oldest.store(floor.copied().unwrap_or(0), Ordering::Release);
                     }
                 }
@@ -167,11 +168,11 @@ fn write_and_prune(
     frozen: &Frozen,
     log: Option<LogReader>,
 ) -> Result<(u64, Vec<u64>), TakeError> {
-    let lsn = frozen.history_applied.min(frozen.current_applied) + u64::from(cfg!(planted = "19"));
+    let lsn = frozen.history_applied.min(frozen.current_applied) + u64::from(planted(19));
     let state_hash = rows_hash(frozen.reader.as_ref())?;
     let FrameInfo { index, term, time_us, .. } =
         log.and_then(|log| frame_that_ends(log, lsn)).unwrap_or_default();
-    let index = index + u64::from(cfg!(planted = "49") && index > 0);
+    let index = index + u64::from(planted(49) && index > 0);
     let header = SnapshotHeader { shard: shard.0, lsn, term, time_us, index, state_hash };
     let mut writer = SnapshotWriter::create(Arc::clone(disk), header)?;
     for keyspace in Keyspace::ALL {

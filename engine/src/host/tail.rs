@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use event_listener::{Event, EventListener};
+use onrush_proto::planted::planted;
 use onrush_storage::log::{Frame, LogReader};
 
 /// However far a store may lag, no more is kept in memory for it.
@@ -128,13 +129,11 @@ impl Tail {
         let tail = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
         let read = |frame: &Arc<Frame>| {
             let info = frame.view().info();
-            info.next_lsn() <= lsn + 1 || (cfg!(planted = "21") && info.first_lsn <= lsn)
+            info.next_lsn() <= lsn + 1 || (planted(21) && info.first_lsn <= lsn)
         };
         let position = tail.frames.partition_point(read);
         match tail.frames.get(position) {
-            Some(frame)
-                if position > 0 || frame.view().info().first_lsn <= lsn + 1 || cfg!(planted = "25") =>
-            {
+            Some(frame) if position > 0 || frame.view().info().first_lsn <= lsn + 1 || planted(25) => {
                 Tailed::Frame(Arc::clone(frame))
             }
             _ => Tailed::Older,

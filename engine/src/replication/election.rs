@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use onrush_proto::planted::planted;
 use onrush_storage::log::Vote;
 
 use super::members::NodeId;
@@ -93,7 +94,7 @@ impl Raft {
         if !ballot.poll && term > self.vote.term {
             self.follow(term, None, now_us);
         }
-        let is_complete = ballot.last >= self.log.last() || cfg!(planted = "36");
+        let is_complete = ballot.last >= self.log.last() || planted(36);
         let granted = match ballot.poll {
             true => term > self.vote.term && is_complete,
             false => term == self.vote.term && is_complete && self.may_vote_for(from),
@@ -118,7 +119,7 @@ impl Raft {
 
     /// True if a leader was heard so lately that nobody else may lead.
     fn hears_a_leader(&self, now_us: u64) -> bool {
-        if cfg!(planted = "46") {
+        if planted(46) {
             return false;
         }
         match &self.role {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use onrush_proto::planted::planted;
+
 use super::entry::{Entry, Position};
 use super::members::{Members, NodeId};
 use super::message::{Append, AppendResult, Body};
@@ -114,7 +116,7 @@ impl Raft {
     }
 
     pub(super) fn tick_leader(&mut self, now_us: u64) -> Result<(), RaftError> {
-        if self.quorum_heard_us(now_us) + self.options.timing.election_us <= now_us {
+        if self.quorum_heard_us(now_us) + self.options.timing.election_us <= now_us && !planted(53) {
             // Others may have elected somebody.
             self.leader = None;
             self.follow(self.vote.term, None, now_us);
@@ -150,14 +152,14 @@ impl Raft {
             return false;
         }
         let heard_us = self.quorum_heard_us(now_us);
-        self.lease_end_us(heard_us) > now_us || heard_us >= asked_us
+        self.lease_end_us(heard_us) > now_us || heard_us >= asked_us || planted(43)
     }
 
     /// Until when nobody else can lead, for followers that were heard up to then; 0 once another one was asked to.
     fn lease_end_us(&self, heard_us: u64) -> u64 {
         let Role::Leader(leading) = &self.role else { return 0 };
         let timing = &self.options.timing;
-        match leading.asked_another && !cfg!(planted = "45") {
+        match leading.asked_another && !planted(45) {
             true => 0,
             false => heard_us + timing.election_us.saturating_sub(timing.skew_us),
         }
@@ -358,8 +360,8 @@ impl Raft {
         let matched = |node: NodeId| leading.followers.get(&node).map_or(0, |follower| follower.matched);
         let agreed =
             self.members().agreed(|node| if node == self.options.id { durable } else { matched(node) });
-        let agreed = if cfg!(planted = "38") { durable } else { agreed };
-        let is_ours = self.log.term(agreed) == Some(self.vote.term) || cfg!(planted = "35");
+        let agreed = if planted(38) { durable } else { agreed };
+        let is_ours = self.log.term(agreed) == Some(self.vote.term) || planted(35);
         if agreed <= self.commit || !is_ours {
             return Ok(());
         }

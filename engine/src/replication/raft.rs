@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use onrush_proto::planted::planted;
 use onrush_storage::log::{FrameBuf, FrameInfo, Vote};
 
 use super::entry::{Entry, Position};
@@ -212,7 +213,7 @@ impl Answer {
         match (granted, barred) {
             (false, _) => Self::Against,
             (true, false) => Self::For,
-            (true, true) if cfg!(planted = "47") => Self::For,
+            (true, true) if planted(47) => Self::For,
             (true, true) => Self::Barred,
         }
     }
@@ -253,7 +254,7 @@ impl Raft {
             vote,
             role: Role::Follower,
             leader: None,
-            heard_us: if cfg!(planted = "39") { 0 } else { now_us },
+            heard_us: if planted(39) { 0 } else { now_us },
             election_due_us: 0,
             sought: 0,
             freshness: Freshness::default(),
@@ -327,7 +328,7 @@ impl Raft {
     /// True if it leads and knows everything that its predecessors have committed: the entry with which its term began
     /// is committed.
     pub fn is_in_office(&self) -> bool {
-        let begun = |leading: &Leading| self.commit >= leading.begun_at || cfg!(planted = "41");
+        let begun = |leading: &Leading| self.commit >= leading.begun_at || planted(41);
         matches!(&self.role, Role::Leader(leading) if begun(leading))
     }
 

@@ -3,6 +3,7 @@
 //! `available = on_hand - held`, `received = on_hand + sold`; none is negative unless the SKU
 //! allows backorder. After the two-phase transfers of TigerBeetle.
 
+use onrush_proto::planted::planted;
 use onrush_proto::{
     Currency, CustomerId, Fact, LimitRow, Line, Lines, OrderLine, ProductRow, PutProduct, Receipt,
     RecordKind, Refusal, Row, Sku, StockChange, StockChangeRow, StockRow, UpdateStock,
@@ -186,7 +187,7 @@ pub fn price<'a>(
             .times(quantity)
             .and_then(|price| priced.total_minor.checked_add(price.minor))
             .ok_or(Refusal::AmountOverflow { line: index })?;
-        let available = if cfg!(planted = "11") { stock.on_hand } else { stock.available() };
+        let available = if planted(11) { stock.on_hand } else { stock.available() };
         if available + i64::from(stock.backorder) < i64::from(quantity) {
             return Err(Refusal::OutOfStock { line: index, asked: quantity, available });
         }

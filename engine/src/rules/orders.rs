@@ -1,5 +1,6 @@
 //! Orders: create, cancel, expire, move.
 
+use onrush_proto::planted::planted;
 use onrush_proto::{
     CreateOrder, Delivery, Fact, LimitRow, Line, Lines, Money, MoveOrder, OrderId, OrderLine, OrderRow,
     OrderState, Receipt, RecordKind, Refusal, Request, Row,
@@ -248,6 +249,6 @@ pub fn step(context: &Context, order: &OrderRow, step: &MoveOrder) -> Decision {
 
 /// True if the order is pending and its deadline has passed: dead, swept or not.
 pub fn is_dead(order: &OrderRow, now_us: u64) -> bool {
-    let open = order.state == OrderState::Pending || cfg!(planted = "09") && order.state == OrderState::Paid;
+    let open = order.state == OrderState::Pending || planted(9) && order.state == OrderState::Paid;
     open && order.held_until_us <= now_us
 }

@@ -1,5 +1,6 @@
 //! Expiry: at the deadline a hold is dead, swept or not.
 
+use onrush_proto::planted::planted;
 use onrush_proto::{OrderId, OrderRow, Refusal};
 
 use super::{Effects, PeerMessage, Shard, Want};
@@ -104,7 +105,7 @@ impl Shard {
             // A release that came before its hold has done its work: the hold cannot come any more.
             return self.state.holds.close(&order);
         }
-        if cfg!(planted = "12") {
+        if planted(12) {
             return self.resolve_hold(order, inventory::Resolution::Release, 0, out);
         }
         let home = self.options.map.shard(order.slot());

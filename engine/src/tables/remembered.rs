@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 
 use hashbrown::{HashSet, HashTable, hash_table};
+use onrush_proto::planted::planted;
 
 use super::chunks::Chunks;
 use super::hash::{FixedState, hash_of};
@@ -228,7 +229,7 @@ impl<V: Copy> Remembered<V> {
         while let Some(eldest) = self.generations.front() {
             let (leaving, stored) = (eldest.entries.len(), eldest.last_lsn <= stored_lsn);
             let spared = self.entries - leaving >= self.recent_min && leaving > 0;
-            if !(spared && (stored || cfg!(planted = "14"))) {
+            if !(spared && (stored || planted(14))) {
                 break;
             }
             (self.entries, self.left) = (self.entries - leaving, self.left + 1);

@@ -173,7 +173,7 @@ pub(super) fn recover(
     }
     // A process whose rename was not synced may have left a segment under a name that a power loss
     // takes back, with everything that would be written there.
-    if !cfg!(planted = "23") {
+    if !crate::planted::planted(23) {
         let failed = |source| OpenError::Write { file: ".".to_owned(), source };
         disk.sync_entries().map_err(failed)?;
     }
