@@ -154,7 +154,8 @@ impl Taker {
                 }
                 taking.heard_us = now_us;
             }
-            Some(taking) if now_us < taking.heard_us + GIVEN_UP_US => return Ok(None),
+            // Who leads no more gives nothing more.
+            Some(taking) if taking.from == from && now_us < taking.heard_us + GIVEN_UP_US => return Ok(None),
             _ => {
                 self.taking = None;
                 let file = self.disk.create(ARRIVING, 0).map_err(TakerError::Piece)?;

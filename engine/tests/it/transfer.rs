@@ -135,6 +135,28 @@ fn who_lacks_nothing_takes_none_and_one_without_a_place_is_not_offered() {
 }
 
 #[test]
+fn who_fetches_from_a_leader_that_fell_begins_with_the_next_one_at_once() {
+    let mut raft = follower();
+    let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1_000), Taker::new(Arc::new(FaultDisk::new(2))));
+    let offer = giver.offer(2).unwrap().unwrap();
+    let ask = taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
+    let Body::Fetch { lsn, offset } = ask else { panic!("{ask:?}") };
+    let (lsn, offset, bytes) = piece(giver.piece(lsn, offset, 3).unwrap().unwrap());
+    taker.piece(&raft, LEADER, (lsn, offset, &bytes), 4).unwrap();
+    let next = NodeId(3);
+    let append = Append { previous: LAST, commit: 40, sent_us: 5, entries: Vec::new() };
+    raft.step(Message { from: next, to: NodeId(2), term: 4, body: Body::Append(append) }, 5).unwrap();
+    // It answers nobody any more who asks it for a piece, and five seconds would pass before that is given up.
+    let ask = taker.offered(&raft, (next, offer), 6).unwrap();
+    assert_eq!(
+        ask,
+        Some(Body::Fetch { lsn: 99, offset: 0 }),
+        "expected the other leader's from its beginning"
+    );
+    assert_eq!(taker.offered(&raft, (LEADER, offer), 7).unwrap(), None, "it leads no more");
+}
+
+#[test]
 fn what_arrives_damaged_or_in_part_is_removed_and_nothing_is_begun() {
     let raft = follower();
     let whole = |disk: &FaultDisk| {
