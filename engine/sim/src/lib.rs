@@ -52,8 +52,8 @@ mod trace;
 mod world;
 
 pub use faults::{Fault, FaultSet};
-pub use options::{Call, RunOptions, USAGE};
-pub use planted::Planted;
+pub use options::{Bank, Call, RunOptions, USAGE};
+pub use planted::{BANK, Bug, Planted, SEEDS_MAX};
 pub use report::{Failure, Violation};
 pub use run::{Passed, run_seed};
 pub use shrink::shrink;

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use onrush_sim::{Call, Failure, Passed, Planted, RunOptions, run_seed, shrink};
+use onrush_sim::{BANK, Bank, Bug, Call, Failure, Passed, SEEDS_MAX, run_seed, shrink};
 
-/// Seeds within which each planted bug must be found.
-const PLANTED_SEEDS_MAX: u64 = 1_000;
 /// Seeds of one thread in a round.
 const ROUND_SEEDS: usize = 8;
+/// How much is told of how a planted bug was found.
+const TOLD_CHARS: usize = 160;
 
 fn main() -> ExitCode {
     let call = match Call::parse(std::env::args().skip(1)) {
@@ -21,7 +21,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let fine = if call.planted_all { find_planted(&call) } else { run_seeds(&call) };
+    let fine = match call.bank {
+        Some(bank) => find_planted(&call, bank),
+        None => run_seeds(&call),
+    };
     if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -78,21 +81,43 @@ fn run_round(call: &Call, seeds: &[u64]) -> Vec<Outcome> {
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-/// Runs with every bug of the host in turn; each must be found.
-fn find_planted(call: &Call) -> bool {
-    let mut all = true;
-    for (bug, number) in Planted::ALL {
-        let nodes = if bug.of_clusters() { call.run.nodes.max(3) } else { 1 };
-        let run = RunOptions { planted: Some(bug), nodes, ..call.run };
-        let call = Call { run, ..*call };
-        let seeds: Vec<u64> = (1..=PLANTED_SEEDS_MAX).collect();
-        let mut rounds = seeds.chunks(ROUND_SEEDS * call.jobs);
-        let found = rounds.find_map(|round| run_round(&call, round).into_iter().find_map(Result::err));
-        match &found {
-            Some(failure) => println!("{number:02} {bug:?}: found by seed {}; {failure}", failure.seed),
-            None => println!("{number:02} {bug:?}: NOT FOUND in {PLANTED_SEEDS_MAX} seeds"),
+/// Looks for every bug of the bank, several side by side; each must be found.
+fn find_planted(call: &Call, bank: Bank) -> bool {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut all = true;
+        while let Some(bug) = BANK.get(next.fetch_add(1, Ordering::Relaxed)) {
+            all &= find(call, bank, bug);
         }
-        all &= found.is_some();
+        all
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..call.jobs).map(|_| scope.spawn(work)).collect();
+        // A run that panics has told why.
+        threads.into_iter().all(|thread| thread.join().unwrap_or(false))
+    })
+}
+
+/// Looks for a bug, and says which seed found it.
+fn find(call: &Call, bank: Bank, bug: &Bug) -> bool {
+    let options = bug.run(call.run);
+    let known = bug.seed().filter(|_| bank == Bank::Known);
+    let found = known.into_iter().chain(1..=SEEDS_MAX).find_map(|seed| run_seed(&options, seed).err());
+    let (number, story) = (bug.planted().number(), bug.story);
+    match &found {
+        Some(failure) => {
+            let missed = known.filter(|seed| *seed != failure.seed);
+            let instead = missed.map_or_else(String::new, |seed| format!(", and not by {seed} as before"));
+            println!("{number:02} {story}: found by seed {}{instead}: {}", failure.seed, told(failure));
+        }
+        None => println!("{number:02} {story}: NOT FOUND in {SEEDS_MAX} seeds"),
     }
-    all
+    found.is_some()
+}
+
+/// The invariant, and no more of what was expected and found than fits a line.
+fn told(failure: &Failure) -> String {
+    let violation = &failure.violation;
+    let line = format!("{}: expected {}, got {}", violation.invariant, violation.expected, violation.got);
+    line.chars().take(TOLD_CHARS).collect()
 }

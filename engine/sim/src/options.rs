@@ -1,7 +1,7 @@
 //! What the command line asks for.
 
 use crate::faults::{Fault, FaultSet};
-use crate::planted::Planted;
+use crate::planted::{BANK, Bug, Planted};
 
 /// What every seed of a call shares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,7 +18,7 @@ pub struct RunOptions {
     pub skus: Option<usize>,
     /// Kinds of fault that are drawn and then left out.
     pub without: FaultSet,
-    /// A bug of the host to run with.
+    /// A bug to run with.
     pub planted: Option<Planted>,
     /// Tells every event.
     pub verbose: bool,
@@ -48,7 +48,8 @@ impl RunOptions {
                 line.push_str(&format!(" --{name} {value}"));
             }
         };
-        add("nodes", (self.nodes > 1).then(|| self.nodes.to_string()));
+        let says_nodes = self.nodes > 1 || self.planted.is_some();
+        add("nodes", says_nodes.then(|| self.nodes.to_string()));
         add("shards", self.shards.map(|shards| shards.to_string()));
         add("events", Some(self.events.to_string()));
         add("clients", self.clients.map(|clients| clients.to_string()));
@@ -58,6 +59,15 @@ impl RunOptions {
         add("planted", self.planted.map(|bug| format!("{:02}", bug.number())));
         line
     }
+}
+
+/// How the bug bank is looked through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bank {
+    /// Each bug by the first seed that finds it.
+    All,
+    /// Each bug by the seed that is known for it, and by a search where that misses.
+    Known,
 }
 
 /// Which seeds run.
@@ -73,15 +83,15 @@ pub struct Call {
     pub jobs: usize,
     /// Makes each failure as small as it gets.
     pub shrink: bool,
-    /// Runs every bug of the host in turn.
-    pub planted_all: bool,
+    /// Looks for the bugs of the bank instead.
+    pub bank: Option<Bank>,
     /// What the seeds share.
     pub run: RunOptions,
 }
 
 /// The options, in the words of the command line.
 pub const USAGE: &str = "onrush-sim [--seeds N] [--first S] [--seed S] [--events E] [--nodes N] [--shards N] \
-                         [--clients N] [--skus N] [--without FAULT,...] [--planted NN|all] \
+                         [--clients N] [--skus N] [--without FAULT,...] [--planted NN|all|known] \
                          [--failures N] [--jobs N] [--shrink] [--verbose]";
 
 impl Call {
@@ -92,8 +102,8 @@ impl Call {
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
         let run = RunOptions::default();
-        let mut call =
-            Self { first: 1, seeds: 100, failures: 20, jobs, shrink: false, planted_all: false, run };
+        let mut call = Self { first: 1, seeds: 100, failures: 20, jobs, shrink: false, bank: None, run };
+        let mut pairs = Vec::new();
         while let Some(name) = args.next() {
             match name.as_str() {
                 "--verbose" => (call.run.verbose, call.jobs) = (true, 1),
@@ -101,10 +111,13 @@ impl Call {
                 _ => {
                     let value =
                         args.next().ok_or_else(|| format!("expected a value behind {name}; {USAGE}"))?;
-                    call.set(&name, &value)?;
+                    pairs.push((name, value));
                 }
             }
         }
+        // A bug says how many nodes it takes; whoever names another number means it.
+        pairs.sort_by_key(|(name, _)| name != "--planted");
+        pairs.iter().try_for_each(|(name, value)| call.set(name, value))?;
         Ok(call)
     }
 
@@ -141,12 +154,33 @@ impl Call {
                     self.run.without = self.run.without.with(fault);
                 }
             }
-            "--planted" if value == "all" => self.planted_all = true,
-            "--planted" => {
-                let bug = Planted::from_number(number()? as usize);
-                self.run.planted = Some(bug.ok_or("--planted: expected a bug of the host, or all")?);
-            }
+            "--planted" => self.plant(value)?,
             _ => return Err(format!("expected an option, found {name}; {USAGE}")),
+        }
+        Ok(())
+    }
+
+    fn plant(&mut self, value: &str) -> Result<(), String> {
+        let bank = match value {
+            "all" => Some(Bank::All),
+            "known" => Some(Bank::Known),
+            _ => None,
+        };
+        let is_meant = |bug: &&Bug| bank.is_some() || value.parse() == Ok(bug.planted().number());
+        let meant: Vec<&Bug> = BANK.iter().filter(is_meant).collect();
+        let first = meant
+            .first()
+            .ok_or(format!("--planted: expected the number of a bug, all, or known, found {value}"))?;
+        if let Some(bug) = meant.iter().find(|bug| !bug.is_there()) {
+            let number = bug.planted().number();
+            return Err(format!(
+                "--planted: expected a build with --cfg planted for bug {number:02} of the product, \
+                 found one without; engine/sim/planted.sh builds it"
+            ));
+        }
+        match bank {
+            Some(_) => self.bank = bank,
+            None => self.run = first.run(self.run),
         }
         Ok(())
     }
@@ -169,7 +203,7 @@ mod tests {
             clients: Some(2),
             skus: Some(1),
             without: FaultSet::default().with(Fault::Kill).with(Fault::LostWrite),
-            planted: Some(Planted::SkipWrite),
+            planted: Some(Planted::SKIP_WRITE),
             verbose: false,
         };
         let command = run.command(12);
@@ -186,6 +220,7 @@ mod tests {
             ("--without kill,fire", "found fire"),
             ("--shards 65", "expected 1 to 64"),
             ("--sees 1", "expected an option, found --sees"),
+            ("--planted 30", "expected the number of a bug, all, or known, found 30"),
         ] {
             let error = parse(line).expect_err("a wrong line");
             assert!(error.contains(named), "{line}: {error}");

@@ -22,6 +22,7 @@ pub(crate) mod purpose {
     pub(crate) const GATEWAY: u64 = 7;
     pub(crate) const READERS: u64 = 8;
     pub(crate) const NETWORK: u64 = 9;
+    pub(crate) const PLOTS: u64 = 10;
 }
 
 /// The configuration of one run, drawn from its seed.
@@ -76,6 +77,8 @@ pub(crate) struct Plan {
     pub(crate) waits_for_followers: bool,
     /// Weight of messages that arrive between the shards of a node: how long they wait there.
     pub(crate) inside: u64,
+    /// Plots per 10,000 events in which none is under way.
+    pub(crate) plots_per_10k: u64,
 }
 
 impl Plan {
@@ -84,7 +87,14 @@ impl Plan {
         let drawn = if options.nodes > 1 { dice.pick(&[1, 1, 1, 2, 3, 4]) } else { dice.pick(&[1, 2, 2, 4]) };
         let segment_bytes = dice.pick(&[48 << 10, 64 << 10, 96 << 10, 256 << 10]);
         let mut plan = Self::drawn(options, seed, (&mut dice, drawn, segment_bytes));
-        // A cluster decides less in as many events: its logs are let go of in smaller pieces.
+        // A cluster decides less in as many events, and each of several shards less again: their logs are let go of in smaller
+        // pieces.
+        if plan.nodes > 1 && plan.shards > 1 && dice.percent(50) {
+            plan.frame_bytes_max = 4 << 10;
+            plan.flush.snapshot_bytes = 1;
+            (plan.flush.rows, plan.flush.log_bytes, plan.flush.checkpoint_bytes) = (1, 4 << 10, 1);
+            plan.flush.retention.bytes_max = 16 << 10;
+        }
         if plan.nodes > 1 && plan.frame_bytes_max <= 4 << 10 && dice.percent(70) {
             plan.segment_bytes = dice.pick(&[16 << 10, 24 << 10, 32 << 10]);
         }
@@ -139,6 +149,7 @@ impl Plan {
             piece_bytes: dice.pick(&[1 << 10, 16 << 10, 1 << 20]),
             waits_for_followers: dice.percent(30),
             inside: dice.pick(&[1, 4, 30, 60]),
+            plots_per_10k: dice.pick(&[0, 0, 20, 60]),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::cluster;
 use crate::mirror::Mirror;
 use crate::options::RunOptions;
 use crate::plan::Plan;
+use crate::planted;
 use crate::report::{Failure, Violation};
 use crate::world::World;
 
@@ -80,6 +81,8 @@ pub struct Passed {
     pub replaced: u64,
     /// Runs of clusters that ended with more nodes hurt than a group bears.
     pub beyond: u64,
+    /// Troubles that were plotted.
+    pub plots: u64,
     /// The hash of all that happened.
     pub trace: u64,
 }
@@ -122,6 +125,7 @@ impl Passed {
         self.changes += other.changes;
         self.replaced += other.replaced;
         self.beyond += other.beyond;
+        self.plots += other.plots;
         self.trace ^= other.trace.rotate_left(1);
     }
 }
@@ -142,6 +146,7 @@ pub fn run_seed(options: &RunOptions, seed: u64) -> Result<Passed, Box<Failure>>
 }
 
 fn run_once(options: &RunOptions, seed: u64) -> Result<Passed, Box<Failure>> {
+    planted::plant(options.planted);
     let plan = Plan::new(options, seed);
     if plan.nodes > 1 {
         return run_cluster(options, plan);
@@ -216,6 +221,7 @@ fn run_cluster(options: &RunOptions, plan: Plan) -> Result<Passed, Box<Failure>>
         changes: summary.changes,
         replaced: summary.replaced,
         beyond: summary.beyond,
+        plots: summary.plots,
         from_snapshots: summary.installed,
         tampered: summary.tampered,
         trace,

@@ -14,6 +14,8 @@ use crate::plan::Plan;
 
 /// Requests kept for retries.
 const PAST_MAX: usize = 200;
+/// Bytes of a document that fills a log.
+const LARGE_BYTES: usize = 3_000;
 
 /// Draws requests from its own stream.
 pub(crate) struct Workload {
@@ -88,7 +90,11 @@ impl Workload {
     }
 
     /// A retry with the same key: mostly the same body, sometimes another.
-    fn again(&mut self) -> Request {
+    pub(crate) fn again(&mut self) -> Request {
+        if self.past.is_empty() {
+            let command = self.create();
+            return self.keyed(command);
+        }
         let recent = self.past.len().min(12);
         let reach = if self.dice.percent(60) { recent } else { self.past.len() };
         let at = self.past.len() - 1 - self.dice.index(reach);
@@ -110,6 +116,36 @@ impl Workload {
             _ => self.create(),
         };
         self.reuse(request.key, other)
+    }
+
+    /// Something else under a key that was sent before.
+    pub(crate) fn another_under(&mut self, key: IdempotencyKey) -> Option<Request> {
+        self.past.iter().any(|request| request.key == key).then(|| {
+            let other = self.create();
+            self.reuse(key, other)
+        })
+    }
+
+    /// A large document in the place of the one before it: the log grows, and what a store holds does not.
+    pub(crate) fn fill(&mut self, mirror: &Mirror, shard: usize) -> Request {
+        let of_shard = |number: u64| {
+            let key: DocKey = text(&format!("users/large-{number}"));
+            (mirror.owner(Slot::of(key.as_bytes())) == shard).then_some(key)
+        };
+        let key = (0..).find_map(of_shard).unwrap_or_else(|| self.doc_key());
+        let value = vec![self.serial as u8; LARGE_BYTES];
+        let put = PutDocument { key, placement: None, value, expected: None, emit: None };
+        Request::unkeyed(Command::PutDocument(Box::new(put)))
+    }
+
+    /// A look at a row.
+    pub(crate) fn look(&mut self, mirror: &Mirror) -> Request {
+        loop {
+            let command = self.read(mirror);
+            if command.is_read() {
+                return Request::unkeyed(command);
+            }
+        }
     }
 
     fn reuse(&mut self, key: IdempotencyKey, command: Command) -> Request {

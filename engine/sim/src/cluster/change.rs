@@ -35,7 +35,10 @@ impl World {
         let is_there = |node: &NodeId| self.nodes[place(*node)].id == *node;
         let gone: Vec<NodeId> = members.voters().filter(|node| !is_there(node)).collect();
         let mut voters: Vec<NodeId> = members.voters().collect();
-        if let Some(learner) = members.learners().find(is_there) {
+        let is_new = !members.contains(node);
+        // Now and then several nodes learn at once.
+        let learner = members.learners().find(is_there).filter(|_| !is_new || self.faults.percent(50));
+        if let Some(learner) = learner {
             let out = match gone.first() {
                 Some(gone) => Some(*gone),
                 None => self.faults.percent(60).then(|| voters[self.faults.index(voters.len())]),
@@ -44,8 +47,8 @@ impl World {
             voters.push(learner);
             return members.changing_to(voters, []).ok();
         }
-        if !members.contains(node) {
-            return members.changing_to(voters, [node]).ok();
+        if is_new {
+            return members.changing_to(voters, members.learners().chain([node])).ok();
         }
         // A group of two, or one that has lost somebody, lets nobody go.
         if voters.len() > 3 && gone.is_empty() && members.is_voter(node) {

@@ -17,6 +17,8 @@ const FRESH_ORDERS: usize = 20;
 const QUIET_US: u64 = 200_000;
 /// Eighths of an election timeout within which a healed cluster of one shard has a leader.
 const ELECT_ROUNDS: u64 = 200;
+/// Who lacks what was released fetches a snapshot first, and asks again for a piece that was lost.
+const FETCH_US: u64 = 7_000_000;
 /// Rounds within which nodes that hear each other come to rest while no time passes.
 const ROUNDS_MAX: usize = 20_000;
 
@@ -25,6 +27,7 @@ impl World {
         self.tell(|| "the load ends".to_owned());
         self.healed = true;
         self.doomed = None;
+        self.end_plot();
         self.network.calm();
         // Mostly what has got stuck must come loose by itself; now and then everybody begins anew.
         let anew = self.faults.percent(30);
@@ -39,6 +42,9 @@ impl World {
             return self.full_check();
         }
         self.elect()?;
+        if self.faults.percent(40) {
+            self.lose_leader()?;
+        }
         for _ in 0..SECONDS_MAX {
             self.let_time_pass(1_000_000)?;
             for command in self.gateway.truths(&self.mirror) {
@@ -126,6 +132,48 @@ impl World {
         };
         let members: Vec<_> = (0..self.members.len()).map(told).collect();
         Err(liveness::stuck(&format!("a node in office within {} election timeouts", rounds / 8), members))
+    }
+
+    /// The node in office is not heard, hears nobody, or both: another one takes over, if the others are whole.
+    fn lose_leader(&mut self) -> Verdict {
+        let Some(leader) = self.in_office().filter(|_| (0..self.shards()).all(|shard| self.is_sound(shard)))
+        else {
+            return Ok(());
+        };
+        let (sends, hears) = self.faults.pick(&[(true, true), (false, true), (true, false)]);
+        self.tell(|| format!("node {leader} is cut off: what it sends {sends}, what it hears {hears}"));
+        self.summary.cuts += 1;
+        self.network.cut_off(leader, sends, hears);
+        let until_us = self.now_us + ELECT_ROUNDS / 4 * self.plan.election_us + FETCH_US;
+        while self.now_us < until_us {
+            self.now_us += self.plan.election_us / 8;
+            self.settle()?;
+            let decides = |node: usize| self.of_node(node).all(|at| self.decides(at));
+            if (0..self.nodes.len()).any(|node| node != leader && decides(node)) {
+                self.network.mend();
+                return self.elect();
+            }
+        }
+        let lost = match (sends, hears) {
+            (true, true) => "is cut off",
+            (true, false) => "is not heard",
+            _ => "hears nobody",
+        };
+        Err(liveness::stuck(
+            &format!("another one in office than node {leader}, which {lost}"),
+            self.in_office(),
+        ))
+    }
+
+    /// True if all voters of a group are there, know the same of it, and have lost nothing.
+    fn is_sound(&self, shard: usize) -> bool {
+        let Some(members) = &self.groups[shard].commits.members else { return false };
+        let is_sound = |node: NodeId| {
+            let member = &self.members[self.of_node(place(node)).start + shard];
+            let raft = member.live.as_ref().map(|live| live.replica.raft());
+            member.id == node && raft.is_some_and(|raft| !raft.is_barred() && raft.members() == members)
+        };
+        members.voters().count() > 2 && !members.is_changing() && members.voters().all(is_sound)
     }
 
     /// Lets everything happen that can happen without time passing.

@@ -349,7 +349,7 @@ impl Live {
         while let Some((office, from, message)) =
             self.sent.pop_front_if(|(office, ..)| *office <= self.office)
         {
-            let is_due = office == self.office || plan.has(Planted::HearOutdated);
+            let is_due = office == self.office || plan.has(Planted::HEAR_OUTDATED);
             if is_due && self.replica.holds_office() {
                 self.inbox.push_back(Input::Peer { from, message });
             } else {

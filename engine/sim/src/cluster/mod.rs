@@ -11,6 +11,7 @@ mod member;
 mod network;
 mod node;
 mod office;
+mod plots;
 mod snapshots;
 mod trouble;
 mod work;
@@ -38,6 +39,7 @@ pub(crate) use member::Member;
 use member::Started;
 use network::Network;
 use node::Node;
+use plots::Plot;
 
 /// When simulated time begins, in us since the epoch.
 const BEGIN_US: u64 = 1_700_000_000_000_000;
@@ -79,6 +81,8 @@ pub(crate) struct Summary {
     pub(crate) installed: u64,
     /// Runs that ended with more nodes hurt than a group bears.
     pub(crate) beyond: u64,
+    /// Troubles that were plotted.
+    pub(crate) plots: u64,
 }
 
 /// A cluster and everything around it.
@@ -114,6 +118,13 @@ pub(crate) struct World {
     last_outcome: Option<onrush_proto::Outcome>,
     /// A leader that has just been elected, and the event at which it is gone again.
     doomed: Option<(usize, u64)>,
+    /// What is plotted, and the chances of that.
+    plot: Option<Plot>,
+    plots: Dice,
+    /// True while time passes slowly, while no shard hears another one of its node, and while nobody asks for anything.
+    is_slow: bool,
+    is_hushed: bool,
+    is_quiet: bool,
     healed: bool,
 }
 
@@ -181,6 +192,11 @@ impl World {
             epochs: 0,
             last_outcome: None,
             doomed: None,
+            plot: None,
+            plots: Dice::new(seed, purpose::PLOTS),
+            is_slow: false,
+            is_hushed: false,
+            is_quiet: false,
             healed: false,
             plan,
         }

@@ -12,6 +12,8 @@ pub(crate) struct Network {
     nodes: usize,
     queues: Vec<VecDeque<(ShardId, Message)>>,
     cut: Vec<bool>,
+    /// Pairs whose messages wait.
+    held: Vec<bool>,
     /// Chances in a thousand that a message is lost, doubled, or overtakes those in front of it.
     pub(crate) loss: u64,
     pub(crate) doubling: u64,
@@ -27,6 +29,7 @@ impl Network {
             nodes,
             queues: (0..nodes * nodes).map(|_| VecDeque::new()).collect(),
             cut: vec![false; nodes * nodes],
+            held: vec![false; nodes * nodes],
             loss: 0,
             doubling: 0,
             disorder: 0,
@@ -53,7 +56,7 @@ impl Network {
 
     /// The next message to arrive anywhere, if the network lets it through: `None` if nothing is under way.
     pub(crate) fn next(&mut self, dice: &mut Dice) -> Option<Option<(ShardId, Message)>> {
-        let busy: Vec<usize> = (0..self.queues.len()).filter(|at| !self.queues[*at].is_empty()).collect();
+        let busy: Vec<usize> = (0..self.queues.len()).filter(|at| self.is_busy(*at)).collect();
         if busy.is_empty() {
             return None;
         }
@@ -66,6 +69,20 @@ impl Network {
         }
         let lost = self.cut[pair] || dice.below(1_000) < self.loss;
         Some(message.filter(|_| !lost))
+    }
+
+    /// Another message for the same shard of the same node, if one waits in front of a link that works: a process hears
+    /// several before it does anything about them.
+    pub(crate) fn next_for(&mut self, to: usize, shard: ShardId, dice: &mut Dice) -> Option<Message> {
+        let is_fit = |from: &usize| {
+            let pair = self.pair(*from, to);
+            let front = self.queues[pair].front().filter(|_| self.is_busy(pair) && !self.cut[pair]);
+            front
+                .is_some_and(|(of, message)| *of == shard && !super::snapshots::is_of_snapshot(&message.body))
+        };
+        let fit: Vec<usize> = (0..self.nodes).filter(is_fit).collect();
+        let pair = self.pair(*fit.get(dice.index(fit.len()))?, to);
+        self.queues[pair].pop_front().map(|(_, message)| message)
     }
 
     /// Cuts a node off: what it sends, what it hears, or both.
@@ -83,9 +100,27 @@ impl Network {
         self.cut[pair] = true;
     }
 
+    /// What one node says to another one waits.
+    pub(crate) fn hold(&mut self, from: usize, to: usize) {
+        let pair = self.pair(from, to);
+        self.held[pair] = true;
+    }
+
+    /// What one node has said to another one, and waits: it arrives.
+    pub(crate) fn let_go(&mut self, from: usize, to: usize) -> Vec<(ShardId, Message)> {
+        let pair = self.pair(from, to);
+        self.held[pair] = false;
+        self.queues[pair].drain(..).collect()
+    }
+
     /// Every link works again.
     pub(crate) fn mend(&mut self) {
         self.cut.fill(false);
+        self.held.fill(false);
+    }
+
+    fn is_busy(&self, pair: usize) -> bool {
+        !self.queues[pair].is_empty() && !self.held[pair]
     }
 
     /// Nothing goes wrong any more.
@@ -95,6 +130,6 @@ impl Network {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.queues.iter().all(VecDeque::is_empty)
+        !(0..self.queues.len()).any(|pair| self.is_busy(pair))
     }
 }

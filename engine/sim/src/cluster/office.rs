@@ -35,7 +35,7 @@ impl World {
             return false;
         };
         match (live.replica.holds_office(), node.offices.open()) {
-            (true, _) if self.plan.has(Planted::StayInOffice) => false,
+            (true, _) if self.plan.has(Planted::STAY_IN_OFFICE) => false,
             (true, open) => open != Some(live.office),
             (false, open) => open.is_some_and(|open| open != live.office) && live.replica.is_ready(),
         }
@@ -57,7 +57,7 @@ impl World {
         let Some(live) = &mut self.members[at].live else { return Ok(()) };
         if live.replica.holds_office() {
             // Each shard is at work by itself: it may decide a while before it hears of the end.
-            let stays = self.plan.has(Planted::StayInOffice);
+            let stays = self.plan.has(Planted::STAY_IN_OFFICE);
             if open == Some(live.office) || stays || self.schedule.percent(30) {
                 return Ok(());
             }
@@ -107,7 +107,7 @@ impl World {
     /// What was decided here and not committed may never have happened, and nobody knows what was under way.
     fn leave_office(&mut self, at: usize, batches: Vec<Effects>) -> Verdict {
         let decided = self.leave_unknown(at, batches)?;
-        if !decided || self.plan.has(Planted::KeepDecided) {
+        if !decided || self.plan.has(Planted::KEEP_DECIDED) {
             return Ok(());
         }
         let options = self.shard_options(self.members[at].shard);
@@ -165,6 +165,9 @@ impl World {
 
     /// Some messages arrive from one shard of a node at another one. False if none was under way anywhere.
     pub(super) fn deliver_inside(&mut self) -> bool {
+        if self.is_hushed {
+            return false;
+        }
         let busy = |node: &usize| {
             !self.nodes[*node].links.is_empty() && self.nodes[*node].paused_until_us <= self.now_us
         };

@@ -57,6 +57,11 @@ impl World {
     }
 }
 
+/// True for what is said about a snapshot, which consensus has no part in.
+pub(super) fn is_of_snapshot(body: &Body) -> bool {
+    matches!(body, Body::Offer(_) | Body::Fetch { .. } | Body::Piece { .. })
+}
+
 fn failed(expected: &str, error: &dyn std::fmt::Display) -> Violation {
     Violation::new("replay", expected, error.to_string())
 }

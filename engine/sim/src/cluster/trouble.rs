@@ -18,9 +18,13 @@ impl World {
                 self.start(node)?;
             }
         }
+        if self.plot.is_some() {
+            return self.plot();
+        }
         if self.faults.below(1_000) < 4 {
             self.network.mend();
         }
+        self.plot()?;
         if let Some((at, _)) = self.doomed.take_if(|(_, event)| self.event >= *event) {
             self.tell(|| format!("the new leader is gone: node {at}"));
             let pause_us = self.faults.within(1, 4) * self.plan.election_us;
@@ -103,7 +107,10 @@ impl World {
 
     /// A new leader is gone more often than others: what it has sent to some and not to all is where logs come apart.
     pub(super) fn perhaps_doom(&mut self, at: usize) {
-        let exposed = self.plan.faults_per_10k > 0 && !self.healed && !self.plan.without.has(Fault::Crash);
+        let exposed = self.plan.faults_per_10k > 0
+            && !self.healed
+            && self.plot.is_none()
+            && !self.plan.without.has(Fault::Crash);
         // Before a node is in office with all its shards, each of them is elected.
         if exposed && self.faults.below(4 * self.shards() as u64) == 0 {
             self.doomed = Some((at, self.event + self.faults.within(1, 200)));
@@ -127,7 +134,7 @@ impl World {
 
     /// Power is lost, and a bit of the last entry on the disk of a member flips while no seal stands behind it: recovery
     /// takes it for torn. What a quorum has bears the damage of one.
-    fn damage_tail(&mut self, node: usize, at: usize) {
+    pub(super) fn damage_tail(&mut self, node: usize, at: usize) {
         self.lose_power(node);
         let member = &self.members[at];
         if !self.bears_damage(member.shard) {

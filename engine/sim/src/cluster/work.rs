@@ -7,6 +7,7 @@ use onrush_engine::shard::{Effects, Input, ReplyTo};
 use onrush_proto::{Lsn, Outcome, Receipt, Refusal, Reply, Request, ShardId, Slot};
 
 use super::member::{Live, Member};
+use super::snapshots::is_of_snapshot;
 use super::{Asked, World, place};
 use crate::faults::Fault;
 use crate::invariants;
@@ -15,6 +16,10 @@ use crate::report::{Verdict, Violation};
 
 /// Batches that a leader has on their way at most.
 const PIPELINE_MAX: usize = 8;
+/// So much less time passes where much is to happen in little of it.
+const SLOW: u64 = 30;
+/// Messages that a member hears before what comes of them is taken.
+const HEARD_MAX: usize = 8;
 /// Clients that ask again as soon as they can.
 const IMPATIENT_MAX: usize = 4;
 
@@ -44,13 +49,14 @@ impl World {
             // Nodes with more shards do more in the same time.
             0 => (0..self.shards()).try_for_each(|_| self.advance_any()),
             1 => (0..self.shards()).try_for_each(|_| self.hear_any()),
+            2 | 3 if self.is_quiet => Ok(()),
             2 => self.ask(),
             3 => self.gateway_speaks(),
             4 => {
                 self.pass_time();
                 Ok(())
             }
-            5 => self.absorb(at),
+            5 => (0..self.shards()).try_for_each(|shard| self.absorb((at + shard) % self.members.len())),
             6 => self.seal(at),
             7 if self.plan.without.has(Fault::Change) => Ok(()),
             7 => self.change(node),
@@ -75,7 +81,7 @@ impl World {
             Some(at) => self.advance(at),
             None => {
                 self.pass_time();
-                self.ask()
+                if self.is_quiet { Ok(()) } else { self.ask() }
             }
         }
     }
@@ -88,7 +94,8 @@ impl World {
             5..=40 => election / 6,
             _ => election / 40,
         };
-        self.now_us += self.schedule.within(1, most);
+        let most = if self.is_slow { most / SLOW } else { most };
+        self.now_us += self.schedule.within(1, most.max(1));
     }
 
     pub(super) fn steps(&self, at: usize) -> Vec<Step> {
@@ -192,7 +199,7 @@ impl World {
         if output.is_empty() {
             return;
         }
-        if self.plan.has(Planted::AnswerBeforeWrite) {
+        if self.plan.has(Planted::ANSWER_BEFORE_WRITE) {
             output.now.append(&mut output.later);
         }
         let now = std::mem::take(&mut output.now);
@@ -224,7 +231,7 @@ impl World {
         let Some(live) = &mut self.members[at].live else { return Ok(()) };
         let Some(mut output) = live.outputs.pop_front() else { return Ok(()) };
         self.members[at].taking_back = output.truncate_after.map(|index| index as usize);
-        let lost = self.plan.has(Planted::VoteNotWritten).then(|| output.vote.take()).flatten();
+        let lost = self.plan.has(Planted::VOTE_NOT_WRITTEN).then(|| output.vote.take()).flatten();
         let Some(live) = &mut self.members[at].live else { return Ok(()) };
         let written = live.files.write(&output);
         output.vote = output.vote.or(lost);
@@ -388,9 +395,14 @@ impl World {
         if self.members[at].live.is_none() || self.nodes[node].id != message.to {
             return Ok(true);
         }
-        match message.body {
-            Body::Offer(_) | Body::Fetch { .. } | Body::Piece { .. } => self.hear_of_snapshot(at, message)?,
-            _ => self.with_raft(at, |raft| raft.step(message, now_us))?,
+        if is_of_snapshot(&message.body) {
+            self.hear_of_snapshot(at, message)?;
+        } else {
+            let mut heard = vec![message];
+            while heard.len() < HEARD_MAX && self.traffic.percent(20) {
+                heard.extend(self.network.next_for(node, shard, &mut self.traffic));
+            }
+            self.with_raft(at, |raft| heard.into_iter().try_for_each(|message| raft.step(message, now_us)))?;
         }
         self.look_at_office(at)?;
         Ok(true)
@@ -407,16 +419,27 @@ impl World {
         self.send_request(request)
     }
 
+    /// The shard that a front brings a request to.
+    fn door_of(&self, request: &Request) -> usize {
+        let slot = if request.key.is_none() { request.command.slot() } else { Slot::of_hash(request.key.0) };
+        self.mirror.owner(slot)
+    }
+
     /// Brings a request to the shard that a front would bring it to: mostly at a node that is in office, or believes so.
     pub(super) fn send_request(&mut self, request: Request) -> Verdict {
-        let slot = if request.key.is_none() { request.command.slot() } else { Slot::of_hash(request.key.0) };
-        let shard = self.mirror.owner(slot);
+        let shard = self.door_of(&request);
         let decides = |node: &usize| self.decides(self.of_node(*node).start + shard);
         let leaders: Vec<usize> = (0..self.nodes.len()).filter(decides).collect();
         let node = match leaders.is_empty() || self.schedule.percent(5) {
             true => self.schedule.index(self.nodes.len()),
             false => leaders[self.schedule.index(leaders.len())],
         };
+        self.bring(node, request)
+    }
+
+    /// Brings a request to the door of its shard at a node.
+    pub(super) fn bring(&mut self, node: usize, request: Request) -> Verdict {
+        let shard = self.door_of(&request);
         self.trace.text(&(node, &request));
         let at = self.of_node(node).start + shard;
         let to = ReplyTo { port: 0, tag: self.oracle.sent(&request) };

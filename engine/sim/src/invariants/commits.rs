@@ -51,7 +51,7 @@ impl Commits {
                 all.iter().filter(|node| node.shard == shard).filter(has).map(|node| node.id).collect();
             let had = |grave: &&(NodeId, Vec<u64>)| grave.1.get(index as usize - 1) == Some(&term);
             holders.extend(self.graves.iter().filter(had).map(|(node, _)| *node));
-            if !raft.members().is_quorum(|node| holders.contains(&node)) {
+            if !is_held(raft.members(), &holders) {
                 let expected = format!("committed entry {index} of term {term} on the disks of a quorum");
                 return Err(Violation::new(NAME, expected, format!("{holders:?} of {:?}", raft.members())));
             }
@@ -118,4 +118,12 @@ impl Commits {
         }
         Ok(())
     }
+}
+
+/// True if a majority of the voters, and of those of before, are among `holders`: counted here, as the product's own count is
+/// what may be wrong.
+fn is_held(members: &Members, holders: &[NodeId]) -> bool {
+    let majority =
+        |voters: Vec<NodeId>| 2 * voters.iter().filter(|node| holders.contains(node)).count() > voters.len();
+    majority(members.voters().collect()) && (!members.is_changing() || majority(members.outgoing().collect()))
 }

@@ -169,11 +169,11 @@ impl Live {
 
     /// Decides what has arrived into the open batch.
     pub(crate) fn turn(&mut self, now_us: u64, plan: &Plan) -> Verdict {
-        if !plan.has(Planted::WarmNothing) {
+        if !plan.has(Planted::WARM_NOTHING) {
             self.fetch_cold()?;
         }
         self.shard.turn(now_us, &mut self.inbox, &mut self.open);
-        if plan.has(Planted::PublishBeforeAppend) {
+        if plan.has(Planted::PUBLISH_BEFORE_APPEND) {
             self.views.publish(&mut self.open.rows);
         }
         Ok(())
@@ -184,7 +184,7 @@ impl Live {
         std::mem::swap(&mut self.open, &mut self.batch);
         self.open.clear();
         self.stage = if self.batch.frame.is_empty() { Stage::Durable } else { Stage::Decided };
-        if plan.has(Planted::EventBeforeAppend)
+        if plan.has(Planted::EVENT_BEFORE_APPEND)
             && let Some(frame) = self.foretold(plan)
         {
             self.station.commit(frame, self.batch.store_ceiling);
@@ -227,13 +227,13 @@ impl Live {
     /// Publishes a durable frame: rows to views, the frame to the flusher and to subscribers.
     pub(crate) fn publish(&mut self, plan: &Plan) {
         self.views.publish(&mut self.batch.rows);
-        if plan.has(Planted::PublishNextBatch) {
+        if plan.has(Planted::PUBLISH_NEXT_BATCH) {
             self.views.publish(&mut self.open.rows);
         }
-        if !plan.has(Planted::EventBeforeAppend) {
+        if !plan.has(Planted::EVENT_BEFORE_APPEND) {
             self.station.commit(self.batch.frame.to_frame(), self.batch.store_ceiling);
         }
-        if plan.has(Planted::AbsorbBeyondCeiling) {
+        if plan.has(Planted::ABSORB_BEYOND_CEILING) {
             self.station.set_ceiling(u64::MAX);
         }
     }
@@ -242,10 +242,10 @@ impl Live {
     pub(crate) fn keep_up(&mut self, plan: &Plan) {
         let stored = self.station.stored();
         self.shard.set_stored(stored);
-        if !plan.has(Planted::AbsorbBeyondCeiling) {
+        if !plan.has(Planted::ABSORB_BEYOND_CEILING) {
             self.station.set_ceiling(self.batch.store_ceiling);
         }
-        let below = match plan.has(Planted::ReleaseBeyondCheckpoint) {
+        let below = match plan.has(Planted::RELEASE_BEYOND_CHECKPOINT) {
             true => stored + 1,
             false => self.station.release_below(),
         };

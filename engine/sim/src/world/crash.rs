@@ -245,7 +245,7 @@ impl World {
 
     /// Claims go to their shards before any client does.
     fn send_reclaims(&mut self) {
-        if self.plan.has(Planted::ForgetReclaims) {
+        if self.plan.has(Planted::FORGET_RECLAIMS) {
             return;
         }
         for index in 0..self.seats.len() {

@@ -92,10 +92,10 @@ impl World {
             self.links.send(index, usize::from(to), message);
         }
         self.tell(|| format!("shard {index} decides {records} records, {replies} replies"));
-        if self.plan.has(Planted::OutboundBeforeAppend) {
+        if self.plan.has(Planted::OUTBOUND_BEFORE_APPEND) {
             self.send_outbound(index, |live| &mut live.open);
         }
-        if self.plan.has(Planted::AckBeforeAppend) {
+        if self.plan.has(Planted::ACK_BEFORE_APPEND) {
             self.hand_over_replies(index, |live| &mut live.open)?;
         }
         self.check_views(index)
@@ -104,7 +104,7 @@ impl World {
     fn append(&mut self, index: usize) -> Verdict {
         let tamper = self.tamper_with_write(index);
         let seat = &mut self.seats[index];
-        if self.plan.has(Planted::SkipWrite) && self.faults.percent(1) {
+        if self.plan.has(Planted::SKIP_WRITE) && self.faults.percent(1) {
             seat.disk.lose_next_write();
         }
         let Some(live) = &mut seat.live else { return Ok(()) };
@@ -133,7 +133,7 @@ impl World {
             invariants::poison::messages(index, live)?;
         }
         self.hand_over_replies(index, |live| &mut live.batch)?;
-        if self.plan.has(Planted::AckNextBatch) {
+        if self.plan.has(Planted::ACK_NEXT_BATCH) {
             self.hand_over_replies(index, |live| &mut live.open)?;
         }
         let crashes = self.summary.crashes;

@@ -119,7 +119,7 @@ impl World {
             return Err(Violation::new("liveness", expected, bytes.to_string()));
         }
         self.summary.poisoned += 1;
-        if self.plan.has(Planted::AckFailedWrite)
+        if self.plan.has(Planted::ACK_FAILED_WRITE)
             && let Some(live) = &mut self.seats[index].live
         {
             live.poisoned = true;
@@ -131,7 +131,7 @@ impl World {
 
     /// Nothing that is not on disk leaves any more; who waits hears that the shard has stopped.
     pub(super) fn stop_shard(&mut self, index: usize) -> Verdict {
-        let goes_on = self.plan.has(Planted::DecideWhenPoisoned);
+        let goes_on = self.plan.has(Planted::DECIDE_WHEN_POISONED);
         let Some(live) = &mut self.seats[index].live else { return Ok(()) };
         live.poisoned = true;
         live.stage = if goes_on { Stage::Idle } else { Stage::Stopped };

@@ -38,6 +38,11 @@ impl<M> Links<M> {
         queue.drain(..most.min(queue.len())).collect()
     }
 
+    /// Everything under way.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &M> {
+        self.queues.iter().flatten()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.queues.iter().all(VecDeque::is_empty)
     }
