@@ -144,7 +144,7 @@ fn who_fetches_from_a_leader_that_fell_begins_with_the_next_one_at_once() {
     let (lsn, offset, bytes) = piece(giver.piece(lsn, offset, 3).unwrap().unwrap());
     taker.piece(&raft, LEADER, (lsn, offset, &bytes), 4).unwrap();
     let next = NodeId(3);
-    let append = Append { previous: LAST, commit: 40, sent_us: 5, entries: Vec::new() };
+    let append = Append { previous: LAST, commit: 40, sent_us: 5, as_of_us: 0, entries: Vec::new() };
     raft.step(Message { from: next, to: NodeId(2), term: 4, body: Body::Append(append) }, 5).unwrap();
     // It answers nobody any more who asks it for a piece, and five seconds would pass before that is given up.
     let ask = taker.offered(&raft, (next, offer), 6).unwrap();
