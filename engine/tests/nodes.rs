@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -403,14 +404,12 @@ fn the_books_of_followers_are_in_order_under_load() {
     skus.iter().for_each(|sku| put_on_sale(&cluster, *sku));
     let leader = cluster.leader();
     let followers: Vec<_> = cluster.engines.iter().filter(|(node, _)| *node != leader).collect();
-    let is_over = std::sync::atomic::AtomicBool::new(false);
-    let is_over = &is_over;
+    let is_over = &AtomicBool::new(false);
     thread::scope(|scope| {
         for buyer in 0..16 {
             let (cluster, skus) = (&cluster, &skus);
             scope.spawn(move || {
-                let numbers = (buyer..).step_by(16);
-                for number in numbers.take_while(|_| !is_over.load(std::sync::atomic::Ordering::Relaxed)) {
+                for number in (buyer..).step_by(16).take_while(|_| !is_over.load(Ordering::Relaxed)) {
                     let pair = [skus[number as usize % 6], skus[(number as usize + 1) % 6]];
                     bought(&cluster.ask(&basket(cluster, pair, number)));
                 }
@@ -425,7 +424,7 @@ fn the_books_of_followers_are_in_order_under_load() {
             audits += 1;
             (audits >= 10 && reports.iter().all(|report| report.orders > 100)).then_some(())
         });
-        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        is_over.store(true, Ordering::Relaxed);
     });
 }
 
@@ -437,30 +436,18 @@ fn what_was_acknowledged_longer_ago_than_a_node_is_stale_is_there() {
     put_on_sale(&cluster, sku());
     let leader = cluster.leader();
     let followers: Vec<NodeId> = founders().voters().filter(|node| *node != leader).collect();
-    for node in &followers {
-        let handle = cluster.handle(*node);
-        wait("a follower that is told how stale it is", || {
-            handle.staleness().filter(|stale| stale.as_secs() < 1)
-        });
-    }
     let available = |node: NodeId| cluster.handle(node).stock(&sku()).map_or(UNITS, |stock| stock.available);
-    let buy = |numbers: std::ops::Range<u64>| {
-        for number in numbers {
-            bought(&cluster.ask(&order(&cluster, sku(), number)));
-            let acknowledged = Instant::now();
-            for node in &followers {
-                let there = || {
-                    let handle = cluster.handle(*node);
-                    let since = acknowledged.elapsed();
-                    let is_told = handle.staleness().is_some_and(|stale| stale < since);
-                    is_told.then(|| available(*node))
-                };
-                let left = wait("a follower that is fresh enough", there);
-                assert!(left < UNITS - number as i64, "order {number}: {left} at {node}");
-            }
+    for number in 0..20 {
+        bought(&cluster.ask(&order(&cluster, sku(), number)));
+        let acknowledged = Instant::now();
+        for node in &followers {
+            let left = wait("a follower that is fresh enough", || {
+                let since = acknowledged.elapsed();
+                (cluster.handle(*node).staleness()? < since).then(|| available(*node))
+            });
+            assert!(left < UNITS - number as i64, "order {number}: {left} at {node}");
         }
-    };
-    buy(0..20);
+    }
     cluster.cut(followers[0]);
     let before = cluster.handle(followers[0]).staleness().unwrap();
     bought(&cluster.ask(&order(&cluster, sku(), 20)));
