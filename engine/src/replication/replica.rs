@@ -32,11 +32,16 @@ struct Waiting {
     batch: Box<Effects>,
 }
 
+/// Bytes of committed entries that are read together.
+const AHEAD_BYTES: usize = 1 << 20;
+
 /// A member, what it has applied, and what waits.
 pub struct Replica {
     raft: Raft,
     applied: u64,
     waiting: VecDeque<Waiting>,
+    /// Committed entries that were read and not applied yet: what is committed stays as it is.
+    ahead: VecDeque<Entry>,
     /// The term in which the shard decides here.
     office: Option<u64>,
 }
@@ -44,7 +49,7 @@ pub struct Replica {
 impl Replica {
     /// A member whose shard has applied the entries up to `applied`.
     pub fn new(raft: Raft, applied: u64) -> Self {
-        Self { raft, applied, waiting: VecDeque::new(), office: None }
+        Self { raft, applied, waiting: VecDeque::new(), ahead: VecDeque::new(), office: None }
     }
 
     /// The member.
@@ -199,7 +204,7 @@ impl Replica {
         if index > self.raft.applicable() {
             return Ok(None);
         }
-        let Some(entry) = self.raft.log().read(index, index, 0)?.pop() else { return Ok(None) };
+        let Some(entry) = self.committed(index)? else { return Ok(None) };
         self.applied = index;
         let is_own = |own: &Waiting| own.is_entry && (own.index, own.term) == (index, entry.position().term);
         if self.waiting.front().is_some_and(is_own)
@@ -208,5 +213,14 @@ impl Replica {
             return Ok(Some(Release::Own(own.batch, entry)));
         }
         Ok(Some(Release::Foreign(entry)))
+    }
+
+    /// A committed entry. A member that was away has them in its files alone, where looking one up costs as much as reading
+    /// very many: so they are read together.
+    fn committed(&mut self, index: u64) -> Result<Option<Entry>, RaftError> {
+        if self.ahead.front().is_none_or(|next| next.position().index != index) {
+            self.ahead = self.raft.log().read(index, self.raft.applicable(), AHEAD_BYTES)?.into();
+        }
+        Ok(self.ahead.pop_front())
     }
 }
