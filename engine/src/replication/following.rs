@@ -46,7 +46,7 @@ impl Raft {
         }
         let (commit, as_of_us) = (append.commit, append.as_of_us);
         if let Some(result) = self.take_entries(append)? {
-            self.freshness.learn(commit, as_of_us.min(now_us));
+            self.freshness.learn(commit, as_of_us, now_us);
             self.say_later(from, self.vote.term, Body::Appended { sent_us, said_us: now_us, result });
         }
         Ok(())

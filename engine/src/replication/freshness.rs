@@ -14,9 +14,10 @@ pub(super) struct Freshness {
 }
 
 impl Freshness {
-    /// Everything that was committed by `as_of_us` is up to the entry `commit`; 0 tells nothing.
-    pub(super) fn learn(&mut self, commit: u64, as_of_us: u64) {
-        if as_of_us <= self.reached_us {
+    /// Everything that was committed by `as_of_us` is up to the entry `commit`; 0 tells nothing. Nor does what this clock has
+    /// not shown yet: another process of this node said it, before the machine's clock was set back.
+    pub(super) fn learn(&mut self, commit: u64, as_of_us: u64, now_us: u64) {
+        if as_of_us <= self.reached_us || as_of_us > now_us {
             return;
         }
         match self.next {
@@ -44,16 +45,18 @@ mod tests {
     fn what_is_learned_counts_once_it_is_applied_and_never_goes_back() {
         let mut freshness = Freshness::default();
         assert_eq!(freshness.reached(9), 0, "nothing is known yet");
-        freshness.learn(5, 0);
+        freshness.learn(5, 0, 400);
         assert_eq!(freshness.reached(9), 0, "a leader that does not know tells nothing");
-        freshness.learn(10, 100);
-        freshness.learn(12, 200);
-        freshness.learn(14, 300);
+        freshness.learn(10, 100, 400);
+        freshness.learn(12, 200, 400);
+        freshness.learn(14, 300, 400);
         assert_eq!(freshness.reached(9), 0);
         assert_eq!(freshness.reached(10), 100);
         assert_eq!(freshness.reached(13), 100, "what was learned last is not applied");
         assert_eq!(freshness.reached(14), 300);
-        freshness.learn(14, 250);
+        freshness.learn(14, 250, 400);
         assert_eq!(freshness.reached(20), 300, "a message that came late");
+        freshness.learn(14, 500, 400);
+        assert_eq!(freshness.reached(20), 300, "a clock that this process has not seen");
     }
 }

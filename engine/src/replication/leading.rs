@@ -333,7 +333,8 @@ impl Raft {
         let Some(follower) = self.follower(from) else { return Ok(()) };
         // Nobody has answered what was not sent yet, or what was never in the log.
         follower.heard_us = follower.heard_us.max(sent_us.min(now_us));
-        follower.said_us = follower.said_us.max(said_us);
+        // As it said last: after a restart its clock may be behind what it was.
+        follower.said_us = said_us;
         match result {
             AppendResult::Matched(index) if index <= last => {
                 follower.matched(index);
