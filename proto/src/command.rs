@@ -475,6 +475,13 @@ impl Command {
                     GatewayResult::CaptureFailed { code } => body.number(5).text(code.as_bytes()),
                 };
             }
+            Self::PutDocument(put) => {
+                body.number(5).text(put.key.as_bytes()).text(&put.value);
+                let placement = put.placement.map(|slot| u64::from(slot.0));
+                for given in [placement, put.expected, put.emit.map(|topic| topic as u64)] {
+                    body.number(given.is_some().into()).number(given.unwrap_or(0));
+                }
+            }
             // The rest is cold; the debug form names every field in order. It begins with its length,
             // which is above every number here.
             other => {
@@ -533,6 +540,26 @@ mod tests {
             Command::UpdateStock(UpdateStock { sku: Sku::EMPTY, change, reason: Text::EMPTY }).body_hash()
         };
         assert_ne!(set(StockChange::Set(5)), set(StockChange::Add(5)));
+    }
+
+    #[test]
+    fn bodies_of_documents_differ_where_documents_do() {
+        let put = |value: &[u8], expected, emit, placement| {
+            let (key, value) = ("carts/ada".parse().unwrap(), value.to_vec());
+            Command::PutDocument(Box::new(PutDocument { key, placement, value, expected, emit })).body_hash()
+        };
+        let mut bodies = vec![
+            put(b"1", None, None, None),
+            put(b"2", None, None, None),
+            put(b"1", Some(0), None, None),
+            put(b"1", Some(1), None, None),
+            put(b"1", None, Some(Topic::StockUpdated), None),
+            put(b"1", None, None, Some(Slot(0))),
+        ];
+        assert_eq!(bodies[0], put(b"1", None, None, None));
+        bodies.sort_unstable();
+        bodies.dedup();
+        assert_eq!(bodies.len(), 6);
     }
 
     #[test]

@@ -6,7 +6,10 @@ use super::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FrameView};
 use super::segment::SegmentHeader;
 use crate::disk::{DiskFile, SECTOR_BYTES};
 
+/// What is read at once grows up to this while a file is read on, twofold each time, ...
 const WINDOW_BYTES: u64 = 1 << 20;
+/// ... from this on: whoever looks for one frame reads no more than a few.
+const FIRST_BYTES: u64 = 16 << 10;
 
 /// Why a frame could not be read.
 pub(super) enum Fault {
@@ -22,12 +25,14 @@ pub(super) struct Window {
     buf: Vec<u8>,
     start: u64,
     len: usize,
+    /// What was read at once last; 0 before.
+    ahead: u64,
 }
 
 impl Window {
     /// Forgets what was read: the next bytes come from another file.
     pub(super) fn clear(&mut self) {
-        self.len = 0;
+        (self.len, self.ahead) = (0, 0);
     }
 
     /// The `want` bytes at `offset`, or as many as there are in front of `limit`.
@@ -113,7 +118,8 @@ impl Window {
     }
 
     fn fill(&mut self, file: &dyn DiskFile, offset: u64, want: usize, limit: u64) -> io::Result<()> {
-        let count = limit.saturating_sub(offset).min(WINDOW_BYTES).max(want as u64) as usize;
+        self.ahead = (2 * self.ahead).clamp(FIRST_BYTES, WINDOW_BYTES);
+        let count = limit.saturating_sub(offset).min(self.ahead).max(want as u64) as usize;
         if self.buf.len() < count {
             self.buf.resize(count, 0);
         }

@@ -52,6 +52,9 @@ impl World {
             }
             self.settle()?;
         }
+        if self.in_office().is_none() {
+            self.elect()?;
+        }
         liveness::at_rest(&self.mirror)?;
         invariants::baskets::settled(&self.mirror)?;
         invariants::payments::settled(&self.mirror)?;
@@ -82,8 +85,11 @@ impl World {
         (0..self.shards()).any(is_beyond)
     }
 
-    /// Nothing is wrong with a node any more.
+    /// Nothing is wrong with a node any more, and nothing that was still to come comes.
     fn heal(&mut self, node: usize) -> Verdict {
+        for at in self.of_node(node) {
+            self.members[at].disk.disarm();
+        }
         if !self.is_whole(node) {
             return self.start(node);
         }

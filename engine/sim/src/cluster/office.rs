@@ -7,6 +7,7 @@
 use onrush_engine::replication::{Beside, NodeId, Raft, RoleKind};
 use onrush_engine::shard::{Effects, Input, PeerMessage, ReplyTo};
 use onrush_proto::ShardId;
+use smallvec::SmallVec;
 
 use super::World;
 use super::work::unknown;
@@ -198,7 +199,7 @@ impl World {
             return None;
         }
         let here = self.of_node(self.node_of(at));
-        let rafts: Vec<Option<&Raft>> =
+        let rafts: SmallVec<[Option<&Raft>; 8]> =
             here.map(|at| self.members[at].live.as_ref().map(|live| live.replica.raft())).collect();
         let has_vote = |raft: &&Raft| raft.members().is_voter(raft.id());
         let beside = Beside {

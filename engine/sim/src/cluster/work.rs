@@ -5,6 +5,7 @@ use onrush_engine::replication::{
 };
 use onrush_engine::shard::{Effects, Input, ReplyTo};
 use onrush_proto::{Lsn, Outcome, Receipt, Refusal, Reply, Request, ShardId, Slot};
+use smallvec::SmallVec;
 
 use super::member::{Live, Member};
 use super::snapshots::is_of_snapshot;
@@ -34,6 +35,9 @@ pub(super) enum Step {
     FinishChange,
     Follow,
 }
+
+/// What a member can do now.
+pub(super) type Steps = SmallVec<[Step; 7]>;
 
 impl World {
     /// Lets one thing happen.
@@ -98,15 +102,15 @@ impl World {
         self.now_us += self.schedule.within(1, most.max(1));
     }
 
-    pub(super) fn steps(&self, at: usize) -> Vec<Step> {
+    pub(super) fn steps(&self, at: usize) -> Steps {
         let member = &self.members[at];
-        let Some(live) = &member.live else { return Vec::new() };
+        let Some(live) = &member.live else { return Steps::new() };
         if self.nodes[self.node_of(at)].paused_until_us > self.now_us {
-            return Vec::new();
+            return Steps::new();
         }
         let (now_us, raft) = (self.clock_us(at), live.replica.raft());
         let leads = live.replica.holds_office() && !raft.is_handing_over();
-        let mut steps = Vec::new();
+        let mut steps = Steps::new();
         let mut can = |can: bool, step: Step| {
             if can {
                 steps.push(step);
@@ -149,7 +153,8 @@ impl World {
             return Ok(());
         }
         let step = steps[self.schedule.index(steps.len())];
-        self.trace.text(&(at, step));
+        self.trace.number(at as u64);
+        self.trace.number(step as u64);
         match step {
             Step::Tick => {
                 let now_us = self.clock_us(at);
@@ -352,7 +357,8 @@ impl World {
 
     /// A client hears. What it hears is not older than anything that anybody had heard when it asked.
     pub(super) fn reply(&mut self, to: ReplyTo, reply: &Reply) -> Verdict {
-        self.trace.text(&(to.tag, reply));
+        self.trace.number(to.tag);
+        self.trace.text(reply);
         let asked = self.asked.remove(&to.tag);
         if let Some((asked, request)) = asked.zip(self.oracle.request(to.tag)) {
             let is_unknown = matches!(reply.outcome, Outcome::Refused(Refusal::Stopped));
@@ -440,7 +446,8 @@ impl World {
     /// Brings a request to the door of its shard at a node.
     pub(super) fn bring(&mut self, node: usize, request: Request) -> Verdict {
         let shard = self.door_of(&request);
-        self.trace.text(&(node, &request));
+        self.trace.number(node as u64);
+        self.trace.request(&request);
         let at = self.of_node(node).start + shard;
         let to = ReplyTo { port: 0, tag: self.oracle.sent(&request) };
         let floor = self.groups[shard].answered_lsn;

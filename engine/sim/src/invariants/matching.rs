@@ -22,9 +22,11 @@ impl Matching {
     pub(crate) fn written(&mut self, entry: &Entry, before: u64) -> Verdict {
         let info = entry.info();
         let bytes = entry.frame().bytes();
+        let counts = u64::from(info.record_count) << 16 | u64::from(info.flags);
+        let said = [info.first_lsn, counts, info.term, info.time_us, info.index].map(u64::to_le_bytes);
         // Epoch and chain in the header are those of one disk; the rest is the same everywhere.
-        let hash = xxh3_64(&bytes[HEADER_BYTES.min(bytes.len())..])
-            ^ xxh3_64(format!("{info:?}").as_bytes()).rotate_left(32);
+        let hash =
+            xxh3_64(&bytes[HEADER_BYTES.min(bytes.len())..]) ^ xxh3_64(said.as_flattened()).rotate_left(32);
         let written = (hash, before);
         let first = *self.entries.entry(entry.position()).or_insert(written);
         if first == written {

@@ -170,7 +170,8 @@ impl World {
 
     /// A client hears.
     pub(super) fn reply(&mut self, to: ReplyTo, reply: &Reply) -> Verdict {
-        self.trace.text(&(to.tag, reply));
+        self.trace.number(to.tag);
+        self.trace.text(reply);
         let attempt = self.oracle.answered(&mut self.mirror, to.tag, reply)?;
         self.tell(|| format!("{:?} -> {:?}", attempt.request.command, reply.outcome));
         self.last_outcome = Some(reply.outcome.clone());
@@ -214,7 +215,7 @@ impl World {
     pub(super) fn send(&mut self, request: Request) -> Verdict {
         let slot = if request.key.is_none() { request.command.slot() } else { Slot::of_hash(request.key.0) };
         let shard = self.mirror.owner(slot);
-        self.trace.text(&request);
+        self.trace.request(&request);
         let to = ReplyTo { port: 0, tag: self.oracle.sent(&request) };
         match &mut self.seats[shard].live {
             Some(live) if live.stage != Stage::Stopped => {

@@ -12,6 +12,7 @@ mod state;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use plan::Armed;
 pub use plan::FaultPlan;
 use state::State;
 
@@ -89,6 +90,11 @@ impl FaultDisk {
     pub fn calm(&self) {
         let armed = &mut self.lock().armed;
         (armed.lost_writes, armed.misdirect_sectors) = (0, None);
+    }
+
+    /// Takes back every fault that was asked for and has not come.
+    pub fn disarm(&self) {
+        self.lock().armed = Armed::default();
     }
 
     /// Damages one bit of a file, now and for good.
