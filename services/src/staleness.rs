@@ -27,9 +27,14 @@ impl Staleness {
     /// Of what this engine publishes, if it is a node's.
     pub(crate) fn of(backend: &Backend) -> Self {
         match backend {
-            Backend::Local { engine, .. } if engine.node().is_some() => Self(Some(engine.clone())),
+            Backend::Local { engine, .. } => Self::at(engine),
             _ => Self(None),
         }
+    }
+
+    /// Of what the engine of a port of the native protocol publishes.
+    pub(crate) fn at(engine: &EngineHandle) -> Self {
+        Self(engine.node().is_some().then(|| engine.clone()))
     }
 
     /// What is to be said with the answer to a call; `None` if nobody asked.
@@ -37,26 +42,39 @@ impl Staleness {
     /// # Errors
     /// The refusal of a call that accepts nothing as stale as this node is.
     pub(crate) fn of_call(&self, headers: &HeaderMap) -> Result<Option<HeaderValue>, Status> {
-        let Some(most) = headers.get(MOST) else { return Ok(None) };
-        let most = most.to_str().unwrap_or_default();
-        let digits = most.len() <= 9 && most.bytes().all(|byte| byte.is_ascii_digit());
-        let Some(most_ms) = most.parse::<u128>().ok().filter(|_| digits) else {
-            let wrong = FieldError::invalid(MOST.as_str(), "up to nine digits", shown(most));
-            return Err(Rejection::from(wrong).into());
-        };
+        let Some(most_ms) = accepted(headers)? else { return Ok(None) };
+        let stale_ms = self.within(most_ms).map_err(Rejection::from)?;
+        Ok(HeaderValue::from_str(&stale_ms.to_string()).ok())
+    }
+
+    /// How stale what is published here may be, in ms, rounded up.
+    ///
+    /// # Errors
+    /// [`Refusal::NotLeader`] if it may be staler than this, or nobody knows.
+    pub(crate) fn within(&self, most_ms: u32) -> Result<u128, Refusal> {
         let stale = match &self.0 {
             None => Some(Duration::ZERO),
             Some(engine) => engine.staleness(),
         };
         let stale_ms = stale.map(|stale| stale.as_micros().div_ceil(1_000));
-        match stale_ms.filter(|stale_ms| *stale_ms <= most_ms) {
-            Some(stale_ms) => Ok(HeaderValue::from_str(&stale_ms.to_string()).ok()),
-            None => Err(Rejection::from(self.elsewhere()).into()),
-        }
+        stale_ms.filter(|stale_ms| *stale_ms <= u128::from(most_ms)).ok_or_else(|| self.elsewhere())
     }
 
     fn elsewhere(&self) -> Refusal {
         let leader = self.0.as_ref().and_then(|engine| engine.leader(ShardId(0)));
         Refusal::NotLeader { leader: leader.map_or(0, |leader| leader.0) }
     }
+}
+
+/// The most that a caller accepts, in ms; `None` if it takes what comes.
+///
+/// # Errors
+/// The refusal of what is no such number.
+pub(crate) fn accepted(headers: &HeaderMap) -> Result<Option<u32>, Status> {
+    let Some(most) = headers.get(MOST) else { return Ok(None) };
+    let most = most.to_str().unwrap_or_default();
+    let digits = most.len() <= 9 && most.bytes().all(|byte| byte.is_ascii_digit());
+    let wrong =
+        || Rejection::from(FieldError::invalid(MOST.as_str(), "up to nine digits", shown(most))).into();
+    most.parse().ok().filter(|_| digits).map(Some).ok_or_else(wrong)
 }

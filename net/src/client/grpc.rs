@@ -25,6 +25,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use super::staleness::{STALENESS_MAX, most_ms};
 use super::whereabouts::Whereabouts;
 use super::{CallError, Retry};
 
@@ -120,6 +121,8 @@ struct Way {
     retry: Retry,
     /// What shows who calls.
     bearer: Option<MetadataValue<Ascii>>,
+    /// How stale what is published may be at most, in ms; `None` = as it comes.
+    stale_ms_max: Option<u32>,
 }
 
 impl Way {
@@ -128,6 +131,9 @@ impl Way {
         request.set_timeout(self.retry.timeout);
         if let Some(bearer) = &self.bearer {
             request.metadata_mut().insert("authorization", bearer.clone());
+        }
+        if let Some(most_ms) = self.stale_ms_max {
+            request.metadata_mut().insert(STALENESS_MAX, most_ms.into());
         }
         request
     }
@@ -143,8 +149,14 @@ impl Client {
             shipping: Pool::new(&addresses.shipping, connections)?,
             notification: Pool::new(&addresses.notification, connections)?,
             recommendation: Pool::new(&addresses.recommendation, connections)?,
-            way: Way { retry, bearer: None },
+            way: Way { retry, bearer: None, stale_ms_max: None },
         })
+    }
+
+    /// The same client, whose reads are answered by what is no staler than this, in whole ms; `None` = as it comes.
+    pub fn accepting(mut self, staleness_max: Option<Duration>) -> Self {
+        self.way.stale_ms_max = staleness_max.map(most_ms);
+        self
     }
 
     /// The same client with an access token. One that no header can have is as good as none.
@@ -198,7 +210,9 @@ macro_rules! calls {
                     mut message: $package::$request,
                 ) -> Result<$package::$response, CallError> {
                     calls!(@$keyed message);
-                    let way = Way { retry: calls!(@retry $keyed self.way.retry), ..self.way.clone() };
+                    let retry = calls!(@retry $keyed self.way.retry);
+                    let stale_ms_max = calls!(@stale $keyed self.way.stale_ms_max);
+                    let way = Way { retry, stale_ms_max, ..self.way.clone() };
                     call(&self.$pool, way, message, |channel, request| async move {
                         $client::new(channel).$name(request).await
                     })
@@ -211,6 +225,8 @@ macro_rules! calls {
     (@read $message:ident) => {};
     (@slow $message:ident) => {};
     (@once $message:ident) => {};
+    (@stale read $stale:expr) => { $stale };
+    (@stale $keyed:ident $stale:expr) => { None };
     (@retry once $retry:expr) => { Retry { retries: 0, ..$retry } };
     (@retry slow $retry:expr) => { Retry { timeout: SLOW_TIMEOUT, ..$retry } };
     (@retry $keyed:ident $retry:expr) => { $retry };

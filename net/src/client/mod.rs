@@ -9,6 +9,7 @@ mod refused;
 mod retry;
 pub mod session;
 mod shop;
+mod staleness;
 mod whereabouts;
 
 pub use described::Described;

@@ -23,6 +23,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Streaming};
 use uuid::Uuid;
 
+use super::staleness::{STALENESS_MAX, most_ms};
 use super::whereabouts::Whereabouts;
 use super::{CallError, Refused, Retry, answers, calls};
 
@@ -59,6 +60,10 @@ pub struct Stream {
 impl Stream {
     /// Opens a session at the order service, `http://host:port`.
     pub async fn open(address: &str, token: &str, retry: &Retry) -> Result<Self, CallError> {
+        Self::open_for(address, (token, None), retry).await
+    }
+
+    async fn open_for(address: &str, who: (&str, Option<u32>), retry: &Retry) -> Result<Self, CallError> {
         let endpoint = Endpoint::from_shared(address.to_owned())
             .map_err(|_| CallError::Address(address.to_owned()))?
             .tcp_nodelay(true)
@@ -69,10 +74,15 @@ impl Stream {
             .keep_alive_while_idle(true)
             .http2_adaptive_window(true);
         let unreachable = |error: tonic::transport::Error| unknown(Code::Unavailable, describe(&error));
-        Self::over(endpoint.connect().await.map_err(unreachable)?, token, retry.timeout).await
+        let channel = endpoint.connect().await.map_err(unreachable)?;
+        Self::over(channel, who, retry.timeout).await
     }
 
-    async fn over(channel: Channel, token: &str, patience: Duration) -> Result<Self, CallError> {
+    async fn over(
+        channel: Channel,
+        (token, stale_ms_max): (&str, Option<u32>),
+        patience: Duration,
+    ) -> Result<Self, CallError> {
         let (asks, outgoing) = mpsc::channel(1);
         let mut request = Request::new(ReceiverStream::new(outgoing));
         if !token.is_empty() {
@@ -86,6 +96,9 @@ impl Stream {
                 leader_address: None,
             })?;
             request.metadata_mut().insert("authorization", bearer);
+        }
+        if let Some(most_ms) = stale_ms_max {
+            request.metadata_mut().insert(STALENESS_MAX, most_ms.into());
         }
         let mut client = SessionServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         // A server that is there and says nothing must not hold up whoever asks for ever.
@@ -116,6 +129,8 @@ struct Shared {
     token: Arc<str>,
     retry: Retry,
     queue_max: usize,
+    /// How stale what is looked up may be at most, in ms; `None` = as it comes.
+    stale_ms_max: Option<u32>,
     /// Where calls wait for the stream to an address.
     queues: Mutex<HashMap<Arc<str>, mpsc::Sender<Waiting>>>,
 }
@@ -133,12 +148,22 @@ impl Session {
         let whereabouts = Whereabouts::parse("http://", addresses);
         let whereabouts = whereabouts.ok_or_else(|| CallError::Address(addresses.to_owned()))?;
         let (whereabouts, token, queues) = (Arc::new(whereabouts), token.into(), Mutex::default());
-        Ok(Self { shared: Arc::new(Shared { whereabouts, token, retry, queue_max, queues }) })
+        let stale_ms_max = None;
+        Ok(Self { shared: Arc::new(Shared { whereabouts, token, retry, queue_max, stale_ms_max, queues }) })
+    }
+
+    /// A session of its own to the same addresses, whose lines and products are answered by what is no staler than this, in
+    /// whole ms; `None` = as it comes.
+    pub fn accepting(&self, staleness_max: Option<Duration>) -> Self {
+        let Shared { whereabouts, token, retry, queue_max, .. } = &*self.shared;
+        let (whereabouts, token, queues) = (whereabouts.clone(), token.clone(), Mutex::default());
+        let (retry, queue_max, stale_ms_max) = (*retry, *queue_max, staleness_max.map(most_ms));
+        Self { shared: Arc::new(Shared { whereabouts, token, retry, queue_max, stale_ms_max, queues }) }
     }
 
     /// What takes calls for an address.
     fn queue(&self, address: &Arc<str>) -> mpsc::Sender<Waiting> {
-        let Shared { whereabouts, token, retry, queue_max, queues } = &*self.shared;
+        let Shared { whereabouts, token, retry, queue_max, stale_ms_max, queues } = &*self.shared;
         let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = queues.get(address) {
             return queue.clone();
@@ -146,8 +171,8 @@ impl Session {
         queues.retain(|address, _| whereabouts.knows(address));
         let (queue, waiting) = mpsc::channel((*queue_max).max(1));
         let (address, token) = (address.clone(), token.clone());
-        let server =
-            Server { whereabouts: whereabouts.clone(), address: address.clone(), token, retry: *retry };
+        let (whereabouts, retry, stale_ms_max) = (whereabouts.clone(), *retry, *stale_ms_max);
+        let server = Server { whereabouts, address: address.clone(), token, stale_ms_max, retry };
         tokio::spawn(run(server, waiting));
         queues.insert(address, queue.clone());
         queue
@@ -234,6 +259,7 @@ struct Server {
     whereabouts: Arc<Whereabouts>,
     address: Arc<str>,
     token: Arc<str>,
+    stale_ms_max: Option<u32>,
     retry: Retry,
 }
 
@@ -241,7 +267,8 @@ struct Server {
 async fn run(server: Server, mut queue: Receiver<Waiting>) {
     let mut failures = 0;
     while let Some(first) = queue.recv().await {
-        let lost = match Stream::open(&server.address, &server.token, &server.retry).await {
+        let who = (&*server.token, server.stale_ms_max);
+        let lost = match Stream::open_for(&server.address, who, &server.retry).await {
             Ok(stream) => {
                 failures = 0;
                 match drive(stream, first, &mut queue, &server.retry).await {

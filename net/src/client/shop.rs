@@ -1,6 +1,7 @@
 //! One interface over every protocol: what a shop is asked, in the types of `onrush_proto`.
 
 use std::fmt;
+use std::time::Duration;
 
 use onrush_grpc::payment::v1::{ProcessRefundRequest, ProcessRefundResponse, RefundStatus};
 use onrush_grpc::product::v1::{
@@ -64,12 +65,14 @@ pub struct ShopOptions {
     pub connections: usize,
     /// Over TLS and QUIC: which servers are believed.
     pub trust: Trust,
+    /// How stale lines and products may be that a node answers where another one leads, in whole ms; `None` = as it comes.
+    pub staleness_max: Option<Duration>,
 }
 
 impl Default for ShopOptions {
     fn default() -> Self {
         let NativeOptions { token, retry, queue_max, per_shard, .. } = NativeOptions::default();
-        Self { token, retry, queue_max, per_shard, connections: 1, trust: Trust::System }
+        Self { token, retry, queue_max, per_shard, connections: 1, trust: Trust::System, staleness_max: None }
     }
 }
 
@@ -166,7 +169,8 @@ impl Shop {
 
     /// The same with options.
     pub async fn connect_with(address: &str, options: &ShopOptions) -> Result<Self, CallError> {
-        let ShopOptions { token, retry, queue_max, per_shard, connections, trust } = options.clone();
+        let ShopOptions { token, retry, queue_max, per_shard, connections, trust, staleness_max } =
+            options.clone();
         let place = |scheme| places(scheme, address);
         let native = [
             (NATIVE, Transport::Tcp),
@@ -175,12 +179,14 @@ impl Shop {
         ];
         let mut native = native.into_iter();
         if let Some((place, transport)) = native.find_map(|(scheme, way)| Some((place(scheme)?, way))) {
-            let options = NativeOptions { token, retry, queue_max, per_shard, transport };
+            let options = NativeOptions { token, retry, queue_max, per_shard, transport, staleness_max };
             return Ok(Self::over_native(Native::connect(&place.join(","), &options).await?));
         }
         if let Some(place) = place(SESSION) {
             let order = format!("{GRPC}{}", place.join(","));
-            return Ok(Self::over_session(Session::new(&order, &token, retry, queue_max)?));
+            return Ok(Self::over_session(
+                Session::new(&order, &token, retry, queue_max)?.accepting(staleness_max),
+            ));
         }
         let places = place(GRPC).ok_or_else(|| CallError::Address(address.to_owned()))?;
         let beside = |port: u16| {
@@ -194,7 +200,8 @@ impl Shop {
             payment: beside(50053),
             ..Addresses::default()
         };
-        Ok(Self::over_grpc(Client::new(&addresses, connections, retry)?.with_token(&token)))
+        let client = Client::new(&addresses, connections, retry)?.with_token(&token);
+        Ok(Self::over_grpc(client.accepting(staleness_max)))
     }
 
     /// A shop over a client that is there.

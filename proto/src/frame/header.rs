@@ -7,7 +7,7 @@
 //! | 8 | 1 | kind |
 //! | 9 | 1 | zero |
 //! | 10 | 2 | number of entries |
-//! | 12 | 4 | argument: credit in [`Kind::Outcomes`], [`Kind::Verdicts`], [`Kind::Pong`], [`Kind::Credit`] and [`Kind::Products`], else zero |
+//! | 12 | 4 | argument: credit in [`Kind::Outcomes`], [`Kind::Verdicts`], [`Kind::Pong`], [`Kind::Credit`] and [`Kind::Products`]; ms in [`Kind::Validate`] and [`Kind::Details`]; else zero |
 
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -103,7 +103,16 @@ impl Kind {
 
     /// True if entries or an argument say something in a frame of this kind.
     fn has_argument(self) -> bool {
-        matches!(self, Self::Outcomes | Self::Verdicts | Self::Pong | Self::Credit | Self::Products)
+        matches!(
+            self,
+            Self::Outcomes
+                | Self::Verdicts
+                | Self::Pong
+                | Self::Credit
+                | Self::Products
+                | Self::Validate
+                | Self::Details
+        )
     }
 }
 
@@ -138,7 +147,7 @@ pub struct Frame<'a> {
     pub kind: Kind,
     /// How many entries it says it has.
     pub count: u16,
-    /// Credit, where its kind has some.
+    /// Credit, or the most staleness that is accepted, where its kind has it.
     pub argument: u32,
     /// What stands behind the header.
     pub body: &'a [u8],

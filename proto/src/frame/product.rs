@@ -75,6 +75,8 @@ struct ProductBytes {
 pub struct DetailsView<'a> {
     /// What the answer brings back.
     pub tag: u64,
+    /// How stale what the answer rests on may be at most, in ms; 0 = as it comes.
+    pub stale_ms_max: u32,
     skus: &'a [WireText<39>],
 }
 
@@ -82,7 +84,7 @@ impl<'a> DetailsView<'a> {
     /// The SKUs of a frame.
     pub fn of(frame: &Frame<'a>) -> Result<Self, FrameError> {
         let (tag, skus) = tagged(frame, Kind::Details, "Details")?;
-        Ok(Self { tag, skus })
+        Ok(Self { tag, stale_ms_max: frame.argument, skus })
     }
 
     /// How many SKUs are asked for.

@@ -7,6 +7,8 @@
 //! | 0 | 40 | SKU |
 //! | 40 | 8 | quantity |
 //!
+//! The frame's argument is how stale what the answer rests on may be at most, in ms; 0 = as it comes.
+//!
 //! A frame of [`Kind::Verdicts`] has the tag, and for each line in its order 24 bytes:
 //!
 //! | offset | bytes | field |
@@ -53,6 +55,8 @@ impl LineView {
 pub struct ValidateView<'a> {
     /// What the answer brings back.
     pub tag: u64,
+    /// How stale what the answer rests on may be at most, in ms; 0 = as it comes.
+    pub stale_ms_max: u32,
     /// The lines.
     pub lines: &'a [LineView],
 }
@@ -61,7 +65,7 @@ impl<'a> ValidateView<'a> {
     /// The lines of a frame.
     pub fn of(frame: &Frame<'a>) -> Result<Self, FrameError> {
         let (tag, lines) = tagged(frame, Kind::Validate, "Validate")?;
-        Ok(Self { tag, lines })
+        Ok(Self { tag, stale_ms_max: frame.argument, lines })
     }
 }
 

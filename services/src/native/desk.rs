@@ -23,6 +23,7 @@ use crate::clock::now_us;
 use crate::deadline::Deadline;
 use crate::metrics::Commands;
 use crate::nodes::{Door, Nodes};
+use crate::staleness::Staleness;
 use crate::status::Rejection;
 
 /// Answers the connections of one front by a port of its own.
@@ -32,6 +33,7 @@ pub(crate) struct ShopDesk {
     port: Port,
     asker: Asker,
     judge: Judge,
+    staleness: Staleness,
     later: Later,
     feeds: Feeds,
     done: Arc<Done>,
@@ -58,6 +60,7 @@ impl ShopDesk {
             port: engine.port(),
             asker: Asker::new(engine.clone()),
             judge: Judge::new(engine.clone()),
+            staleness: Staleness::at(&engine),
             engine,
             gate,
             later,
@@ -111,6 +114,11 @@ impl ShopDesk {
         }
         let own = (view.subscription(), view.credit());
         Ok(self.feeds.begin(session.standing(), wanted, own)?)
+    }
+
+    /// Refuses whoever accepts nothing as stale as what is published here; 0 = takes it as it comes.
+    fn fresh_enough(&self, stale_ms_max: u32) -> Result<(), Refusal> {
+        if stale_ms_max == 0 { Ok(()) } else { self.staleness.within(stale_ms_max).map(drop) }
     }
 
     fn submit(&mut self, ticket: Ticket, operation: Operation, request: Request) -> Result<(), Refusal> {
@@ -195,12 +203,16 @@ impl Desk for ShopDesk {
     fn validate(&mut self, _: &Session, view: &ValidateView<'_>, out: &mut Vec<u8>) -> Result<(), Answer> {
         // What is published is open to everybody, as in the table of calls.
         self.commands.judged(view.lines.len());
-        self.judge.verdicts(view, out).map_err(|refusal| later::answer(Err(refusal.into())))
+        let fresh = self.fresh_enough(view.stale_ms_max);
+        let judged = fresh.and_then(|()| self.judge.verdicts(view, out));
+        judged.map_err(|refusal| later::answer(Err(refusal.into())))
     }
 
     fn details(&mut self, _: &Session, view: &DetailsView<'_>, out: &mut Vec<u8>) -> Result<(), Answer> {
         self.commands.told(view.len());
-        products::tell(&self.engine, view, out).map_err(|refusal| later::answer(Err(refusal.into())))
+        let fresh = self.fresh_enough(view.stale_ms_max);
+        let told = fresh.and_then(|()| products::tell(&self.engine, view, out));
+        told.map_err(|refusal| later::answer(Err(refusal.into())))
     }
 
     fn subscribe(&mut self, session: &Session, view: &SubscribeView<'_>) -> Result<Box<dyn Feed>, Answer> {

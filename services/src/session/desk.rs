@@ -15,6 +15,7 @@ use crate::field::FieldError;
 use crate::metrics::Meter;
 use crate::nodes::Signpost;
 use crate::settlements::Settlements;
+use crate::staleness::Staleness;
 use crate::status::Rejection;
 use crate::{order, payment, product};
 
@@ -25,6 +26,9 @@ pub(super) struct Desk {
     pub(super) settlements: Settlements,
     pub(super) meter: Arc<Meter>,
     pub(super) signpost: Signpost,
+    pub(super) staleness: Staleness,
+    /// How stale what is looked up may be at most, in ms, if the session says.
+    pub(super) stale_ms_max: Option<u32>,
 }
 
 impl Desk {
@@ -45,13 +49,21 @@ impl Desk {
         Answer { tag, answer: Some(made.unwrap_or_else(|rejection| self.failed(rejection))) }
     }
 
+    fn must_be_fresh(&self) -> Result<(), Rejection> {
+        let Some(most_ms) = self.stale_ms_max else { return Ok(()) };
+        self.staleness.within(most_ms)?;
+        Ok(())
+    }
+
     async fn make(&self, caller: &Admitted, deadline: Deadline, asked: Asked) -> Result<Said, Rejection> {
         let Self { backend, settlements, .. } = self;
         Ok(match asked {
             Asked::ValidateProducts(body) => {
+                self.must_be_fresh()?;
                 Said::ValidateProducts(Box::new(product::validate(backend, body.lines).await?))
             }
             Asked::GetProductDetails(body) => {
+                self.must_be_fresh()?;
                 Said::GetProductDetails(Box::new(product::details(backend, &body).await?))
             }
             Asked::UpdateStock(body) => {

@@ -22,6 +22,7 @@ use crate::backend::Backend;
 use crate::metrics::Meter;
 use crate::nodes::Signpost;
 use crate::settlements::Settlements;
+use crate::staleness::{self, Staleness};
 use crate::traces;
 use conversation::Conversation;
 use desk::Desk;
@@ -68,7 +69,10 @@ impl Sessions {
         &self,
         request: Request<Streaming<Bytes>>,
     ) -> Result<ReceiverStream<Result<Bytes, Status>>, Status> {
+        let staleness = Staleness::of(&self.backend);
         let desk = Arc::new(Desk {
+            stale_ms_max: staleness::accepted(request.metadata().as_ref())?,
+            staleness,
             standing: self.gate.standing(request.metadata().as_ref())?,
             backend: self.backend.clone(),
             settlements: self.settlements.clone(),

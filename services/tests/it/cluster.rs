@@ -15,7 +15,9 @@ use onrush_grpc::admin::v1::{
 use onrush_grpc::order::v1::order_service_client::OrderServiceClient;
 use onrush_grpc::product::v1::GetProductDetailsRequest;
 use onrush_grpc::product::v1::product_service_client::ProductServiceClient;
-use onrush_proto::ShardId;
+use onrush_net::client::grpc::Client;
+use onrush_net::client::{CallError, Retry, Shop as Buyer, ShopOptions};
+use onrush_proto::{ShardId, Sku};
 use onrush_services::config::{ClusterConfig, Service};
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -229,6 +231,49 @@ async fn a_read_is_no_staler_than_its_caller_accepts() {
         answer.status().is_success() && answer.headers().contains_key("onrush-staleness-ms"),
         "{answer:?}"
     );
+}
+
+/// The shipped client says what it accepts over each of its protocols, and goes to the node that leads where a follower is
+/// staler.
+#[tokio::test]
+async fn a_client_is_told_nothing_staler_than_it_accepts() {
+    let nodes = Nodes::founded();
+    let leader = nodes.leader().await;
+    nodes.shops[&leader].stock("tea", 500, 10).await;
+    let (_, follower) = nodes.shops.iter().find(|(node, _)| **node != leader).unwrap();
+    let sku: Sku = "tea".parse().unwrap();
+    let knows = || follower.engine().stock(&sku).is_some() && follower.engine().staleness().is_some();
+    seen("a follower that has the stock and knows how stale it is", knows).await;
+    let order = follower.addresses.order.replace("http://", "onrush+grpc://");
+    for address in [format!("onrush://{}", follower.native()), order] {
+        let with = async |staleness_max: Option<Duration>, retry: Retry| {
+            let options = ShopOptions { staleness_max, retry, ..ShopOptions::default() };
+            Buyer::connect_with(&address, &options).await.unwrap()
+        };
+        for (accepted, fresh_enough) in [(None, true), (Some(60_000), true), (Some(0), false)] {
+            // Who was refused goes to the leader the next time.
+            let shop = async || with(accepted.map(Duration::from_millis), Retry::NEVER).await;
+            let (validated, found) =
+                (shop().await.validate(&[(sku, 1)]).await, shop().await.products(&[sku]).await);
+            let refused = [validated.err(), found.err()].map(|error| error.map(|error| refusal(&error)));
+            let expected = (!fresh_enough).then(|| "NOT_LEADER".to_owned());
+            assert_eq!(refused, [expected.clone(), expected], "{address}: {accepted:?} ms");
+        }
+        let anywhere = with(Some(Duration::ZERO), Retry::default()).await;
+        assert_eq!(anywhere.validate(&[(sku, 1)]).await.unwrap()[0].available, 10, "{address}");
+    }
+    let client = Client::new(&follower.addresses, 1, Retry::NEVER).unwrap();
+    let asked = || GetProductDetailsRequest { sku: "tea".into() };
+    client.get_product_details(asked()).await.unwrap();
+    let strict = client.accepting(Some(Duration::ZERO)).get_product_details(asked()).await;
+    assert_eq!(refusal(&strict.unwrap_err()), "NOT_LEADER");
+}
+
+fn refusal(error: &CallError) -> String {
+    match error {
+        CallError::Refused(refused) => refused.reason.clone(),
+        error => panic!("expected a refusal, found {error}"),
+    }
 }
 
 #[tokio::test]

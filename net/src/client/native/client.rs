@@ -13,6 +13,7 @@ use super::link::{Asked, Full, Lost, Server, Told};
 use super::links::Links;
 use super::stream::{Transport, Way};
 use super::subscription::Subscription;
+use crate::client::staleness::most_ms;
 use crate::client::whereabouts::Whereabouts;
 use crate::client::{CallError, Described, Refused, Retry};
 
@@ -35,6 +36,8 @@ pub struct NativeOptions {
     pub per_shard: bool,
     /// What carries the frames.
     pub transport: Transport,
+    /// How stale lines and products may be that a node answers where another one leads, to the next ms; `None` = as it comes.
+    pub staleness_max: Option<Duration>,
 }
 
 impl Default for NativeOptions {
@@ -45,6 +48,7 @@ impl Default for NativeOptions {
             queue_max: 16_384,
             per_shard: false,
             transport: Transport::Tcp,
+            staleness_max: None,
         }
     }
 }
@@ -64,11 +68,13 @@ impl Native {
     /// Connects to `host:port`, or to the first of several, with a comma between them, where somebody welcomes us; fails
     /// if nobody does.
     pub async fn connect(addresses: &str, options: &NativeOptions) -> Result<Self, CallError> {
-        let NativeOptions { token, retry, queue_max, per_shard, transport } = options.clone();
+        let NativeOptions { token, retry, queue_max, per_shard, transport, staleness_max } = options.clone();
         let way = Way::new(&transport).map_err(|error| CallError::Trust(error.to_string()))?;
         let whereabouts = Whereabouts::parse("", addresses);
         let whereabouts = whereabouts.ok_or_else(|| CallError::Address(addresses.to_owned()))?;
-        let server = Server { whereabouts: Arc::new(whereabouts), way, token, retry };
+        // Less than a ms is what only a node that leads can say.
+        let stale_ms_max = staleness_max.map_or(0, |most| most_ms(most).max(1));
+        let server = Server { whereabouts: Arc::new(whereabouts), way, token, stale_ms_max, retry };
         let client = Self { links: Arc::new(Links::new(server, queue_max, per_shard)), retry };
         client.told(ANY, &Asked::Ping).await?;
         Ok(client)

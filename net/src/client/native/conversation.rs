@@ -78,7 +78,7 @@ impl Conversation {
     /// Begins on a fresh connection.
     pub(super) fn new(stream: Stream, server: &Server, welcome: Welcomed, waiting: Vec<Call>) -> Self {
         Self {
-            wire: Wire::new(stream, &server.token),
+            wire: Wire::new(stream, server.greeting()),
             welcome,
             waiting: waiting.into(),
             open: HashMap::new(),

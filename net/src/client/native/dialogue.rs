@@ -119,6 +119,8 @@ pub struct Dialogue {
     welcome: Option<Welcome>,
     credit: u32,
     open: usize,
+    /// How stale what is looked up may be at most, in ms; 0 = as it comes.
+    stale_ms_max: u32,
     /// Something was subscribed to.
     follows: bool,
     late: bool,
@@ -140,9 +142,15 @@ impl Dialogue {
             welcome: None,
             credit: 0,
             open: 0,
+            stale_ms_max: 0,
             follows: false,
             late: false,
         }
+    }
+
+    /// The same, where lines and products are answered by what is no staler than this, in ms; 0 = as it comes.
+    pub fn accepting(self, stale_ms_max: u32) -> Self {
+        Self { stale_ms_max, ..self }
     }
 
     /// What the server granted, once it has.
@@ -272,7 +280,7 @@ impl Dialogue {
             frame.abandon(&mut self.output);
             return Err(NotAsked::TooLarge { most, found });
         };
-        frame.seal(&mut self.output, count, 0);
+        frame.seal(&mut self.output, count, self.stale_ms_max);
         self.spend();
         Ok(())
     }

@@ -128,7 +128,7 @@ impl Follow {
             Ok(stream) => stream,
             Err(lost) => return lost.into(),
         };
-        let mut wire = Wire::new(stream, &self.server.token);
+        let mut wire = Wire::new(stream, self.server.greeting());
         self.credit = 0;
         loop {
             let ended = self.step(&mut wire).await;

@@ -97,8 +97,17 @@ pub(super) struct Server {
     pub(super) whereabouts: Arc<Whereabouts>,
     pub(super) way: Way,
     pub(super) token: String,
+    /// How stale what is looked up may be at most, in ms; 0 = as it comes.
+    pub(super) stale_ms_max: u32,
     /// Pauses between connections that fail, and how long silence may last.
     pub(super) retry: Retry,
+}
+
+impl Server {
+    /// What a connection begins with: who we are, and what we accept.
+    pub(super) fn greeting(&self) -> (&str, u32) {
+        (&self.token, self.stale_ms_max)
+    }
 }
 
 /// Why a call was not taken: as many wait as may.

@@ -27,10 +27,10 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Begins on a fresh stream.
-    pub(super) fn new(stream: Stream, token: &str) -> Self {
+    pub(super) fn new(stream: Stream, (token, stale_ms_max): (&str, u32)) -> Self {
         Self {
             stream,
-            dialogue: Dialogue::new(token, NAME),
+            dialogue: Dialogue::new(token, NAME).accepting(stale_ms_max),
             buffer: vec![0; READ_BYTES],
             heard: Instant::now(),
             doubted: false,
