@@ -157,6 +157,9 @@ pub(crate) struct ClusterArgs {
     /// namespaces
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub(crate) full: u32,
+    /// How often each write to the disk of another node takes 100 ms longer, for two seconds; needs strace
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) slow: u32,
     /// How often another node loses its disk, and one with another number takes its place, empty
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=13))]
     pub(crate) replaces: u32,

@@ -35,10 +35,12 @@ pub(super) enum Kind {
     Full,
     /// The disk of another node is full.
     FollowerFull,
+    /// Each write to the disk of another node takes 100 ms longer.
+    FollowerSlow,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Kill,
         Self::Pause,
         Self::FollowerPause,
@@ -55,6 +57,7 @@ impl Kind {
         Self::Replace,
         Self::Full,
         Self::FollowerFull,
+        Self::FollowerSlow,
     ];
 
     /// For people, and stable for machines.
@@ -76,6 +79,7 @@ impl Kind {
             Self::Replace => ("disk lost at follower", "replace"),
             Self::Full => ("disk full at leader", "full"),
             Self::FollowerFull => ("disk full at follower", "follower_full"),
+            Self::FollowerSlow => ("disk slow at follower", "follower_slow"),
         }
     }
 

@@ -14,6 +14,7 @@ mod kinds;
 mod nodes;
 mod proxies;
 mod room;
+mod slow;
 mod trouble;
 mod wires;
 
@@ -36,6 +37,7 @@ use compare::compare;
 use figures::Figures;
 use kinds::Kind;
 use nodes::{Nodes, Plan};
+use slow::SlowDisk;
 use trouble::Trouble;
 
 /// Random streams of the troubles.
@@ -161,7 +163,8 @@ async fn disturb(
 ) -> Result<Figures, ClusterError> {
     let mut random = Random::new(args.seed, TROUBLES);
     let nets = args.namespaces && enclosed == Some(Enclosed::Nets);
-    let kinds = in_random_order(args, (enclosed.is_some(), nets), &mut random);
+    let means = Means { mounts: enclosed.is_some(), nets, slow: may_be_slow(args) };
+    let kinds = in_random_order(args, &means, &mut random);
     let plan = Plan {
         disturbed: args.cuts > 0,
         proxies: args.tears > 0,
@@ -191,9 +194,28 @@ async fn disturb(
     Ok(figures)
 }
 
+/// What there is to make troubles with.
+struct Means {
+    /// Mounts that nobody else sees.
+    mounts: bool,
+    /// Networks that nobody else sees.
+    nets: bool,
+    /// What makes disks slow.
+    slow: bool,
+}
+
+/// True if disks are to be slow, and can be.
+fn may_be_slow(args: &ClusterArgs) -> bool {
+    let tried = if args.slow > 0 { SlowDisk::tried() } else { Ok(()) };
+    if let Err(found) = &tried {
+        say(&format!("slow disks: passed over, as {found}"));
+    }
+    tried.is_ok()
+}
+
 /// As many of each kind as were asked for, and can be.
-fn in_random_order(args: &ClusterArgs, (mounts, nets): (bool, bool), random: &mut Random) -> Vec<Kind> {
-    let full = if mounts { args.full } else { 0 };
+fn in_random_order(args: &ClusterArgs, means: &Means, random: &mut Random) -> Vec<Kind> {
+    let full = if means.mounts { args.full } else { 0 };
     let counts = [
         (Kind::Kill, args.kills),
         (Kind::Pause, args.pauses),
@@ -201,7 +223,7 @@ fn in_random_order(args: &ClusterArgs, (mounts, nets): (bool, bool), random: &mu
         (Kind::Transfer, args.transfers),
         (Kind::Roll, args.rolls),
         (Kind::Cut, args.cuts),
-        (Kind::Isolate, if nets { args.cuts } else { 0 }),
+        (Kind::Isolate, if means.nets { args.cuts } else { 0 }),
         (Kind::Silence, args.cuts),
         (Kind::Flap, args.cuts),
         (Kind::Noise, args.cuts),
@@ -211,6 +233,7 @@ fn in_random_order(args: &ClusterArgs, (mounts, nets): (bool, bool), random: &mu
         (Kind::Replace, args.replaces),
         (Kind::Full, full.div_ceil(2)),
         (Kind::FollowerFull, full / 2),
+        (Kind::FollowerSlow, if means.slow { args.slow } else { 0 }),
     ];
     let mut kinds: Vec<Kind> =
         counts.iter().flat_map(|(kind, count)| std::iter::repeat_n(*kind, *count as usize)).collect();

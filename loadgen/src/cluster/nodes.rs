@@ -21,6 +21,7 @@ use super::client::Doors;
 use super::disk::{self, SmallDisk};
 use super::ground::{Ground, Nets};
 use super::proxies::{self, Proxies};
+use super::slow::SlowDisk;
 use super::wires::Wires;
 use crate::cli::ClusterArgs;
 use crate::crash::CrashError;
@@ -330,6 +331,11 @@ impl Nodes {
 
     pub(super) fn signal(&self, at: usize, signal: Signal) -> Result<(), ClusterError> {
         Ok(self.all[at].process.as_ref().map_or(Ok(()), |process| process.signal(signal))?)
+    }
+
+    /// The disk of a node that runs is slow for as long as this is there.
+    pub(super) fn slow_disk(&self, at: usize) -> Result<Option<SlowDisk>, ClusterError> {
+        self.all[at].process.as_ref().map(|process| SlowDisk::of(process.id())).transpose()
     }
 
     /// Flips a bit of the last entry on the disk of a node that does not run.

@@ -138,6 +138,11 @@ impl Scene<'_> {
                 return Ok(self.nodes.replace(other).await?.map(rebuilt));
             }
             Kind::Full | Kind::FollowerFull => self.fill().await?,
+            Kind::FollowerSlow => {
+                let slow = self.nodes.slow_disk(other)?;
+                tokio::time::sleep(STANDSTILL).await;
+                drop(slow);
+            }
             Kind::Tear => return Ok(self.tear().await),
             Kind::Cut | Kind::Isolate | Kind::Silence | Kind::Flap | Kind::Noise => self.storm().await?,
         }

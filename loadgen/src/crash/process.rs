@@ -205,6 +205,11 @@ impl Process {
         Ok(())
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Has it stand still, or go on.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), CrashError> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
