@@ -32,6 +32,8 @@ pub struct Snapshots {
     /// Frozen and not written yet, if there is no thread to do it.
     waiting: Option<Frozen>,
     by_hand: bool,
+    /// Those of an earlier life are to be looked at: the log in front of them has not been let go of.
+    unchecked: bool,
     busy: Arc<AtomicBool>,
     /// The log, to look up where in it a snapshot stands.
     log: Option<LogReader>,
@@ -50,6 +52,7 @@ impl Snapshots {
             running: None,
             waiting: None,
             by_hand: false,
+            unchecked: false,
             busy: Arc::default(),
             log: None,
         }
@@ -62,7 +65,8 @@ impl Snapshots {
     }
 
     /// Goes on where an earlier life of the shard ended: the next snapshot is due by the log behind the newest
-    /// one, not by what comes from now on. Who is restarted often would never take one, and never release its log.
+    /// one, not by what comes from now on, and what that life had not let go of is, once its snapshots are found sound. Who
+    /// is restarted often would never take one, and never release its log.
     pub fn continuing(mut self, log: &Log) -> Self {
         let newest = newest_named(self.disk.as_ref()).unwrap_or_else(|error| {
             tracing::warn!(shard = self.shard.0, %error, "snapshots cannot be listed");
@@ -71,6 +75,9 @@ impl Snapshots {
         let (lsn, bytes) = newest.unwrap_or_default();
         self.log_bytes = log.bytes_behind(lsn);
         self.last_bytes.store(bytes, Ordering::Release);
+        // One interval of log is there between two snapshots.
+        let in_front = log.bytes_behind(0).saturating_sub(self.log_bytes);
+        self.unchecked = in_front > 2 * self.due();
         self
     }
 
@@ -83,8 +90,39 @@ impl Snapshots {
     /// log, so all of them together write no more than the log does.
     pub(crate) fn grew(&mut self, log_bytes: u64) -> bool {
         self.log_bytes += log_bytes;
-        let due = self.every_bytes.max(self.last_bytes.load(Ordering::Acquire));
-        self.log_bytes >= due && !self.busy.load(Ordering::Acquire)
+        if std::mem::take(&mut self.unchecked) {
+            self.check();
+        }
+        self.log_bytes >= self.due() && !self.busy.load(Ordering::Acquire)
+    }
+
+    fn due(&self) -> u64 {
+        self.every_bytes.max(self.last_bytes.load(Ordering::Acquire))
+    }
+
+    /// Reads the snapshots of an earlier life.
+    fn check(&mut self) {
+        self.busy.store(true, Ordering::Release);
+        let (shard, disk) = (self.shard, Arc::clone(&self.disk));
+        let (oldest, busy) = (Arc::clone(&self.oldest_kept), Arc::clone(&self.busy));
+        let check = move || {
+            match prune(disk.as_ref(), KEEP) {
+                Ok(pruned) => tell_oldest(&oldest, &pruned.kept),
+                Err(error) => tracing::warn!(shard = shard.0, %error, "snapshots cannot be checked"),
+            }
+            busy.store(false, Ordering::Release);
+        };
+        if self.by_hand { check() } else { self.spawn(check) }
+    }
+
+    fn spawn(&mut self, work: impl FnOnce() + Send + 'static) {
+        match thread::Builder::new().name(format!("snapshot-{:03}", self.shard.0)).spawn(work) {
+            Ok(thread) => self.running = Some(thread),
+            Err(error) => {
+                tracing::warn!(shard = self.shard.0, %error, "snapshot not started");
+                self.busy.store(false, Ordering::Release);
+            }
+        }
     }
 
     /// The position of the older of two verified snapshots; 0 while there are fewer.
@@ -102,13 +140,7 @@ impl Snapshots {
             return;
         }
         let write = self.writing(frozen);
-        match thread::Builder::new().name(format!("snapshot-{:03}", self.shard.0)).spawn(write) {
-            Ok(thread) => self.running = Some(thread),
-            Err(error) => {
-                tracing::warn!(shard = self.shard.0, %error, "snapshot not started");
-                self.busy.store(false, Ordering::Release);
-            }
-        }
+        self.spawn(write);
     }
 
     /// What writes a snapshot and tells how it went.
@@ -121,10 +153,7 @@ impl Snapshots {
             match write_and_prune(shard, &disk, &frozen, log) {
                 Ok((bytes, kept)) => {
                     last_bytes.store(bytes, Ordering::Release);
-                    if kept.len() >= KEEP {
-                        let floor = if planted(20) { kept.first() } else { kept.iter().min() };
-                        oldest.store(floor.copied().unwrap_or(0), Ordering::Release);
-                    }
+                    tell_oldest(&oldest, &kept);
                 }
                 // The log keeps what the snapshot would have replaced; the next one may succeed.
                 Err(error) => tracing::warn!(shard = shard.0, %error, "snapshot failed"),
@@ -156,6 +185,14 @@ enum TakeError {
     Snapshot(#[from] SnapshotError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// The log is kept from the oldest of those that are sound, if they are as many as are kept.
+fn tell_oldest(oldest: &AtomicU64, kept: &[u64]) {
+    if kept.len() >= KEEP {
+        let floor = if planted(20) { kept.first() } else { kept.iter().min() };
+        oldest.store(floor.copied().unwrap_or(0), Ordering::Release);
+    }
 }
 
 fn section(keyspace: Keyspace) -> u8 {

@@ -6,6 +6,7 @@ use onrush_engine::flush::{Absorber, Stored};
 use onrush_engine::{FlushOptions, Flusher, Snapshots, Station, Tail, TailBounds, install_newest};
 use onrush_proto::ShardId;
 use onrush_storage::disk::{Disk, FaultDisk};
+use onrush_storage::log::Log;
 use onrush_storage::snapshot::{SnapshotReader, prune};
 use onrush_storage::store::{MemoryStore, Store};
 
@@ -17,29 +18,10 @@ use crate::speech::Speaker;
 /// snapshot itself: the shard did not start, though nothing but its store was lost.
 #[test]
 fn the_log_reaches_back_to_the_checkpoint_in_each_kept_snapshot() {
-    let mut rig = Rig::new(Plan::new(1));
-    let said = (0..80).map(|number| format!("order c{number} tea"));
-    for text in std::iter::once("put tea price 100 stock 500".to_owned()).chain(said) {
-        for (key, command) in Speaker::default().requests(&rig, &text) {
-            rig.ask(key, command);
-        }
-    }
+    let rig = sold();
     let log = &rig.nodes[0].log;
-    let tail = Arc::new(Tail::new(0, log.reader(), TailBounds::at_most(1 << 20)));
-    let station = Arc::new(Station::new(ShardId(0), 1, tail));
     let shelf: Arc<dyn Disk> = Arc::new(FaultDisk::new(1));
-    let options = FlushOptions {
-        rows: 1,
-        log_bytes: 1,
-        checkpoint_bytes: 5_000,
-        lag_bytes_max: u64::MAX,
-        snapshot_bytes: 1,
-        ..FlushOptions::default()
-    };
-    let snapshots = Snapshots::new(ShardId(0), Arc::clone(&shelf), 1).by_hand();
-    let absorber = Absorber::new(0, 0, Vec::new(), Vec::new());
-    let store = Box::new(MemoryStore::new());
-    let mut flusher = Flusher::new(Arc::clone(&station), 0, absorber, store, (options, snapshots));
+    let (station, mut flusher) = life(log, &shelf);
     let (mut reader, mut released) = (log.reader(), 0);
     while let Some(frame) = reader.next_frame().unwrap() {
         station.commit(frame.to_frame(), u64::MAX);
@@ -58,6 +40,61 @@ fn the_log_reaches_back_to_the_checkpoint_in_each_kept_snapshot() {
         released = below;
     }
     assert!(released > 10, "expected a log that is released, found it kept from {released}");
+}
+
+/// What was kept was told by what a life had written itself: who was restarted before its next snapshot never let go of its
+/// log.
+#[test]
+fn a_life_lets_go_of_what_an_earlier_one_has_snapshots_for() {
+    let rig = sold();
+    let log = &rig.nodes[0].log;
+    let shelf: Arc<dyn Disk> = Arc::new(FaultDisk::new(1));
+    let mut releases = Vec::new();
+    for writes in [true, false] {
+        let (station, mut flusher) = life(log, &shelf);
+        let mut reader = log.reader();
+        while let Some(frame) = reader.next_frame().unwrap() {
+            station.commit(frame.to_frame(), u64::MAX);
+            flusher.absorb_committed().unwrap();
+            if writes {
+                flusher.write_snapshot();
+            }
+        }
+        releases.push(station.release_below());
+    }
+    assert!(releases[0] > 10, "{releases:?}");
+    assert_eq!(releases[0], releases[1], "the second life wrote none");
+}
+
+/// A shop whose log has 82 records.
+fn sold() -> Rig {
+    let mut rig = Rig::new(Plan::small(1, false));
+    let said = (0..80).map(|number| format!("order c{number} tea"));
+    for text in std::iter::once("put tea price 100 stock 500".to_owned()).chain(said) {
+        for (key, command) in Speaker::default().requests(&rig, &text) {
+            rig.ask(key, command);
+        }
+    }
+    rig
+}
+
+/// What absorbs a log from its beginning, and takes snapshots when it is told to.
+fn life(log: &Log, shelf: &Arc<dyn Disk>) -> (Arc<Station>, Flusher) {
+    let tail = Arc::new(Tail::new(0, log.reader(), TailBounds::at_most(1 << 20)));
+    let station = Arc::new(Station::new(ShardId(0), 1, tail));
+    let options = FlushOptions {
+        rows: 1,
+        log_bytes: 1,
+        checkpoint_bytes: 5_000,
+        lag_bytes_max: u64::MAX,
+        snapshot_bytes: 1,
+        ..FlushOptions::default()
+    };
+    let snapshots = Snapshots::new(ShardId(0), Arc::clone(shelf), 1).continuing(log).by_hand();
+    let absorber = Absorber::new(0, 0, Vec::new(), Vec::new());
+    let store = Box::new(MemoryStore::new());
+    let flusher = Flusher::new(Arc::clone(&station), 0, absorber, store, (options, snapshots));
+    (station, flusher)
 }
 
 /// A shelf with one snapshot alone.
