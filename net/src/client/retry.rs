@@ -1,8 +1,11 @@
 //! Trying again, always under the same key.
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tonic::Code;
 use uuid::Uuid;
 
 use super::CallError;
@@ -17,7 +20,8 @@ pub struct Retry {
     pub pause: Duration,
     /// Bound of every pause.
     pub pause_max: Duration,
-    /// How long one try may take.
+    /// How long one try may take. After a quarter of it without an answer another node is asked the same, under the same
+    /// key, if there are several and a second try may be: it may lead by now.
     pub timeout: Duration,
 }
 
@@ -53,7 +57,14 @@ impl Retry {
         let mut pursuit = Pursuit::new(whereabouts, shard);
         let (mut number, mut pauses, mut unknown) = (0, 0, None);
         loop {
-            let error = match attempt(pursuit.at().clone()).await {
+            let (tried, passed_over) = self.attend(whereabouts, &mut pursuit, &mut attempt).await;
+            if passed_over {
+                unknown.get_or_insert(CallError::Unknown {
+                    code: Code::DeadlineExceeded,
+                    message: "the node that led did not answer, and another one leads".into(),
+                });
+            }
+            let error = match tried {
                 Ok(answer) => {
                     pursuit.answered();
                     return Ok(answer);
@@ -76,6 +87,40 @@ impl Retry {
             if onward != Onward::AtOnce {
                 pauses += 1;
                 tokio::time::sleep(self.pause_for(onward, pauses)).await;
+            }
+        }
+    }
+
+    /// What comes of a try. A node that led may stand still, or be gone without a word: while it says nothing, others are
+    /// asked in turn. True if it was passed over, and what it did is unknown: another one answered, or names who leads.
+    async fn attend<T, F>(
+        &self,
+        whereabouts: &Whereabouts,
+        pursuit: &mut Pursuit<'_>,
+        attempt: &mut impl FnMut(Arc<str>) -> F,
+    ) -> (Result<T, CallError>, bool)
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        let mut last = pursuit.at().clone();
+        let mut first = pin!(attempt(last.clone()));
+        loop {
+            let beside = async {
+                tokio::time::sleep(self.timeout / 4).await;
+                if self.retries == 0 || whereabouts.count() < 2 {
+                    return pending().await;
+                }
+                last = pursuit.beside(&last);
+                attempt(last.clone()).await
+            };
+            let found = tokio::select! {
+                biased;
+                found = &mut first => return (found, false),
+                found = beside => found,
+            };
+            if found.as_ref().err().is_none_or(|error| pursuit.names_another(error)) {
+                pursuit.pass_over(last);
+                return (found, true);
             }
         }
     }
@@ -109,7 +154,78 @@ impl Retry {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
+    use onrush_proto::Refusal;
+    use tokio::time::Instant;
+
     use super::*;
+
+    const RETRY: Retry = Retry {
+        retries: 2,
+        pause: Duration::from_millis(1),
+        pause_max: Duration::from_millis(1),
+        timeout: Duration::from_secs(4),
+    };
+
+    /// What a node does with a call.
+    #[derive(Clone, Copy)]
+    enum Node {
+        Silent,
+        Answers,
+        Names(u64),
+    }
+
+    /// Asks three nodes that do this; whom, what came of it, and after how long, of a clock that waits for nobody.
+    async fn asked(retry: Retry, nodes: [Node; 3]) -> (Vec<usize>, Result<usize, CallError>, Duration) {
+        const PLACES: [&str; 3] = ["a:1", "b:1", "c:1"];
+        let places = Whereabouts::parse("", &PLACES.join(",")).unwrap();
+        let (asked, began) = (RefCell::new(Vec::new()), Instant::now());
+        let attempt = |at: Arc<str>| {
+            let node = PLACES.iter().position(|place| **place == *at).unwrap();
+            asked.borrow_mut().push(node + 1);
+            async move {
+                match nodes[node] {
+                    Node::Answers => Ok(node + 1),
+                    Node::Silent => {
+                        tokio::time::sleep(retry.timeout).await;
+                        Err(CallError::Unknown { code: Code::DeadlineExceeded, message: "silent".into() })
+                    }
+                    Node::Names(leader) => {
+                        let refusal = Refusal::NotLeader { leader };
+                        Err(match CallError::from(refusal) {
+                            CallError::Refused(mut refused) if leader > 0 => {
+                                refused.leader_address = Some(PLACES[leader as usize - 1].into());
+                                CallError::Refused(refused)
+                            }
+                            error => error,
+                        })
+                    }
+                }
+            }
+        };
+        let found = retry.until_answered((&places, 0), attempt).await;
+        (asked.into_inner(), found, began.elapsed())
+    }
+
+    /// A leader that stands still was waited for until the try was over, though another one led long since.
+    #[tokio::test(start_paused = true)]
+    async fn another_one_is_asked_while_the_first_is_silent() {
+        let quarter = RETRY.timeout / 4;
+        // The second one has not heard of another leader.
+        let (asked_of, found, took) = asked(RETRY, [Node::Silent, Node::Names(1), Node::Answers]).await;
+        assert_eq!((asked_of, found.unwrap(), took), (vec![1, 2, 3], 3, 2 * quarter));
+        // It has.
+        let (asked_of, found, took) = asked(RETRY, [Node::Silent, Node::Names(3), Node::Answers]).await;
+        assert_eq!((asked_of, found.unwrap(), took), (vec![1, 2, 3], 3, quarter));
+        // Nobody leads: what the silent one did is unknown, whatever the others say.
+        let (_, found, _) = asked(RETRY, [Node::Silent, Node::Names(3), Node::Names(0)]).await;
+        assert!(matches!(found, Err(CallError::Unknown { .. })), "{found:?}");
+        // What may be asked once alone is asked once.
+        let (asked_of, found, took) = asked(Retry { retries: 0, ..RETRY }, [Node::Silent; 3]).await;
+        assert_eq!((asked_of, took), (vec![1], RETRY.timeout));
+        assert!(found.is_err());
+    }
 
     #[test]
     fn pauses_stay_below_a_doubling_bound() {

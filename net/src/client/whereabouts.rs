@@ -178,6 +178,26 @@ impl<'a> Pursuit<'a> {
         Self { whereabouts, shard, at, known, silent: Vec::new(), asked: Vec::new() }
     }
 
+    /// Where else to ask whether somebody leads by now, behind who was asked that last.
+    pub(super) fn beside(&self, last: &str) -> Arc<str> {
+        let next = self.whereabouts.next(last);
+        if next == self.at { self.whereabouts.next(&next) } else { next }
+    }
+
+    /// True if this names somebody who leads, and not who is asked already.
+    pub(super) fn names_another(&self, error: &CallError) -> bool {
+        let named = error.leader().filter(|(node, _)| *node != 0);
+        let named = named.and_then(|(node, said)| self.whereabouts.leader(node, said));
+        named.is_some_and(|leader| leader != self.at && !self.silent.contains(&leader))
+    }
+
+    /// Nobody answers where it is asked, and there is more to be had elsewhere.
+    pub(super) fn pass_over(&mut self, to: Arc<str>) {
+        let from = std::mem::replace(&mut self.at, to);
+        self.whereabouts.turn(self.shard, &from, &self.at);
+        self.silent.push(from);
+    }
+
     /// Where to ask.
     pub(super) fn at(&self) -> &Arc<str> {
         &self.at
