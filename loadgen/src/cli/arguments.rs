@@ -163,6 +163,10 @@ pub(crate) struct ClusterArgs {
     /// How often another node loses its disk, and one with another number takes its place, empty
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=13))]
     pub(crate) replaces: u32,
+    /// Where the data of empty nodes lies: a directory on another disk than the temporary one, if what the others feel is
+    /// not to be that all share a disk
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spare_dir: Option<PathBuf>,
     /// Each node in a network namespace of its own: the kernel cuts links. Needs root or user namespaces; without them
     /// relays do, as without this option
     #[arg(long)]

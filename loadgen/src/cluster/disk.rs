@@ -117,6 +117,15 @@ pub(super) fn clear(dir: &Path) -> Result<(), ClusterError> {
     Ok(())
 }
 
+/// Has a directory lie in another one, which may be on another disk; what is in either goes.
+pub(super) fn move_to(other: &Path, dir: &Path) -> Result<(), ClusterError> {
+    fs::create_dir_all(other).map_err(failed(other))?;
+    clear(other)?;
+    // A link is no directory to what removes.
+    let gone = if dir.is_symlink() { fs::remove_file(dir) } else { fs::remove_dir_all(dir) };
+    gone.and_then(|()| std::os::unix::fs::symlink(other, dir)).map_err(failed(dir))
+}
+
 /// True if an error of a start says where the damage is: the file, or the part of the directory that it lies in.
 pub(super) fn names(said: &str, file: &Path) -> bool {
     let name = |part: &std::ffi::OsStr| said.contains(&*part.to_string_lossy());
@@ -179,6 +188,20 @@ impl Drop for SmallDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_moves_to_another_one_and_both_begin_empty() {
+        let rooms = tempfile::tempdir().unwrap();
+        let [dir, one, two] = ["dir", "one", "two"].map(|name| rooms.path().join(name));
+        fs::create_dir_all(dir.join("inner")).unwrap();
+        fs::write(dir.join("inner/file"), "old").unwrap();
+        for other in [&one, &two, &one] {
+            move_to(other, &dir).unwrap();
+            assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+            fs::write(dir.join("file"), "new").unwrap();
+            assert_eq!(fs::read(other.join("file")).unwrap(), b"new");
+        }
+    }
 
     #[test]
     fn a_damage_changes_one_file_as_it_says_and_is_the_same_for_a_seed() {

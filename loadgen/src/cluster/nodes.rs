@@ -64,6 +64,8 @@ pub(super) struct Nodes {
     /// Where nodes reach each other without relays.
     direct: String,
     shards: u16,
+    /// Where the data of empty nodes lies, if not with the others'.
+    elsewhere: Option<TempDir>,
     _dir: TempDir,
 }
 
@@ -215,7 +217,13 @@ impl Nodes {
         let spare = later.iter().map(|(number, _)| *number).collect();
         let direct = places(&ground, &ports);
         let shards = args.shards;
-        let mut nodes = Self { all, ground, wires, proxies, small, spare, direct, shards, _dir: dir };
+        let elsewhere = args.spare_dir.as_ref().map(|all| {
+            let made = tempfile::Builder::new().prefix(LEFT).tempdir_in(all);
+            made.map_err(|source| CrashError::Directory { dir: all.clone(), source })
+        });
+        let elsewhere = elsewhere.transpose()?;
+        let mut nodes =
+            Self { all, ground, wires, proxies, small, spare, direct, shards, elsewhere, _dir: dir };
         for at in 0..nodes.all.len() {
             nodes.start(at)?;
         }
@@ -259,13 +267,16 @@ impl Nodes {
         drop(self.all[at].process.take());
     }
 
-    /// A node that does not run has lost its disk: what comes in its place is empty, has another number, and takes over its
-    /// vote. How much it got, and in which time.
-    pub(super) async fn replace(&mut self, at: usize) -> Result<Option<(u64, Duration)>, ClusterError> {
+    /// A node that does not run has lost its disk: what comes in its place has another number, and nothing. Whose vote it
+    /// is to take over; `None` if no number is left.
+    pub(super) fn lose(&mut self, at: usize) -> Result<Option<u64>, ClusterError> {
         let Some(number) = self.spare.pop_front() else { return Ok(None) };
         let lost = self.all[at].number;
         let node = &mut self.all[at];
         disk::clear(&node.setup.data())?;
+        if let Some(dir) = &self.elsewhere {
+            disk::move_to(&dir.path().join(number.to_string()), &node.setup.data())?;
+        }
         if let Some(nets) = self.ground.nets() {
             nets.renumber(at, lost, number)?;
         }
@@ -274,6 +285,13 @@ impl Nodes {
             (setup.number, setup.peers) = (number, self.direct.clone());
         }
         node.setup.format()?;
+        Ok(Some(lost))
+    }
+
+    /// Starts the empty node in its place, and gives it the vote of the one that is lost. How much it was sent, and in which
+    /// time.
+    pub(super) async fn take_place(&mut self, at: usize, lost: u64) -> Result<(u64, Duration), ClusterError> {
+        let number = self.all[at].number;
         let began = Instant::now();
         self.start(at)?;
         self.change("a learner", |voters| (voters.to_vec(), vec![number])).await?;
@@ -283,7 +301,7 @@ impl Nodes {
         };
         self.change("a vote of the new node", |voters| (with(voters), Vec::new())).await?;
         let took = began.elapsed();
-        Ok(Some((sent_bytes(&self.all[at].setup.data()), took)))
+        Ok((sent_bytes(&self.all[at].setup.data()), took))
     }
 
     /// Has the leader change the groups of all shards, one after the other, until it is so.

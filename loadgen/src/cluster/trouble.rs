@@ -53,6 +53,8 @@ struct Scene<'a> {
     leader: usize,
     /// Another one.
     other: usize,
+    /// Between which moments buyers feel it, if it is not all of it.
+    felt: Option<(Duration, Duration)>,
 }
 
 impl Trouble {
@@ -75,7 +77,7 @@ impl Trouble {
         (leader, _) = nodes.leader().await?;
         let other = (leader + 1 + random.below(2) as usize) % NUMBERS.len();
         let began = books.now();
-        let mut scene = Scene { kind, nodes, books, random, leader, other };
+        let mut scene = Scene { kind, nodes, books, random, leader, other, felt: None };
         let mut note = scene.begin().await?;
         let during = books.now();
         tokio::time::sleep(AFTER).await;
@@ -85,10 +87,8 @@ impl Trouble {
         }
         let ended = books.now();
         let gap = books.longest_gap(began, ended);
-        let p99 = (
-            quantile(&books.times(calm, began), 0.99),
-            quantile(&books.times(began, during.max(began + AFTER)), 0.99),
-        );
+        let felt = scene.felt.unwrap_or((began, during.max(began + AFTER)));
+        let p99 = (quantile(&books.times(calm, began), 0.99), quantile(&books.times(felt.0, felt.1), 0.99));
         if let Some(end) = scene.end().await? {
             note = Some(note.map_or_else(|| end.clone(), |note| format!("{note}; {end}")));
         }
@@ -135,7 +135,7 @@ impl Scene<'_> {
             Kind::Damage => self.nodes.kill(other)?,
             Kind::Replace => {
                 self.nodes.kill(other)?;
-                return Ok(self.nodes.replace(other).await?.map(rebuilt));
+                return self.replace(other).await;
             }
             Kind::Full | Kind::FollowerFull => self.fill().await?,
             Kind::FollowerSlow => {
@@ -184,13 +184,23 @@ impl Scene<'_> {
             self.books.violate(format!("{file}: {what}: expected an error that says where, found {last}"));
         }
         let node = self.nodes.all[at].number;
-        let replaced = self.nodes.replace(at).await?.map(rebuilt);
+        let replaced = self.replace(at).await?;
         let replaced = replaced.ok_or_else(|| ClusterError::Waited {
             what: "a number for an empty node",
             seconds: 0,
             found: format!("none left for that of node {node}"),
         })?;
         Ok(format!("{file}: {what}: refused to start ({last}); {replaced}"))
+    }
+
+    /// An empty node comes in the place of one that does not run; `None` if no number is left for it. Answers are looked at
+    /// while it is filled: that the files of the lost disk are removed from one that others are on is our doing.
+    async fn replace(&mut self, at: usize) -> Result<Option<String>, ClusterError> {
+        let Some(lost) = self.nodes.lose(at)? else { return Ok(None) };
+        let began = self.books.now();
+        let note = rebuilt(self.nodes.take_place(at, lost).await?);
+        self.felt = Some((began, self.books.now()));
+        Ok(Some(note))
     }
 
     /// Fills the small disk, and has what fills logs written until its node is away.
