@@ -13,7 +13,7 @@
 //! | 32 | 8 | term |
 //! | 40 | 8 | shard time in microseconds |
 //! | 48 | 4 | number of records |
-//! | 52 | 2 | flags: 1 = seal, 2 = members |
+//! | 52 | 2 | flags: 1 = seal, 2 = members, `0xc000` = a piece of 512 bytes is all zeros |
 //! | 54 | 2 | frames in front of it in the same durable write: 0 unless a replica took several at once |
 //! | 56 | 8 | index: frames so far, this one counted, seals not |
 
@@ -31,6 +31,13 @@ pub const FLAG_SEAL: u16 = 1;
 
 /// Set in [`FrameInfo::flags`] of a frame whose one record says who belongs to the log's group.
 pub const FLAG_MEMBERS: u16 = 2;
+
+/// What a disk writes whole or not at all.
+pub(super) const PIECE_BYTES: usize = 512;
+
+/// Set on disk if a piece of the frame is all zeros, as one is that a torn write has left as it was. Two bits, so that one that
+/// flips leaves the other.
+const HAS_ZEROS: u16 = 0xc000;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"ONRF");
 const CRC_BYTES: usize = 4;
@@ -172,9 +179,14 @@ impl FrameHeader {
             record_count: self.record_count.get(),
             term: self.term.get(),
             time_us: self.time_us.get(),
-            flags: self.flags.get(),
+            flags: self.flags.get() & !HAS_ZEROS,
             index: self.index.get(),
         }
+    }
+
+    /// True if pieces that are all zeros may be its own.
+    pub(super) fn has_zeros(&self) -> bool {
+        self.flags.get() & HAS_ZEROS != 0
     }
 
     /// Fails if the frame is whole but belongs elsewhere.
@@ -214,9 +226,18 @@ impl FrameHeader {
 pub(super) fn finish(bytes: &mut [u8], place: Place, info: FrameInfo, in_run: u16) -> u32 {
     let mut header = FrameHeader::new(place, info, in_run, bytes.len());
     bytes[..FRAME_HEADER_BYTES].copy_from_slice(header.as_bytes());
+    if pieces_of_zeros(bytes) {
+        header.flags |= HAS_ZEROS;
+        bytes[..FRAME_HEADER_BYTES].copy_from_slice(header.as_bytes());
+    }
     header.crc = U32::new(crc_of(bytes));
     bytes[..CRC_BYTES].copy_from_slice(header.crc.as_bytes());
     header.crc.get()
+}
+
+/// True if a whole piece is all zeros.
+pub(super) fn pieces_of_zeros(bytes: &[u8]) -> bool {
+    bytes.chunks_exact(PIECE_BYTES).any(|piece| piece.iter().all(|byte| *byte == 0))
 }
 
 fn crc_of(frame: &[u8]) -> u32 {

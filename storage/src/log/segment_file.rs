@@ -2,15 +2,13 @@
 
 use std::io;
 
-use super::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FrameView};
+use super::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FrameView, pieces_of_zeros};
 use super::options::SEGMENT_BYTES_MIN;
 use super::recovery::{Damage, OpenError};
 use super::segment::segment_name;
 use super::window::{Fault, Found, Wanted, Window};
 use crate::disk::{Disk, DiskFile, SECTOR_BYTES};
 
-/// The unit in which a disk writes whole or not at all.
-const PIECE_BYTES: usize = 512;
 /// Looked through at once.
 const CHECKED_BYTES: u64 = 1 << 20;
 
@@ -91,21 +89,24 @@ impl SegmentFile {
         Ok(header.map_or(self.bytes, |header| (offset + header.padded_bytes()).min(self.bytes)))
     }
 
-    /// True if nothing is missing of the frame that was written at `from`: a write that was torn leaves a piece of it as it was,
-    /// all zeros. (One whose length is damaged looks torn.)
+    /// False if something is missing of the frame that was written at `from`: a write that was torn leaves a piece of it as it
+    /// was, all zeros. Where a frame has such pieces of its own nothing can be told, and whoever may have acknowledged it has.
+    /// (One whose length is damaged looks torn.)
     pub(super) fn is_all_there(&self, window: &mut Window, from: u64) -> Result<bool, OpenError> {
-        let is_missing = |piece: &[u8]| piece.iter().all(|byte| *byte == 0);
         let head = self.read(window, from, FRAME_HEADER_BYTES)?;
         let Ok(header) = FrameHeader::peek(head, (self.bytes - from) as usize) else {
             // A header that was written, and is none: no tear does that.
-            return Ok(!is_missing(head));
+            return Ok(head.iter().any(|byte| *byte != 0));
         };
+        if header.has_zeros() {
+            return Ok(true);
+        }
         let end = (from + header.length() as u64).min(self.bytes);
         let mut offset = from;
         while offset < end {
             let bytes = self.read(window, offset, (end - offset).min(CHECKED_BYTES) as usize)?;
             // A rest that is shorter proves nothing.
-            if bytes.chunks_exact(PIECE_BYTES).any(is_missing) {
+            if pieces_of_zeros(bytes) {
                 return Ok(false);
             }
             offset += bytes.len().max(1) as u64;

@@ -1,7 +1,7 @@
 //! Damage to what was acknowledged is found and named; only the last write may be taken for a tear.
 
 use onrush_storage::disk::{AlignedBuf, Disk, FaultDisk};
-use onrush_storage::log::{Damage, Frame, FrameInfo, HeaderError, Log, OpenError, Recovery};
+use onrush_storage::log::{Damage, Frame, FrameBuf, FrameInfo, HeaderError, Log, OpenError, Recovery};
 
 use crate::log_stage::{Pushed, SECTOR, append_one, copy_of, frame_of, open, options, read_all, record};
 
@@ -366,5 +366,44 @@ fn a_damaged_frame_of_a_run_is_cut_with_the_rest_of_it_or_refused() {
         let cut = found.cut.unwrap();
         assert_eq!((cut.offset, cut.bytes, cut.was_whole), (3 * SECTOR, 2 * SECTOR, true));
         assert_eq!((log.end_index(), read_all(&log).len()), (2, 2));
+    }
+}
+
+/// Zeros that were written looked like a piece that a torn write had left out: a replica whose last entry had such a piece, and
+/// then a bit that flipped, took part in elections as if it had lost nothing (seed 100001019 of the simulator, three nodes).
+#[test]
+fn damage_is_no_tear_where_a_frame_has_zeros_of_its_own() {
+    const FIRST: usize = 2 * SECTOR as usize;
+    let payload = |zeros: usize| [vec![5; 700], vec![0; zeros], vec![6; 900]].concat();
+    for (zeros, at_start) in [(0, false), (300, false), (1_500, false), (9_000, false), (9_000, true)] {
+        let disk = FaultDisk::new(1);
+        let (mut log, _) = open(&disk, options(64 * SECTOR, 1)).unwrap();
+        if !at_start {
+            append_one(&mut log, 100);
+        }
+        let mut frame = FrameBuf::new();
+        frame.push(1, 2, &payload(zeros));
+        log.append(&mut frame, 1).unwrap();
+        assert_eq!((log.end_index(), frame.view().info().flags), (2 - u64::from(at_start), 0));
+        drop(log);
+        let from = if at_start { FIRST - SECTOR as usize } else { FIRST };
+        let name = "000000000001.segment";
+        // Each bit of the header's flags, and some elsewhere; a damaged length looks torn.
+        let flags = (0..16).map(|bit| (52 + bit / 8, bit % 8));
+        let others = [0, 8, 13, 20, 30, 63, 64, 100, 800, frame.view().bytes().len() - 1];
+        for (byte, bit) in flags.chain(others.map(|byte| (byte, 3))) {
+            let before = disk.contents(name).unwrap();
+            disk.flip_bit(name, (from + byte) as u64, bit as u8).unwrap();
+            let copy = FaultDisk::new(2);
+            let bytes = disk.contents(name).unwrap();
+            let file = copy.create(name, bytes.len() as u64).unwrap();
+            let mut all = AlignedBuf::default();
+            all.extend_from_slice(&bytes);
+            file.write_durable(0, &all).unwrap();
+            let (_, found) = open(&copy, options(64 * SECTOR, 2)).unwrap();
+            assert!(found.cut.unwrap().was_whole, "{zeros} zeros, bit {bit} of byte {byte}");
+            disk.flip_bit(name, (from + byte) as u64, bit as u8).unwrap();
+            assert!(disk.contents(name).unwrap() == before);
+        }
     }
 }

@@ -141,13 +141,13 @@ impl World {
             return;
         }
         let Some((name, frames)) = last_frames(&member.disk, 0) else { return };
-        // Whatever of the next one was written proves that this was acknowledged: the node would not start.
-        if is_begun_behind(&member.disk, &name) {
-            return;
-        }
         let Some(place) = frames.last().filter(|place| !place.seal && member.taking_back.is_none()) else {
             return;
         };
+        // Whatever of the next one was written proves that this was acknowledged: the node would not start.
+        if is_begun_behind(&member.disk, &name, place) {
+            return;
+        }
         // A node whose store has what its log lost does not start.
         let applied = member.store.applied(Keyspace::History).max(member.store.applied(Keyspace::Current));
         if applied >= place.first_lsn || member.on_disk.len() < 2 {

@@ -74,16 +74,44 @@ pub(crate) fn last_frames(disk: &FaultDisk, end_lsn: u64) -> Option<(String, Vec
     None
 }
 
-/// True if a segment behind this one has a header of its own, whatever became of its frames.
-pub(crate) fn is_begun_behind(disk: &FaultDisk, name: &str) -> bool {
+/// Epoch and first Lsn of what begins as a frame does.
+fn header_of(bytes: &[u8], offset: usize) -> Option<(u64, u64)> {
+    let header = bytes.get(offset..offset + 32).filter(|header| header[8..12] == *b"ONRF")?;
+    let number = |at: usize| header[at..at + 8].iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte));
+    Some((number(16), number(24)))
+}
+
+/// True if anything of a later write than that of the frame at `last` is there: a whole frame, a segment's header, or the
+/// beginning of its first frame; behind a segment's only frame also a file that stands ready, which is made once the segment has
+/// been begun.
+pub(crate) fn is_begun_behind(disk: &FaultDisk, name: &str, last: &Place) -> bool {
+    let bytes = disk.contents(name).unwrap_or_default();
+    let Some(Ok(frame)) = bytes.get(last.offset..).map(FrameView::parse) else { return true };
+    let next_lsn = frame.info().next_lsn();
+    let epoch = header_of(&bytes, last.offset).map(|(epoch, _)| epoch);
+    let mut behind = (last.end()..bytes.len()).step_by(SECTOR);
+    let is_later = |offset| {
+        let header = header_of(&bytes, offset);
+        let ours = header.is_some_and(|(found, lsn)| Some(found) == epoch && lsn >= next_lsn);
+        ours && FrameView::parse(&bytes[offset..]).is_ok()
+    };
+    if behind.any(is_later) {
+        return true;
+    }
     let later = disk.list().unwrap_or_default().into_iter();
-    let later = later.filter(|other| other.ends_with(".segment") && other.as_str() > name);
-    let is_begun = |other: String| {
+    let mut later = later.filter(|other| other.ends_with(".segment") && other.as_str() > name);
+    later.any(|other| {
         let sequence = other.strip_suffix(".segment").and_then(|digits| digits.parse::<u64>().ok());
         let bytes = disk.contents(&other).unwrap_or_default();
         // Of an earlier life it has another number.
-        let found = bytes.get(16..24).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
-        found == sequence
-    };
-    later.into_iter().any(is_begun)
+        let number = bytes.get(16..24).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+        let is_blank = |part: &[u8]| part.iter().all(|byte| *byte == 0);
+        let (head, rest) = bytes.split_at(FRAMES_START.min(bytes.len()));
+        let is_torn = is_blank(head) && !is_blank(rest);
+        let frames = (FRAMES_START..bytes.len()).step_by(SECTOR);
+        last.offset == FRAMES_START
+            || number == sequence
+            || is_torn
+            || frames.filter_map(|offset| header_of(&bytes, offset)).any(|(_, lsn)| lsn >= next_lsn)
+    })
 }
