@@ -25,11 +25,13 @@ impl Raft {
     }
 
     /// True if it has a vote, or has one until what takes it away is committed: it may be the only one with that entry, and
-    /// nobody else whom its former peers would elect (Ongaro, 4.2.2).
+    /// nobody else whom its former peers would elect (Ongaro, 4.2.2). True as well if somebody who counts it as a voter has asked
+    /// for its vote and lacks what it has: where others are barred it may be the only one whom all would elect. Who is for it
+    /// counts by its own log's group in any case.
     fn may_campaign(&self) -> bool {
         let (log, id) = (&self.log, self.options.id);
         let was_voter = || log.members_before().is_some_and(|before| before.is_voter(id));
-        log.members().is_voter(id) || (log.members_index() > self.commit && was_voter())
+        log.members().is_voter(id) || (log.members_index() > self.commit && was_voter()) || self.outdid
     }
 
     /// The leader wants this member to lead.
@@ -95,6 +97,7 @@ impl Raft {
             self.follow(term, None, now_us);
         }
         let is_complete = ballot.last >= self.log.last() || planted(36);
+        self.outdid |= !is_complete;
         let granted = match ballot.poll {
             true => term > self.vote.term && is_complete,
             false => term == self.vote.term && is_complete && self.may_vote_for(from),

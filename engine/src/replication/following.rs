@@ -28,7 +28,7 @@ impl Raft {
         {
             return Err(RaftError::TwoLeaders { term, first, second: from });
         }
-        self.sought = 0;
+        (self.sought, self.outdid) = (0, false);
         if matches!(self.role, Role::Follower) && term == self.vote.term {
             self.leader = Some(from);
             self.await_leader(now_us);

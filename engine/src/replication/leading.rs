@@ -42,7 +42,7 @@ impl Raft {
     pub(super) fn begin_term(&mut self, now_us: u64) -> Result<(), RaftError> {
         let (id, next) = (self.options.id, self.log.last().index + 1);
         self.leader = Some(id);
-        self.sought = 0;
+        (self.sought, self.outdid) = (0, false);
         let leading = Leading {
             followers: BTreeMap::new(),
             heartbeat_due_us: next_beat_us(now_us, self.options.timing.heartbeat_us),

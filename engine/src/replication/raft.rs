@@ -234,6 +234,8 @@ pub struct Raft {
     pub(super) election_due_us: u64,
     /// Elections that it has sought since a leader was heard.
     pub(super) sought: u32,
+    /// True if since then somebody has asked for its vote who lacks entries that it has.
+    pub(super) outdid: bool,
     pub(super) freshness: Freshness,
     dice: u64,
     pub(super) out: Output,
@@ -257,6 +259,7 @@ impl Raft {
             heard_us: if planted(39) { 0 } else { now_us },
             election_due_us: 0,
             sought: 0,
+            outdid: false,
             freshness: Freshness::default(),
             dice: options.seed,
             out: Output::default(),
