@@ -25,7 +25,7 @@ use super::members::NodeId;
 use super::message::{Append, AppendResult, Ballot, Body, Message, Offer, PIECE_BYTES_MAX};
 
 /// The version of the layout.
-pub const MESSAGE_VERSION: u8 = 5;
+pub const MESSAGE_VERSION: u8 = 6;
 
 const CRC_BYTES: usize = 4;
 const HEADER_BYTES: usize = 32;
@@ -372,7 +372,7 @@ mod tests {
             bytes[at..at + new.len()].copy_from_slice(new);
             Message::decode(&resealed(bytes)).unwrap_err()
         };
-        assert_eq!(with(4, &[9]), MessageError::Version { expected: 5, found: 9 });
+        assert_eq!(with(4, &[9]), MessageError::Version { expected: 6, found: 9 });
         assert_eq!(with(5, &[0]), MessageError::Kind(0));
         let entries = HEADER_BYTES + 40;
         assert_eq!(with(entries, &[255; 4]), MessageError::Entries { expected: u32::MAX, room: 2 });
