@@ -33,7 +33,7 @@ pub const FLAG_SEAL: u16 = 1;
 pub const FLAG_MEMBERS: u16 = 2;
 
 /// What a disk writes whole or not at all.
-pub(super) const PIECE_BYTES: usize = 512;
+const PIECE_BYTES: usize = 512;
 
 /// Set on disk if a piece of the frame is all zeros, as one is that a torn write has left as it was. Two bits, so that one that
 /// flips leaves the other.
@@ -225,11 +225,11 @@ impl FrameHeader {
 /// Writes the header and the crc in front of finished records.
 pub(super) fn finish(bytes: &mut [u8], place: Place, info: FrameInfo, in_run: u16) -> u32 {
     let mut header = FrameHeader::new(place, info, in_run, bytes.len());
-    bytes[..FRAME_HEADER_BYTES].copy_from_slice(header.as_bytes());
-    if pieces_of_zeros(bytes) {
+    // The first piece has the header.
+    if bytes.get(PIECE_BYTES..).is_some_and(pieces_of_zeros) {
         header.flags |= HAS_ZEROS;
-        bytes[..FRAME_HEADER_BYTES].copy_from_slice(header.as_bytes());
     }
+    bytes[..FRAME_HEADER_BYTES].copy_from_slice(header.as_bytes());
     header.crc = U32::new(crc_of(bytes));
     bytes[..CRC_BYTES].copy_from_slice(header.crc.as_bytes());
     header.crc.get()
