@@ -25,7 +25,7 @@ use super::members::NodeId;
 use super::message::{Append, AppendResult, Ballot, Body, Message, Offer, PIECE_BYTES_MAX};
 
 /// The version of the layout.
-pub const MESSAGE_VERSION: u8 = 6;
+pub const MESSAGE_VERSION: u8 = 7;
 
 const CRC_BYTES: usize = 4;
 const HEADER_BYTES: usize = 32;

@@ -13,7 +13,7 @@
 //! | 32 | 8 | term |
 //! | 40 | 8 | shard time in microseconds |
 //! | 48 | 4 | number of records |
-//! | 52 | 2 | flags: 1 = seal, 2 = members, `0xc000` = a piece of 512 bytes is all zeros |
+//! | 52 | 2 | flags: 1 = seal, 2 = members, `0x3ffc` = a check of the other bytes of the header, `0xc000` = a piece of 512 bytes is all zeros |
 //! | 54 | 2 | frames in front of it in the same durable write: 0 unless a replica took several at once |
 //! | 56 | 8 | index: frames so far, this one counted, seals not |
 
@@ -38,6 +38,10 @@ const PIECE_BYTES: usize = 512;
 /// Set on disk if a piece of the frame is all zeros, as one is that a torn write has left as it was. Two bits, so that one that
 /// flips leaves the other.
 const HAS_ZEROS: u16 = 0xc000;
+
+/// Where the flags on disk have twelve bits that tell whether the header is as it was written; 0 in frames from before they had
+/// them. A header stands in one piece, so no tear leaves one that differs.
+const CHECK: u16 = 0x3ffc;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"ONRF");
 const CRC_BYTES: usize = 4;
@@ -179,7 +183,7 @@ impl FrameHeader {
             record_count: self.record_count.get(),
             term: self.term.get(),
             time_us: self.time_us.get(),
-            flags: self.flags.get() & !HAS_ZEROS,
+            flags: self.flags.get() & !(HAS_ZEROS | CHECK),
             index: self.index.get(),
         }
     }
@@ -187,6 +191,20 @@ impl FrameHeader {
     /// True if pieces that are all zeros may be its own.
     pub(super) fn has_zeros(&self) -> bool {
         self.flags.get() & HAS_ZEROS != 0
+    }
+
+    /// False if a bit of the header is not as it was written, other than those of the crc.
+    pub(super) fn is_as_written(&self) -> bool {
+        let found = self.flags.get() & CHECK;
+        found == 0 || found == self.check()
+    }
+
+    /// What belongs in the bits of [`CHECK`]: changed by each bit that changes alone, and never 0.
+    fn check(&self) -> u16 {
+        let bare = Self { flags: self.flags & !CHECK, ..*self };
+        let crc = crc_of(bare.as_bytes());
+        let folded = ((crc ^ crc >> 12 ^ crc >> 24) << CHECK.trailing_zeros()) as u16 & CHECK;
+        if folded == 0 { CHECK } else { folded }
     }
 
     /// Fails if the frame is whole but belongs elsewhere.
@@ -229,6 +247,7 @@ pub(super) fn finish(bytes: &mut [u8], place: Place, info: FrameInfo, in_run: u1
     if bytes.get(PIECE_BYTES..).is_some_and(pieces_of_zeros) {
         header.flags |= HAS_ZEROS;
     }
+    header.flags |= header.check();
     bytes[..FRAME_HEADER_BYTES].copy_from_slice(header.as_bytes());
     header.crc = U32::new(crc_of(bytes));
     bytes[..CRC_BYTES].copy_from_slice(header.crc.as_bytes());
@@ -366,5 +385,41 @@ impl Frame {
     /// The frame's memory, for another.
     pub fn into_spare(self) -> Vec<u8> {
         self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A crc is linear: whether a bit changes it does not depend on the others, so one header stands for all. No bit may change
+    /// all twelve either, as `check` writes 0 so.
+    #[test]
+    fn each_bit_of_a_header_that_flips_is_told() {
+        let place = Place { epoch: 7, first_lsn: 9, previous_crc: 11 };
+        let mut bytes = [0; 2_000];
+        finish(&mut bytes, place, FrameInfo { term: 3, index: 5, ..FrameInfo::default() }, 2);
+        let header = |bytes: &[u8]| FrameHeader::read_from_prefix(bytes).unwrap().0;
+        let written = header(&bytes);
+        assert!(written.is_as_written() && written.flags.get() & CHECK != 0, "{written:?}");
+        for bit in CRC_BYTES * 8..FRAME_HEADER_BYTES * 8 {
+            let mut flipped = bytes;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let flipped = header(&flipped);
+            assert!(!flipped.is_as_written(), "bit {bit}: {flipped:?}");
+            let changed = flipped.check() ^ written.check();
+            assert!(changed != CHECK, "bit {bit}: {flipped:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_from_before_they_were_checked_is_taken() {
+        let mut bytes = [0; 100];
+        let info = FrameInfo { first_lsn: 2, ..FrameInfo::default() };
+        finish(&mut bytes, Place { epoch: 1, first_lsn: 2, previous_crc: 3 }, info, 0);
+        let (mut header, _) = FrameHeader::read_from_prefix(&bytes).unwrap();
+        header.flags &= !CHECK;
+        assert!(header.is_as_written());
+        assert_eq!(header.info(), info);
     }
 }

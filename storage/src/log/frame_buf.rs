@@ -171,12 +171,12 @@ mod tests {
             2, 1, 0, 0, 0, 0, 0, 0,
             3, 0, 0, 0, 0, 0, 0, 0,
             5, 4, 0, 0, 0, 0, 0, 0,
-            2, 0, 0, 0, 1, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0,
+            2, 0, 0, 0, 0x3d, 0x3a, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0,
             3, 0, 0, 0, 7, 6, 0, 0, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, b'a', b'b', b'c',
             0, 0, 0, 0, 8, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
         ];
         assert_eq!(bytes[4..], golden[4..]);
-        assert_eq!(bytes[..4], 0x865b_18bf_u32.to_le_bytes(), "crc32c, Castagnoli");
+        assert_eq!(bytes[..4], 0x5012_4ee3_u32.to_le_bytes(), "crc32c, Castagnoli");
         assert_eq!(frame.sectors().len(), 4096);
         assert!(frame.sectors()[99..].iter().all(|byte| *byte == 0));
     }

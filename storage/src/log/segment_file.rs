@@ -91,14 +91,14 @@ impl SegmentFile {
 
     /// False if something is missing of the frame that was written at `from`: a write that was torn leaves a piece of it as it
     /// was, all zeros. Where a frame has such pieces of its own nothing can be told, and whoever may have acknowledged it has.
-    /// (One whose length is damaged looks torn.)
     pub(super) fn is_all_there(&self, window: &mut Window, from: u64) -> Result<bool, OpenError> {
         let head = self.read(window, from, FRAME_HEADER_BYTES)?;
         let Ok(header) = FrameHeader::peek(head, (self.bytes - from) as usize) else {
             // A header that was written, and is none: no tear does that.
             return Ok(head.iter().any(|byte| *byte != 0));
         };
-        if header.has_zeros() {
+        // A header that differs from what was written is damaged, and its length may be.
+        if header.has_zeros() || !header.is_as_written() {
             return Ok(true);
         }
         let end = (from + header.length() as u64).min(self.bytes);

@@ -153,11 +153,7 @@ impl World {
         if applied >= place.first_lsn || member.on_disk.len() < 2 {
             return;
         }
-        // The length of a frame that is damaged there tells nothing: it looks torn.
-        let byte = match self.faults.index(place.len) {
-            at @ 4..8 => place.offset + at + 4,
-            at => place.offset + at,
-        };
+        let byte = place.offset + self.faults.index(place.len);
         let bit = self.faults.below(8) as u8;
         self.tell(|| format!("bit {bit} of byte {byte} of {name} of {} flips", self.name(at)));
         let member = &mut self.members[at];
