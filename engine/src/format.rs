@@ -9,7 +9,7 @@ use std::str::FromStr;
 use crate::replication::{Members, NodeId};
 
 /// Version of the directory's layout and of everything in it.
-pub const FORMAT_VERSION: u32 = 7;
+pub const FORMAT_VERSION: u32 = 8;
 const FILE: &str = "FORMAT";
 
 /// The frozen part of the configuration: compared at every open.

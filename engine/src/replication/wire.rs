@@ -372,7 +372,7 @@ mod tests {
             bytes[at..at + new.len()].copy_from_slice(new);
             Message::decode(&resealed(bytes)).unwrap_err()
         };
-        assert_eq!(with(4, &[9]), MessageError::Version { expected: 6, found: 9 });
+        assert_eq!(with(4, &[9]), MessageError::Version { expected: MESSAGE_VERSION, found: 9 });
         assert_eq!(with(5, &[0]), MessageError::Kind(0));
         let entries = HEADER_BYTES + 40;
         assert_eq!(with(entries, &[255; 4]), MessageError::Entries { expected: u32::MAX, room: 2 });

@@ -109,7 +109,7 @@ impl Dialler {
         };
         let most = usize::try_from(greeting.message_bytes_max).unwrap_or(usize::MAX);
         let mut stream = connection.open_uni().await?;
-        if !peer.connect(&connection, &address, greeting.advertised) {
+        if !peer.connect(&connection, &address, greeting) {
             return Err(Failure::Stale);
         }
         tracing::debug!(node = peer.node, address, "connected to a peer");

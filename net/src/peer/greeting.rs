@@ -19,8 +19,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::{ADVERTISED_BYTES_MAX, ClusterId, ClusterKey, PeerError, PeerRefusal};
 
-/// The version that is spoken. The first ten bytes of a greeting are the same in all versions.
-pub const PEER_VERSION: u16 = 1;
+/// The version of all that nodes say to each other, what they hand over among it. The first ten bytes of a greeting are the same
+/// in all versions.
+pub const PEER_VERSION: u16 = 7;
 
 const MAGIC: [u8; 8] = *b"ONRUSH\nP";
 pub(super) const HEAD_BYTES: usize = 64;

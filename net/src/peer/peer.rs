@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use quinn::Connection;
 use tokio::sync::Notify;
 
-use super::greeting::Instance;
+use super::greeting::{Greeting, Instance};
 use super::queue::Queue;
 use super::refusal::LEFT;
 use super::roster::lock;
@@ -49,8 +49,11 @@ struct Known {
     address: String,
     /// It is no member any more: no connection is kept.
     removed: bool,
-    called: Option<Connection>,
+    /// The connection to it, and the process that answers at its address: that one is the node.
+    called: Option<(Connection, Instance)>,
     heard: Option<(Connection, Instance)>,
+    /// Another process that has called under its number.
+    double: Option<Instance>,
     advertised: Option<String>,
     refused: Option<PeerRefused>,
     failure: Option<String>,
@@ -78,20 +81,27 @@ impl Peer {
         let mut known = lock(&self.known);
         if known.address != address {
             address.clone_into(&mut known.address);
-            if let Some(called) = known.called.take() {
+            if let Some((called, _)) = known.called.take() {
                 called.close(LEFT, b"");
             }
         }
     }
 
-    /// A connection to it stands. One to somebody who was removed meanwhile, or moved, is not kept.
-    pub(super) fn connect(&self, connection: &Connection, address: &str, advertised: String) -> bool {
+    /// A connection to it stands. One to somebody who was removed meanwhile, or moved, is not kept. Another process that was
+    /// heard under its number is told so.
+    pub(super) fn connect(&self, connection: &Connection, address: &str, answer: Greeting) -> bool {
         let mut known = lock(&self.known);
         if known.removed || known.address != address {
             return false;
         }
-        known.called = Some(connection.clone());
-        known.advertised = Some(advertised);
+        let instance = answer.instance;
+        if let Some((heard, other)) = known.heard.take_if(|(_, heard)| *heard != instance) {
+            PeerRefusal::DuplicateNode { node: self.node }.close(&heard);
+            known.double = Some(other);
+        }
+        known.double.take_if(|double| *double == instance);
+        known.called = Some((connection.clone(), instance));
+        known.advertised = Some(answer.advertised);
         known.failure = None;
         true
     }
@@ -106,20 +116,30 @@ impl Peer {
         known.failure = Some(failure);
     }
 
-    /// A connection of it stands, and replaces an older one.
+    /// A connection of it stands, and replaces an older one. Where another process answers at its address, either it was
+    /// started again or somebody has its number: it is called anew, and whoever answers then is the node.
+    ///
+    /// # Errors
+    /// It is known that another process answers there.
     pub(super) fn hear(
         &self,
         connection: &Connection,
-        instance: Instance,
-        advertised: String,
-    ) -> Option<Older> {
+        call: &Greeting,
+    ) -> Result<Option<Older>, PeerRefusal> {
         let mut known = lock(&self.known);
-        known.advertised = Some(advertised);
+        let instance = call.instance;
+        if known.double == Some(instance) && known.called.is_some() {
+            return Err(PeerRefusal::DuplicateNode { node: self.node });
+        }
+        if let Some((called, _)) = known.called.take_if(|(_, there)| *there != instance) {
+            called.close(LEFT, b"");
+        }
+        known.advertised = Some(call.advertised.clone());
         if known.called.is_none() {
             self.awake.notify_one();
         }
         let older = known.heard.replace((connection.clone(), instance));
-        older.map(|(connection, was)| Older { connection, is_other_process: was != instance })
+        Ok(older.map(|(connection, was)| Older { connection, is_other_process: was != instance }))
     }
 
     /// Waits until it calls while no connection to it stands: it is there now, whatever it was before.
@@ -142,7 +162,8 @@ impl Peer {
         let mut known = lock(&self.known);
         known.removed = true;
         let heard = known.heard.take().map(|(connection, _)| connection);
-        for connection in known.called.take().into_iter().chain(heard) {
+        let called = known.called.take().map(|(connection, _)| connection);
+        for connection in called.into_iter().chain(heard) {
             match refusal {
                 Some(refusal) => refusal.close(&connection),
                 None => connection.close(LEFT, b""),

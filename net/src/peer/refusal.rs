@@ -41,8 +41,8 @@ pub enum PeerRefusal {
         /// The one that was meant, or has answered.
         found: u64,
     },
-    /// 5: it has the number of the node that refuses.
-    #[error("node: expected another number than {node}, which is the own one")]
+    /// 5: it has the number of another process: of the one that refuses, or of the one that answers at that node's address.
+    #[error("node: expected another number than {node}, which another process has")]
     DuplicateNode {
         /// The number of both.
         node: u64,

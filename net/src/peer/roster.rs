@@ -118,7 +118,7 @@ impl Roster {
             // Whoever is removed meanwhile waits, and finds it.
             let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
             let peer = peers.get(&node).ok_or(PeerRefusal::UnknownNode { node })?;
-            (Arc::clone(peer), peer.hear(connection, greeting.instance, greeting.advertised.clone()))
+            (Arc::clone(peer), peer.hear(connection, greeting)?)
         };
         match older {
             Some(Older { connection, is_other_process: true }) => {

@@ -2,7 +2,7 @@
 
 use std::net::UdpSocket;
 
-use onrush_net::peer::{PeerOptions, PeerRefusal, PeerRefused, RefusedBy, Stranger as Refused};
+use onrush_net::peer::{PEER_VERSION, PeerOptions, PeerRefusal, PeerRefused, RefusedBy, Stranger as Refused};
 
 use crate::node::{Node, is_connected, key, options, until, until_async};
 use crate::stranger::{Said, Stranger, end, greet, say};
@@ -56,6 +56,53 @@ fn a_node_with_the_number_of_another_one_is_refused() {
     let refusal = PeerRefusal::DuplicateNode { node: 1 };
     until("it has refused", || stranger(&first) == Some((Some(1), refusal.clone())));
     until("the other has heard why", || second.status(2).refused == by_them(refusal.clone()));
+}
+
+/// The directory of a node was copied, and is served elsewhere: whoever answers at the node's address is the node. The other one
+/// used to replace it, was replaced by it, and so on for ever, each of them heard.
+#[test]
+fn a_process_with_the_number_of_one_that_answers_at_its_address_is_refused() {
+    let first = Node::start(options(1));
+    let second = Node::start(PeerOptions { peers: [(1, first.address())].into(), ..options(2) });
+    first.knows([(2, second.address())]);
+    until("they speak", || is_connected(&first) && is_connected(&second));
+    let copy = Node::start(PeerOptions { peers: [(1, first.address())].into(), ..options(2) });
+    let refusal = PeerRefusal::DuplicateNode { node: 2 };
+    until("it has heard why", || copy.status(1).refused == by_them(refusal.clone()));
+    until("it comes again and is refused", || stranger(&first) == Some((Some(2), refusal.clone())));
+    // What it says after that is not heard, and the node is.
+    copy.peers.send(1, vec![9]);
+    until("the node is heard, and hears", || {
+        second.peers.send(1, vec![1]);
+        first.peers.send(2, vec![2]);
+        first.heard(2).contains(&vec![1]) && second.heard(1).contains(&vec![2])
+    });
+    let strangers = first.peers.status().strangers;
+    until("it is refused again", || first.peers.status().strangers > strangers);
+    assert!(!first.heard(2).contains(&vec![9]), "{:?}", first.heard(2));
+    assert!(copy.heard_of_all() == 0 && !is_connected(&copy));
+}
+
+/// A node that was started again at its address is no double of itself, however fast it comes back.
+#[test]
+fn a_node_that_is_started_again_is_heard() {
+    let first = Node::start(options(1));
+    let second = Node::start(PeerOptions { peers: [(1, first.address())].into(), ..options(2) });
+    first.knows([(2, second.address())]);
+    until("they speak", || is_connected(&first) && is_connected(&second));
+    let listen = second.peers.local_addr();
+    let mut process = second;
+    for round in 1..=3 {
+        drop(process);
+        let peers = [(1, first.address())].into();
+        process = Node::start(PeerOptions { peers, listen, ..options(2) });
+        until("it is heard, and hears", || {
+            process.peers.send(1, vec![round]);
+            first.peers.send(2, vec![round]);
+            first.heard(2).contains(&vec![round]) && process.heard(1).contains(&vec![round])
+        });
+        assert_eq!(stranger(&first), None);
+    }
 }
 
 #[test]
@@ -140,11 +187,12 @@ async fn greetings_are_worth_nothing_on_another_connection() {
 async fn what_is_no_greeting_of_this_version_is_refused() {
     let stranger_2 = Stranger::new();
     let first = first(stranger_2.address());
-    let version = PeerRefusal::Version { expected: 1, found: 2 };
+    let found = PEER_VERSION + 1;
+    let version = PeerRefusal::Version { expected: PEER_VERSION.into(), found: found.into() };
     let long = PeerRefusal::Advertised { most: 1_024, found: 1_025 };
     let sound = Said::by(2, 1);
     let cases = [
-        (Said { version: 2, ..sound.clone() }, version.clone()),
+        (Said { version: found, ..sound.clone() }, version.clone()),
         (Said { magic: *b"GET / HT", ..sound.clone() }, PeerRefusal::Garbage),
         (Said { length: Some(1_025), ..sound.clone() }, long.clone()),
         // The stream ends before the greeting does.

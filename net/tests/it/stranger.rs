@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use onrush_net::peer::ClusterKey;
+use onrush_net::peer::{ClusterKey, PEER_VERSION};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream,
@@ -44,7 +44,7 @@ impl Said {
     pub(crate) fn by(node: u64, wanted: u64) -> Self {
         Self {
             magic: *b"ONRUSH\nP",
-            version: 1,
+            version: PEER_VERSION,
             length: None,
             message_bytes_max: 1 << 20,
             cluster: key(7).id().0,

@@ -10,9 +10,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use onrush_engine::format::{ClusterFormat, Format, FormatError};
-use onrush_engine::replication::NodeId;
+use onrush_engine::replication::{MESSAGE_VERSION, NodeId};
 use onrush_engine::{ClusterOptions, EngineHandle, GroupError, HearError, Post};
-use onrush_net::peer::{ClusterKey, PeerError, PeerOptions, Peers, PeersStatus};
+use onrush_net::peer::{ClusterKey, PEER_VERSION, PeerError, PeerOptions, Peers, PeersStatus};
 use onrush_net::tls::{Mutual, MutualError};
 use onrush_proto::ShardId;
 
@@ -22,6 +22,9 @@ use crate::nodes::{Advertised, AdvertisedError, Door, Nodes, NodesError};
 pub(crate) use office::{Office, keep_places, keep_watch};
 pub(crate) use places::Place;
 use places::Places;
+
+// Who would not be understood is refused by its greeting, by name.
+const _: () = assert!(PEER_VERSION == MESSAGE_VERSION as u16, "greetings have the version of messages");
 
 /// How long a node that ends looks for somebody to take its office, and how often.
 const LEAVING_MAX: Duration = Duration::from_secs(1);
@@ -109,7 +112,7 @@ impl Node {
             Mutual::read(&files.certificate, &files.key, &files.authorities)
         };
         let tls = cluster.tls.as_ref().map(read).transpose()?;
-        let places = Places::told(cluster.peers.clone());
+        let places = Places::told(node, cluster.peers.clone());
         let (wire, nodes) = (Arc::default(), nodes.clone());
         Ok(Some(Self { format, config: cluster, places, wire, nodes, tls }))
     }
