@@ -18,6 +18,8 @@ use crate::documents;
 use crate::field::{self, FieldError};
 use crate::status::{Denial, Rejection};
 
+use super::off_front;
+
 /// The node and its engine.
 pub(super) fn of(
     node: Option<&Arc<Node>>,
@@ -59,15 +61,27 @@ fn nodes(node: &Node) -> Vec<ClusterNode> {
     node.addresses().iter().map(one).collect()
 }
 
-/// Puts on record where a node listens, or takes it off.
-pub(super) async fn place(node: &Node, backend: &Backend, asked: PlaceNodeRequest) -> Result<(), Rejection> {
+/// Puts on record where a node listens, or strikes it off.
+pub(super) async fn place(
+    node: &Node,
+    engine: EngineHandle,
+    backend: &Backend,
+    asked: PlaceNodeRequest,
+) -> Result<(), Rejection> {
     let PlaceNodeRequest { node: placed, address } = asked;
     if placed == 0 {
         return Err(FieldError::invalid("node", "the number of a node, from 1 on", "0").into());
     }
     let key = Place::key(placed)?;
+    let record = async |place| {
+        backend.accept(Request::unkeyed(documents::put(key, &place, None, None)?)).await.map(drop)
+    };
     if address.is_empty() {
-        return backend.delete_document(key).await;
+        if let Some(shard) = off_front(move || member_of(&engine, NodeId(placed))).await?? {
+            let found = format!("{placed}, which is in the group of shard {shard}");
+            return Err(FieldError::invalid("node", "one that is in no group", found).into());
+        }
+        return record(Place::struck_off()).await;
     }
     let place = Place::of(&address).ok_or_else(|| {
         let expected = format!("host:port, {ADDRESS_BYTES_MAX} bytes at most");
@@ -77,7 +91,18 @@ pub(super) async fn place(node: &Node, backend: &Backend, asked: PlaceNodeReques
     if others >= NODES_MAX {
         return Err(FieldError::invalid("node", format!("one of {NODES_MAX} at most"), "one more").into());
     }
-    backend.accept(Request::unkeyed(documents::put(key, &place, None, None)?)).await.map(drop)
+    record(place).await
+}
+
+/// The first shard whose group a node is in.
+fn member_of(engine: &EngineHandle, node: NodeId) -> Result<Option<u16>, Rejection> {
+    for shard in (0..engine.slot_map().shards()).map(ShardId) {
+        let members = engine.group(shard).map_err(|error| rejected(&error))?.members;
+        if members.everyone().any(|member| member == node) {
+            return Ok(Some(shard.0));
+        }
+    }
+    Ok(None)
 }
 
 fn group(status: &GroupStatus) -> ShardGroup {

@@ -170,8 +170,8 @@ impl AdminService for Admin {
         request: Request<PlaceNodeRequest>,
     ) -> Result<Response<PlaceNodeResponse>, Status> {
         self.admit_operator(&request, Call::PlaceNode)?;
-        let (node, _) = cluster::of(self.node.as_ref(), &self.backend)?;
-        cluster::place(&node, &self.backend, request.into_inner()).await?;
+        let (node, engine) = cluster::of(self.node.as_ref(), &self.backend)?;
+        cluster::place(&node, engine, &self.backend, request.into_inner()).await?;
         Ok(Response::new(PlaceNodeResponse {}))
     }
 }

@@ -332,6 +332,47 @@ async fn a_node_is_added_while_the_others_run_on() {
     .await;
 }
 
+/// The settings of the others know a founder for good: taken off the record, it was spoken with again.
+#[tokio::test]
+async fn a_founder_that_was_removed_is_refused_when_it_comes_back() {
+    let mut nodes = Nodes::founded();
+    let leader = nodes.leader().await;
+    let gone = leader % 3 + 1;
+    let stay: Vec<u64> = [1, 2, 3].into_iter().filter(|node| *node != gone).collect();
+    let mut leading = admin(&nodes.shops[&leader]).await;
+    let struck_off = || PlaceNodeRequest { node: gone, address: String::new() };
+    let early = leading.place_node(struck_off()).await.unwrap_err();
+    assert_eq!(reason(&early), "INVALID_FIELD", "{early}");
+    assert!(early.message().contains("in the group of shard 0"), "{early}");
+
+    until("a group without it", async || {
+        let asked = ChangeMembersRequest { shard: 0, voters: stay.clone(), learners: vec![] };
+        leading.clone().change_members(asked).await.map(drop).map_err(|status| status.to_string())
+    })
+    .await;
+    until("it struck off", async || {
+        leading.clone().place_node(struck_off()).await.map_err(|status| status.to_string())
+    })
+    .await;
+    for node in &stay {
+        until("nobody speaks with it", async || {
+            let known: Vec<u64> = asked(&nodes.shops[node]).await.nodes.iter().map(|one| one.node).collect();
+            if known == stay { Ok(()) } else { Err((*node, known)) }
+        })
+        .await;
+    }
+    let dir = nodes.shops.remove(&gone).unwrap().stop().await;
+    nodes.start(gone, dir);
+    until("it is refused by name", async || {
+        let refused = asked(&nodes.shops[&gone]).await.nodes.into_iter().map(|node| node.refused);
+        let refused: Vec<String> = refused.filter(|refused| !refused.is_empty()).collect();
+        let named = |why: &String| why.contains("refused there") && why.contains(&format!("node {gone}"));
+        if refused.len() == 2 && refused.iter().all(named) { Ok(()) } else { Err(refused) }
+    })
+    .await;
+    nodes.shops[&leader].stock("tea", 500, 10).await;
+}
+
 #[tokio::test]
 async fn a_place_that_nobody_can_call_is_refused_by_its_field() {
     let nodes = Nodes::founded();
