@@ -57,6 +57,8 @@ pub enum Fault {
     Change,
     /// A disk is lost for good, and the node comes back as another one.
     ReplaceDisk,
+    /// The process is killed, and the machine's clock is set forward or back before it starts again.
+    ClockJump,
 }
 
 impl Fault {
@@ -83,7 +85,7 @@ impl Fault {
     ];
 
     /// The kinds of a cluster, each at one node.
-    pub(crate) const OF_CLUSTERS: [(Self, u64); 21] = [
+    pub(crate) const OF_CLUSTERS: [(Self, u64); 22] = [
         (Self::Crash, 20),
         (Self::CrashAll, 4),
         (Self::CrashInWrite, 18),
@@ -105,6 +107,7 @@ impl Fault {
         (Self::ReplaceDisk, 6),
         (Self::EntryError, 2),
         (Self::DamageTail, 8),
+        (Self::ClockJump, 8),
     ];
 
     /// All kinds, of a node alone and of a cluster.

@@ -38,6 +38,7 @@
 mod clients;
 mod cluster;
 mod dice;
+mod failed;
 mod faults;
 mod invariants;
 mod mirror;
@@ -51,6 +52,7 @@ mod shrink;
 mod trace;
 mod world;
 
+pub use failed::{FAILED, Failed};
 pub use faults::{Fault, FaultSet};
 pub use options::{Bank, Call, RunOptions, USAGE};
 pub use planted::{BANK, Bug, Planted, SEEDS_MAX};

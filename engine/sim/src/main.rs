@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use onrush_sim::{BANK, Bank, Bug, Call, Failure, Passed, SEEDS_MAX, run_seed, shrink};
+use onrush_sim::{BANK, Bank, Bug, Call, Failure, Passed, RunOptions, SEEDS_MAX, run_seed, shrink};
 
 /// Seeds of one thread in a round.
 const ROUND_SEEDS: usize = 8;
@@ -32,10 +32,10 @@ fn run_seeds(call: &Call) -> bool {
     #[allow(clippy::disallowed_methods, reason = "the wall clock of the person who waits")]
     let begun = Instant::now();
     let (mut total, mut failures, mut done) = (Passed::default(), 0, 0);
-    let mut seeds = call.first..call.first + call.seeds;
+    let mut runs = call.runs();
     loop {
         // Rounds, so that failures are told in the order of their seeds.
-        let round: Vec<u64> = seeds.by_ref().take(ROUND_SEEDS * call.jobs).collect();
+        let round: Vec<(RunOptions, u64)> = runs.by_ref().take(ROUND_SEEDS * call.jobs).collect();
         if round.is_empty() || failures >= call.failures {
             break;
         }
@@ -63,21 +63,22 @@ fn run_seeds(call: &Call) -> bool {
 type Outcome = Result<Passed, Box<Failure>>;
 
 /// Runs seeds side by side; their outcomes come in the order of the seeds.
-fn run_round(call: &Call, seeds: &[u64]) -> Vec<Outcome> {
+fn run_round(call: &Call, runs: &[(RunOptions, u64)]) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
-        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            done.push((*seed, run_seed(&call.run, *seed)));
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some((options, seed)) = runs.get(at) else { return done };
+            done.push((at, run_seed(options, *seed)));
         }
-        done
     };
-    let mut outcomes: Vec<(u64, Outcome)> = std::thread::scope(|scope| {
+    let mut outcomes: Vec<(usize, Outcome)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..call.jobs).map(|_| scope.spawn(work)).collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()
     });
-    assert_eq!(outcomes.len(), seeds.len(), "a run that panics has told why");
-    outcomes.sort_unstable_by_key(|(seed, _)| *seed);
+    assert_eq!(outcomes.len(), runs.len(), "a run that panics has told why");
+    outcomes.sort_unstable_by_key(|(at, _)| *at);
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 

@@ -1,5 +1,6 @@
 //! What the command line asks for.
 
+use crate::failed::FAILED;
 use crate::faults::{Fault, FaultSet};
 use crate::planted::{BANK, Bug, Planted};
 
@@ -16,6 +17,8 @@ pub struct RunOptions {
     pub clients: Option<usize>,
     /// Most SKUs; drawn from the seed if not given.
     pub skus: Option<usize>,
+    /// Faults in 10,000 events; drawn from the seed if not given: a fifth of the seeds has none.
+    pub faults: Option<u64>,
     /// Kinds of fault that are drawn and then left out.
     pub without: FaultSet,
     /// A bug to run with.
@@ -32,6 +35,7 @@ impl Default for RunOptions {
             events: 6_000,
             clients: None,
             skus: None,
+            faults: None,
             without: FaultSet::default(),
             planted: None,
             verbose: false,
@@ -54,6 +58,7 @@ impl RunOptions {
         add("events", Some(self.events.to_string()));
         add("clients", self.clients.map(|clients| clients.to_string()));
         add("skus", self.skus.map(|skus| skus.to_string()));
+        add("faults", self.faults.map(|faults| faults.to_string()));
         let without: Vec<String> = self.without.iter().map(Fault::name).collect();
         add("without", (!without.is_empty()).then(|| without.join(",")));
         add("planted", self.planted.map(|bug| format!("{:02}", bug.number())));
@@ -85,14 +90,16 @@ pub struct Call {
     pub shrink: bool,
     /// Looks for the bugs of the bank instead.
     pub bank: Option<Bank>,
+    /// Runs the seeds that failed once instead, with the options that they had.
+    pub failed: bool,
     /// What the seeds share.
     pub run: RunOptions,
 }
 
 /// The options, in the words of the command line.
 pub const USAGE: &str = "onrush-sim [--seeds N] [--first S] [--seed S] [--events E] [--nodes N] [--shards N] \
-                         [--clients N] [--skus N] [--without FAULT,...] [--planted NN|all|known] \
-                         [--failures N] [--jobs N] [--shrink] [--verbose]";
+                         [--clients N] [--skus N] [--faults N] [--without FAULT,...] [--planted NN|all|known] \
+                         [--failed] [--failures N] [--jobs N] [--shrink] [--verbose]";
 
 impl Call {
     /// Reads the arguments behind the program's name.
@@ -102,12 +109,14 @@ impl Call {
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
         let run = RunOptions::default();
-        let mut call = Self { first: 1, seeds: 100, failures: 20, jobs, shrink: false, bank: None, run };
+        let mut call =
+            Self { first: 1, seeds: 100, failures: 20, jobs, shrink: false, bank: None, failed: false, run };
         let mut pairs = Vec::new();
         while let Some(name) = args.next() {
             match name.as_str() {
                 "--verbose" => (call.run.verbose, call.jobs) = (true, 1),
                 "--shrink" => call.shrink = true,
+                "--failed" => call.failed = true,
                 _ => {
                     let value =
                         args.next().ok_or_else(|| format!("expected a value behind {name}; {USAGE}"))?;
@@ -119,6 +128,14 @@ impl Call {
         pairs.sort_by_key(|(name, _)| name != "--planted");
         pairs.iter().try_for_each(|(name, value)| call.set(name, value))?;
         Ok(call)
+    }
+
+    /// The runs that are asked for, each with its seed.
+    pub fn runs(&self) -> Box<dyn Iterator<Item = (RunOptions, u64)> + '_> {
+        if self.failed {
+            return Box::new(FAILED.iter().map(|failed| (failed.run(self.run), failed.seed)));
+        }
+        Box::new((self.first..self.first.saturating_add(self.seeds)).map(|seed| (self.run, seed)))
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
@@ -134,6 +151,7 @@ impl Call {
             "--events" => self.run.events = number()?,
             "--clients" => self.run.clients = Some(count()?),
             "--skus" => self.run.skus = Some(count()?),
+            "--faults" => self.run.faults = Some(number()?),
             "--nodes" => {
                 let nodes = number()? as usize;
                 let sizes = [1, 3, 5, 7];
@@ -202,6 +220,7 @@ mod tests {
             events: 77,
             clients: Some(2),
             skus: Some(1),
+            faults: Some(60),
             without: FaultSet::default().with(Fault::Kill).with(Fault::LostWrite),
             planted: Some(Planted::SKIP_WRITE),
             verbose: false,
@@ -210,6 +229,17 @@ mod tests {
         let (_, arguments) = command.split_once(" -- ").unwrap();
         let call = parse(arguments).unwrap();
         assert_eq!((call.first, call.seeds, call.run), (12, 1, run));
+    }
+
+    #[test]
+    fn seeds_that_failed_run_with_the_options_that_they_had() {
+        let call = parse("--failed --events 5 --verbose").unwrap();
+        let runs: Vec<_> = call.runs().collect();
+        assert_eq!(runs.len(), FAILED.len());
+        for ((run, seed), failed) in runs.iter().zip(&FAILED) {
+            assert_eq!((*seed, run.nodes, run.verbose), (failed.seed, 3, true));
+            assert!(run.events >= 6_000 && run.shards.is_some(), "{run:?}");
+        }
     }
 
     #[test]

@@ -103,6 +103,7 @@ impl Plan {
 
     fn drawn(options: &RunOptions, seed: u64, (dice, drawn, segment_bytes): (&mut Dice, u16, u64)) -> Self {
         let reads = if options.nodes > 1 { dice.pick(&[1, 10]) } else { 1 };
+        let faults = dice.pick(&[0, 10, 40, 80, 160]);
         Self {
             seed,
             shards: options.shards.unwrap_or(drawn),
@@ -115,7 +116,7 @@ impl Plan {
             segment_bytes,
             frame_bytes_max: dice.pick(&[4 << 10, 24 << 10]),
             default_hold_us: dice.pick(&[200_000, 2_000_000, 20_000_000]),
-            faults_per_10k: dice.pick(&[0, 10, 40, 80, 160]),
+            faults_per_10k: options.faults.unwrap_or(faults),
             eagerness: dice.pick(&[1, 3, 9]),
             without: options.without,
             parties: (options.clients.unwrap_or(usize::MAX), options.skus.unwrap_or(usize::MAX)),

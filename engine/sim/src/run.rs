@@ -79,6 +79,8 @@ pub struct Passed {
     pub changes: u64,
     /// Disks that were lost for good.
     pub replaced: u64,
+    /// Clocks that were set forward or back.
+    pub clock_jumps: u64,
     /// Runs of clusters that ended with more nodes hurt than a group bears.
     pub beyond: u64,
     /// Troubles that were plotted.
@@ -124,6 +126,7 @@ impl Passed {
         self.pauses += other.pauses;
         self.changes += other.changes;
         self.replaced += other.replaced;
+        self.clock_jumps += other.clock_jumps;
         self.beyond += other.beyond;
         self.plots += other.plots;
         self.trace ^= other.trace.rotate_left(1);
@@ -220,6 +223,7 @@ fn run_cluster(options: &RunOptions, plan: Plan) -> Result<Passed, Box<Failure>>
         pauses: summary.pauses,
         changes: summary.changes,
         replaced: summary.replaced,
+        clock_jumps: summary.clock_jumps,
         beyond: summary.beyond,
         plots: summary.plots,
         from_snapshots: summary.installed,

@@ -12,7 +12,7 @@ use crate::report::{Verdict, Violation};
 /// Simulated seconds within which everything open comes to an end: longer than any hold.
 const SECONDS_MAX: u64 = 30;
 /// Orders that a healed cluster must take.
-const FRESH_ORDERS: usize = 20;
+const FRESH_ORDERS: usize = 100;
 /// After so long a shard has nothing more to say for itself.
 const QUIET_US: u64 = 200_000;
 /// Eighths of an election timeout within which a healed cluster of one shard has a leader.

@@ -76,6 +76,8 @@ pub(crate) struct Live {
     pub(crate) followed: usize,
     /// When it began to lead, if it does.
     pub(crate) led_since_us: u64,
+    /// By how much its clock is ahead of its node's: it never goes back behind an entry.
+    pub(crate) ahead_us: u64,
     pub(crate) open: Effects,
     pub(crate) applied: Applied,
     pub(crate) giver: Giver,
@@ -167,10 +169,13 @@ impl Member {
             Err(error) => return Err(failed("a shard that recovers", &error)),
         };
         let raft_options = raft_options(plan, self.id, epoch);
+        let ahead_us = entries.time_us().saturating_sub(now_us);
         // How the group was founded is committed from the beginning.
-        let raft = Raft::new(raft_options, files.votes.vote(), entries, applied.index.max(1), now_us);
+        let raft =
+            Raft::new(raft_options, files.votes.vote(), entries, applied.index.max(1), now_us + ahead_us);
         let replica = Replica::new(raft, applied.index);
-        self.live = Some(self.begin(plan, (replica, files, applied), (recovered, views)));
+        let live = self.begin(plan, (replica, files, applied), (recovered, views));
+        self.live = Some(Live { ahead_us, ..live });
         Ok(Started::Up)
     }
 
@@ -208,6 +213,7 @@ impl Member {
             follow_due_us: 0,
             followed: 0,
             led_since_us: 0,
+            ahead_us: 0,
             open: Effects::default(),
             applied,
             giver: Giver::new(Arc::clone(&shelf), plan.piece_bytes),

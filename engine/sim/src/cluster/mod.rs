@@ -75,6 +75,8 @@ pub(crate) struct Summary {
     pub(crate) changes: u64,
     /// Disks that were replaced.
     pub(crate) replaced: u64,
+    /// Clocks that were set.
+    pub(crate) clock_jumps: u64,
     /// Last entries that were damaged.
     pub(crate) tampered: u64,
     /// Nodes that began anew from another one's snapshot.
@@ -249,9 +251,12 @@ impl World {
         }
     }
 
-    /// What the clock of a member's node shows.
+    /// What the clock of a member shows: that of its node, from the last entry on that it had when it started or took office.
     fn clock_us(&self, at: usize) -> u64 {
-        BEGIN_US + (self.now_us - BEGIN_US) * self.nodes[self.node_of(at)].pace_ppm / 1_000_000
+        let node = &self.nodes[self.node_of(at)];
+        let passed_us = (self.now_us - BEGIN_US) * node.pace_ppm / 1_000_000;
+        let ahead_us = self.members[at].live.as_ref().map_or(0, |live| live.ahead_us);
+        (BEGIN_US + passed_us + ahead_us).saturating_add_signed(node.set_by_us)
     }
 
     /// Starts a node, if its disks let it.

@@ -10,6 +10,8 @@ pub(super) struct Node {
     pub(super) id: NodeId,
     /// How its clock runs, in millionths of the true time.
     pub(super) pace_ppm: u64,
+    /// By how much it was set forward, or back below 0.
+    pub(super) set_by_us: i64,
     /// When a process that stands still goes on.
     pub(super) paused_until_us: u64,
     /// Gone with the process.
@@ -21,11 +23,12 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn new(id: NodeId, shards: usize, pace_ppm: u64) -> Self {
         let (offices, links) = (Offices::new(shards as u16), Links::new(shards));
-        Self { id, pace_ppm, paused_until_us: 0, offices, links }
+        Self { id, pace_ppm, set_by_us: 0, paused_until_us: 0, offices, links }
     }
 
     /// Its process ends.
     pub(super) fn end(&mut self) {
-        *self = Self::new(self.id, self.links.shards(), self.pace_ppm);
+        let set_by_us = self.set_by_us;
+        *self = Self { set_by_us, ..Self::new(self.id, self.links.shards(), self.pace_ppm) };
     }
 }

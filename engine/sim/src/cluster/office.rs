@@ -88,10 +88,12 @@ impl World {
             self.tell_ready(at, ready);
         }
         let Some(office) = self.nodes[node].offices.open().filter(|_| ready.is_some()) else { return };
+        let now_us = self.clock_us(at);
         let Some(live) = &mut self.members[at].live else { return };
         if !live.replica.take_office() {
             return;
         }
+        live.ahead_us += live.replica.raft().log().time_us().saturating_sub(now_us);
         live.office = office;
         live.inbox.clear();
         live.shard.begin_office();

@@ -10,6 +10,9 @@ use crate::node::{CutStore, FlushCrash};
 use crate::report::Verdict;
 use crate::world::{is_begun_behind, last_frames};
 
+/// By how much a clock is set at most, at once.
+const SET_BY_US_MAX: u64 = 60_000_000;
+
 impl World {
     /// Perhaps something fails, and what has failed comes back.
     pub(super) fn maybe_fault(&mut self) -> Verdict {
@@ -84,6 +87,7 @@ impl World {
             Fault::Transfer => self.transfer(at, self.members[member].shard),
             Fault::Change => return self.change(at),
             Fault::ReplaceDisk => return self.replace_disk(at),
+            Fault::ClockJump => self.set_clock(at),
             Fault::Pause => {
                 // A leader that stands still is the one that others overtake.
                 let leader = self.in_office().filter(|_| self.faults.percent(60));
@@ -103,6 +107,14 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The process of a node is killed, and its clock set.
+    fn set_clock(&mut self, at: usize) {
+        self.summary.clock_jumps += 1;
+        self.stop(at);
+        let by_us = self.faults.within(1, SET_BY_US_MAX) as i64;
+        self.nodes[at].set_by_us += if self.faults.percent(50) { by_us } else { -by_us };
     }
 
     /// A new leader is gone more often than others: what it has sent to some and not to all is where logs come apart.

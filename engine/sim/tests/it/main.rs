@@ -76,6 +76,7 @@ fn a_few_clusters_hold_and_go_through_everything() {
         total.cuts,
         total.pauses,
         total.changes,
+        total.clock_jumps,
         total.tampered,
     ];
     assert!(went_through.iter().all(|count| *count > 0), "{total:?}");
@@ -85,7 +86,7 @@ fn a_few_clusters_hold_and_go_through_everything() {
 #[test]
 fn a_member_begins_anew_from_another_ones_snapshot() {
     let options = RunOptions { nodes: 3, shards: Some(1), ..RunOptions::default() };
-    let begun = [4, 39].map(|seed| run_seed(&options, seed).unwrap_or_else(|failure| panic!("{failure}")));
+    let begun = [15, 31].map(|seed| run_seed(&options, seed).unwrap_or_else(|failure| panic!("{failure}")));
     assert!(begun.iter().any(|passed| passed.from_snapshots > 0), "{begun:?}");
 }
 
