@@ -2,17 +2,43 @@
 //! a monotonic clock has counted since.
 
 use std::fmt;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::options::ClockOptions;
 
 /// Reads the wall clock once for itself, when the engine opens; never goes backwards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HostClock {
-    opened: Instant,
+    opened: Uptime,
     base_us: u64,
     /// The clock that callers state their deadlines by.
     wall_us: fn() -> u64,
+}
+
+/// How long the machine is up. It never goes back, and counts while the machine is suspended too, where the system can say so:
+/// a lease that was held before is over after.
+#[derive(Clone, Copy, Debug)]
+struct Uptime(Duration);
+
+impl Uptime {
+    #[cfg(target_os = "linux")]
+    fn now() -> Self {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        // The system gives no negative ones.
+        Self(Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32))
+    }
+
+    /// Since the process looked first.
+    #[cfg(not(target_os = "linux"))]
+    #[allow(clippy::disallowed_methods, reason = "the host is where the clock is read")]
+    fn now() -> Self {
+        static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        Self(FIRST.get_or_init(std::time::Instant::now).elapsed())
+    }
+
+    fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
 }
 
 /// The wall clock is too far from the last record to be believed. One that stands ahead would expire
@@ -42,10 +68,9 @@ pub(crate) fn wall_us() -> u64 {
 
 impl HostClock {
     /// A clock that starts no earlier than `last_frame_us`, which is 0 before there is a frame.
-    #[allow(clippy::disallowed_methods, reason = "the host is where the clock is read")]
     pub(crate) fn start(last_frame_us: u64, options: ClockOptions) -> Result<Self, ClockJump> {
         let base_us = begin((options.wall_us)(), last_frame_us, options)?;
-        Ok(Self { opened: Instant::now(), base_us, wall_us: options.wall_us })
+        Ok(Self { opened: Uptime::now(), base_us, wall_us: options.wall_us })
     }
 
     /// Shard time in us since the epoch.
@@ -134,6 +159,17 @@ mod tests {
             assert_eq!(begin(wall, last, accepted), accepted_gives, "{case}, accepted");
         }
         assert_eq!(begin(LAST_US, 0, asked), Ok(LAST_US), "nothing is known in a new directory");
+    }
+
+    #[test]
+    fn uptime_goes_on() {
+        let began = Uptime::now();
+        assert!(!began.0.is_zero());
+        let mut last = began.elapsed();
+        while last.is_zero() {
+            last = began.elapsed();
+        }
+        assert!(began.elapsed() >= last && last < Duration::from_secs(3_600), "{last:?}");
     }
 
     #[test]

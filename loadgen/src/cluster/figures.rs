@@ -74,13 +74,14 @@ impl Figures {
         of_kind.filter_map(|trouble| trouble.note.as_deref()).collect()
     }
 
-    /// How many times as long as before an answer took during each, the median.
-    fn slower(&self, kind: Kind) -> f64 {
+    /// How many times as long an answer took in one part of each than in another, the median; `None` if no trouble of the
+    /// kind has such a part.
+    fn slower(&self, kind: Kind, parts: impl Fn(&Trouble) -> Option<(Duration, Duration)>) -> Option<f64> {
         let of_kind = self.troubles.iter().filter(|trouble| trouble.kind == kind);
-        let ratio = |trouble: &Trouble| trouble.p99.1.as_secs_f64() / trouble.p99.0.as_secs_f64().max(1e-9);
-        let mut ratios: Vec<f64> = of_kind.map(ratio).collect();
+        let ratio = |(usual, slow): (Duration, Duration)| slow.as_secs_f64() / usual.as_secs_f64().max(1e-9);
+        let mut ratios: Vec<f64> = of_kind.filter_map(parts).map(ratio).collect();
         ratios.sort_by(f64::total_cmp);
-        ratios.get(ratios.len() / 2).copied().unwrap_or_default()
+        ratios.get(ratios.len() / 2).copied()
     }
 
     fn ratio(&self) -> f64 {
@@ -99,7 +100,7 @@ impl Figures {
                 continue;
             }
             let (p50, p99, most) = (quantile(&gaps, 0.5), quantile(&gaps, 0.99), quantile(&gaps, 1.0));
-            let _ = writeln!(
+            let _ = write!(
                 text,
                 "{:<33} {:>4} times  without an acknowledgement: median {:.0} ms, p99 {:.0} ms, at most {:.0} ms; \
                  p99 of an answer {:.1} times that before",
@@ -108,8 +109,14 @@ impl Figures {
                 ms(p50),
                 ms(p99),
                 ms(most),
-                self.slower(kind)
+                self.slower(kind, before).unwrap_or_default()
             );
+            let parts = [self.slower(kind, missing), self.slower(kind, without)];
+            if let [Some(missing), Some(without)] = parts {
+                let _ =
+                    write!(text, ", {without:.1} times that without the node, which was {missing:.1} times");
+            }
+            text.push('\n');
         }
         if !self.rounds.is_empty() {
             let _ = writeln!(
@@ -156,7 +163,9 @@ impl Figures {
                 let value = json!({
                     "times": gaps.len(),
                     "gap_ms": {"median": ms(quantile(&gaps, 0.5)), "p99": ms(quantile(&gaps, 0.99)), "max": ms(quantile(&gaps, 1.0))},
-                    "slower": self.slower(kind),
+                    "slower": self.slower(kind, before),
+                    "slower_without_node": self.slower(kind, missing),
+                    "slower_than_without_node": self.slower(kind, without),
                     "notes": self.notes(kind),
                 });
                 (kind.key().to_owned(), value)
@@ -180,4 +189,19 @@ impl Figures {
         });
         format!("{value:#}\n")
     }
+}
+
+/// What an answer took before a trouble, and in it.
+fn before(trouble: &Trouble) -> Option<(Duration, Duration)> {
+    Some(trouble.p99)
+}
+
+/// Before it, and while a node was missing.
+fn missing(trouble: &Trouble) -> Option<(Duration, Duration)> {
+    Some((trouble.p99.0, trouble.p99_without?))
+}
+
+/// While a node was missing, and in it.
+fn without(trouble: &Trouble) -> Option<(Duration, Duration)> {
+    Some((trouble.p99_without?, trouble.p99.1))
 }

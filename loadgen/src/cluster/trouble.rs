@@ -40,6 +40,8 @@ pub(super) struct Trouble {
     pub(super) gap: Duration,
     /// The 99th percentile of what an answer took before it, and during it.
     pub(super) p99: (Duration, Duration),
+    /// The same while a node was away for good and none had come in its place yet.
+    pub(super) p99_without: Option<Duration>,
     /// What else there is to tell.
     pub(super) note: Option<String>,
 }
@@ -55,6 +57,8 @@ struct Scene<'a> {
     other: usize,
     /// Between which moments buyers feel it, if it is not all of it.
     felt: Option<(Duration, Duration)>,
+    /// Between which a node was missing.
+    missing: Option<(Duration, Duration)>,
 }
 
 impl Trouble {
@@ -77,7 +81,7 @@ impl Trouble {
         (leader, _) = nodes.leader().await?;
         let other = (leader + 1 + random.below(2) as usize) % NUMBERS.len();
         let began = books.now();
-        let mut scene = Scene { kind, nodes, books, random, leader, other, felt: None };
+        let mut scene = Scene { kind, nodes, books, random, leader, other, felt: None, missing: None };
         let mut note = scene.begin().await?;
         let during = books.now();
         tokio::time::sleep(AFTER).await;
@@ -88,12 +92,13 @@ impl Trouble {
         let ended = books.now();
         let gap = books.longest_gap(began, ended);
         let felt = scene.felt.unwrap_or((began, during.max(began + AFTER)));
-        let p99 = (quantile(&books.times(calm, began), 0.99), quantile(&books.times(felt.0, felt.1), 0.99));
+        let p99_of = |(from, to)| quantile(&books.times(from, to), 0.99);
+        let (p99, p99_without) = ((p99_of((calm, began)), p99_of(felt)), scene.missing.map(p99_of));
         if let Some(end) = scene.end().await? {
             note = Some(note.map_or_else(|| end.clone(), |note| format!("{note}; {end}")));
         }
         nodes.settle().await?;
-        Ok(Self { kind, gap, p99, note })
+        Ok(Self { kind, gap, p99, p99_without, note })
     }
 
     /// For people.
@@ -101,8 +106,10 @@ impl Trouble {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let (before, during) = self.p99;
         let note = self.note.as_ref().map_or_else(String::new, |note| format!("; {note}"));
+        let without =
+            self.p99_without.map_or_else(String::new, |p99| format!("{:.1} ms without the node, ", ms(p99)));
         format!(
-            "{}: {:.0} ms without an acknowledgement; p99 {:.1} ms before, {:.1} ms during{note}",
+            "{}: {:.0} ms without an acknowledgement; p99 {:.1} ms before, {without}{:.1} ms during{note}",
             self.kind.name(),
             ms(self.gap),
             ms(before),
@@ -194,12 +201,15 @@ impl Scene<'_> {
     }
 
     /// An empty node comes in the place of one that does not run; `None` if no number is left for it. Answers are looked at
-    /// while it is filled: that the files of the lost disk are removed from one that others are on is our doing.
+    /// while it is filled: that the files of the lost disk are removed from one that others are on is our doing. Before that
+    /// they are looked at without it, when each answer has to wait for the one follower that is left.
     async fn replace(&mut self, at: usize) -> Result<Option<String>, ClusterError> {
         let Some(lost) = self.nodes.lose(at)? else { return Ok(None) };
+        let missing = self.books.now();
+        tokio::time::sleep(CALM).await;
         let began = self.books.now();
         let note = rebuilt(self.nodes.take_place(at, lost).await?);
-        self.felt = Some((began, self.books.now()));
+        (self.missing, self.felt) = (Some((missing, began)), Some((began, self.books.now())));
         Ok(Some(note))
     }
 
