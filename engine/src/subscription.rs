@@ -144,10 +144,13 @@ impl Frames {
             self.reader = Some(reader);
         }
         let Some(reader) = &mut self.reader else { return Ok(None) };
+        // Asked before anything is read: a frame that was read in front of that may be another leader's, cut off since, in the
+        // place of the one that was committed.
+        let committed = self.tail.committed();
         while let Some(frame) = reader.next_frame()? {
             let next = frame.info().next_lsn();
             if next > cursor + 1 {
-                if next - 1 <= self.tail.committed() {
+                if next - 1 <= committed {
                     let frame = Arc::new(frame.to_frame());
                     self.current = Some(Arc::clone(&frame));
                     return Ok(Some(frame));
