@@ -75,6 +75,14 @@ impl Whereabouts {
         all.get(next).or(all.first()).unwrap_or(&state.home).clone()
     }
 
+    /// Where to ask behind `address`, which was of no use: whoever it names as leader, or the next one.
+    pub(super) fn behind(&self, address: &str, error: &CallError) -> Arc<str> {
+        let named = error.leader().filter(|(node, _)| *node != 0);
+        let named =
+            named.and_then(|(node, said)| self.leader(node, said)).filter(|leader| **leader != *address);
+        named.unwrap_or_else(|| self.next(address))
+    }
+
     /// What the node at `address` says of the cluster.
     pub(super) fn learn(&self, address: &str, cluster: &Cluster) {
         if cluster.own() == 0 {
@@ -296,6 +304,10 @@ mod tests {
             ["here:1", "a:1", "c:1", "x:1"].map(|at| places.next(at).to_string()),
             ["a:1", "c:1", "here:1", "here:1"]
         );
+        // Who was of no use and says who leads is believed, unless it says itself.
+        let behind =
+            [led_by(3), led_by(0), led_by(2), led_by(9), gone()].map(|error| places.behind("here:1", &error));
+        assert_eq!(behind.map(|at| at.to_string()), ["c:1", "a:1", "a:1", "a:1", "a:1"]);
         // It moved: what others say of it counts.
         places.lost("here:1");
         assert_eq!(&*places.leader(2, None).unwrap(), "b:1");

@@ -101,8 +101,8 @@ impl Follow {
             if self.opened.is_some() && self.failures > retry.tries(whereabouts.count()) {
                 return self.fail(error);
             }
-            // Every node tells what is committed.
-            self.at = whereabouts.next(&self.at);
+            // Every node tells what is committed; for a group, and beyond what a follower has, the one that leads.
+            self.at = whereabouts.behind(&self.at, &error);
             let pause = self.server.retry.pause_before(self.failures, Uuid::new_v4().as_u64_pair().1);
             tokio::select! {
                 () = tokio::time::sleep(pause.max(PAUSE_MIN)) => {}
@@ -182,6 +182,7 @@ impl Follow {
                 Ok(bytes) => self.credit -= bytes as i64,
                 Err(error) => broken = Some(Lost::from(error)),
             },
+            Heard::Welcome(granted) => self.server.whereabouts.learn(&self.at, granted.cluster()),
             Heard::Outcome(entry) if entry.tag == NUMBER => end = Some(ended(entry.answer)),
             _ => {}
         });
