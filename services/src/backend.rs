@@ -99,6 +99,28 @@ impl Backend {
         (!engine.decides(shard)).then(|| engine.leader(ShardId(0)).map_or(0, |leader| leader.0))
     }
 
+    /// Refused where the shop is not decided. An engine that is elsewhere says so itself.
+    ///
+    /// # Errors
+    /// [`Refusal::NotLeader`].
+    pub fn must_decide(&self) -> Result<(), Refusal> {
+        let Self::Local { engine, .. } = self else { return Ok(()) };
+        let decides = (0..self.shards()).map(ShardId).all(|shard| engine.decides(shard));
+        if decides { Ok(()) } else { Err(self.led_by()) }
+    }
+
+    /// Another node leads, as far as it is known which.
+    pub(crate) fn led_by(&self) -> Refusal {
+        let leader = match self {
+            // Who leads and does not decide yet, or no longer, is nobody to go to.
+            Self::Local { engine, .. } => {
+                engine.leader(ShardId(0)).filter(|leader| engine.node() != Some(*leader))
+            }
+            Self::Remote(_) => None,
+        };
+        Refusal::NotLeader { leader: leader.map_or(0, |leader| leader.0) }
+    }
+
     /// True if the engine is in this process.
     pub fn has_ports(&self) -> bool {
         matches!(self, Self::Local { .. })

@@ -1,16 +1,21 @@
-//! Whether the shop is decided here: what acts on its events works where it is, and nowhere else.
+//! Whether the shop is decided here: what acts on its events works where it is, and consumer groups are dealt their shards
+//! there, and nowhere else.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use onrush_engine::EngineHandle;
-use onrush_proto::ShardId;
+use onrush_proto::{Refusal, ShardId};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::{Node, places};
+use crate::backend::Backend;
 
 /// How often it is looked whether the office was won or lost.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long who was let in waits until the office has been seen to be held.
+const SEEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// True while this node decides for every shard. An engine of its own always does.
 #[derive(Clone)]
@@ -39,6 +44,21 @@ impl Office {
             Some(office) => until(office, false).await,
             None => std::future::pending().await,
         }
+    }
+
+    /// Ends when the office is held, and has been seen to be: whoever waits for [`left`](Self::left) then waits for its end.
+    ///
+    /// # Errors
+    /// [`Refusal::NotLeader`] where it is not.
+    pub(crate) async fn entered(&mut self, backend: &Backend) -> Result<(), Refusal> {
+        backend.must_decide()?;
+        timeout(SEEN_WITHIN, self.won()).await.map_err(|_| backend.led_by())
+    }
+
+    /// Ends when the office is not held, with the refusal for whoever rests on it.
+    pub(crate) async fn left(&mut self, backend: &Backend) -> Refusal {
+        self.lost().await;
+        backend.led_by()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Consumer groups whose members share shards: who reads which, and under which generation.
 //!
-//! Members are this process's memory: a member is a stream that is open here, and a stream is never open anywhere else.
-//! What a generation fences is not: each shard keeps it in its log beside the position and refuses what comes under
+//! Members are this process's memory: a member is a stream that is open here. Of a cluster shards are dealt at the node that
+//! decides, and with its office every such stream ends, so members are never dealt to at two nodes for longer than it takes
+//! to see that. What a generation fences is not: each shard keeps it in its log beside the position and refuses what comes under
 //! another. So whatever becomes of this memory, positions stay right, and a group is dealt anew by beginning a generation
 //! on every shard first and telling the members second.
 

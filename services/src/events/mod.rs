@@ -1,7 +1,8 @@
 //! `onrush.log.v1.LogService`: the committed log by topics, for consumer groups whose members share shards and for
 //! whoever reads alone.
 //!
-//! Only a process with the engine serves it: members are streams that are open here, and shards are dealt to them here.
+//! Only a process with the engine serves it: members are streams that are open here, and shards are dealt to them here. Of a
+//! cluster that is the node that decides; the others serve who reads alone.
 
 mod follower;
 mod groups;
@@ -32,8 +33,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::access::{Call, Gate, now_s};
 use crate::backend::unexpected;
+use crate::cluster::Office;
 use crate::config::EventsConfig;
 use crate::field::{self, FieldError};
+use crate::nodes::Signpost;
 use crate::status::{Denial, Rejection};
 use groups::Groups;
 use positions::Positions;
@@ -56,6 +59,8 @@ pub(crate) struct Stream {
     positions: Positions,
     groups: Arc<Groups>,
     options: EventsConfig,
+    /// Whether shards are dealt here.
+    office: Office,
     places: Arc<Semaphore>,
     tasks: mpsc::Sender<Task>,
 }
@@ -74,12 +79,12 @@ impl Work {
 
 impl Stream {
     /// With what does the work.
-    pub(crate) fn new(engine: EngineHandle, options: EventsConfig) -> (Arc<Self>, Work) {
+    pub(crate) fn new(engine: EngineHandle, office: Office, options: EventsConfig) -> (Arc<Self>, Work) {
         let (tasks, taken) = mpsc::channel(WAITING_MAX);
         let positions = Positions::new(engine);
         let groups = Groups::new(positions.clone());
         let places = Arc::new(Semaphore::new(OPEN_MAX));
-        (Arc::new(Self { positions, groups, options, places, tasks }), Work(taken))
+        (Arc::new(Self { positions, groups, options, office, places, tasks }), Work(taken))
     }
 
     /// How long an event waits that was tried so often.
@@ -96,6 +101,8 @@ pub(crate) struct Log {
     pub(crate) gate: Arc<Gate>,
     /// True once nothing more is taken.
     pub(crate) stop: watch::Receiver<bool>,
+    /// Where the other nodes are.
+    pub(crate) signpost: Signpost,
 }
 
 impl Log {
@@ -142,6 +149,8 @@ impl Log {
     ) -> Result<RejectEventResponse, Rejection> {
         let RejectEventRequest { group, topic, shard, lsn, generation, reason } = asked;
         let (key, shard) = (reader(&group, &topic)?, stream.positions.shard("shard", shard)?);
+        // What was delivered where the shop is decided may not be here yet.
+        stream.positions.backend().must_decide()?;
         // What cannot be delivered cannot be rejected either.
         stream.positions.must_be_event(key.1, shard, lsn).await?;
         stream.groups.heard(key, generation, shard);
@@ -159,6 +168,8 @@ impl Log {
         asked: SeekGroupRequest,
     ) -> Result<SeekGroupResponse, Rejection> {
         let key = reader(&asked.group, &asked.topic)?;
+        // The end of the log is not known elsewhere.
+        stream.positions.backend().must_decide()?;
         let to = asked.to.unwrap_or(Place { place: None });
         let shards = match asked.shard {
             Some(shard) => vec![stream.positions.shard("shard", shard)?],
@@ -205,9 +216,10 @@ impl LogService for Log {
         readers::must_read_any(&standing, now_s())?;
         let permit = Arc::clone(&stream.places).try_acquire_owned().map_err(|_| subscriber::full())?;
         let (out, messages) = mpsc::channel(MESSAGES_WAITING);
-        let (stream, requests, stop) = (Arc::clone(stream), request.into_inner(), self.stop.clone());
+        let (stream, requests) = (Arc::clone(stream), request.into_inner());
+        let (stop, signpost) = (self.stop.clone(), self.signpost.clone());
         let tasks = stream.tasks.clone();
-        let subscriber = Subscriber { stream, standing, requests, out, stop };
+        let subscriber = Subscriber { stream, standing, requests, out, stop, signpost };
         let task = async move {
             subscriber.run().await;
             drop(permit);

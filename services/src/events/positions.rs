@@ -90,6 +90,10 @@ impl Positions {
     /// The same for a record that is read next: one that is there, or the one to come.
     pub(super) fn behind_lsn(&self, path: &'static str, shard: ShardId, lsn: u64) -> Result<Lsn, Rejection> {
         let (first, next) = (self.first(shard)?.0, self.end(shard).0 + 1);
+        if lsn > next {
+            // A node that follows may not have it yet.
+            self.backend.must_decide()?;
+        }
         if lsn > next || lsn == 0 {
             return Err(FieldError::invalid(path, format!("{first} to {next}"), lsn.to_string()).into());
         }
@@ -164,9 +168,10 @@ impl Positions {
 
     /// Moves a group that has no generation.
     pub(super) async fn set(&self, (group, topic): Key, to: &[(ShardId, Lsn)]) -> Result<(), Rejection> {
-        for (shard, lsn) in to {
+        for (moved, (shard, lsn)) in to.iter().enumerate() {
             let commit = CommitOffset { slot: slot(*shard), group, topic, lsn: Some(*lsn) };
-            self.backend.accept(Request::unkeyed(Command::CommitOffset(Box::new(commit)))).await?;
+            let accepted = self.backend.accept(Request::unkeyed(Command::CommitOffset(Box::new(commit))));
+            accepted.await.map_err(|refused| begun(moved > 0, refused))?;
         }
         Ok(())
     }
@@ -194,7 +199,7 @@ impl Positions {
                         floor = expected;
                         continue 'again;
                     }
-                    Err(rejection) => return Err(rejection),
+                    Err(rejection) => return Err(begun(!positions.is_empty(), rejection)),
                 }
             }
             return Ok(Dealt { generation, positions });
@@ -228,6 +233,11 @@ impl Positions {
 
 fn newest(standings: &[(ShardId, GroupStanding)]) -> u64 {
     standings.iter().map(|(_, found)| found.generation).max().unwrap_or(0)
+}
+
+/// Why there was no more: if a shard has accepted its part, it is not as if nothing was done.
+fn begun(accepted: bool, rejection: Rejection) -> Rejection {
+    if accepted { rejection.behind_acceptance() } else { rejection }
 }
 
 /// Slots are dealt round-robin, so a shard's number is one of its slots.

@@ -19,7 +19,9 @@ use super::follower::{Credit, Follower, Out};
 use super::groups::{Duty, End, Stretch};
 use super::{Stream, readers, topic};
 use crate::access::{Standing, now_s};
+use crate::cluster::Office;
 use crate::field::{self, FieldError};
+use crate::nodes::Signpost;
 use crate::status::{Denial, Rejection};
 
 /// How long the first message may take.
@@ -36,6 +38,7 @@ pub(super) struct Subscriber {
     pub(super) requests: Streaming<SubscribeRequest>,
     pub(super) out: Out,
     pub(super) stop: watch::Receiver<bool>,
+    pub(super) signpost: Signpost,
 }
 
 /// What is read at the moment.
@@ -44,6 +47,8 @@ struct Reading {
     credit: Credit,
     member: String,
     lease: Option<Duration>,
+    /// The office that what is read rests on.
+    office: Office,
     /// Shards by the numbers of their stretches.
     followers: BTreeMap<u64, JoinHandle<()>>,
     /// The generation that the consumer knows of.
@@ -60,8 +65,10 @@ impl Subscriber {
             () = out.closed() => return,
         };
         if let Err(rejection) = ended {
+            let status = Status::from(rejection);
+            let status = self.signpost.guided(&status).unwrap_or(status);
             // Who does not read it hears of no end either way.
-            let _ = timeout(SLOW, out.send(Err(rejection.into()))).await;
+            let _ = timeout(SLOW, out.send(Err(status))).await;
         }
     }
 
@@ -77,6 +84,7 @@ impl Subscriber {
             credit,
             member: String::new(),
             lease: None,
+            office: Office::ALWAYS,
             followers: BTreeMap::new(),
             told: None,
             ends,
@@ -87,7 +95,10 @@ impl Subscriber {
         } else {
             self.standing.admit(crate::access::Call::CommitOffset, now_s())?;
             readers::must_be_free(&group, topic)?;
-            let (name, begin) = (member(&start.member)?, self.begin(&start).await?);
+            let name = member(&start.member)?;
+            reading.office = self.stream.office.clone();
+            reading.office.entered(self.stream.positions.backend()).await?;
+            let begin = self.begin(&start).await?;
             reading.member = name.to_string();
             reading.lease = Some(self.stream.options.lease);
             let membership = self.stream.groups.join((group, topic), name, begin)?;
@@ -197,6 +208,7 @@ impl Subscriber {
         let patience = reading.lease.unwrap_or(UNBOUND);
         let mut until = Instant::now() + patience;
         let mut asks = true;
+        let backend = self.stream.positions.backend().clone();
         if reading.lease.is_none() {
             duty.mark_changed();
         }
@@ -205,6 +217,8 @@ impl Subscriber {
                 biased;
                 Some(rejection) = failed.recv() => return Err(rejection),
                 () = stopped(&mut self.stop) => return Err(stopping()),
+                // From here on others are dealt the shards, elsewhere.
+                refusal = reading.office.left(&backend) => return Err(refusal.into()),
                 Ok(()) = duty.changed() => {
                     let duty = duty.borrow_and_update().clone();
                     self.take(reading, duty).await?;

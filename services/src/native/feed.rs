@@ -13,6 +13,7 @@ use super::later;
 use crate::access::Standing;
 use crate::backend::Backend;
 use crate::clock::now_us;
+use crate::cluster::Office;
 use crate::status::Rejection;
 
 /// Subscriptions that wait to be begun.
@@ -59,17 +60,17 @@ impl Feeds {
 }
 
 /// Follows what the fronts begin, for as long as there are fronts. At least for as long as this runs.
-pub(crate) async fn follow(backend: Backend, mut taken: mpsc::Receiver<Following>) {
+pub(crate) async fn follow((backend, office): (Backend, Office), mut taken: mpsc::Receiver<Following>) {
     let places = Arc::new(Semaphore::new(OPEN_MAX));
     while let Some(following) = taken.recv().await {
         let Ok(permit) = Arc::clone(&places).try_acquire_owned() else {
             following.place.end(later::answer(Err(Refusal::Overloaded.into())));
             continue;
         };
-        let backend = backend.clone();
+        let (backend, office) = (backend.clone(), office.clone());
         let ends = EndsWithAnswer(Arc::clone(&following.place));
         tokio::spawn(async move {
-            Follower::run(&backend, following).await;
+            Follower::run((&backend, office), following).await;
             drop((permit, ends));
         });
     }

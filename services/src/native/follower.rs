@@ -13,6 +13,7 @@ use onrush_proto::{
 use super::feed::{Following, Place};
 use super::later;
 use crate::backend::{Backend, Feed, unexpected};
+use crate::cluster::Office;
 use crate::status::Rejection;
 
 /// From here on a frame is full; a record is far shorter than what is left of the longest.
@@ -52,10 +53,12 @@ enum TellError {
 
 impl Follower<'_> {
     /// Follows until nobody wants any more or there is nothing to follow.
-    pub(super) async fn run(backend: &Backend, following: Following) {
+    pub(super) async fn run((backend, office): (&Backend, Office), following: Following) {
         let Following { wanted, subscription, place } = following;
+        // Where a group is read for is known where the shop is decided.
+        let mut office = if wanted.group.is_empty() { Office::ALWAYS } else { office };
         let begun = tokio::select! {
-            begun = begin(backend, &wanted) => begun,
+            begun = begin((backend, &mut office), &wanted) => begun,
             () = place.gone() => return,
         };
         let cursor = match begun {
@@ -73,7 +76,10 @@ impl Follower<'_> {
             told: cursor,
         };
         follower.say_where();
-        let last = follower.follow().await;
+        let last = tokio::select! {
+            last = follower.follow() => last,
+            refusal = office.left(backend) => Some(later::answer(Err(refusal.into()))),
+        };
         if let Some(answer) = last
             && place.taken().await.is_some()
         {
@@ -214,11 +220,16 @@ fn is_wanted(kind: RecordKind, topic: Option<Topic>) -> bool {
 }
 
 /// The position behind which a subscription begins.
-async fn begin(backend: &Backend, wanted: &Subscribe) -> Result<Lsn, Rejection> {
+async fn begin((backend, office): (&Backend, &mut Office), wanted: &Subscribe) -> Result<Lsn, Rejection> {
+    if !wanted.group.is_empty() {
+        office.entered(backend).await?;
+    }
     let end = backend.end(wanted.shard).await?;
     match wanted.from {
         Start::Now => Ok(end),
         Start::At(lsn) if lsn.0 > end.0 + 1 => {
+            // A node that follows may not have it yet.
+            backend.must_decide()?;
             let expected = "a position that is in the log, or the next one";
             Err(Refusal::Invalid { field: "from", expected }.into())
         }
@@ -310,7 +321,7 @@ mod tests {
         // Beyond what is kept in memory: the first ones are read from the files.
         letters(&handle, 400).await;
         let (feeds, taken) = Feeds::new();
-        let following = tokio::spawn(follow(Backend::local(handle.clone()), taken));
+        let following = tokio::spawn(follow((Backend::local(handle.clone()), Office::ALWAYS), taken));
         let wanted = Subscribe {
             shard: ShardId(0),
             topic: Some(Topic::NotificationSent),

@@ -3,10 +3,12 @@
 
 mod advertised;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use onrush_proto::frame::NODES_MAX;
+use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use crate::config::Service;
 
@@ -98,6 +100,17 @@ impl Signpost {
         let advertised = self.nodes.advertised(fact(LEADER)?.parse().ok()?)?;
         let address = advertised.address(Door::Service(self.service))?;
         Some((LEADER_ADDRESS.to_owned(), address.to_owned()))
+    }
+
+    /// A status that names who leads, with where that is; `None` if there is nothing to add.
+    pub(crate) fn guided(&self, status: &Status) -> Option<Status> {
+        let mut details = status.get_error_details();
+        let info = details.error_info()?.clone();
+        let address = self.address(|name| info.metadata.get(name))?;
+        let facts: HashMap<_, _> = info.metadata.into_iter().chain([address]).collect();
+        details.set_error_info(info.reason, info.domain, facts);
+        let metadata = status.metadata().clone();
+        Some(Status::with_error_details_and_metadata(status.code(), status.message(), details, metadata))
     }
 }
 

@@ -1,7 +1,6 @@
 //! All gRPC calls of a port: those of its own service go straight to it, the rest by a router. Both
 //! edges end here, that of gRPC and that of JSON.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,7 +15,6 @@ use tonic::codegen::http::{HeaderName, HeaderValue, Request, Response};
 use tonic::codegen::{BoxFuture, Service};
 use tonic::service::Routes;
 use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
 
 use crate::nodes::Signpost;
 use crate::notification::Notifications;
@@ -181,28 +179,16 @@ fn led(response: Response<Body>, signpost: &Signpost) -> Response<Body> {
     if code != Some(Code::Unavailable) {
         return response;
     }
-    match Status::from_header_map(response.headers()).and_then(|status| guided(&status, signpost)) {
+    match Status::from_header_map(response.headers()).and_then(|status| signpost.guided(&status)) {
         Some(status) => status.into_http(),
         None => response,
     }
 }
 
-fn guided(status: &Status, signpost: &Signpost) -> Option<Status> {
-    let mut details = status.get_error_details();
-    let info = details.error_info()?.clone();
-    let address = signpost.address(|name| info.metadata.get(name))?;
-    details.set_error_info(
-        info.reason,
-        info.domain,
-        info.metadata.into_iter().chain([address]).collect::<HashMap<_, _>>(),
-    );
-    let metadata = status.metadata().clone();
-    Some(Status::with_error_details_and_metadata(status.code(), status.message(), details, metadata))
-}
-
 #[cfg(test)]
 mod tests {
     use onrush_proto::Refusal;
+    use tonic_types::StatusExt as _;
 
     use super::*;
     use crate::config;

@@ -150,7 +150,8 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
     let vital = http::Vital { backend: backend.clone(), stop: stop.clone(), readers, ml };
     let meter = metrics.meter(service, Edge::Grpc, transcoding::methods(&counted(service)));
     let admin = Admin::server(backend.clone(), pays.then_some(gateways), (reconciler, node), gate.clone());
-    let log = Log { stream: events, gate: gate.clone(), stop: stop.clone() }.server();
+    let log =
+        Log { stream: events, gate: gate.clone(), stop: stop.clone(), signpost: signpost.clone() }.server();
     let mut rest =
         Routes::new(admin).add_service(PortHealth::server(service, vital.clone())).add_service(log);
     if service == Service::Order {

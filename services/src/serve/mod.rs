@@ -208,11 +208,11 @@ impl Serving {
         let recommendation = Arc::new(Learner::new(backend.clone(), &config.data_dir, ml.clone()));
         let keyring = Arc::new(keyring(config)?);
         let worker = Worker::new(backend.clone(), gateways.clone(), traces.clone());
-        let (events, followed) = streams(engine.as_ref(), config);
         let (held, office) = match node {
             Some(_) => Office::of_node(),
             None => (watch::Sender::new(true), Office::ALWAYS),
         };
+        let (events, followed) = streams(engine.as_ref(), &office, config);
         let shop = Shop {
             hearing: Arc::new(Hearing::new(worker)),
             gate: Arc::new(Gate::new(keyring.clone(), config.access)?),
@@ -401,8 +401,12 @@ fn fronts(
 }
 
 /// What tells of the log, where the engine is, and the work behind it.
-fn streams(engine: Option<&Engine>, config: &Config) -> (Option<Arc<events::Stream>>, Option<events::Work>) {
-    engine.map(|engine| events::Stream::new(engine.handle(), config.events)).unzip()
+fn streams(
+    engine: Option<&Engine>,
+    office: &Office,
+    config: &Config,
+) -> (Option<Arc<events::Stream>>, Option<events::Work>) {
+    engine.map(|engine| events::Stream::new(engine.handle(), office.clone(), config.events)).unzip()
 }
 
 type Addresses = Vec<(Service, SocketAddr)>;

@@ -119,14 +119,14 @@ pub(super) fn start(
         tokio::spawn(work(backend, settlements, tasks));
     })?;
     let (feeds, followed) = Feeds::new();
-    let backend = shop.backend.clone();
+    let (backend, office) = (shop.backend.clone(), shop.office.clone());
     // Whoever reads much of the log holds up no payment.
     let follower = background::thread("onrush-native-feeds", stop.clone(), move || {
         let (backend, pump) = backend.for_loop();
         if let Some(pump) = pump {
             tokio::spawn(pump);
         }
-        tokio::spawn(follow(backend, followed));
+        tokio::spawn(follow((backend, office.clone()), followed));
     })?;
     let mut fronts = Vec::new();
     for (transport, socket) in sockets {

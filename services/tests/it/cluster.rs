@@ -1,14 +1,8 @@
 //! Three processes' worth of servers as nodes of a cluster: who leads decides, the others say where; what acts on the
 //! shop's events works where it is decided.
 
-use std::collections::BTreeMap;
-use std::net::UdpSocket;
 use std::time::Duration;
 
-use onrush_engine::Engine;
-use onrush_engine::format::{ClusterFormat, ClusterKey};
-use onrush_engine::replication::{Members, NodeId};
-use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
 use onrush_grpc::admin::v1::{
     ChangeMembersRequest, GetClusterRequest, GetClusterResponse, HandOverRequest, PlaceNodeRequest,
 };
@@ -18,82 +12,14 @@ use onrush_grpc::product::v1::product_service_client::ProductServiceClient;
 use onrush_net::client::grpc::Client;
 use onrush_net::client::{CallError, Retry, Shop as Buyer, ShopOptions};
 use onrush_proto::{ShardId, Sku};
-use onrush_services::config::{ClusterConfig, Service};
-use tempfile::TempDir;
-use tonic::transport::Channel;
+use onrush_services::config::Service;
 use tonic_types::StatusExt as _;
 
+use crate::nodes::{Nodes, admin, formatted, free_address};
 use crate::shop::{Shop, order, payment};
 use crate::wait::{found, seen, until};
 
 const SHARD: ShardId = ShardId(0);
-
-/// Nodes by number.
-struct Nodes {
-    peers: BTreeMap<u64, String>,
-    shops: BTreeMap<u64, Shop>,
-}
-
-fn founders() -> Members {
-    Members::of([1, 2, 3].map(NodeId)).unwrap()
-}
-
-fn free_address() -> String {
-    // Nobody else takes it so soon.
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
-fn formatted(node: u64) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let cluster = ClusterFormat { node: NodeId(node), founders: founders(), key: ClusterKey([9; 32]) };
-    Engine::format_node(&dir.path().join("data"), 1, cluster).unwrap();
-    dir
-}
-
-impl Nodes {
-    fn founded() -> Self {
-        // Nobody else takes them so soon.
-        let sockets = [1, 2, 3].map(|node| (node, UdpSocket::bind("127.0.0.1:0").unwrap()));
-        let address = |(node, socket): &(u64, UdpSocket)| (*node, socket.local_addr().unwrap().to_string());
-        let peers = sockets.iter().map(address).collect();
-        drop(sockets);
-        let mut nodes = Self { peers, shops: BTreeMap::new() };
-        for node in [1, 2, 3] {
-            nodes.start(node, formatted(node));
-        }
-        nodes
-    }
-
-    fn start(&mut self, node: u64, dir: TempDir) {
-        let cluster = ClusterConfig {
-            node: Some(node),
-            peers: self.peers.clone(),
-            port: None,
-            advertise: None,
-            tls: None,
-            election: Duration::from_millis(300),
-        };
-        let shop = Shop::reopen(dir, |config| {
-            (config.shards, config.cluster) = (None, Some(cluster));
-        });
-        self.shops.insert(node, shop);
-    }
-
-    /// The node that decides.
-    async fn leader(&self) -> u64 {
-        let leads =
-            || self.shops.iter().find(|(_, shop)| shop.engine().decides(SHARD)).map(|(node, _)| *node);
-        found("a leader", async || leads()).await
-    }
-
-    async fn leading(&self) -> &Shop {
-        &self.shops[&self.leader().await]
-    }
-}
-
-async fn admin(shop: &Shop) -> AdminServiceClient<Channel> {
-    AdminServiceClient::connect(shop.address(Service::Order)).await.unwrap()
-}
 
 async fn asked(shop: &Shop) -> GetClusterResponse {
     admin(shop).await.get_cluster(GetClusterRequest {}).await.unwrap().into_inner()
@@ -159,13 +85,7 @@ async fn payments_are_settled_by_whoever_leads() {
     .await;
     // Whoever had the office and has it no more reads no events, and is ready all the same; and so it is when it is back.
     for to in [first, second] {
-        let from = nodes.leader().await;
-        let asked = HandOverRequest { shard: 0, node: to };
-        found("the office to go on", async || {
-            let _ = admin(&nodes.shops[&from]).await.hand_over(asked).await;
-            nodes.shops[&to].engine().decides(SHARD).then_some(())
-        })
-        .await;
+        nodes.hand_over(to).await;
         for (node, shop) in &nodes.shops {
             until("a port that is ready", async || {
                 let answer = reqwest::get(format!("{}/ready", shop.address(Service::Payment))).await.unwrap();
@@ -286,7 +206,7 @@ async fn a_node_is_added_while_the_others_run_on() {
     // Its own setting is the only one that knows it.
     let founders = nodes.peers.clone();
     nodes.peers.insert(4, address.clone());
-    nodes.start(4, formatted(4));
+    nodes.start(4, formatted(4, 1));
     nodes.peers = founders;
 
     let placed = |node, address: &str| PlaceNodeRequest { node, address: address.into() };

@@ -26,36 +26,36 @@ use crate::shop::Shop;
 /// As long as nobody waits: a test that hangs fails.
 const HANGS: Duration = Duration::from_secs(60);
 /// The name of a topic.
-const CREATED: &str = "order.created";
+pub(crate) const CREATED: &str = "order.created";
 
 /// A consumer of events.
-struct Consumer {
+pub(crate) struct Consumer {
     asks: mpsc::Sender<SubscribeRequest>,
     told: Streaming<SubscribeResponse>,
     /// What it was told of its shards last.
-    assigned: Assigned,
+    pub(crate) assigned: Assigned,
 }
 
-async fn log(shop: &Shop) -> LogServiceClient<Channel> {
+pub(crate) async fn log(shop: &Shop) -> LogServiceClient<Channel> {
     LogServiceClient::connect(shop.address(Service::Order)).await.unwrap()
 }
 
-fn edge(edge: Edge) -> Option<Place> {
+pub(crate) fn edge(edge: Edge) -> Option<Place> {
     Some(Place { place: Some(place::Place::Edge(edge.into())) })
 }
 
 /// A topic from the beginning, with credit for all of it.
-fn all_of(topic: &str) -> Start {
+pub(crate) fn all_of(topic: &str) -> Start {
     Start { topic: topic.into(), from: edge(Edge::Beginning), credit_bytes: u32::MAX, ..Start::default() }
 }
 
 /// The same as a member of the group of the tests.
-fn member(name: &str) -> Start {
+pub(crate) fn member(name: &str) -> Start {
     Start { group: "books".into(), member: name.into(), ..all_of(CREATED) }
 }
 
 /// The reason of a status, with what a program reads of it.
-fn reason(status: &Status) -> String {
+pub(crate) fn reason(status: &Status) -> String {
     let details = status.get_error_details();
     let Some(info) = details.error_info() else { return status.to_string() };
     let facts: BTreeMap<_, _> = info.metadata.iter().collect();
@@ -64,7 +64,7 @@ fn reason(status: &Status) -> String {
 
 impl Consumer {
     /// Says what is wanted; what comes of it shows when it is read.
-    async fn begin(shop: &Shop, start: Start) -> Self {
+    pub(crate) async fn begin(shop: &Shop, start: Start) -> Self {
         Self::begin_with(shop, vec![subscribe_request::Ask::Start(start)], None).await.unwrap()
     }
 
@@ -76,7 +76,7 @@ impl Consumer {
         Self::begin_at(shop.address(Service::Order), said, token).await
     }
 
-    async fn begin_at(
+    pub(crate) async fn begin_at(
         address: String,
         said: Vec<subscribe_request::Ask>,
         token: Option<&str>,
@@ -89,13 +89,14 @@ impl Consumer {
         if let Some(token) = token {
             request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         }
-        let mut client = LogServiceClient::connect(address).await.unwrap();
+        let unreachable = |error: tonic::transport::Error| Status::unavailable(error.to_string());
+        let mut client = LogServiceClient::connect(address).await.map_err(unreachable)?;
         let told = client.subscribe(request).await?.into_inner();
         Ok(Self { asks, told, assigned: Assigned::default() })
     }
 
     /// The same, once it knows its shards.
-    async fn open(shop: &Shop, start: Start) -> Self {
+    pub(crate) async fn open(shop: &Shop, start: Start) -> Self {
         let mut consumer = Self::begin(shop, start).await;
         consumer.shards().await;
         consumer
@@ -114,7 +115,7 @@ impl Consumer {
     }
 
     /// What it is told next; `None` at an end without a reason.
-    async fn next(&mut self) -> Result<Option<subscribe_response::Tell>, Status> {
+    pub(crate) async fn next(&mut self) -> Result<Option<subscribe_response::Tell>, Status> {
         let told = tokio::time::timeout(HANGS, self.told.message()).await;
         let told = told.expect("expected something to be told, found nothing")?;
         let tell = told.map(|told| told.tell.unwrap());
@@ -155,7 +156,7 @@ impl Consumer {
     }
 
     /// So many events with their shards.
-    async fn events(&mut self, count: usize) -> Vec<(u32, Event)> {
+    pub(crate) async fn events(&mut self, count: usize) -> Vec<(u32, Event)> {
         let mut events = Vec::new();
         while events.len() < count {
             let batch = self.batch().await;
@@ -177,7 +178,7 @@ impl Consumer {
     }
 
     /// Why it ended.
-    async fn end(&mut self) -> String {
+    pub(crate) async fn end(&mut self) -> String {
         loop {
             match self.next().await {
                 Err(status) => return reason(&status),
@@ -188,7 +189,7 @@ impl Consumer {
     }
 
     /// A commit under its generation.
-    fn commit(&self, shard: u32, lsn: u64) -> CommitOffsetRequest {
+    pub(crate) fn commit(&self, shard: u32, lsn: u64) -> CommitOffsetRequest {
         let (group, topic, generation) = ("books".into(), CREATED.into(), self.assigned.generation);
         CommitOffsetRequest { group, topic, shard, lsn, generation }
     }

@@ -8,6 +8,7 @@ mod deadlines;
 mod drivers;
 mod ends;
 mod examples;
+mod groups;
 mod limits;
 mod lines;
 mod nodes;
