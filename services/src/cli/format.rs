@@ -1,5 +1,6 @@
 //! `onrush format`: a data directory for a node of a cluster.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
@@ -55,8 +56,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         Some(text) => (text.parse().map_err(Failure::wrong)?, false),
         None => return Err(Failure::wrong("--cluster: expected a key, or new for a new one, found none")),
     };
-    let founders = matches.get_many::<u64>("founders").into_iter().flatten().copied().map(NodeId);
-    let founders = Members::of(founders).map_err(Failure::wrong)?;
+    let founders = founders(matches)?;
     let node = NodeId(matches.get_one::<u64>("node").copied().unwrap_or_default());
     let shards = matches.get_one::<u16>("shards").copied().unwrap_or(1);
     let dir = matches.get_one::<String>("data-dir").cloned();
@@ -68,4 +68,14 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         told.push_str(&format!("cluster key {}\n", key.to_hex()));
     }
     io::stdout().write_all(told.as_bytes()).map_err(Failure::world)
+}
+
+/// Who founds the cluster. Named twice, one was likely to be another: founders have to be the same at all nodes.
+fn founders(matches: &ArgMatches) -> Result<Members, Failure> {
+    let given: Vec<u64> = matches.get_many::<u64>("founders").into_iter().flatten().copied().collect();
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = given.iter().find(|node| !seen.insert(**node)) {
+        return Err(Failure::wrong(format!("--founders: expected each node once, found {twice} twice")));
+    }
+    Members::of(given.into_iter().map(NodeId)).map_err(Failure::wrong)
 }
