@@ -12,10 +12,10 @@ use crate::cli::Failure;
 pub(super) async fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let mut cluster = look(&mut named(matches).await?).await?;
     for group in cluster.groups.iter_mut().filter(|group| group.leader != 0 && !group.in_office) {
-        // How far the others are knows the one that leads; without its word there is what this one knows.
-        if let Ok((_, seen)) = leading(matches, group.shard).await {
-            group.followers = seen.followers;
-        }
+        // How far the others are, and whether the shop is decided, knows the one that leads. Without its word there is what
+        // this one knows; the word on other shards is not waited for as well.
+        let Ok((_, seen)) = leading(matches, group.shard).await else { break };
+        (group.followers, group.in_office) = (seen.followers, true);
     }
     io::stdout().write_all(shown(&cluster).as_bytes()).map_err(Failure::world)
 }
@@ -50,9 +50,10 @@ fn show_group(text: &mut String, group: &ShardGroup) {
         0 => "nobody leads".to_owned(),
         node => format!("node {node} leads"),
     };
+    let decides = if group.leader == 0 || group.in_office { "" } else { ", but is not known to decide" };
     let _ = writeln!(
         text,
-        "shard {shard:<3} {leader} in term {term}; {role} here, entries to {last}, committed {committed}, applied {applied}"
+        "shard {shard:<3} {leader} in term {term}{decides}; {role} here, entries to {last}, committed {committed}, applied {applied}"
     );
     let sets = [("voters", &group.voters), ("of before", &group.outgoing), ("learners", &group.learners)];
     for (name, nodes) in sets.into_iter().filter(|(_, nodes)| !nodes.is_empty()) {
@@ -104,5 +105,18 @@ mod tests {
                         shard 0   node 1 leads in term 3; leader here, entries to 9, committed 8, applied 7\n  \
                         voters 1, 2\n  learners 3\n  node 2 is 1 entries behind, silent for 2 ms\n";
         assert_eq!(shown(&GetClusterResponse { node: 1, nodes, groups: vec![group] }), expected);
+    }
+
+    #[test]
+    fn who_leads_and_does_not_decide_is_told_apart() {
+        let told = |leader, in_office| {
+            let group =
+                ShardGroup { leader, in_office, term: 3, role: "leader".into(), ..Default::default() };
+            let text = shown(&GetClusterResponse { node: 1, nodes: vec![], groups: vec![group] });
+            text.split_once(';').unwrap().0.to_owned()
+        };
+        assert_eq!(told(0, false), "shard 0   nobody leads in term 3");
+        assert_eq!(told(1, true), "shard 0   node 1 leads in term 3");
+        assert_eq!(told(1, false), "shard 0   node 1 leads in term 3, but is not known to decide");
     }
 }
