@@ -3,11 +3,13 @@
 use std::io::{self, Write as _};
 
 use clap::ArgMatches;
-use onrush_grpc::admin::v1::{ChangeMembersRequest, HandOverRequest, PlaceNodeRequest, ShardGroup};
+use onrush_grpc::admin::v1::{
+    ChangeMembersRequest, GetClusterResponse, HandOverRequest, PlaceNodeRequest, ShardGroup,
+};
 use tonic_types::StatusExt as _;
 
 use super::Comer;
-use super::leader::{PAUSE, leading, look, named};
+use super::leader::{PAUSE, leading, look};
 use crate::cli::Failure;
 use crate::cli::server::refused;
 
@@ -70,16 +72,10 @@ pub(super) async fn change(
     gone: Option<u64>,
     come: Option<Comer>,
 ) -> Result<(), Failure> {
+    let cluster = look(&mut leading(matches, FIRST).await?.0).await?;
+    check(&cluster, gone, come.as_ref())?;
     if let Some(Comer { node, address: Some(address) }) = &come {
         place(matches, *node, address).await?;
-    }
-    let cluster = look(&mut named(matches).await?).await?;
-    if let Some(Comer { node, address: None }) = &come
-        && !cluster.nodes.iter().any(|known| known.node == *node)
-    {
-        return Err(Failure::wrong(format!(
-            "node: expected one among the peers of the nodes, or {node}=HOST:PORT, found {node}"
-        )));
     }
     let come = come.map(|comer| comer.node);
     for shard in cluster.groups.iter().map(|group| group.shard) {
@@ -89,6 +85,49 @@ pub(super) async fn change(
         // Where it was is nobody's affair any more.
         Some(gone) => place(matches, gone, "").await,
         None => Ok(()),
+    }
+}
+
+/// Refuses what was certainly not meant, before anything is changed. `cluster` is as the node sees it that leads.
+fn check(cluster: &GetClusterResponse, gone: Option<u64>, come: Option<&Comer>) -> Result<(), Failure> {
+    if let Some(comer) = come {
+        check_comer(cluster, comer)?;
+    }
+    let Some(gone) = gone else { return Ok(()) };
+    if come.is_some_and(|comer| comer.node == gone) {
+        return Err(Failure::wrong(format!(
+            "by: expected another node than the one that goes, found {gone}"
+        )));
+    }
+    let has_it = |group: &ShardGroup| {
+        [&group.voters, &group.outgoing, &group.learners].iter().any(|nodes| nodes.contains(&gone))
+    };
+    let is_known = cluster.nodes.iter().any(|known| known.node == gone) || cluster.groups.iter().any(has_it);
+    // A replacement that is given again may have been all done: then nobody knows any more who is gone.
+    let has_come =
+        come.is_some_and(|comer| cluster.groups.iter().all(|group| group.voters.contains(&comer.node)));
+    if is_known || has_come {
+        return Ok(());
+    }
+    let known: Vec<u64> = cluster.nodes.iter().map(|known| known.node).collect();
+    Err(Failure::wrong(format!("node: expected one of the nodes {known:?}, found {gone}")))
+}
+
+/// A number is never given twice: a second process under it would not know what the first one promised.
+fn check_comer(cluster: &GetClusterResponse, comer: &Comer) -> Result<(), Failure> {
+    let node = comer.node;
+    match (cluster.nodes.iter().find(|known| known.node == node), &comer.address) {
+        (None, None) => Err(Failure::wrong(format!(
+            "node: expected one among the peers of the nodes, or {node}=HOST:PORT, found {node}"
+        ))),
+        (Some(known), Some(address)) if known.connected && known.address != *address => {
+            Err(Failure::wrong(format!(
+                "node: expected a number that is free, or that of a node that was stopped to move to {address}, \
+                 found {node}, which is connected at {}",
+                known.address
+            )))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -119,7 +158,7 @@ async fn change_group(
         };
         let stage = match (come, group.learners.is_empty()) {
             (Some(node), _) if !group.voters.contains(&node) && group.learners.contains(&node) => {
-                format!("node {node} catches up\n")
+                format!("node {node} catches up in shard {shard}\n")
             }
             _ => String::new(),
         };
@@ -167,7 +206,46 @@ fn list(nodes: &[u64]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use onrush_grpc::admin::v1::ClusterNode;
+
     use super::*;
+
+    /// Nodes 1 and 2 have votes, 3 follows; 2 and 4 are known, 2 is connected.
+    fn refused(gone: Option<u64>, come: Option<(u64, Option<&str>)>) -> Option<String> {
+        let known = |node, connected| ClusterNode {
+            node,
+            address: format!("h{node}:7200"),
+            connected,
+            ..ClusterNode::default()
+        };
+        let group = ShardGroup { voters: vec![1, 2], learners: vec![3], ..ShardGroup::default() };
+        let nodes = vec![known(2, true), known(4, false)];
+        let cluster = GetClusterResponse { node: 2, nodes, groups: vec![group] };
+        let come = come.map(|(node, address)| Comer { node, address: address.map(str::to_owned) });
+        check(&cluster, gone, come.as_ref()).err().map(|failure| failure.message)
+    }
+
+    #[test]
+    fn what_was_not_meant_is_refused_and_what_is_given_again_is_not() {
+        for known in [1, 2, 3, 4] {
+            assert_eq!(refused(Some(known), None), None);
+        }
+        assert_eq!(refused(Some(9), None).unwrap(), "node: expected one of the nodes [2, 4], found 9");
+        assert_eq!(
+            refused(Some(9), Some((5, Some("h5:7200")))).unwrap(),
+            "node: expected one of the nodes [2, 4], found 9"
+        );
+        assert_eq!(refused(Some(9), Some((2, None))), None, "node 2 has come, so node 9 may be gone");
+        assert!(refused(Some(2), Some((2, None))).unwrap().starts_with("by: expected another node"));
+        assert_eq!(refused(None, Some((5, Some("h5:7200")))), None);
+        assert!(refused(None, Some((5, None))).unwrap().contains("or 5=HOST:PORT, found 5"));
+        let taken = refused(None, Some((2, Some("elsewhere:7200")))).unwrap();
+        assert!(taken.contains("expected a number that is free"), "{taken}");
+        assert!(taken.ends_with("found 2, which is connected at h2:7200"), "{taken}");
+        for again in [(2, Some("h2:7200")), (2, None), (4, Some("elsewhere:7200"))] {
+            assert_eq!(refused(None, Some(again)), None, "{again:?}");
+        }
+    }
 
     fn asked(
         voters: &[u64],
