@@ -163,15 +163,22 @@ fn door(service: Service, shop: &Shop, stop: watch::Receiver<bool>) -> Door {
     if let Some(token) = engine_token {
         rest = rest.add_service(EngineServer::server(backend, token));
     }
-    // The descriptors are compiled in and checked by a test; without them only reflection is missing.
-    match (reflection(service).build_v1(), reflection(service).build_v1alpha()) {
-        (Ok(v1), Ok(v1alpha)) => rest = rest.add_service(v1).add_service(v1alpha),
-        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "reflection is not served"),
-    }
+    let rest = reflected(service, rest);
     let grpc = Calls::new(main, service.grpc_name(), rest, (signpost.clone(), Staleness::of(&shop.backend)));
     let routes = routes.merge(transcoding::routes(&names(service), &grpc)).merge(scrape::routes(shop));
     let http = http::router(service, routes, vital, (&metrics, traces.clone(), signpost));
     Door::new(grpc, http, meter, traces)
+}
+
+/// The descriptors are compiled in and checked by a test; without them only reflection is missing.
+fn reflected(service: Service, rest: Routes) -> Routes {
+    match (reflection(service).build_v1(), reflection(service).build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => rest.add_service(v1).add_service(v1alpha),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "reflection is not served");
+            rest
+        }
+    }
 }
 
 /// The reader of the log without which a service does not do what it promises.

@@ -15,6 +15,7 @@ mod binary;
 mod carrier;
 mod clients;
 mod cluster;
+mod cluster_commands;
 mod cluster_events;
 mod collector;
 mod documents;
