@@ -112,6 +112,13 @@ impl Whereabouts {
         state.reached.get(&node).or(state.told.get(&node)).cloned()
     }
 
+    /// True if somebody leads, as was said without an address, and no node told where that is.
+    pub(super) fn has_no_place_of(&self, leader: Option<(u64, Option<&str>)>) -> bool {
+        let Some((node, None)) = leader.filter(|(node, _)| *node != 0) else { return false };
+        let state = self.state();
+        !state.reached.contains_key(&node) && !state.told.contains_key(&node)
+    }
+
     /// A shard is asked at `to` from now on, if it is asked at `from` yet: others may have found out more meanwhile.
     fn turn(&self, shard: u16, from: &str, to: &Arc<str>) {
         let mut state = self.state();

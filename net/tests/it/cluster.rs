@@ -56,7 +56,7 @@ pub(crate) struct Nodes {
     script: Box<Script>,
     shards: SlotMap,
     /// True if callers are told where the others are.
-    tells: bool,
+    tells: AtomicBool,
     addresses: OnceLock<Vec<String>>,
     asked: Mutex<Vec<Ask>>,
     /// How often each key was done.
@@ -71,7 +71,7 @@ impl Nodes {
         Arc::new(Self {
             script,
             shards: SlotMap::new(shards).unwrap(),
-            tells,
+            tells: AtomicBool::new(tells),
             addresses: OnceLock::new(),
             asked: Mutex::default(),
             effects: Mutex::default(),
@@ -160,6 +160,11 @@ impl Nodes {
 
     fn is_dead(&self, node: u64) -> bool {
         self.dead[node as usize - 1].0.load(Ordering::SeqCst)
+    }
+
+    /// Callers that are welcomed from here on are told where the others are.
+    pub(crate) fn tell(&self) {
+        self.tells.store(true, Ordering::SeqCst);
     }
 
     /// A node is gone from here on.
@@ -272,7 +277,7 @@ impl Nodes {
         let numbered = (1..).zip(self.addresses.get().unwrap());
         let told = numbered.map(|(number, address)| Node { number, address: address.clone() });
         let cluster = Cluster::new(node, told.collect()).unwrap();
-        if self.tells { cluster } else { Cluster::default() }
+        if self.tells.load(Ordering::SeqCst) { cluster } else { Cluster::default() }
     }
 }
 
@@ -295,7 +300,7 @@ impl Port {
             Some(Outcome::Refused(refusal)) => {
                 let Refusal::NotLeader { leader } = refusal else { panic!("{refusal}") };
                 let mut facts = BTreeMap::from([("leader", leader.to_string())]);
-                if self.nodes.tells
+                if self.nodes.tells.load(Ordering::SeqCst)
                     && let Some(address) = self.nodes.address(leader)
                 {
                     facts.insert("leader_address", address);

@@ -166,6 +166,24 @@ async fn one_address_is_enough_to_find_the_rest() {
     assert_eq!((nodes.asked().last(), nodes.effects(9)), (Some(&3), 1));
 }
 
+/// It was added since the connection was made, and nobody else is there any more.
+#[tokio::test]
+async fn a_leader_that_came_after_the_welcome_is_found_by_a_new_one() {
+    let leader = Arc::new(AtomicU64::new(1));
+    let told = Arc::clone(&leader);
+    let script = move |ask: Ask| match told.load(Ordering::SeqCst) {
+        leader if leader == ask.node => Does::Lead,
+        leader => Does::Name(leader),
+    };
+    let (nodes, shop) = shop("onrush://", (2, &[1]), false, script).await;
+    shop.create_order(Key(7), create("tea")).await.unwrap();
+    nodes.tell();
+    leader.store(2, Ordering::SeqCst);
+    let placed = shop.create_order(Key(8), create("tea")).await.unwrap();
+    assert_eq!((placed.order, nodes.effects(8)), (OrderId(8), 1));
+    assert_eq!(nodes.asked(), [1, 1, 1, 2], "asked, welcomed anew, and told where");
+}
+
 #[tokio::test]
 async fn a_read_that_is_refused_moves_too() {
     let (nodes, shop) = shop("onrush://", (2, &[1]), true, second_leads).await;

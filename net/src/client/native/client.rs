@@ -135,11 +135,16 @@ impl Native {
     }
 
     async fn try_once(&self, shard: u16, at: Arc<str>, asked: &Asked) -> Result<Told, CallError> {
-        let link = self.links.to(shard, at);
+        let link = self.links.to(shard, Arc::clone(&at));
         let answer = link.ask(asked.clone(), self.retry.timeout);
         let answer = answer.map_err(|Full| CallError::from(Refusal::Overloaded))?;
         match tokio::time::timeout(self.retry.timeout, answer).await {
-            Ok(Ok(Ok(told))) => judged(told),
+            Ok(Ok(Ok(told))) => judged(told).inspect_err(|error| {
+                // It joined after this connection was welcomed, which is when nodes tell of each other.
+                if self.links.server.whereabouts.has_no_place_of(error.leader()) {
+                    self.links.forget(shard, at, &link);
+                }
+            }),
             Ok(Ok(Err(lost))) => Err(lost.into()),
             // What drove the connection is gone.
             Ok(Err(_)) => Err(Lost::Closed.into()),

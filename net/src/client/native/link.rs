@@ -134,6 +134,11 @@ impl Link {
         Self { calls }
     }
 
+    /// True if both are ends of one connection.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.calls.same_channel(&other.calls)
+    }
+
     /// Has a question asked.
     pub(super) fn ask(
         &self,

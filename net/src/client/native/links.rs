@@ -39,4 +39,15 @@ impl Links {
         open.insert(link, started.clone());
         started
     }
+
+    /// Whoever asks there next connects, and is welcomed, anew. What is open on this link is answered.
+    pub(super) fn forget(&self, shard: u16, address: Arc<str>, link: &Link) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = if self.per_shard { shard } else { 0 };
+        let place = (own, address);
+        // Of many that are refused over one link, the first has it forgotten; the next one's link is another.
+        if open.get(&place).is_some_and(|known| known.is_same(link)) {
+            open.remove(&place);
+        }
+    }
 }
