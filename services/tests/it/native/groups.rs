@@ -1,5 +1,6 @@
 //! Who follows a log for a group of a cluster follows it where the shop is decided.
 
+use onrush_engine::replication::NodeId;
 use onrush_net::client::native::Subscription;
 use onrush_net::client::{CallError, Key, Retry, Shop as Client, ShopOptions};
 use onrush_proto::frame::{Kind, Records, Start, Subscribe};
@@ -9,6 +10,7 @@ use super::peer::{Peer, Said, create, refusal};
 use super::quic_peer::{Caller, within};
 use crate::nodes::Nodes;
 use crate::shop::Shop;
+use crate::wait::seen;
 
 /// The subscriptions of a connection: for the group, and for nobody.
 const GROUP: u64 = 7;
@@ -78,6 +80,8 @@ async fn a_subscription_for_a_group_ends_with_the_office_and_one_for_nobody_goes
     let (leading, following) = (&nodes.shops[&leader], &nodes.shops[&follower]);
     leading.stock("tea", 450, 100).await;
     ordered(leading).await;
+    let knows = || following.engine().leader(ShardId(0)) == Some(NodeId(leader));
+    seen("a follower that knows who leads", knows).await;
     // At a follower it is not begun.
     let mut peer = Peer::open(following.native(), "");
     peer.write(&both());
