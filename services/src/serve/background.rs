@@ -25,6 +25,10 @@ use crate::user::{self, Users};
 /// How often an inline engine is driven.
 const TICK: Duration = Duration::from_millis(10);
 
+/// How long a thread that ends waits for what it reads beside itself. Whoever reads the store keeps it from being closed;
+/// what waits for a name to be found may take longer than anybody waits.
+const READING_MAX: Duration = Duration::from_secs(2);
+
 /// Starts the threads of the services that this process serves.
 pub(super) fn start_all(
     config: &Config,
@@ -166,7 +170,7 @@ fn thread_in_office(
                 },
             );
             if stopped {
-                return over.shutdown_background();
+                return over.shutdown_timeout(READING_MAX);
             }
             // Its tasks end with it, and what they held of the groups' positions.
             drop(over);
@@ -223,5 +227,33 @@ async fn make_first_admin(users: Users, admin: FirstAdmin) {
     while let Err(error) = user::ensure_first_admin(&users, &admin).await {
         tracing::warn!(%error, "the first admin is not there yet");
         tokio::time::sleep(retry.pause()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn what_is_read_when_a_thread_is_stopped_is_read_to_its_end() {
+        let (stop, stopped) = watch::channel(false);
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let is_read = Arc::new(AtomicBool::new(false));
+        let reads = Arc::clone(&is_read);
+        let thread = thread("onrush-test", stopped, move || {
+            tokio::task::spawn_blocking(move || {
+                begun.send(()).unwrap();
+                // Far longer than it takes to stop a thread that waits for nothing.
+                std::thread::park_timeout(Duration::from_millis(300));
+                reads.store(true, Ordering::SeqCst);
+            });
+        });
+        has_begun.recv().unwrap();
+        stop.send_replace(true);
+        drop(stop);
+        thread.unwrap().join().unwrap();
+        assert!(is_read.load(Ordering::SeqCst));
     }
 }
