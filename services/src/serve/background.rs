@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// How long a thread that ends waits for what it reads beside itself. Whoever reads the store keeps it from being closed;
 /// what waits for a name to be found may take longer than anybody waits.
-const READING_MAX: Duration = Duration::from_secs(2);
+pub(super) const READING_MAX: Duration = Duration::from_secs(2);
 
 /// Starts the threads of the services that this process serves.
 pub(super) fn start_all(

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
+use super::background::READING_MAX;
 use super::calls::{Calls, Main};
 use super::connections::{Incoming, Limit};
 use super::door::Door;
@@ -55,7 +56,7 @@ impl Front {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start)?;
         let work = move || {
             runtime.block_on(self.serve());
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(READING_MAX);
         };
         Builder::new().name("onrush-front".into()).spawn(work).map_err(start)
     }
