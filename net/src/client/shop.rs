@@ -32,7 +32,8 @@ const GRPC: &str = "http://";
 /// That of calls in batches over one stream of gRPC.
 const SESSION: &str = "onrush+grpc://";
 
-/// Names one change for good: however often it is asked for under its key, it is made once.
+/// Names one change for good: however often it is asked for under its key, it is made once. 0 names none: in frames it stands for
+/// a call without a key, which is made each time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Key(pub u128);
 

@@ -10,9 +10,10 @@ use onrush_grpc::order::v1::order_service_client::OrderServiceClient;
 use onrush_grpc::product::v1::GetProductDetailsRequest;
 use onrush_grpc::product::v1::product_service_client::ProductServiceClient;
 use onrush_net::client::grpc::Client;
-use onrush_net::client::{CallError, Retry, Shop as Buyer, ShopOptions};
-use onrush_proto::{ShardId, Sku};
-use onrush_services::config::Service;
+use onrush_net::client::{CallError, Key, Retry, Shop as Buyer, ShopOptions};
+use onrush_net::tls::Trust;
+use onrush_proto::{CreateOrder, OrderLine, ShardId, Sku};
+use onrush_services::config::{CertificateFiles, Service};
 use tonic_types::StatusExt as _;
 
 use crate::nodes::{Nodes, admin, formatted, free_address};
@@ -23,6 +24,16 @@ const SHARD: ShardId = ShardId(0);
 
 async fn asked(shop: &Shop) -> GetClusterResponse {
     admin(shop).await.get_cluster(GetClusterRequest {}).await.unwrap().into_inner()
+}
+
+/// Waits until a node has heard of all others where clients find them.
+async fn knows_all(shop: &Shop) {
+    until("all nodes known", async || {
+        let nodes = asked(shop).await.nodes;
+        let known = nodes.iter().all(|node| node.connected && !node.advertised.is_empty());
+        if known { Ok(()) } else { Err(nodes) }
+    })
+    .await;
 }
 
 fn reason(status: &tonic::Status) -> String {
@@ -37,12 +48,7 @@ async fn who_leads_decides_and_the_others_say_where() {
     leading.stock("tea", 500, 10).await;
     let address = leading.address(Service::Order).replace("http://", "");
     for (node, shop) in nodes.shops.iter().filter(|(node, _)| **node != leader) {
-        until("all nodes known", async || {
-            let nodes = asked(shop).await.nodes;
-            let known = nodes.iter().all(|node| node.connected && !node.advertised.is_empty());
-            if known { Ok(()) } else { Err(nodes) }
-        })
-        .await;
+        knows_all(shop).await;
         let mut client = OrderServiceClient::connect(shop.addresses.order.clone()).await.unwrap();
         let refused = client.create_order(order("key", "ada", &[("tea", 1)])).await.unwrap_err();
         assert_eq!(reason(&refused), "NOT_LEADER", "node {node}");
@@ -250,6 +256,38 @@ async fn a_node_is_added_while_the_others_run_on() {
         if named { Ok(()) } else { Err(refused) }
     })
     .await;
+}
+
+/// Over TLS and QUIC a client goes to whoever leads as well, where all nodes show what it believes.
+#[tokio::test]
+async fn who_leads_is_followed_over_tls_and_quic() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let files = CertificateFiles { certificate: certificate.clone(), key };
+    let nodes = Nodes::founded_showing(1, Some(files));
+    let leader = nodes.leader().await;
+    let leading = &nodes.shops[&leader];
+    leading.stock("tea", 500, 10).await;
+    let (_, follower) = nodes.shops.iter().find(|(node, _)| **node != leader).unwrap();
+    knows_all(follower).await;
+    let sku: Sku = "tea".parse().unwrap();
+    for (number, address) in (1..).zip([
+        format!("onrush+tls://{}", follower.native()),
+        format!("onrush+quic://{}", follower.native_quic()),
+    ]) {
+        let options = ShopOptions { trust: Trust::Pinned(certificate.clone()), ..ShopOptions::default() };
+        let client = Buyer::connect_with(&address, &options).await.unwrap();
+        let lines = [OrderLine::new(sku, 1)].into_iter().collect();
+        let create = CreateOrder { customer: "ada".parse().unwrap(), lines, hold_us: 0 };
+        let placed = client.create_order(Key(number), create.clone()).await.unwrap();
+        let again = client.create_order(Key(number), create).await.unwrap();
+        assert_eq!(placed.order, again.order, "{address}");
+    }
+    let available = || leading.engine().stock(&sku).map(|stock| stock.available);
+    seen("each order once", || available() == Some(8)).await;
 }
 
 /// The settings of the others know a founder for good: taken off the record, it was spoken with again.

@@ -10,7 +10,7 @@ use onrush_engine::replication::{Members, NodeId};
 use onrush_grpc::admin::v1::HandOverRequest;
 use onrush_grpc::admin::v1::admin_service_client::AdminServiceClient;
 use onrush_proto::ShardId;
-use onrush_services::config::{ClusterConfig, Service};
+use onrush_services::config::{CertificateFiles, ClusterConfig, Service};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
@@ -22,6 +22,8 @@ pub(crate) struct Nodes {
     pub(crate) peers: BTreeMap<u64, String>,
     pub(crate) shops: BTreeMap<u64, Shop>,
     shards: u16,
+    /// What they show to clients over TLS and QUIC, if their native ports speak TLS.
+    certificate: Option<CertificateFiles>,
 }
 
 fn founders() -> Members {
@@ -49,12 +51,17 @@ impl Nodes {
 
     /// Three that have so many shards.
     pub(crate) fn founded_with(shards: u16) -> Self {
+        Self::founded_showing(shards, None)
+    }
+
+    /// The same with a certificate, over TLS.
+    pub(crate) fn founded_showing(shards: u16, certificate: Option<CertificateFiles>) -> Self {
         // Nobody else takes them so soon.
         let sockets = [1, 2, 3].map(|node| (node, UdpSocket::bind("127.0.0.1:0").unwrap()));
         let address = |(node, socket): &(u64, UdpSocket)| (*node, socket.local_addr().unwrap().to_string());
         let peers = sockets.iter().map(address).collect();
         drop(sockets);
-        let mut nodes = Self { peers, shops: BTreeMap::new(), shards };
+        let mut nodes = Self { peers, shops: BTreeMap::new(), shards, certificate };
         for node in [1, 2, 3] {
             nodes.start(node, formatted(node, shards));
         }
@@ -70,9 +77,11 @@ impl Nodes {
             tls: None,
             election: Duration::from_millis(300),
         };
+        let certificate = self.certificate.clone();
         let shop = Shop::reopen(dir, |config| {
             (config.shards, config.cluster) = (None, Some(cluster));
             config.native.quic_port = Some(0);
+            (config.native.tls, config.native.certificate) = (certificate.is_some(), certificate);
         });
         self.shops.insert(node, shop);
     }
