@@ -131,7 +131,7 @@ fn check_comer(cluster: &GetClusterResponse, comer: &Comer) -> Result<(), Failur
     }
 }
 
-/// Puts on record where a node listens; without an address, takes it off.
+/// Puts on record where a node listens; without an address, strikes it off.
 async fn place(matches: &ArgMatches, node: u64, address: &str) -> Result<(), Failure> {
     for _ in 0..PLACING_MAX {
         let (mut client, _) = leading(matches, FIRST).await?;
