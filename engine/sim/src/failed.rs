@@ -31,7 +31,7 @@ pub const FAILED: [Failed; 15] = [
     cluster(1_069, 4, 6_000, "the same"),
     cluster(1_104, 4, 6_000, "the same"),
     cluster(39, 1, 6_000, "nobody is elected for 50 time-outs while a follower fetches a snapshot of a leader that is cut off"),
-    cluster(379, 1, 6_000, "who has lost its vote on its own disk alone stands for no election"),
+    cluster(379, 1, 6_000, "who has lost its vote on its own disk alone stands for no election (its shards are not on record)"),
     cluster(30_000_004, 1, 50_000, "a power loss comes once the load is over (the simulator's own)"),
     cluster(100_001_019, 1, 50_000, "damage to an entry with zeros of its own looks torn, and a committed entry is lost"),
     cluster(100_000_150, 1, 50_000, "who follows without a vote counts as a voter, and nobody is elected"),
