@@ -311,9 +311,9 @@ impl Member {
         for _ in 0..HEARD_MAX {
             let Some(message) = self.seat.station.heard() else { break };
             heard = true;
-            match message.body {
-                Body::Offer(_) | Body::Fetch { .. } | Body::Piece { .. } => self.hear_of_snapshot(message)?,
-                _ => self.replica.raft_mut().step(message, self.clock.now_us())?,
+            match message.is_of_snapshot() {
+                true => self.hear_of_snapshot(message)?,
+                false => self.replica.raft_mut().step(message, self.clock.now_us())?,
             }
         }
         self.take_output();

@@ -10,10 +10,23 @@ pub struct Message {
     pub from: NodeId,
     /// To whom.
     pub to: NodeId,
-    /// The sender's term; of a [`Ballot`] that is a poll, the term that it would begin.
+    /// The sender's term, which it has on record; of a [`Ballot`] that is a poll, the term that it would begin; 0 of what is
+    /// said of a snapshot.
     pub term: u64,
     /// What it says.
     pub body: Body,
+}
+
+impl Message {
+    /// Something about a snapshot. It names no term: it leaves when it is said, and the sender's term may not be on its disk yet.
+    pub fn of_snapshot(from: NodeId, to: NodeId, body: Body) -> Self {
+        Self { from, to, term: 0, body }
+    }
+
+    /// True for what is said about a snapshot, which consensus has no part in.
+    pub fn is_of_snapshot(&self) -> bool {
+        matches!(self.body, Body::Offer(_) | Body::Fetch { .. } | Body::Piece { .. })
+    }
 }
 
 /// What a message says.

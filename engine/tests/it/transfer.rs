@@ -56,6 +56,18 @@ fn fetch(giver: &mut Giver, taker: &mut Taker, raft: &Raft, mut ask: Body) -> (O
     unreachable!()
 }
 
+/// A member that asked for a piece named a term which its disk did not know yet, and after a power loss was in an earlier one.
+/// Nobody had read it; now there is nothing to read.
+#[test]
+fn what_is_said_of_a_snapshot_names_no_term() {
+    for body in [Body::Fetch { lsn: 99, offset: 0 }, Body::Piece { lsn: 99, offset: 0, bytes: vec![7] }] {
+        let message = Message::of_snapshot(NodeId(2), LEADER, body);
+        assert!(message.is_of_snapshot());
+        assert_eq!(message.term, 0, "{message:?}");
+    }
+    assert!(!Message { from: LEADER, to: NodeId(2), term: 3, body: Body::TakeOffice }.is_of_snapshot());
+}
+
 #[test]
 fn it_comes_in_pieces_and_a_member_begins_anew_from_it() {
     let raft = follower();

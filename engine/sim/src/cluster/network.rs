@@ -77,8 +77,7 @@ impl Network {
         let is_fit = |from: &usize| {
             let pair = self.pair(*from, to);
             let front = self.queues[pair].front().filter(|_| self.is_busy(pair) && !self.cut[pair]);
-            front
-                .is_some_and(|(of, message)| *of == shard && !super::snapshots::is_of_snapshot(&message.body))
+            front.is_some_and(|(of, message)| *of == shard && !message.is_of_snapshot())
         };
         let fit: Vec<usize> = (0..self.nodes).filter(is_fit).collect();
         let pair = self.pair(*fit.get(dice.index(fit.len()))?, to);

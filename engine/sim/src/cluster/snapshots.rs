@@ -50,16 +50,8 @@ impl World {
     }
 
     fn say(&mut self, at: usize, to: NodeId, body: Body) {
-        let Some(live) = &self.members[at].live else { return };
-        let raft = live.replica.raft();
-        let message = Message { from: raft.id(), to, term: raft.term(), body };
-        self.send(at, vec![message]);
+        self.send(at, vec![Message::of_snapshot(self.members[at].id, to, body)]);
     }
-}
-
-/// True for what is said about a snapshot, which consensus has no part in.
-pub(super) fn is_of_snapshot(body: &Body) -> bool {
-    matches!(body, Body::Offer(_) | Body::Fetch { .. } | Body::Piece { .. })
 }
 
 fn failed(expected: &str, error: &dyn std::fmt::Display) -> Violation {

@@ -8,7 +8,6 @@ use onrush_proto::{Lsn, Outcome, Receipt, Refusal, Reply, Request, ShardId, Slot
 use smallvec::SmallVec;
 
 use super::member::{Live, Member};
-use super::snapshots::is_of_snapshot;
 use super::{Asked, World, place};
 use crate::faults::Fault;
 use crate::invariants;
@@ -401,7 +400,7 @@ impl World {
         if self.members[at].live.is_none() || self.nodes[node].id != message.to {
             return Ok(true);
         }
-        if is_of_snapshot(&message.body) {
+        if message.is_of_snapshot() {
             self.hear_of_snapshot(at, message)?;
         } else {
             let mut heard = vec![message];

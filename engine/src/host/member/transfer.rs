@@ -86,7 +86,6 @@ impl Member {
     }
 
     fn say(&self, to: crate::replication::NodeId, body: Body) {
-        let raft = self.replica.raft();
-        self.send(&mut vec![Message { from: raft.id(), to, term: raft.term(), body }]);
+        self.send(&mut vec![Message::of_snapshot(self.replica.raft().id(), to, body)]);
     }
 }
