@@ -294,7 +294,12 @@ pub(crate) fn assemble(
         let station = Arc::clone(&stations[shard]);
         let flush = boot.options.flush;
         let taken = Snapshots::new(ShardId(shard as u16), Arc::clone(&snapshots), flush.snapshot_bytes);
-        let taken = taken.placed(log.log().reader()).continuing(log.log());
+        let taken = match &log {
+            // Others may go on behind one.
+            BootedLog::Member(_) => taken.placed(log.log().reader()),
+            BootedLog::Alone(_) => taken,
+        };
+        let taken = taken.continuing(log.log());
         let settings = (flush, taken);
         let seat = SeatParts {
             shard: recovered.shard,

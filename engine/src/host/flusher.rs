@@ -84,6 +84,7 @@ impl Flusher {
     ) -> Self {
         let mut absorber = absorber;
         absorber.set_retention(options.retention);
+        station.set_owed(absorber.first_owed());
         Self {
             frames: Frames::after(Arc::clone(&station.tail), from),
             station,
@@ -165,6 +166,7 @@ impl Flusher {
             any = true;
         }
         self.station.held_back.store(held_back, Ordering::Relaxed);
+        self.station.set_owed(self.absorber.first_owed());
         Ok(any)
     }
 
@@ -192,6 +194,7 @@ impl Flusher {
 
     fn flush(&mut self) -> Result<(), String> {
         let closing = self.closing.load(Ordering::Acquire);
+        self.snapshots.owe(self.absorber.first_owed());
         let due = self.snapshots.grew(self.absorber.bytes());
         // A store that is filled from a snapshot replays from the checkpoint in it, and the log is
         // released up to the snapshot: the two must meet.

@@ -28,6 +28,8 @@ pub struct Snapshots {
     log_bytes: u64,
     last_bytes: Arc<AtomicU64>,
     oldest_kept: Arc<AtomicU64>,
+    /// The first record that consumer groups have a claim to.
+    owed: u64,
     running: Option<JoinHandle<()>>,
     /// Frozen and not written yet, if there is no thread to do it.
     waiting: Option<Frozen>,
@@ -49,6 +51,7 @@ impl Snapshots {
             log_bytes: 0,
             last_bytes: Arc::default(),
             oldest_kept: Arc::default(),
+            owed: u64::MAX,
             running: None,
             waiting: None,
             by_hand: false,
@@ -86,6 +89,14 @@ impl Snapshots {
         Self { by_hand: true, ..self }
     }
 
+    /// Consumer groups have a claim to the log from this record on: if a replica may begin anew from a snapshot, one in front of
+    /// it is kept.
+    pub(crate) fn owe(&mut self, first: u64) {
+        if self.log.is_some() {
+            self.owed = first;
+        }
+    }
+
     /// Counts log; true if a snapshot is due. One waits for at least its predecessor's size of
     /// log, so all of them together write no more than the log does.
     pub(crate) fn grew(&mut self, log_bytes: u64) -> bool {
@@ -103,10 +114,10 @@ impl Snapshots {
     /// Reads the snapshots of an earlier life.
     fn check(&mut self) {
         self.busy.store(true, Ordering::Release);
-        let (shard, disk) = (self.shard, Arc::clone(&self.disk));
+        let (shard, disk, owed) = (self.shard, Arc::clone(&self.disk), self.owed);
         let (oldest, busy) = (Arc::clone(&self.oldest_kept), Arc::clone(&self.busy));
         let check = move || {
-            match prune(disk.as_ref(), KEEP) {
+            match prune(disk.as_ref(), KEEP, owed) {
                 Ok(pruned) => tell_oldest(&oldest, &pruned.kept),
                 Err(error) => tracing::warn!(shard = shard.0, %error, "snapshots cannot be checked"),
             }
@@ -125,7 +136,7 @@ impl Snapshots {
         }
     }
 
-    /// The position of the older of two verified snapshots; 0 while there are fewer.
+    /// The position of the oldest of the verified snapshots that are kept; 0 while there are fewer than two.
     pub(crate) fn oldest_kept(&self) -> u64 {
         self.oldest_kept.load(Ordering::Acquire)
     }
@@ -145,12 +156,12 @@ impl Snapshots {
 
     /// What writes a snapshot and tells how it went.
     fn writing(&self, frozen: Frozen) -> impl FnOnce() + Send + 'static {
-        let (shard, disk) = (self.shard, Arc::clone(&self.disk));
+        let (shard, disk, owed) = (self.shard, Arc::clone(&self.disk), self.owed);
         let (last_bytes, oldest, busy) =
             (Arc::clone(&self.last_bytes), Arc::clone(&self.oldest_kept), Arc::clone(&self.busy));
         let log = self.log.as_ref().map(LogReader::another);
         move || {
-            match write_and_prune(shard, &disk, &frozen, log) {
+            match write_and_prune(shard, (&disk, owed), &frozen, log) {
                 Ok((bytes, kept)) => {
                     last_bytes.store(bytes, Ordering::Release);
                     tell_oldest(&oldest, &kept);
@@ -201,7 +212,7 @@ fn section(keyspace: Keyspace) -> u8 {
 
 fn write_and_prune(
     shard: ShardId,
-    disk: &Arc<dyn Disk>,
+    (disk, owed): (&Arc<dyn Disk>, u64),
     frozen: &Frozen,
     log: Option<LogReader>,
 ) -> Result<(u64, Vec<u64>), TakeError> {
@@ -230,7 +241,7 @@ fn write_and_prune(
         }
     }
     let summary = writer.finish()?;
-    let pruned = prune(disk.as_ref(), KEEP)?;
+    let pruned = prune(disk.as_ref(), KEEP, owed)?;
     Ok((summary.bytes, pruned.kept))
 }
 

@@ -113,6 +113,8 @@ pub struct Station {
     pub(crate) absorbed_bytes: AtomicU64,
     /// Segments that end below this record may be recycled.
     pub(crate) release_below: AtomicU64,
+    /// The first record that consumer groups have a claim to.
+    owed: AtomicU64,
     /// The store has all that it may have: what is committed behind it is not confirmed by other shards.
     pub(crate) held_back: AtomicBool,
     /// Its member has a vote in its group.
@@ -151,6 +153,7 @@ impl Station {
             committed_bytes: AtomicU64::new(0),
             absorbed_bytes: AtomicU64::new(0),
             release_below: AtomicU64::new(0),
+            owed: AtomicU64::new(0),
             held_back: AtomicBool::new(false),
             has_vote: AtomicBool::new(true),
             fresh_us: AtomicU64::new(0),
@@ -360,6 +363,15 @@ impl Station {
     /// Segments that end below this record may be recycled.
     pub fn release_below(&self) -> u64 {
         self.release_below.load(Ordering::Acquire)
+    }
+
+    /// The first record that consumer groups have a claim to, as of what the flusher has absorbed; `u64::MAX` if there is none.
+    pub fn owed(&self) -> u64 {
+        self.owed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_owed(&self, first: u64) {
+        self.owed.store(first, Ordering::Release);
     }
 
     /// Log bytes that the store has not absorbed.

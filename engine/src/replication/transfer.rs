@@ -10,7 +10,7 @@ use std::sync::Arc;
 use onrush_storage::disk::{Disk, DiskFile};
 use onrush_storage::log::Front;
 use onrush_storage::snapshot::{
-    SnapshotError, SnapshotHeader, SnapshotReader, newest_named, open_named, take_in,
+    SnapshotError, SnapshotHeader, SnapshotReader, named_in_front_of, open_named, take_in,
 };
 
 use super::entry::Position;
@@ -47,16 +47,17 @@ impl Giver {
         Self { disk, piece_bytes: piece_bytes.clamp(1, PIECE_BYTES_MAX), given: None }
     }
 
-    /// The newest snapshot, or the one that somebody fetches already; `None` if there is none, or it does not say where
-    /// in the log it stands.
+    /// The newest snapshot in front of record `owed`, the first that consumer groups have a claim to, or the one that somebody
+    /// fetches already; `None` if there is none, or it does not say where in the log it stands. Who begins anew has no log in front
+    /// of it: behind this one it will have all that the groups lack, should it lead. If none is in front of that, it is the oldest.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn offer(&mut self, now_us: u64) -> Result<Option<Offer>, SnapshotError> {
+    pub fn offer(&mut self, owed: u64, now_us: u64) -> Result<Option<Offer>, SnapshotError> {
         if let Some(given) = self.given.as_ref().filter(|given| now_us < given.asked_us + GIVEN_UP_US) {
             return Ok(Some(offer_of(&given.file)));
         }
-        let Some((lsn, _)) = newest_named(self.disk.as_ref())? else { return Ok(None) };
+        let Some(lsn) = named_in_front_of(self.disk.as_ref(), owed)? else { return Ok(None) };
         let newest = offer_of(&open_named(self.disk.as_ref(), lsn)?);
         Ok(Some(newest).filter(|offer| offer.last.index > 0))
     }

@@ -30,7 +30,7 @@ fn the_log_reaches_back_to_the_checkpoint_in_each_kept_snapshot() {
             continue;
         }
         let below = station.release_below();
-        for lsn in prune(shelf.as_ref(), 2).unwrap().kept {
+        for lsn in prune(shelf.as_ref(), 2, u64::MAX).unwrap().kept {
             let mut filled = MemoryStore::new();
             let copy = only(shelf.as_ref(), lsn);
             assert_eq!(install_newest(&copy, &mut filled).unwrap().lsn, Some(lsn));

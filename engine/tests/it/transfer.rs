@@ -74,7 +74,7 @@ fn it_comes_in_pieces_and_a_member_begins_anew_from_it() {
     let disk = FaultDisk::new(2);
     let mut giver = Giver::new(shelf(HEADER), 1_000);
     let mut taker = Taker::new(Arc::new(disk.clone()));
-    let offer = giver.offer(2).unwrap().unwrap();
+    let offer = giver.offer(u64::MAX, 2).unwrap().unwrap();
     assert_eq!((offer.lsn, offer.last), (99, LAST));
     let ask = taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
     assert_eq!(giver.keeps_behind(3), None);
@@ -95,7 +95,7 @@ fn it_comes_in_pieces_and_a_member_begins_anew_from_it() {
 fn what_was_not_offered_or_does_not_come_next_is_not_taken() {
     let raft = follower();
     let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1_000), Taker::new(Arc::new(FaultDisk::new(2))));
-    let offer = giver.offer(2).unwrap().unwrap();
+    let offer = giver.offer(u64::MAX, 2).unwrap().unwrap();
     let first = piece(giver.piece(99, 0, 2).unwrap().unwrap());
     let mut take = |from: NodeId, lsn: u64, offset: u64, bytes: &[u8]| {
         taker.piece(&raft, from, (lsn, offset, bytes), 3).unwrap()
@@ -131,7 +131,7 @@ fn who_lacks_nothing_takes_none_and_one_without_a_place_is_not_offered() {
     let mut raft = follower();
     let mut taker = Taker::new(Arc::new(FaultDisk::new(2)));
     let mut giver = Giver::new(shelf(HEADER), 1 << 20);
-    let offer = giver.offer(2).unwrap().unwrap();
+    let offer = giver.offer(u64::MAX, 2).unwrap().unwrap();
     let known = Offer { last: Position::default(), ..offer };
     assert_eq!(taker.offered(&raft, (LEADER, known), 3).unwrap(), None, "it is in front of what it has");
     // Its leader is gone: it stands for election itself.
@@ -142,15 +142,15 @@ fn who_lacks_nothing_takes_none_and_one_without_a_place_is_not_offered() {
     assert_eq!(taker.piece(&raft, LEADER, (lsn, offset, &bytes), 6).unwrap(), Took::Nothing);
     assert_eq!(taker.offered(&raft, (LEADER, offer), 7).unwrap(), None);
     let mut nowhere = Giver::new(shelf(SnapshotHeader { index: 0, ..HEADER }), 1 << 20);
-    assert_eq!(nowhere.offer(2).unwrap(), None);
-    assert_eq!(Giver::new(Arc::new(FaultDisk::new(3)), 1).offer(2).unwrap(), None);
+    assert_eq!(nowhere.offer(u64::MAX, 2).unwrap(), None);
+    assert_eq!(Giver::new(Arc::new(FaultDisk::new(3)), 1).offer(u64::MAX, 2).unwrap(), None);
 }
 
 #[test]
 fn who_fetches_from_a_leader_that_fell_begins_with_the_next_one_at_once() {
     let mut raft = follower();
     let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1_000), Taker::new(Arc::new(FaultDisk::new(2))));
-    let offer = giver.offer(2).unwrap().unwrap();
+    let offer = giver.offer(u64::MAX, 2).unwrap().unwrap();
     let ask = taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
     let Body::Fetch { lsn, offset } = ask else { panic!("{ask:?}") };
     let (lsn, offset, bytes) = piece(giver.piece(lsn, offset, 3).unwrap().unwrap());
@@ -173,7 +173,7 @@ fn what_arrives_damaged_or_in_part_is_removed_and_nothing_is_begun() {
     let raft = follower();
     let whole = |disk: &FaultDisk| {
         let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1 << 20), Taker::new(Arc::new(disk.clone())));
-        let offer = giver.offer(2).unwrap().unwrap();
+        let offer = giver.offer(u64::MAX, 2).unwrap().unwrap();
         let ask = taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
         fetch(&mut giver, &mut taker, &raft, ask).0.bytes
     };
@@ -191,7 +191,7 @@ fn what_arrives_damaged_or_in_part_is_removed_and_nothing_is_begun() {
     // A process that ended while it arrived.
     let disk = FaultDisk::new(2);
     let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1_000), Taker::new(Arc::new(disk.clone())));
-    let offer = giver.offer(2).unwrap().unwrap();
+    let offer = giver.offer(u64::MAX, 2).unwrap().unwrap();
     taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
     let (lsn, offset, bytes) = piece(giver.piece(99, 0, 3).unwrap().unwrap());
     taker.piece(&raft, LEADER, (lsn, offset, &bytes), 4).unwrap();

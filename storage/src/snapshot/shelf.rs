@@ -34,6 +34,24 @@ pub fn newest_named(disk: &dyn Disk) -> Result<Option<(u64, u64)>, SnapshotError
     Ok(parse_name(name).map(|lsn| (lsn, bytes)))
 }
 
+/// Lsn of the snapshot, by its name, behind which a log is to begin that has every record from `needed` on: the newest that is in
+/// front of it; if none is, the oldest, as then the least is missing. `None` if there is none at all.
+///
+/// # Errors
+/// The disk cannot be listed.
+pub fn named_in_front_of(disk: &dyn Disk, needed: u64) -> Result<Option<u64>, SnapshotError> {
+    let names = list(disk)?;
+    let named = newest_first(&names).into_iter().filter_map(parse_name);
+    let mut oldest = None;
+    for lsn in named {
+        oldest = Some(lsn);
+        if lsn < needed {
+            break;
+        }
+    }
+    Ok(oldest)
+}
+
 /// Opens the snapshot of this Lsn: header and footer are checked.
 ///
 /// # Errors
@@ -62,19 +80,22 @@ pub fn newest_verified(disk: &dyn Disk) -> Result<Newest, SnapshotError> {
     Ok(Newest { reader: None, damaged })
 }
 
-/// Keeps the newest `keep` verified snapshots (two are the rule) and removes every older or damaged
-/// one and every unfinished file.
+/// Keeps the newest `keep` verified snapshots (two are the rule) and, if none of them is in front of record `needed`, the newest
+/// that is; removes every other older or damaged one and every unfinished file.
 ///
 /// Nothing is removed unless `keep` verified, so a disk that reads badly today loses nothing. Must
 /// not run while a snapshot is being written.
-pub fn prune(disk: &dyn Disk, keep: usize) -> Result<Pruned, SnapshotError> {
+pub fn prune(disk: &dyn Disk, keep: usize, needed: u64) -> Result<Pruned, SnapshotError> {
     // What is kept is what the log is released for: it must be there after a power loss.
     disk.sync_entries().map_err(SnapshotError::io("the directory of snapshots"))?;
     let names = list(disk)?;
     let mut pruned = Pruned { kept: Vec::new(), removed: Vec::new() };
     let mut doomed: Vec<&str> = names.iter().map(String::as_str).filter(|name| is_unfinished(name)).collect();
     for name in newest_first(&names) {
-        let verified = (pruned.kept.len() < keep).then(|| open_verified(disk, name));
+        let in_front = |lsn: u64| lsn < needed;
+        let wanted = pruned.kept.len() < keep
+            || (parse_name(name).is_some_and(in_front) && !pruned.kept.iter().copied().any(in_front));
+        let verified = wanted.then(|| open_verified(disk, name));
         match verified {
             Some(Ok(reader)) => pruned.kept.push(reader.header().lsn),
             Some(Err(_)) | None => doomed.push(name),

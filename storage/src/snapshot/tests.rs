@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::{
     Newest, SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, format::file_name,
-    newest_verified, prune,
+    named_in_front_of, newest_verified, prune,
 };
 use crate::disk::{AlignedBuf, Disk, DiskFile};
 
@@ -229,7 +229,7 @@ fn a_crash_before_the_rename_leaves_the_old_ones() {
     disk.lose_power();
     let newest = newest_verified(&disk).unwrap();
     assert_eq!((lsn_of(&newest), newest.damaged.len()), (Some(5), 0));
-    let pruned = prune(&disk, 2).unwrap();
+    let pruned = prune(&disk, 2, u64::MAX).unwrap();
     assert_eq!((pruned.kept, pruned.removed), (vec![5], vec![file_name(9, "tmp")]));
 }
 
@@ -262,10 +262,30 @@ fn pruning_counts_only_verified_ones_and_removes_nothing_while_they_are_too_few(
         write(&disk, lsn, &few_rows());
     }
     disk.put(&file_name(3, "snap"), vec![0; 500]);
-    let pruned = prune(&disk, 2).unwrap();
+    let pruned = prune(&disk, 2, u64::MAX).unwrap();
     assert_eq!(pruned.kept, [4, 2]);
     assert_eq!(pruned.removed, [file_name(3, "snap"), file_name(1, "snap")]);
     disk.put(&file_name(4, "snap"), vec![0; 500]);
-    let pruned = prune(&disk, 2).unwrap();
+    let pruned = prune(&disk, 2, u64::MAX).unwrap();
     assert_eq!((pruned.kept, pruned.removed), (vec![2], vec![]));
+}
+
+/// Consumers may be behind both of the newest: whoever begins anew from a snapshot is to have the log that they lack.
+#[test]
+fn one_in_front_of_what_is_needed_is_kept_besides() {
+    let disk = TestDisk::default();
+    assert_eq!(named_in_front_of(&disk, 7).unwrap(), None);
+    for lsn in [10, 20, 30, 40] {
+        write(&disk, lsn, &few_rows());
+    }
+    for (needed, found) in [(u64::MAX, 40), (41, 40), (40, 30), (21, 20), (11, 10), (10, 10), (0, 10)] {
+        assert_eq!(named_in_front_of(&disk, needed).unwrap(), Some(found), "record {needed}");
+    }
+    let pruned = prune(&disk, 2, 25).unwrap();
+    assert_eq!((pruned.kept, pruned.removed), (vec![40, 30, 20], vec![file_name(10, "snap")]));
+    assert_eq!(prune(&disk, 2, 20).unwrap().kept, [40, 30], "none is in front of it");
+    write(&disk, 50, &few_rows());
+    disk.put(&file_name(40, "snap"), vec![0; 500]);
+    let pruned = prune(&disk, 2, 40).unwrap();
+    assert_eq!((pruned.kept, pruned.removed), (vec![50, 30], vec![file_name(40, "snap")]));
 }

@@ -24,7 +24,10 @@ impl World {
         if lacking.is_empty() {
             return Ok(());
         }
-        let offer = live.giver.offer(now_us).map_err(|error| failed("a snapshot to offer", &error))?;
+        let offer = live
+            .giver
+            .offer(live.station.owed(), now_us)
+            .map_err(|error| failed("a snapshot to offer", &error))?;
         for node in lacking {
             offer.into_iter().for_each(|offer| self.say(at, node, Body::Offer(offer)));
         }

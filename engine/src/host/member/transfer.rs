@@ -55,7 +55,7 @@ impl Member {
             return;
         }
         let shard = self.seat.station.id.0;
-        match self.giver.offer(now_us) {
+        match self.giver.offer(self.seat.station.owed(), now_us) {
             Ok(Some(offer)) => {
                 lacking.into_iter().for_each(|node| self.say(node, Body::Offer(offer)));
             }
