@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use onrush_storage::disk::{Disk, DiskFile};
 use onrush_storage::log::Front;
-use onrush_storage::snapshot::{
-    SnapshotError, SnapshotHeader, SnapshotReader, named_in_front_of, open_named, take_in,
-};
+use onrush_storage::snapshot::{SnapshotError, SnapshotHeader, SnapshotReader, named, open_named, take_in};
 
 use super::entry::Position;
 use super::members::NodeId;
@@ -48,18 +46,38 @@ impl Giver {
     }
 
     /// The newest snapshot in front of record `owed`, the first that consumer groups have a claim to, or the one that somebody
-    /// fetches already; `None` if there is none, or it does not say where in the log it stands. Who begins anew has no log in front
-    /// of it: behind this one it will have all that the groups lack, should it lead. If none is in front of that, it is the oldest.
+    /// fetches already; `None` if there is none. Who begins anew has no log in front of it: behind this one it will have all that
+    /// the groups lack, should it lead. If none is in front of that, it is the oldest. One behind which this leader's log does not
+    /// go on helps nobody: the log must begin behind entry `front`, and the snapshot say that it ends there or later.
     ///
     /// # Errors
-    /// It cannot be read.
-    pub fn offer(&mut self, owed: u64, now_us: u64) -> Result<Option<Offer>, SnapshotError> {
-        if let Some(given) = self.given.as_ref().filter(|given| now_us < given.asked_us + GIVEN_UP_US) {
-            return Ok(Some(offer_of(&given.file)));
+    /// There is one that cannot be read, and no other.
+    pub fn offer(&mut self, front: u64, owed: u64, now_us: u64) -> Result<Option<Offer>, SnapshotError> {
+        let given = self.given.as_ref().filter(|given| now_us < given.asked_us + GIVEN_UP_US);
+        if let Some(offer) =
+            given.map(|given| offer_of(&given.file)).filter(|offer| offer.last.index >= front)
+        {
+            return Ok(Some(offer));
         }
-        let Some(lsn) = named_in_front_of(self.disk.as_ref(), owed)? else { return Ok(None) };
-        let newest = offer_of(&open_named(self.disk.as_ref(), lsn)?);
-        Ok(Some(newest).filter(|offer| offer.last.index > 0))
+        let (mut found, mut unread) = (None, None);
+        for lsn in named(self.disk.as_ref())? {
+            match open_named(self.disk.as_ref(), lsn).map(|file| offer_of(&file)) {
+                Err(error) => unread = Some(error),
+                // It does not say where in the log it ends.
+                Ok(offer) if offer.last.index == 0 => {}
+                // Nor does the log go on behind any older one.
+                Ok(offer) if offer.last.index < front => break,
+                Ok(offer) if lsn < owed => {
+                    found = Some(offer);
+                    break;
+                }
+                Ok(offer) => found = Some(offer),
+            }
+        }
+        match (found, unread) {
+            (None, Some(error)) => Err(error),
+            (found, _) => Ok(found),
+        }
     }
 
     /// The piece that was asked for; `None` if that snapshot is gone, or not so long.

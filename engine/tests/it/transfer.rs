@@ -26,12 +26,16 @@ fn follower() -> Raft {
 /// A shelf with one snapshot of 200 rows.
 fn shelf(header: SnapshotHeader) -> Arc<dyn Disk> {
     let shelf: Arc<dyn Disk> = Arc::new(FaultDisk::new(1));
-    let mut writer = SnapshotWriter::create(Arc::clone(&shelf), header).unwrap();
+    put(&shelf, header);
+    shelf
+}
+
+fn put(shelf: &Arc<dyn Disk>, header: SnapshotHeader) {
+    let mut writer = SnapshotWriter::create(Arc::clone(shelf), header).unwrap();
     for row in 0..200_u32 {
         writer.push(1, &row.to_be_bytes(), &[7; 100]).unwrap();
     }
     writer.finish().unwrap();
-    shelf
 }
 
 const HEADER: SnapshotHeader =
@@ -74,7 +78,7 @@ fn it_comes_in_pieces_and_a_member_begins_anew_from_it() {
     let disk = FaultDisk::new(2);
     let mut giver = Giver::new(shelf(HEADER), 1_000);
     let mut taker = Taker::new(Arc::new(disk.clone()));
-    let offer = giver.offer(u64::MAX, 2).unwrap().unwrap();
+    let offer = giver.offer(0, u64::MAX, 2).unwrap().unwrap();
     assert_eq!((offer.lsn, offer.last), (99, LAST));
     let ask = taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
     assert_eq!(giver.keeps_behind(3), None);
@@ -95,7 +99,7 @@ fn it_comes_in_pieces_and_a_member_begins_anew_from_it() {
 fn what_was_not_offered_or_does_not_come_next_is_not_taken() {
     let raft = follower();
     let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1_000), Taker::new(Arc::new(FaultDisk::new(2))));
-    let offer = giver.offer(u64::MAX, 2).unwrap().unwrap();
+    let offer = giver.offer(0, u64::MAX, 2).unwrap().unwrap();
     let first = piece(giver.piece(99, 0, 2).unwrap().unwrap());
     let mut take = |from: NodeId, lsn: u64, offset: u64, bytes: &[u8]| {
         taker.piece(&raft, from, (lsn, offset, bytes), 3).unwrap()
@@ -131,7 +135,7 @@ fn who_lacks_nothing_takes_none_and_one_without_a_place_is_not_offered() {
     let mut raft = follower();
     let mut taker = Taker::new(Arc::new(FaultDisk::new(2)));
     let mut giver = Giver::new(shelf(HEADER), 1 << 20);
-    let offer = giver.offer(u64::MAX, 2).unwrap().unwrap();
+    let offer = giver.offer(0, u64::MAX, 2).unwrap().unwrap();
     let known = Offer { last: Position::default(), ..offer };
     assert_eq!(taker.offered(&raft, (LEADER, known), 3).unwrap(), None, "it is in front of what it has");
     // Its leader is gone: it stands for election itself.
@@ -142,15 +146,63 @@ fn who_lacks_nothing_takes_none_and_one_without_a_place_is_not_offered() {
     assert_eq!(taker.piece(&raft, LEADER, (lsn, offset, &bytes), 6).unwrap(), Took::Nothing);
     assert_eq!(taker.offered(&raft, (LEADER, offer), 7).unwrap(), None);
     let mut nowhere = Giver::new(shelf(SnapshotHeader { index: 0, ..HEADER }), 1 << 20);
-    assert_eq!(nowhere.offer(u64::MAX, 2).unwrap(), None);
-    assert_eq!(Giver::new(Arc::new(FaultDisk::new(3)), 1).offer(u64::MAX, 2).unwrap(), None);
+    assert_eq!(nowhere.offer(0, u64::MAX, 2).unwrap(), None);
+    assert_eq!(Giver::new(Arc::new(FaultDisk::new(3)), 1).offer(0, u64::MAX, 2).unwrap(), None);
+}
+
+/// Groups may be behind all snapshots, and some of these in front of the log: a member that has begun anew keeps its older ones
+/// for a while. Who began anew from one of those would ask for entries that nobody has.
+#[test]
+fn offered_is_the_newest_in_front_of_what_groups_lack_behind_which_the_log_goes_on() {
+    let disk = FaultDisk::new(1);
+    let shelf: Arc<dyn Disk> = Arc::new(disk.clone());
+    let places = [(10, 4), (20, 11), (30, 15), (40, 0), (50, 23)];
+    places.iter().for_each(|(lsn, index)| put(&shelf, SnapshotHeader { lsn: *lsn, index: *index, ..HEADER }));
+    let offered = |front: u64, owed: u64| {
+        let offer = Giver::new(Arc::clone(&shelf), 1).offer(front, owed, 2);
+        offer.map(|offer| offer.map(|offer| offer.lsn)).map_err(|error| error.to_string())
+    };
+    for (front, owed, lsn) in [
+        (0, u64::MAX, Some(50)),
+        (0, 51, Some(50)),
+        // The fourth does not say where it ends.
+        (0, 50, Some(30)),
+        (0, 21, Some(20)),
+        (0, 5, Some(10)),
+        (4, 5, Some(10)),
+        (5, 5, Some(20)),
+        (12, 5, Some(30)),
+        (16, 21, Some(50)),
+        (23, 21, Some(50)),
+        (24, 21, None),
+    ] {
+        assert_eq!(offered(front, owed), Ok(lsn), "behind entry {front}, and record {owed}");
+    }
+    // One that is damaged is passed over; if there is no other, that is told.
+    for lsn in [20, 50] {
+        disk.flip_bit(&format!("snapshot-{lsn:020}.snap"), 9, 1).unwrap();
+    }
+    assert_eq!((offered(0, u64::MAX), offered(5, 25)), (Ok(Some(30)), Ok(Some(30))));
+    assert!(offered(16, u64::MAX).unwrap_err().contains("50"));
+}
+
+/// The one that somebody fetches is offered to others as well, unless the log has been let go of behind it.
+#[test]
+fn what_is_fetched_is_not_offered_once_the_log_is_gone_behind_it() {
+    let shelf = shelf(HEADER);
+    let mut giver = Giver::new(Arc::clone(&shelf), 1_000);
+    giver.piece(99, 0, 3).unwrap().unwrap();
+    put(&shelf, SnapshotHeader { lsn: 199, index: 50, ..HEADER });
+    let lsn = |offer: Option<Offer>| offer.map(|offer| offer.lsn);
+    assert_eq!(lsn(giver.offer(40, u64::MAX, 4).unwrap()), Some(99));
+    assert_eq!(lsn(giver.offer(41, u64::MAX, 4).unwrap()), Some(199));
 }
 
 #[test]
 fn who_fetches_from_a_leader_that_fell_begins_with_the_next_one_at_once() {
     let mut raft = follower();
     let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1_000), Taker::new(Arc::new(FaultDisk::new(2))));
-    let offer = giver.offer(u64::MAX, 2).unwrap().unwrap();
+    let offer = giver.offer(0, u64::MAX, 2).unwrap().unwrap();
     let ask = taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
     let Body::Fetch { lsn, offset } = ask else { panic!("{ask:?}") };
     let (lsn, offset, bytes) = piece(giver.piece(lsn, offset, 3).unwrap().unwrap());
@@ -173,7 +225,7 @@ fn what_arrives_damaged_or_in_part_is_removed_and_nothing_is_begun() {
     let raft = follower();
     let whole = |disk: &FaultDisk| {
         let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1 << 20), Taker::new(Arc::new(disk.clone())));
-        let offer = giver.offer(u64::MAX, 2).unwrap().unwrap();
+        let offer = giver.offer(0, u64::MAX, 2).unwrap().unwrap();
         let ask = taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
         fetch(&mut giver, &mut taker, &raft, ask).0.bytes
     };
@@ -191,7 +243,7 @@ fn what_arrives_damaged_or_in_part_is_removed_and_nothing_is_begun() {
     // A process that ended while it arrived.
     let disk = FaultDisk::new(2);
     let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1_000), Taker::new(Arc::new(disk.clone())));
-    let offer = giver.offer(u64::MAX, 2).unwrap().unwrap();
+    let offer = giver.offer(0, u64::MAX, 2).unwrap().unwrap();
     taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
     let (lsn, offset, bytes) = piece(giver.piece(99, 0, 3).unwrap().unwrap());
     taker.piece(&raft, LEADER, (lsn, offset, &bytes), 4).unwrap();

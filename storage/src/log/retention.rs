@@ -12,12 +12,17 @@ impl Log {
     /// stays, and so do those behind it, until a later call finds it free: then the answer is false. A poisoned
     /// log keeps all.
     pub fn release_below(&mut self, lsn: u64) -> bool {
-        self.release_below_keeping(lsn, u64::MAX)
+        self.release(lsn, u64::MAX)
     }
 
-    /// As [`release_below`](Self::release_below), and every frame stays whose index is above `index`: a replica
-    /// lacks them.
+    /// The same for the log of a replica: every frame stays whose index is above `index`, as another one lacks them, and so does
+    /// the record in front of `lsn`. Behind it may be frames without records, which whoever goes on behind a snapshot that ends
+    /// with that record asks for by their indices.
     pub fn release_below_keeping(&mut self, lsn: u64, index: u64) -> bool {
+        self.release(lsn.saturating_sub(1), index)
+    }
+
+    fn release(&mut self, lsn: u64, index: u64) -> bool {
         while !self.poisoned {
             let file = match self.release_oldest(lsn, index) {
                 Oldest::Free(file) => file,

@@ -25,7 +25,5 @@ mod writer;
 pub use error::SnapshotError;
 pub use format::{SnapshotHeader, SnapshotSummary};
 pub use reader::SnapshotReader;
-pub use shelf::{
-    Newest, Pruned, named_in_front_of, newest_named, newest_verified, open_named, prune, take_in,
-};
+pub use shelf::{Newest, Pruned, named, newest_named, newest_verified, open_named, prune, take_in};
 pub use writer::SnapshotWriter;

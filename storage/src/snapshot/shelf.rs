@@ -34,22 +34,13 @@ pub fn newest_named(disk: &dyn Disk) -> Result<Option<(u64, u64)>, SnapshotError
     Ok(parse_name(name).map(|lsn| (lsn, bytes)))
 }
 
-/// Lsn of the snapshot, by its name, behind which a log is to begin that has every record from `needed` on: the newest that is in
-/// front of it; if none is, the oldest, as then the least is missing. `None` if there is none at all.
+/// Lsn of all snapshots by their names, newest first, verified or not.
 ///
 /// # Errors
 /// The disk cannot be listed.
-pub fn named_in_front_of(disk: &dyn Disk, needed: u64) -> Result<Option<u64>, SnapshotError> {
+pub fn named(disk: &dyn Disk) -> Result<Vec<u64>, SnapshotError> {
     let names = list(disk)?;
-    let named = newest_first(&names).into_iter().filter_map(parse_name);
-    let mut oldest = None;
-    for lsn in named {
-        oldest = Some(lsn);
-        if lsn < needed {
-            break;
-        }
-    }
-    Ok(oldest)
+    Ok(newest_first(&names).into_iter().filter_map(parse_name).collect())
 }
 
 /// Opens the snapshot of this Lsn: header and footer are checked.

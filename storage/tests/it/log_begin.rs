@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use onrush_storage::disk::{Disk, FaultDisk};
-use onrush_storage::log::{Front, Log};
+use onrush_storage::log::{FrameBuf, Front, Log};
 
 use crate::log_stage::{SECTOR, append_one, open, options, read_all};
 
@@ -92,5 +92,25 @@ fn what_a_replica_lacks_stays() {
     for (kept, first) in [(0, 1), (1, 1), (2, 3), (5, 5), (6, 7), (u64::MAX, 9)] {
         log.release_below_keeping(100, kept);
         assert_eq!(log.first_lsn(), first, "behind {kept}");
+    }
+}
+
+/// A follower began anew from a snapshot that ended with record 2, entry 2, and asked for entry 3. Its leader had let go of
+/// 3 and 4, which have no records, as everything in front of record 3: it could not be helped by entries, and the same
+/// snapshot was offered to it for good.
+#[test]
+fn frames_without_records_stay_behind_the_record_in_front_of_them() {
+    let disk = FaultDisk::new(1);
+    let (mut log, _) = open(&disk, options(SMALL, 1)).unwrap();
+    append_some(&mut log, 2);
+    for _ in 0..2 {
+        log.append(&mut FrameBuf::new(), 3).unwrap();
+    }
+    append_some(&mut log, 4);
+    let first_index = |log: &Log| log.reader().next_frame().unwrap().unwrap().info().index;
+    // Segments begin with frames 1, 3, 5 and 7, of which 3 and 5 are in front of record 3.
+    for (below, first) in [(2, 1), (3, 1), (4, 5), (5, 5), (6, 7)] {
+        log.release_below_keeping(below, u64::MAX);
+        assert_eq!(first_index(&log), first, "below record {below}");
     }
 }

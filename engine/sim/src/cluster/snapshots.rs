@@ -20,13 +20,14 @@ impl World {
     pub(super) fn offer_snapshots(&mut self, at: usize) -> Verdict {
         let now_us = self.clock_us(at);
         let Some(live) = &mut self.members[at].live else { return Ok(()) };
-        let lacking = live.replica.raft().lacking();
+        let raft = live.replica.raft();
+        let (lacking, front) = (raft.lacking(), raft.log().front().index);
         if lacking.is_empty() {
             return Ok(());
         }
         let offer = live
             .giver
-            .offer(live.station.owed(), now_us)
+            .offer(front, live.station.owed(), now_us)
             .map_err(|error| failed("a snapshot to offer", &error))?;
         for node in lacking {
             offer.into_iter().for_each(|offer| self.say(at, node, Body::Offer(offer)));

@@ -50,12 +50,13 @@ impl Member {
             return;
         }
         self.offer_due_us = now_us + self.election_us;
-        let lacking = self.replica.raft().lacking();
+        let raft = self.replica.raft();
+        let (lacking, front) = (raft.lacking(), raft.log().front().index);
         if lacking.is_empty() {
             return;
         }
         let shard = self.seat.station.id.0;
-        match self.giver.offer(self.seat.station.owed(), now_us) {
+        match self.giver.offer(front, self.seat.station.owed(), now_us) {
             Ok(Some(offer)) => {
                 lacking.into_iter().for_each(|node| self.say(node, Body::Offer(offer)));
             }
