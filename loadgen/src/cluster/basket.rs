@@ -7,6 +7,8 @@ use crate::random::mix;
 
 /// Items on sale.
 pub(super) const ITEMS: u32 = 16;
+/// The first so many of them are scarce: they are sold out again and again.
+pub(super) const SCARCE: u32 = 2;
 /// Minor units that one of each costs.
 pub(super) const PRICE: i64 = 100;
 /// One order of so many has several lines.
@@ -60,6 +62,11 @@ pub(super) fn total(basket: &Basket) -> i64 {
     basket.iter().map(|(_, units)| i64::from(*units) * PRICE).sum()
 }
 
+/// An item that may be sold out, if there is one among them.
+pub(super) fn scarce(basket: &Basket) -> Option<u32> {
+    basket.iter().map(|(item, _)| *item).find(|item| *item < SCARCE)
+}
+
 /// True if an order is of this.
 pub(super) fn holds(row: &OrderRow, basket: &Basket) -> bool {
     let wanted = basket.iter().map(|(item, units)| (sku(*item), *units));
@@ -99,6 +106,14 @@ mod tests {
     #[test]
     fn a_basket_costs_what_its_units_cost() {
         assert_eq!(total(&Basket::from_slice(&[(1, 2), (5, 1)])), 3 * PRICE);
+    }
+
+    #[test]
+    fn some_baskets_may_be_sold_out() {
+        let of = |items: &[u32]| scarce(&items.iter().map(|item| (*item, 1)).collect());
+        assert_eq!((of(&[5, 1, 0]), of(&[2, 15]), of(&[0])), (Some(1), None, Some(0)));
+        let some = (0..3_000).filter(|number| scarce(&WISHES.basket(*number)).is_some()).count();
+        assert!((400..900).contains(&some), "{some}");
     }
 
     #[test]

@@ -23,12 +23,20 @@ pub(super) enum Open {
     Buy { number: u64 },
     /// The cancellation of an order.
     Cancel { number: u64, order: OrderId },
+    /// More units of an item.
+    Restock { number: u64, item: u32 },
 }
 
 #[derive(Default)]
 pub(super) struct Entries {
     pub(super) bought: BTreeMap<OrderId, Bought>,
     pub(super) open: Vec<Open>,
+    /// Units that came in of each item.
+    pub(super) received: BTreeMap<u32, i64>,
+    /// Buys that were refused, as there was not enough of a scarce item.
+    pub(super) sold_out: u64,
+    /// How often there came more of one.
+    pub(super) restocked: u64,
     /// Acknowledgements: when, since the beginning, and what each took.
     pub(super) answers: Vec<(Duration, Duration)>,
     /// Errors that a caller of the shipped client saw, each kind once with its count.

@@ -47,6 +47,8 @@ pub(super) struct Figures {
     answers: usize,
     repeated: u64,
     read: u64,
+    sold_out: u64,
+    restocked: u64,
     asked_again: usize,
     errors: BTreeMap<String, u64>,
 }
@@ -57,6 +59,7 @@ impl Figures {
         self.orders = entries.bought.len();
         self.baskets = entries.bought.values().filter(|bought| bought.basket.len() > 1).count();
         (self.repeated, self.read) = (entries.repeated, entries.read);
+        (self.sold_out, self.restocked) = (entries.sold_out, entries.restocked);
         self.answers = entries.answers.len();
         self.asked_again = asked.asked_again;
         self.errors.clone_from(&entries.errors);
@@ -131,8 +134,16 @@ impl Figures {
             let _ = writeln!(
                 text,
                 "{} orders, {} of them of several lines, in {} answers; {} asked for once more and answered as before, \
-                 {} read as told; errors that a caller saw: {errors}, asked again under their keys: {}",
-                self.orders, self.baskets, self.answers, self.repeated, self.read, self.asked_again
+                 {} read as told; {} refused as sold out, of items that came in again {} times; \
+                 errors that a caller saw: {errors}, asked again under their keys: {}",
+                self.orders,
+                self.baskets,
+                self.answers,
+                self.repeated,
+                self.read,
+                self.sold_out,
+                self.restocked,
+                self.asked_again
             );
             for (error, count) in &self.errors {
                 let _ = writeln!(text, "  {count} x {error}");
@@ -140,7 +151,8 @@ impl Figures {
         }
         match self.violations.len() {
             0 => text.push_str(
-                "audit: sound; every order as it was acknowledged, once, the same rows at every node\n",
+                "audit: sound; every order as it was acknowledged, once, nothing oversold, the same rows at every node \
+                 after each trouble\n",
             ),
             count => {
                 let _ = writeln!(text, "audit: {count} violations");
@@ -183,6 +195,8 @@ impl Figures {
             "baskets": self.baskets,
             "repeated": self.repeated,
             "read": self.read,
+            "sold_out": self.sold_out,
+            "restocked": self.restocked,
             "errors": self.errors,
             "asked_again": self.asked_again,
             "violations": self.violations,

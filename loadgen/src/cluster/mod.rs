@@ -33,7 +33,7 @@ use crate::run::{RunError, print, say, write};
 use basket::Wishes;
 use books::Books;
 use buyers::{Buyers, Habits};
-use compare::compare;
+use compare::{compare, differences};
 use figures::Figures;
 use kinds::Kind;
 use nodes::{Nodes, Plan};
@@ -185,6 +185,13 @@ async fn disturb(
         let trouble = Trouble::run(kind, &mut nodes, &books, &mut random).await?;
         say(&trouble.line());
         figures.troubles.push(trouble);
+        // All is healed: once everybody has what was decided, all have the same rows.
+        let paused = buyers.pause().await;
+        let (_, found) = differences(&nodes).await?;
+        let after =
+            |fault: String| format!("after trouble {}, {}: {fault}", figures.troubles.len(), kind.name());
+        books.entries().violations.extend(found.into_iter().map(after));
+        drop(paused);
     }
     let asked = buyers.end().await?;
     figures.take(&books, &asked);
