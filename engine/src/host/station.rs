@@ -117,8 +117,8 @@ pub struct Station {
     owed: AtomicU64,
     /// The store has all that it may have: what is committed behind it is not confirmed by other shards.
     pub(crate) held_back: AtomicBool,
-    /// Its member has a vote in its group.
-    pub(crate) has_vote: AtomicBool,
+    /// Its member has a vote in its group, and hears of it.
+    pub(crate) has_place: AtomicBool,
     /// As of when, by the clock of this host, its member has applied everything that was committed anywhere; 0 = not known.
     pub(crate) fresh_us: AtomicU64,
     /// Its shard is being rebuilt.
@@ -155,7 +155,7 @@ impl Station {
             release_below: AtomicU64::new(0),
             owed: AtomicU64::new(0),
             held_back: AtomicBool::new(false),
-            has_vote: AtomicBool::new(true),
+            has_place: AtomicBool::new(true),
             fresh_us: AtomicU64::new(0),
             rebuilding: AtomicBool::new(false),
             stopped: AtomicBool::new(false),

@@ -40,6 +40,8 @@ const TERM_STEP_MAX: u64 = 1 << 32;
 const ELECTIONS_AT_ONCE: u32 = 2;
 /// Times that the pause between elections doubles.
 const BACKOFF_MAX: u32 = 3;
+/// After so many without hearing a leader a member may have lost its place.
+const SOUGHT_IN_VAIN: u32 = 5;
 
 /// What a member is told when it is made.
 #[derive(Clone, Copy, Debug)]
@@ -326,6 +328,13 @@ impl Raft {
     /// Who belongs to the group.
     pub fn members(&self) -> &Members {
         self.log.members()
+    }
+
+    /// True if this member has a vote and, as far as it can tell, a place in its group. Nobody tells who was removed: it goes on
+    /// seeking elections, and no leader is heard.
+    pub fn has_place(&self) -> bool {
+        let hears = matches!(self.role, Role::Leader(_)) || self.sought < SOUGHT_IN_VAIN;
+        self.members().is_voter(self.options.id) && hears
     }
 
     /// True if it leads and knows everything that its predecessors have committed: the entry with which its term began

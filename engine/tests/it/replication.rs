@@ -341,6 +341,31 @@ fn who_has_lost_its_vote_stands_until_that_is_committed() {
     assert!(!members.is_changing() && !members.is_voter(NodeId(leader)), "{members:?}");
 }
 
+/// A node led the groups of three shards, and of the fourth its member had been removed while it was away: by its own log it
+/// had a vote, so the node kept what it led, and the fourth group, which it was not in, was handed on for good: nobody was in
+/// office (seed 800002321 of the simulator, three nodes).
+#[test]
+fn who_was_removed_while_it_was_away_learns_that_it_has_no_place() {
+    let founders = Members::of([1, 2, 3].map(NodeId)).unwrap();
+    let mut group = Group::with(&[1, 2, 3, 4], &founders);
+    let leader = group.leader();
+    let learner = founders.changing_to(founders.voters(), [NodeId(4)]).unwrap();
+    group.change(leader, &learner).unwrap();
+    group.pass(2 * ELECTION_US);
+    let [away, stays] = [1, 2].map(|step| (leader + step - 1) % 3 + 1);
+    group.deaf.insert(NodeId(away));
+    let next = learner.changing_to([leader, stays, 4].map(NodeId), []).unwrap();
+    group.change(leader, &next).unwrap();
+    group.settle();
+    group.finish_changes();
+    group.deaf.clear();
+    assert!(group.raft(away).has_place(), "it may hear a leader yet");
+    group.pass(40 * ELECTION_US);
+    assert!(group.raft(away).members().is_voter(NodeId(away)), "nobody has told it");
+    let places = [1, 2, 3, 4].map(|node| group.raft(node).has_place());
+    assert_eq!(places, [1, 2, 3, 4].map(|node| node != away));
+}
+
 /// Two whose answers take longer than an election timeout end each other's elections, unless they leave longer pauses.
 #[test]
 fn elections_that_come_to_nothing_leave_longer_pauses() {

@@ -203,10 +203,9 @@ impl World {
         let here = self.of_node(self.node_of(at));
         let rafts: SmallVec<[Option<&Raft>; 8]> =
             here.map(|at| self.members[at].live.as_ref().map(|live| live.replica.raft())).collect();
-        let has_vote = |raft: &&Raft| raft.members().is_voter(raft.id());
         let beside = Beside {
             first: rafts[0].and_then(|first| first.heir().or_else(|| first.leader())),
-            is_fit: rafts.iter().all(|raft| raft.as_ref().is_some_and(has_vote)),
+            is_fit: rafts.iter().all(|raft| raft.is_some_and(Raft::has_place)),
             led_us: now_us.saturating_sub(live.led_since_us),
             election_us: self.plan.election_us,
         };

@@ -84,7 +84,7 @@ impl Member {
             return;
         }
         let unfit = |station: &Arc<Station>| {
-            station.stopped.load(Ordering::Relaxed) || !station.has_vote.load(Ordering::Relaxed)
+            station.stopped.load(Ordering::Relaxed) || !station.has_place.load(Ordering::Relaxed)
         };
         let beside = Beside {
             first: self.first_elsewhere().or_else(|| self.first_leader()),
