@@ -69,6 +69,18 @@ pub(super) struct Nodes {
     _dir: TempDir,
 }
 
+/// How an empty node came in the place of another one: when, since its process was begun.
+pub(super) struct TakenPlace {
+    /// How much it was sent.
+    pub(super) bytes: u64,
+    /// Its process was there.
+    pub(super) started: Duration,
+    /// It belonged to all groups, without a vote.
+    pub(super) follows: Duration,
+    /// It had the vote in all, and so all that was committed.
+    pub(super) votes: Duration,
+}
+
 /// Free ports of TCP: nobody else takes them so soon.
 fn free_ports() -> Result<[u16; 4], ClusterError> {
     let free = || TcpListener::bind("127.0.0.1:0").map_err(ClusterError::Ports);
@@ -288,20 +300,21 @@ impl Nodes {
         Ok(Some(lost))
     }
 
-    /// Starts the empty node in its place, and gives it the vote of the one that is lost. How much it was sent, and in which
-    /// time.
-    pub(super) async fn take_place(&mut self, at: usize, lost: u64) -> Result<(u64, Duration), ClusterError> {
+    /// Starts the empty node in its place, and gives it the vote of the one that is lost.
+    pub(super) async fn take_place(&mut self, at: usize, lost: u64) -> Result<TakenPlace, ClusterError> {
         let number = self.all[at].number;
         let began = Instant::now();
         self.start(at)?;
+        let started = began.elapsed();
         self.change("a learner", |voters| (voters.to_vec(), vec![number])).await?;
+        let follows = began.elapsed();
         let with = |voters: &[u64]| {
             let stay = voters.iter().copied().filter(|voter| *voter != lost && *voter != number);
             stay.chain([number]).collect()
         };
         self.change("a vote of the new node", |voters| (with(voters), Vec::new())).await?;
-        let took = began.elapsed();
-        Ok((sent_bytes(&self.all[at].setup.data()), took))
+        let votes = began.elapsed();
+        Ok(TakenPlace { bytes: sent_bytes(&self.all[at].setup.data()), started, follows, votes })
     }
 
     /// Has the leader change the groups of all shards, one after the other, until it is so.

@@ -11,7 +11,7 @@ use super::books::{Books, quantile};
 use super::client::Client;
 use super::disk;
 use super::kinds::Kind;
-use super::nodes::{NUMBERS, Nodes, SMALL, wait};
+use super::nodes::{NUMBERS, Nodes, SMALL, TakenPlace, wait};
 use crate::cli::Protocols;
 use crate::crash::CrashError;
 use crate::random::Random;
@@ -208,9 +208,18 @@ impl Scene<'_> {
         let missing = self.books.now();
         tokio::time::sleep(CALM).await;
         let began = self.books.now();
-        let note = rebuilt(self.nodes.take_place(at, lost).await?);
+        let taken = self.nodes.take_place(at, lost).await?;
         (self.missing, self.felt) = (Some((missing, began)), Some((began, self.books.now())));
-        Ok(Some(note))
+        let p99 = |from: Duration, to: Duration| {
+            quantile(&self.books.times(began + from, began + to), 0.99).as_secs_f64() * 1e3
+        };
+        Ok(Some(format!(
+            "{}; p99 {:.1} ms while its process started, {:.1} until it followed, {:.1} from then on",
+            rebuilt(&taken),
+            p99(Duration::ZERO, taken.started),
+            p99(taken.started, taken.follows),
+            p99(taken.follows, taken.votes)
+        )))
     }
 
     /// Fills the small disk, and has what fills logs written until its node is away.
@@ -289,9 +298,13 @@ impl Scene<'_> {
 }
 
 /// What an empty node got, and how long it took.
-fn rebuilt((bytes, took): (u64, Duration)) -> String {
-    let mib = bytes as f64 / f64::from(1 << 20);
-    format!("{mib:.0} MiB in {:.1} s, then it had a vote", took.as_secs_f64())
+fn rebuilt(taken: &TakenPlace) -> String {
+    let mib = taken.bytes as f64 / f64::from(1 << 20);
+    let [started, follows, votes] =
+        [taken.started, taken.follows, taken.votes].map(|time| time.as_secs_f64());
+    format!(
+        "{mib:.0} MiB in {votes:.1} s, then it had a vote; its process was there after {started:.2} s, and it followed after {follows:.2}"
+    )
 }
 
 /// A product that nobody buys, with as long a text as there may be.
