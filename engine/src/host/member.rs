@@ -239,6 +239,7 @@ impl Member {
         // Who asked is told by the end of the line.
         while self.seat.station.asked().is_some() {}
         self.seat.station.tell_office(None, false);
+        self.seat.station.tell_heir(None);
         self.tell_ready(None);
         self.seat.leave();
         let open = self.seat.take_open();

@@ -124,13 +124,14 @@ impl Raft {
         Ok(true)
     }
 
-    /// The Lsn behind an entry of the log; `None` in front of all of them.
+    /// The Lsn behind an entry of the log, or behind its front; `None` in front of that.
     fn next_lsn_behind(&self, index: u64) -> Result<Option<u64>, RaftError> {
         if index == self.log.last().index {
             return Ok(Some(self.log.next_lsn()));
         }
-        if index < self.log.first_index() {
-            return Ok(None);
+        let front = self.log.front();
+        if index <= front.index {
+            return Ok((index == front.index).then_some(front.next_lsn));
         }
         let entries = self.log.read(index, index, 0)?;
         Ok(entries.first().map(|entry| entry.info().next_lsn()))

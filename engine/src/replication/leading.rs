@@ -329,7 +329,7 @@ impl Raft {
         if term < self.vote.term {
             return Ok(());
         }
-        let last = self.log.last().index;
+        let (last, front) = (self.log.last().index, self.log.front().index);
         let Some(follower) = self.follower(from) else { return Ok(()) };
         // Nobody has answered what was not sent yet, or what was never in the log.
         follower.heard_us = follower.heard_us.max(sent_us.min(now_us));
@@ -342,6 +342,13 @@ impl Raft {
                 if self.role() == RoleKind::Leader {
                     self.finish_hand_over();
                     self.send_to(from, now_us)?;
+                }
+            }
+            // It may have what stands in front of this log: it hints at the front of a term of its own, or at what it knows to be
+            // committed, and a snapshot up to an entry that it has is of no use to it.
+            AppendResult::Missing { tested, hint } if hint < front && front < tested => {
+                if follower.missing(tested, front) {
+                    self.beat(from, now_us)?;
                 }
             }
             AppendResult::Missing { tested, hint } if tested <= last => {

@@ -4,6 +4,7 @@
 //! snapshot stands beside the member's own, with a mark: from then on the member says nothing more, and its next start
 //! begins anew from it ([`Arrived`]).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ const MARK: &str = "begin-anew";
 const SILENCE_US: u64 = 500_000;
 /// After so long another snapshot is begun with.
 const GIVEN_UP_US: u64 = 5_000_000;
-/// For so long after its last question a leader keeps the log behind the snapshot that a member fetches.
+/// For so long after it last got further a leader keeps the log behind the snapshot that a member fetches.
 const KEPT_US: u64 = 60_000_000;
 
 /// The leader's side.
@@ -36,7 +37,10 @@ pub struct Giver {
 /// The snapshot that somebody fetches.
 struct Given {
     file: SnapshotReader,
-    asked_us: u64,
+    /// How far each has got, and when one of them last got further: who asks for the same again and again, as its disk or ours
+    /// has no more to give, keeps neither newer snapshots from being offered nor the log behind this one.
+    reached: BTreeMap<NodeId, u64>,
+    moved_us: u64,
 }
 
 impl Giver {
@@ -53,7 +57,7 @@ impl Giver {
     /// # Errors
     /// There is one that cannot be read, and no other.
     pub fn offer(&mut self, front: u64, owed: u64, now_us: u64) -> Result<Option<Offer>, SnapshotError> {
-        let given = self.given.as_ref().filter(|given| now_us < given.asked_us + GIVEN_UP_US);
+        let given = self.given.as_ref().filter(|given| now_us < given.moved_us + GIVEN_UP_US);
         if let Some(offer) =
             given.map(|given| offer_of(&given.file)).filter(|offer| offer.last.index >= front)
         {
@@ -84,23 +88,31 @@ impl Giver {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn piece(&mut self, lsn: u64, offset: u64, now_us: u64) -> Result<Option<Body>, SnapshotError> {
+    pub fn piece(
+        &mut self,
+        to: NodeId,
+        (lsn, offset): (u64, u64),
+        now_us: u64,
+    ) -> Result<Option<Body>, SnapshotError> {
         let is_open = self.given.as_ref().is_some_and(|given| given.file.header().lsn == lsn);
         if !is_open {
             // It may have been removed since it was offered.
             let Ok(file) = open_named(self.disk.as_ref(), lsn) else { return Ok(None) };
-            self.given = Some(Given { file, asked_us: now_us });
+            self.given = Some(Given { file, reached: BTreeMap::new(), moved_us: now_us });
         }
         let Some(given) = &mut self.given else { return Ok(None) };
-        given.asked_us = now_us;
         let bytes = given.file.piece(offset, self.piece_bytes)?;
+        let reached = given.reached.entry(to).or_default();
+        if offset + bytes.len() as u64 > *reached {
+            (*reached, given.moved_us) = (offset + bytes.len() as u64, now_us);
+        }
         Ok((!bytes.is_empty()).then_some(Body::Piece { lsn, offset, bytes }))
     }
 
     /// The entry behind which everything is to be kept, while somebody fetches.
     pub fn keeps_behind(&mut self, now_us: u64) -> Option<u64> {
         // A file that is held open takes room, though it may be removed.
-        self.given.take_if(|given| now_us >= given.asked_us + KEPT_US);
+        self.given.take_if(|given| now_us >= given.moved_us + KEPT_US);
         self.given.as_ref().map(|given| given.file.header().index)
     }
 }
@@ -250,7 +262,9 @@ pub fn hear_of_snapshot(
 ) -> Result<Took, TransferError> {
     let said = match body {
         Body::Offer(offer) => taker.offered(raft, (from, offer), now_us)?,
-        Body::Fetch { lsn, offset } if raft.role() == RoleKind::Leader => giver.piece(lsn, offset, now_us)?,
+        Body::Fetch { lsn, offset } if raft.role() == RoleKind::Leader => {
+            giver.piece(from, (lsn, offset), now_us)?
+        }
         Body::Piece { lsn, offset, bytes } => {
             return Ok(taker.piece(raft, from, (lsn, offset, &bytes), now_us)?);
         }

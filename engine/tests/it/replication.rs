@@ -2,13 +2,15 @@
 //! when something does is the simulator's.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use onrush_engine::replication::{
     Append, AppendResult, Ballot, Body, Declined, Entry, EntryLog, Members, Message, NodeId, Position, Raft,
     RaftOptions, RoleKind, group_fact,
 };
 use onrush_proto::row::RowEncoder;
-use onrush_storage::log::{FLAG_MEMBERS, FrameBuf, FrameInfo, Vote};
+use onrush_storage::disk::FaultDisk;
+use onrush_storage::log::{FLAG_MEMBERS, FrameBuf, FrameInfo, Front, Log, LogOptions, Prepare, Vote};
 
 const ELECTION_US: u64 = 300_000;
 
@@ -364,6 +366,63 @@ fn who_was_removed_while_it_was_away_learns_that_it_has_no_place() {
     assert!(group.raft(away).members().is_voter(NodeId(away)), "nobody has told it");
     let places = [1, 2, 3, 4].map(|node| group.raft(node).has_place());
     assert_eq!(places, [1, 2, 3, 4].map(|node| node != away));
+}
+
+/// A log that begins behind entry 3 of term 2, and record 9, with frames of so many records each.
+fn begun_behind_three(members: &Members, frames: &[usize]) -> EntryLog {
+    let options = LogOptions { segment_bytes: 1 << 16, prepare: Prepare::Inline, ..LogOptions::new(0, 1) };
+    let front = Front { next_lsn: 10, index: 3, term: 2, time_us: 5 };
+    let mut log = Log::begin(Arc::new(FaultDisk::new(1)), options, front).unwrap();
+    for records in frames {
+        let mut frame = FrameBuf::new();
+        (0..*records).for_each(|_| frame.push(1, 2, b"a"));
+        log.append(&mut frame, 5).unwrap();
+    }
+    EntryLog::open(log.reader(), members.clone(), 1 << 20).unwrap()
+}
+
+/// A follower had an entry of its own behind what all have, of a term that began in front of the leader's log: it hinted at what
+/// it knew to be committed, which the leader had let go of. The snapshot that it was offered ended with an entry that it had.
+#[test]
+fn who_has_what_stands_in_front_of_the_leaders_log_is_helped_by_entries() {
+    let founders = Members::of([1, 2, 3].map(NodeId)).unwrap();
+    let mut group = Group::with(&[1, 2, 3], &founders);
+    let vote = Vote { term: 2, voted_for: None, barred: false };
+    let mut whole = EntryLog::new(founders.clone(), 1 << 20);
+    for index in 1..=5 {
+        let first_lsn = if index < 3 { 1 } else { 10 };
+        let info = FrameInfo { first_lsn, index, term: 2, ..FrameInfo::default() };
+        whole.push(Entry::empty(info)).unwrap();
+    }
+    for node in [1, 3] {
+        let log = begun_behind_three(&founders, &[0]);
+        let raft = Raft::new(RaftOptions::new(NodeId(node), node), vote, log, 3, 0);
+        group.rafts.insert(NodeId(node), raft);
+    }
+    group.rafts.insert(NodeId(2), Raft::new(RaftOptions::new(NodeId(2), 2), vote, whole, 1, 0));
+    group.deaf.insert(NodeId(2));
+    let leader = group.leader();
+    group.deaf.clear();
+    group.pass(2 * ELECTION_US);
+    let last = group.raft(leader).log().last();
+    assert_eq!((group.raft(2).log().last(), group.raft(2).commit()), (last, last.index));
+    assert!(last.term > 2 && group.raft(leader).lacking().is_empty(), "{last:?}");
+}
+
+/// The entry right behind a log's front was measured by the follower's own wrong one in its place.
+#[test]
+fn entries_right_behind_the_front_take_the_place_of_others() {
+    let founders = Members::of([1, 2, 3].map(NodeId)).unwrap();
+    let vote = Vote { term: 2, voted_for: None, barred: false };
+    let log = begun_behind_three(&founders, &[2]);
+    assert_eq!((log.last().index, log.next_lsn()), (4, 12));
+    let mut raft = Raft::new(RaftOptions::new(NodeId(2), 2), vote, log, 3, 0);
+    let entry = |index| Entry::empty(FrameInfo { first_lsn: 10, index, term: 3, ..FrameInfo::default() });
+    let previous = Position { term: 2, index: 3 };
+    let append = Append { previous, commit: 3, sent_us: 1, as_of_us: 0, entries: vec![entry(4), entry(5)] };
+    let body = Body::Append(append);
+    raft.step(Message { from: NodeId(1), to: NodeId(2), term: 3, body }, 1).unwrap();
+    assert_eq!((raft.log().last(), raft.log().next_lsn()), (Position { term: 3, index: 5 }, 10));
 }
 
 /// Two whose answers take longer than an election timeout end each other's elections, unless they leave longer pauses.

@@ -50,7 +50,7 @@ fn piece(body: Body) -> (u64, u64, Vec<u8>) {
 fn fetch(giver: &mut Giver, taker: &mut Taker, raft: &Raft, mut ask: Body) -> (Offer, usize) {
     for pieces in 1.. {
         let Body::Fetch { lsn, offset } = ask else { panic!("{ask:?}") };
-        let (lsn, offset, bytes) = piece(giver.piece(lsn, offset, 5).unwrap().unwrap());
+        let (lsn, offset, bytes) = piece(giver.piece(NodeId(2), (lsn, offset), 5).unwrap().unwrap());
         match taker.piece(raft, LEADER, (lsn, offset, &bytes), 6).unwrap() {
             Took::Ask(next) => ask = next,
             Took::Whole(offer) => return (offer, pieces),
@@ -100,7 +100,7 @@ fn what_was_not_offered_or_does_not_come_next_is_not_taken() {
     let raft = follower();
     let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1_000), Taker::new(Arc::new(FaultDisk::new(2))));
     let offer = giver.offer(0, u64::MAX, 2).unwrap().unwrap();
-    let first = piece(giver.piece(99, 0, 2).unwrap().unwrap());
+    let first = piece(giver.piece(NodeId(2), (99, 0), 2).unwrap().unwrap());
     let mut take = |from: NodeId, lsn: u64, offset: u64, bytes: &[u8]| {
         taker.piece(&raft, from, (lsn, offset, bytes), 3).unwrap()
     };
@@ -126,8 +126,8 @@ fn what_was_not_offered_or_does_not_come_next_is_not_taken() {
     assert_eq!(take(LEADER, 99, 0, &first.2), Took::Nothing, "it came twice");
     let again = taker.offered(&raft, (LEADER, long), 1_000_000).unwrap();
     assert_eq!(again, Some(Body::Fetch { lsn: 99, offset: 1_000 }), "after silence it is asked for again");
-    assert_eq!(giver.piece(99, 1 << 40, 3).unwrap(), None, "there is nothing so far back");
-    assert_eq!(giver.piece(98, 0, 3).unwrap(), None, "there is no such snapshot");
+    assert_eq!(giver.piece(NodeId(2), (99, 1 << 40), 3).unwrap(), None, "there is nothing so far back");
+    assert_eq!(giver.piece(NodeId(2), (98, 0), 3).unwrap(), None, "there is no such snapshot");
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn who_lacks_nothing_takes_none_and_one_without_a_place_is_not_offered() {
     let ask = taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
     raft.tick(100_000_000).unwrap();
     let Body::Fetch { lsn, offset } = ask else { panic!("{ask:?}") };
-    let (lsn, offset, bytes) = piece(giver.piece(lsn, offset, 5).unwrap().unwrap());
+    let (lsn, offset, bytes) = piece(giver.piece(NodeId(2), (lsn, offset), 5).unwrap().unwrap());
     assert_eq!(taker.piece(&raft, LEADER, (lsn, offset, &bytes), 6).unwrap(), Took::Nothing);
     assert_eq!(taker.offered(&raft, (LEADER, offer), 7).unwrap(), None);
     let mut nowhere = Giver::new(shelf(SnapshotHeader { index: 0, ..HEADER }), 1 << 20);
@@ -191,11 +191,38 @@ fn offered_is_the_newest_in_front_of_what_groups_lack_behind_which_the_log_goes_
 fn what_is_fetched_is_not_offered_once_the_log_is_gone_behind_it() {
     let shelf = shelf(HEADER);
     let mut giver = Giver::new(Arc::clone(&shelf), 1_000);
-    giver.piece(99, 0, 3).unwrap().unwrap();
+    giver.piece(NodeId(2), (99, 0), 3).unwrap().unwrap();
     put(&shelf, SnapshotHeader { lsn: 199, index: 50, ..HEADER });
     let lsn = |offer: Option<Offer>| offer.map(|offer| offer.lsn);
     assert_eq!(lsn(giver.offer(40, u64::MAX, 4).unwrap()), Some(99));
     assert_eq!(lsn(giver.offer(41, u64::MAX, 4).unwrap()), Some(199));
+}
+
+/// A follower whose disk is full asked for the same pieces for ever: nothing newer was offered, and the leader kept all log behind
+/// what it gave, without bound.
+#[test]
+fn who_gets_no_further_keeps_neither_the_log_nor_newer_snapshots_back() {
+    const SECOND_US: u64 = 1_000_000;
+    let shelf = shelf(HEADER);
+    let mut giver = Giver::new(Arc::clone(&shelf), 1_000);
+    let ask = |giver: &mut Giver, node: u64, offset: u64, now_us: u64| {
+        giver.piece(NodeId(node), (99, offset), now_us).unwrap();
+    };
+    ask(&mut giver, 2, 0, 0);
+    put(&shelf, SnapshotHeader { lsn: 199, index: 50, ..HEADER });
+    let lsn = |offer: Option<Offer>| offer.map(|offer| offer.lsn);
+    for second in 1..59 {
+        ask(&mut giver, 2, 0, second * SECOND_US);
+        let offered = lsn(giver.offer(0, u64::MAX, second * SECOND_US).unwrap());
+        assert_eq!(offered, Some(if second < 5 { 99 } else { 199 }), "after {second} s");
+    }
+    assert_eq!(giver.keeps_behind(59 * SECOND_US), Some(40));
+    // Another one gets further, and so does the first.
+    ask(&mut giver, 3, 0, 59 * SECOND_US);
+    assert_eq!(lsn(giver.offer(0, u64::MAX, 59 * SECOND_US).unwrap()), Some(99));
+    ask(&mut giver, 2, 1_000, 70 * SECOND_US);
+    assert_eq!(giver.keeps_behind(129 * SECOND_US), Some(40));
+    assert_eq!(giver.keeps_behind(130 * SECOND_US), None);
 }
 
 #[test]
@@ -205,7 +232,7 @@ fn who_fetches_from_a_leader_that_fell_begins_with_the_next_one_at_once() {
     let offer = giver.offer(0, u64::MAX, 2).unwrap().unwrap();
     let ask = taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
     let Body::Fetch { lsn, offset } = ask else { panic!("{ask:?}") };
-    let (lsn, offset, bytes) = piece(giver.piece(lsn, offset, 3).unwrap().unwrap());
+    let (lsn, offset, bytes) = piece(giver.piece(NodeId(2), (lsn, offset), 3).unwrap().unwrap());
     taker.piece(&raft, LEADER, (lsn, offset, &bytes), 4).unwrap();
     let next = NodeId(3);
     let append = Append { previous: LAST, commit: 40, sent_us: 5, as_of_us: 0, entries: Vec::new() };
@@ -245,7 +272,7 @@ fn what_arrives_damaged_or_in_part_is_removed_and_nothing_is_begun() {
     let (mut giver, mut taker) = (Giver::new(shelf(HEADER), 1_000), Taker::new(Arc::new(disk.clone())));
     let offer = giver.offer(0, u64::MAX, 2).unwrap().unwrap();
     taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
-    let (lsn, offset, bytes) = piece(giver.piece(99, 0, 3).unwrap().unwrap());
+    let (lsn, offset, bytes) = piece(giver.piece(NodeId(2), (99, 0), 3).unwrap().unwrap());
     taker.piece(&raft, LEADER, (lsn, offset, &bytes), 4).unwrap();
     drop(taker);
     assert!(Arrived::on(&disk).unwrap().is_none());

@@ -12,29 +12,32 @@ impl Log {
     /// stays, and so do those behind it, until a later call finds it free: then the answer is false. A poisoned
     /// log keeps all.
     pub fn release_below(&mut self, lsn: u64) -> bool {
-        self.release(lsn, u64::MAX)
+        self.release(lsn, u64::MAX).1
     }
 
     /// The same for the log of a replica: every frame stays whose index is above `index`, as another one lacks them, and so does
     /// the record in front of `lsn`. Behind it may be frames without records, which whoever goes on behind a snapshot that ends
-    /// with that record asks for by their indices.
+    /// with that record asks for by their indices. True if anything went.
     pub fn release_below_keeping(&mut self, lsn: u64, index: u64) -> bool {
-        self.release(lsn.saturating_sub(1), index)
+        self.release(lsn.saturating_sub(1), index).0
     }
 
-    fn release(&mut self, lsn: u64, index: u64) -> bool {
+    /// Whether anything went, and whether all that may go did.
+    fn release(&mut self, lsn: u64, index: u64) -> (bool, bool) {
+        let mut any = false;
         while !self.poisoned {
             let file = match self.release_oldest(lsn, index) {
                 Oldest::Free(file) => file,
-                Oldest::Held => return false,
-                Oldest::Needed => return true,
+                Oldest::Held => return (any, false),
+                Oldest::Needed => return (any, true),
             };
+            any = true;
             if self.supply.retire(file).is_err() {
                 // A younger segment must not go before an older one: that would be a gap.
                 self.poisoned = true;
             }
         }
-        true
+        (any, true)
     }
 
     fn release_oldest(&self, lsn: u64, index: u64) -> Oldest {
@@ -42,8 +45,8 @@ impl Log {
         let (Some(oldest), Some(younger)) = (segments.front(), segments.get(1)) else {
             return Oldest::Needed;
         };
-        // A seal has the index of the frame in front of it.
-        let holds_later = younger.first_index().is_none_or(|first| first > index.saturating_add(1));
+        // A seal has the index of the frame in front of it, which is in the oldest segment then.
+        let holds_later = younger.first_index().is_none_or(|first| first > index);
         if younger.header.first_lsn > lsn || holds_later {
             return Oldest::Needed;
         }

@@ -331,14 +331,13 @@ impl Live {
     /// Lets go of log that neither store and snapshots nor, if `waits`, followers need.
     pub(crate) fn release_log(&mut self, waits: bool, now_us: u64) -> Result<(), RaftError> {
         let log = &mut self.files.log;
-        let (below, first_lsn) = (self.station.release_below(), log.first_lsn());
+        let below = self.station.release_below();
         let raft = self.replica.raft_mut();
         let lacking = raft.lacking();
         let followers = raft.followers(now_us).into_iter().filter(|(node, ..)| !lacking.contains(node));
         let followed = followers.map(|(_, matched, _)| matched).min().filter(|_| waits);
         let kept = followed.into_iter().chain(self.giver.keeps_behind(now_us).filter(|_| waits)).min();
-        log.release_below_keeping(below, kept.unwrap_or(u64::MAX));
-        if log.first_lsn() == first_lsn { Ok(()) } else { raft.released() }
+        if log.release_below_keeping(below, kept.unwrap_or(u64::MAX)) { raft.released() } else { Ok(()) }
     }
 
     /// True if a turn has something to do, and the open batch has room for it.

@@ -22,8 +22,7 @@ impl Member {
         self.release_due_us = now_us + self.election_us;
         let kept = self.kept_behind(below, now_us);
         let Some(files) = self.writer.disk() else { return Ok(()) };
-        files.log.release_below_keeping(below, kept);
-        if files.log.first_lsn() != first_lsn {
+        if files.log.release_below_keeping(below, kept) {
             self.replica.raft_mut().released()?;
         }
         Ok(())
