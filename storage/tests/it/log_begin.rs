@@ -109,8 +109,8 @@ fn frames_without_records_stay_behind_the_record_in_front_of_them() {
     append_some(&mut log, 4);
     let first_index = |log: &Log| log.reader().next_frame().unwrap().unwrap().info().index;
     // Segments begin with frames 1, 3, 5 and 7, of which 3 and 5 are in front of record 3.
-    for (below, first) in [(2, 1), (3, 1), (4, 5), (5, 5), (6, 7)] {
-        log.release_below_keeping(below, u64::MAX);
+    for (below, any, first) in [(2, false, 1), (3, false, 1), (4, true, 5), (5, false, 5), (6, true, 7)] {
+        assert_eq!(log.release_below_keeping(below, u64::MAX), any, "below record {below}");
         assert_eq!(first_index(&log), first, "below record {below}");
     }
 }
