@@ -547,7 +547,8 @@ impl Member {
         }
         let raft = self.replica.raft();
         self.seat.station.tell_heir(raft.heir());
-        self.seat.station.has_place.store(raft.has_place(), Ordering::Relaxed);
+        let has_place = raft.has_place() && !self.taker.is_fetching(raft);
+        self.seat.station.has_place.store(has_place, Ordering::Relaxed);
         self.seat.station.tell_office(told.2, self.replica.holds_office());
         let (applied, now_us) = (self.applied.index, self.clock.now_us());
         let fresh_us = self.replica.raft_mut().fresh_us(applied, now_us);

@@ -117,7 +117,7 @@ pub struct Station {
     owed: AtomicU64,
     /// The store has all that it may have: what is committed behind it is not confirmed by other shards.
     pub(crate) held_back: AtomicBool,
-    /// Its member has a vote in its group, and hears of it.
+    /// Its member has a vote in its group, hears of it, and need not begin anew.
     pub(crate) has_place: AtomicBool,
     /// As of when, by the clock of this host, its member has applied everything that was committed anywhere; 0 = not known.
     pub(crate) fresh_us: AtomicU64,

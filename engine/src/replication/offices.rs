@@ -65,8 +65,8 @@ const PATIENCE: u64 = 4;
 pub struct Beside {
     /// The node that leads the first shard, or is being handed it, as far as is known here.
     pub first: Option<NodeId>,
-    /// False if a shard here has stopped, or its member has no place in its group ([`Raft::has_place`]): this node never leads
-    /// them all.
+    /// False if a shard here has stopped, or its member has no place in its group ([`Raft::has_place`]) or fetches a snapshot
+    /// ([`Taker::is_fetching`](super::Taker::is_fetching)): this node does not lead them all as it is.
     pub is_fit: bool,
     /// For how long the member has led, in us.
     pub led_us: u64,

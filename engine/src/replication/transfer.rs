@@ -165,6 +165,11 @@ impl Taker {
         Self { disk, taking: None }
     }
 
+    /// True if this member has begun to fetch a snapshot, and still lacks what is in it.
+    pub fn is_fetching(&self, raft: &Raft) -> bool {
+        self.taking.as_ref().is_some_and(|taking| raft.lacks(taking.offer.last))
+    }
+
     /// The leader offers a snapshot: what to ask it for, if anything.
     ///
     /// # Errors

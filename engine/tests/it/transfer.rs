@@ -139,8 +139,11 @@ fn who_lacks_nothing_takes_none_and_one_without_a_place_is_not_offered() {
     let known = Offer { last: Position::default(), ..offer };
     assert_eq!(taker.offered(&raft, (LEADER, known), 3).unwrap(), None, "it is in front of what it has");
     // Its leader is gone: it stands for election itself.
+    assert!(!taker.is_fetching(&raft));
     let ask = taker.offered(&raft, (LEADER, offer), 3).unwrap().unwrap();
+    assert!(taker.is_fetching(&raft));
     raft.tick(100_000_000).unwrap();
+    assert!(!taker.is_fetching(&raft), "it may be elected as it is");
     let Body::Fetch { lsn, offset } = ask else { panic!("{ask:?}") };
     let (lsn, offset, bytes) = piece(giver.piece(NodeId(2), (lsn, offset), 5).unwrap().unwrap());
     assert_eq!(taker.piece(&raft, LEADER, (lsn, offset, &bytes), 6).unwrap(), Took::Nothing);

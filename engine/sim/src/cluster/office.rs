@@ -4,12 +4,13 @@
 //! enters it at its next look. When one loses its group, the office is over, and the others leave it, though they
 //! may lead on. What was under way between shards ends with it.
 
-use onrush_engine::replication::{Beside, NodeId, Raft, RoleKind};
+use onrush_engine::replication::{Beside, NodeId, RoleKind};
 use onrush_engine::shard::{Effects, Input, PeerMessage, ReplyTo};
 use onrush_proto::ShardId;
 use smallvec::SmallVec;
 
 use super::World;
+use super::member::Live;
 use super::work::unknown;
 use crate::planted::Planted;
 use crate::report::{Verdict, Violation};
@@ -201,11 +202,15 @@ impl World {
             return None;
         }
         let here = self.of_node(self.node_of(at));
-        let rafts: SmallVec<[Option<&Raft>; 8]> =
-            here.map(|at| self.members[at].live.as_ref().map(|live| live.replica.raft())).collect();
+        let lives: SmallVec<[Option<&Live>; 8]> = here.map(|at| self.members[at].live.as_ref()).collect();
+        let has_place = |live: &Live| {
+            let raft = live.replica.raft();
+            raft.has_place() && !live.taker.is_fetching(raft)
+        };
+        let first = lives[0].map(|first| first.replica.raft());
         let beside = Beside {
-            first: rafts[0].and_then(|first| first.heir().or_else(|| first.leader())),
-            is_fit: rafts.iter().all(|raft| raft.is_some_and(Raft::has_place)),
+            first: first.and_then(|first| first.heir().or_else(|| first.leader())),
+            is_fit: lives.iter().all(|live| live.is_some_and(has_place)),
             led_us: now_us.saturating_sub(live.led_since_us),
             election_us: self.plan.election_us,
         };
