@@ -136,6 +136,17 @@ impl Group {
     }
 }
 
+/// Three founders, the one that leads, and the group with node 4, which follows without a vote and has everything.
+fn with_a_learner() -> (Group, u64, Members) {
+    let founders = Members::of([1, 2, 3].map(NodeId)).unwrap();
+    let mut group = Group::with(&[1, 2, 3, 4], &founders);
+    let leader = group.leader();
+    let learner = founders.changing_to(founders.voters(), [NodeId(4)]).unwrap();
+    group.change(leader, &learner).unwrap();
+    group.pass(2 * ELECTION_US);
+    (group, leader, learner)
+}
+
 #[test]
 fn a_member_alone_commits_what_it_has_written() {
     let mut group = Group::of(&[1]);
@@ -321,12 +332,7 @@ fn a_follower_that_is_writing_says_that_it_hears_its_leader() {
 /// else with a whole log could win without it, and it stood for no election.
 #[test]
 fn who_has_lost_its_vote_stands_until_that_is_committed() {
-    let founders = Members::of([1, 2, 3].map(NodeId)).unwrap();
-    let mut group = Group::with(&[1, 2, 3, 4], &founders);
-    let leader = group.leader();
-    let learner = founders.changing_to(founders.voters(), [NodeId(4)]).unwrap();
-    group.change(leader, &learner).unwrap();
-    group.pass(2 * ELECTION_US);
+    let (mut group, leader, learner) = with_a_learner();
     let stay: Vec<NodeId> = [1, 2, 3].map(NodeId).into_iter().filter(|node| node.0 != leader).collect();
     let next = learner.changing_to([stay[0], stay[1], NodeId(4)], []).unwrap();
     group.change(leader, &next).unwrap();
@@ -348,12 +354,7 @@ fn who_has_lost_its_vote_stands_until_that_is_committed() {
 /// office (seed 800002321 of the simulator, three nodes).
 #[test]
 fn who_was_removed_while_it_was_away_learns_that_it_has_no_place() {
-    let founders = Members::of([1, 2, 3].map(NodeId)).unwrap();
-    let mut group = Group::with(&[1, 2, 3, 4], &founders);
-    let leader = group.leader();
-    let learner = founders.changing_to(founders.voters(), [NodeId(4)]).unwrap();
-    group.change(leader, &learner).unwrap();
-    group.pass(2 * ELECTION_US);
+    let (mut group, leader, learner) = with_a_learner();
     let [away, stays] = [1, 2].map(|step| (leader + step - 1) % 3 + 1);
     group.deaf.insert(NodeId(away));
     let next = learner.changing_to([leader, stays, 4].map(NodeId), []).unwrap();

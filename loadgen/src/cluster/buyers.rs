@@ -234,6 +234,7 @@ impl Buyer {
         }
     }
 
+    /// Orders under a number, and enters what is acknowledged.
     async fn order(&self, number: u64) -> Bidding {
         let (asked, basket) = (Instant::now(), self.wishes.basket(number));
         let answer = self.client.ask(self.wishes.order(number), self.wishes.key(number, BUYING)).await;
